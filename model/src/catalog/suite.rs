@@ -1,0 +1,561 @@
+//! `suites/<name>/suite.toml`: a target's source, image and recipe, and the benchmarks on it.
+//!
+//! Commands are lists of words; nothing goes through a shell unless the suite names one. In a
+//! benchmark's words and environment `{artifact}`, `{inputs}` and `{suite}` stand for folders
+//! inside the container, and `{axis}` for the value of that axis.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use serde::Serialize;
+
+use super::host::size;
+use super::reader::{At, Table, checked_name, is_name, one_of, read, suggest};
+use crate::id::Digest;
+use crate::metric;
+use crate::mistake::Mistakes;
+
+/// Where a target's commits come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// A git URL, or a path (relative to the suite's folder).
+    Git(String),
+    /// A crate: each release is a commit of a local repository, tagged with its version.
+    Crate(String),
+}
+
+/// Steps that turn a source into files: `fetch` alone has the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recipe {
+    pub fetch: Option<Vec<String>>,
+    pub build: Vec<String>,
+    /// Output name → path below the build folder, in the order of names.
+    pub outputs: BTreeMap<String, String>,
+    pub env: BTreeMap<String, String>,
+    pub limits: Limits,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    pub time_s: u64,
+    pub memory_bytes: u64,
+    pub pids: u64,
+    /// What one process may write to its standard streams or any one file, in bytes.
+    pub output_bytes: u64,
+}
+
+impl Limits {
+    const BUILD: Self =
+        Self { time_s: 3600, memory_bytes: 8 << 30, pids: 4096, output_bytes: 4 << 30 };
+    const BENCHMARK: Self =
+        Self { time_s: 60, memory_bytes: 2 << 30, pids: 256, output_bytes: 64 << 20 };
+}
+
+/// What a benchmark must print; a wrong answer is a failed case, not a fast one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Expected {
+    Digest(Digest),
+    /// A file of the suite's folder that standard output must equal.
+    File(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Benchmark {
+    pub name: String,
+    pub what: String,
+    pub command: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    /// A file of the suite's folder given as standard input.
+    pub stdin: Option<String>,
+    pub expected: Expected,
+    pub limits: Limits,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Suite {
+    pub name: String,
+    pub what: String,
+    pub image: String,
+    pub source: Source,
+    pub build: Recipe,
+    /// How the benchmarks' inputs are made from the suite's own folder, if they need making.
+    pub inputs: Option<Recipe>,
+    /// Axis name → values, in the order written.
+    pub axes: BTreeMap<String, Vec<String>>,
+    pub metrics: Vec<String>,
+    pub benchmarks: Vec<Benchmark>,
+}
+
+/// One value on each axis; written `axis=value,axis=value` in the order of names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
+pub struct Config(pub BTreeMap<String, String>);
+
+impl std::fmt::Display for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, (axis, value)) in self.0.iter().enumerate() {
+            let comma = if index > 0 { "," } else { "" };
+            write!(f, "{comma}{axis}={value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A benchmark under one config; knows no artifact, host or time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct Case {
+    pub benchmark: String,
+    pub config: Config,
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.config.0.is_empty() {
+            write!(f, "{}", self.benchmark)
+        } else {
+            write!(f, "{} [{}]", self.benchmark, self.config)
+        }
+    }
+}
+
+impl Suite {
+    /// Every config: the product of the axes, in the order written.
+    pub fn configs(&self) -> Vec<Config> {
+        let mut configs = vec![Config::default()];
+        for (axis, values) in &self.axes {
+            configs = configs
+                .iter()
+                .flat_map(|config| {
+                    values.iter().map(|value| {
+                        let mut config = config.clone();
+                        config.0.insert(axis.clone(), value.clone());
+                        config
+                    })
+                })
+                .collect();
+        }
+        configs
+    }
+
+    /// Every case, benchmarks in the order written.
+    pub fn cases(&self) -> Vec<Case> {
+        let configs = self.configs();
+        let case = |benchmark: &Benchmark, config: &Config| Case {
+            benchmark: benchmark.name.clone(),
+            config: config.clone(),
+        };
+        self.benchmarks
+            .iter()
+            .flat_map(|benchmark| configs.iter().map(move |config| case(benchmark, config)))
+            .collect()
+    }
+
+    /// The benchmark called `name`.
+    pub fn benchmark(&self, name: &str) -> Option<&Benchmark> {
+        self.benchmarks.iter().find(|benchmark| benchmark.name == name)
+    }
+}
+
+/// Puts `values` in the place of `{name}` in `word`. Unknown names were refused when the suite
+/// was read, so what is left stays as it is.
+pub fn fill(word: &str, values: &BTreeMap<&str, &str>) -> String {
+    let mut filled = String::with_capacity(word.len());
+    let mut rest = word;
+    while let Some(open) = rest.find('{') {
+        filled.push_str(&rest[..open]);
+        rest = &rest[open..];
+        let close = rest.find('}');
+        match close.and_then(|close| Some((close, values.get(&rest[1..close])?))) {
+            Some((close, value)) => {
+                filled.push_str(value);
+                rest = &rest[close + 1..];
+            }
+            None => {
+                filled.push('{');
+                rest = &rest[1..];
+            }
+        }
+    }
+    filled.push_str(rest);
+    filled
+}
+
+/// Reads `suites/<name>/suite.toml`.
+pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
+    read(file, text, |table| {
+        let what = table.required_str("what").map(|w| w.value);
+        let image = table.required_str("image").and_then(|image| checked_name(table, image));
+        let source = source(table);
+        let build = table.required_table("build", |table| recipe(table));
+        let inputs = table.optional_table("inputs", |table| recipe(table));
+        let axes = table.optional_table("axes", |table| Some(axes(table))).unwrap_or_default();
+        let metrics = metrics(table);
+        let mut known: BTreeSet<&str> = BTreeSet::from(["artifact", "suite"]);
+        if inputs.is_some() {
+            known.insert("inputs");
+        }
+        known.extend(axes.keys().map(String::as_str));
+        let mut seen = BTreeSet::new();
+        let none_written = !table.has("benchmark");
+        let benchmarks = table.tables("benchmark", |table| benchmark(table, &known, &mut seen));
+        if none_written {
+            table.note(table.span(), "no benchmark", "at least one [[benchmark]]", None);
+        }
+        Some(Suite {
+            name: name.to_string(),
+            what: what?,
+            image: image?,
+            source: source?,
+            build: build?,
+            inputs,
+            axes,
+            metrics,
+            benchmarks,
+        })
+    })
+}
+
+fn source(table: &mut Table<'_>) -> Option<Source> {
+    table.required_table("source", |table| {
+        let git = table.optional_str("git");
+        let krate = table.optional_str("crate");
+        match (git, krate) {
+            (Some(git), None) => {
+                if let Err(expected) = check_git_location(&git.value) {
+                    table.note(
+                        git.span,
+                        format!("\"{}\" is not a source", git.value.escape_debug()),
+                        expected,
+                        None,
+                    );
+                    return None;
+                }
+                Some(Source::Git(git.value))
+            }
+            (None, Some(krate)) => {
+                let ok = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+                let valid = !krate.value.is_empty()
+                    && krate.value.len() <= 64
+                    && krate.value.chars().all(ok);
+                if !valid || krate.value.starts_with(['-', '_']) {
+                    table.note(
+                        krate.span,
+                        format!("\"{}\" cannot be a crate's name", krate.value.escape_debug()),
+                        "letters, digits, `-` and `_`, at most 64",
+                        None,
+                    );
+                    return None;
+                }
+                Some(Source::Crate(krate.value))
+            }
+            _ => {
+                table.note(
+                    table.span(),
+                    "a source is one thing",
+                    "either `git = \"url or path\"` or `crate = \"name\"`",
+                    None,
+                );
+                None
+            }
+        }
+    })
+}
+
+/// Whether git may be given this URL or path: it must not look like an option, nor name a
+/// transport that runs commands (`ext::`) or anything but https, http, ssh, git or file.
+pub fn check_git_location(text: &str) -> Result<(), &'static str> {
+    const EXPECTED: &str =
+        "an https://, ssh:// or file:// URL, or a path, without control characters";
+    let scheme_ok = match text.split_once("://") {
+        Some((scheme, rest)) => {
+            ["https", "http", "ssh", "git", "file"].contains(&scheme)
+                && !rest.is_empty()
+                && !rest.starts_with('-')
+        }
+        None => !text.contains("::"),
+    };
+    let plain = !text.is_empty() && !text.starts_with('-') && !text.chars().any(char::is_control);
+    if scheme_ok && plain { Ok(()) } else { Err(EXPECTED) }
+}
+
+fn recipe(table: &mut Table<'_>) -> Option<Recipe> {
+    let fetch = table.strings("fetch");
+    let build = table.required_strings("command");
+    let env = env(table);
+    let outputs = table.required_table("outputs", |table| {
+        let span = table.span();
+        let mut outputs = BTreeMap::new();
+        for (name, path) in table.named_str() {
+            if !is_plain_path(&path.value) {
+                table.note(
+                    path.span,
+                    format!("\"{}\" cannot be an output", path.value.escape_debug()),
+                    "a path below the build folder, without `..`",
+                    None,
+                );
+            }
+            if !is_name(&name.value) {
+                table.note(
+                    name.span,
+                    format!("\"{}\" cannot be an output's name", name.value.escape_debug()),
+                    "small letters, digits, `.`, `_` and `-`, at most 64",
+                    None,
+                );
+            }
+            outputs.insert(name.value, path.value);
+        }
+        if outputs.is_empty() {
+            table.note(span, "no outputs", "at least one `name = \"path\"`", None);
+        }
+        Some(outputs)
+    });
+    let limits = limits(table, Limits::BUILD);
+    let words = |list: Vec<At<String>>| list.into_iter().map(|w| w.value).collect::<Vec<_>>();
+    let fetch = Some(words(fetch)).filter(|fetch| !fetch.is_empty());
+    Some(Recipe { fetch, build: words(build), outputs: outputs?, env, limits })
+}
+
+fn env(table: &mut Table<'_>) -> BTreeMap<String, String> {
+    table
+        .optional_table("env", |table| {
+            let pairs = table.named_str();
+            Some(pairs.into_iter().map(|(k, v)| (k.value, v.value)).collect())
+        })
+        .unwrap_or_default()
+}
+
+fn limits(table: &mut Table<'_>, default: Limits) -> Limits {
+    table
+        .optional_table("limits", |table| {
+            Some(Limits {
+                time_s: table.optional_integer("time_s", 1..=86_400).unwrap_or(default.time_s),
+                memory_bytes: size(table, "memory").unwrap_or(default.memory_bytes),
+                pids: table.optional_integer("pids", 8..=65_536).unwrap_or(default.pids),
+                output_bytes: size(table, "output").unwrap_or(default.output_bytes),
+            })
+        })
+        .unwrap_or(default)
+}
+
+/// A relative path of plain parts.
+pub fn is_plain_path(path: &str) -> bool {
+    !path.is_empty()
+        && !path.chars().any(char::is_control)
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+fn axes(table: &mut Table<'_>) -> BTreeMap<String, Vec<String>> {
+    let mut axes = BTreeMap::new();
+    for (name, values) in table.named_strings() {
+        let reserved = ["artifact", "inputs", "suite"].contains(&name.value.as_str());
+        if reserved || !is_name(&name.value) {
+            table.note(
+                name.span.clone(),
+                format!("\"{}\" cannot be an axis", name.value.escape_debug()),
+                "a name of small letters, digits and `-` that is not artifact, inputs or suite",
+                None,
+            );
+        }
+        if values.is_empty() {
+            table.note(
+                name.span.clone(),
+                format!("axis `{}` has no value", name.value),
+                "at least one value",
+                None,
+            );
+        }
+        let mut distinct = Vec::new();
+        for At { value, span } in values {
+            let plain = !value.is_empty()
+                && value.len() <= 64
+                && !value.contains([',', '=', '/'])
+                && !value.chars().any(char::is_control);
+            if !plain {
+                table.note(
+                    span,
+                    format!("\"{}\" cannot be an axis value", value.escape_debug()),
+                    "1 to 64 characters without `,`, `=` and `/`",
+                    None,
+                );
+            } else if distinct.contains(&value) {
+                table.note(span, format!("\"{value}\" stands twice"), "each value once", None);
+            } else {
+                distinct.push(value);
+            }
+        }
+        axes.insert(name.value, distinct);
+    }
+    axes
+}
+
+fn metrics(table: &mut Table<'_>) -> Vec<String> {
+    let written = table.strings("metrics");
+    if written.is_empty() {
+        return metric::names().into_iter().map(String::from).collect();
+    }
+    for At { value, span } in &written {
+        if metric::find(value).is_none() {
+            table.note(
+                span.clone(),
+                format!("there is no metric `{}`", value.escape_debug()),
+                one_of(&metric::names()),
+                suggest(value, metric::names().into_iter()),
+            );
+        }
+    }
+    written.into_iter().map(|w| w.value).collect()
+}
+
+fn benchmark(
+    table: &mut Table<'_>,
+    known: &BTreeSet<&str>,
+    seen: &mut BTreeSet<String>,
+) -> Option<Benchmark> {
+    let name_at = table.required_str("name");
+    let name_span = name_at.as_ref().map_or(table.span(), |n| n.span.clone());
+    let name = name_at.and_then(|name| checked_name(table, name));
+    if let Some(name) = &name
+        && !seen.insert(name.clone())
+    {
+        table.note(name_span, format!("benchmark `{name}` stands twice"), "each name once", None);
+    }
+    let what = table.required_str("what").map(|w| w.value);
+    let command = table.required_strings("command");
+    for word in &command {
+        check_placeholders(table, &word.value, word.span.clone(), known);
+    }
+    let env = env(table);
+    for value in env.values() {
+        check_placeholders(table, value, table.span(), known);
+    }
+    let stdin = table.optional_str("stdin").and_then(|path| suite_file(table, path));
+    let expected = table.required_table("expected", |table| {
+        let digest = table.optional_str("stdout_sha256");
+        let file = table.optional_str("stdout_file");
+        match (digest, file) {
+            (Some(digest), None) => match digest.value.parse() {
+                Ok(value) => Some(Expected::Digest(value)),
+                Err(error) => {
+                    table.note(digest.span, error.to_string(), "64 hexadecimal digits", None);
+                    None
+                }
+            },
+            (None, Some(file)) => suite_file(table, file).map(Expected::File),
+            _ => {
+                table.note(
+                    table.span(),
+                    "what is expected is one thing",
+                    "either `stdout_sha256` or `stdout_file`",
+                    None,
+                );
+                None
+            }
+        }
+    });
+    let limits = limits(table, Limits::BENCHMARK);
+    let command = command.into_iter().map(|w| w.value).collect();
+    Some(Benchmark { name: name?, what: what?, command, env, stdin, expected: expected?, limits })
+}
+
+fn suite_file(table: &Table<'_>, path: At<String>) -> Option<String> {
+    if is_plain_path(&path.value) {
+        return Some(path.value);
+    }
+    table.note(
+        path.span,
+        format!("\"{}\" cannot be a file of the suite", path.value.escape_debug()),
+        "a path below the suite's folder, without `..`",
+        None,
+    );
+    None
+}
+
+fn check_placeholders(table: &Table<'_>, word: &str, span: Range<usize>, known: &BTreeSet<&str>) {
+    let mut rest = word;
+    while let Some(open) = rest.find('{') {
+        rest = &rest[open + 1..];
+        let Some(close) = rest.find('}') else { return };
+        let name = &rest[..close];
+        if is_name(name) && !known.contains(name) {
+            let names: Vec<String> = known.iter().map(|name| format!("{{{name}}}")).collect();
+            table.note(
+                span.clone(),
+                format!("`{{{name}}}` stands for nothing here"),
+                one_of(&names),
+                suggest(name, known.iter().copied()),
+            );
+        }
+        rest = &rest[close + 1..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+what = "a target"
+image = "rust"
+metrics = ["wall", "max-rss"]
+[source]
+crate = "wasmi_cli"
+[build]
+fetch = ["cargo", "fetch"]
+command = ["cargo", "build"]
+outputs = { engine = "release/engine" }
+[axes]
+level = ["3", "s"]
+threads = ["1", "2"]
+[[benchmark]]
+name = "fib"
+what = "recursion"
+command = ["{artifact}/engine", "{suite}/fib-{level}.wasm"]
+expected = { stdout_file = "fib.out" }
+"#;
+
+    #[test]
+    fn a_suite_gives_the_product_of_its_axes() {
+        let suite = parse("s", "suites/s/suite.toml", GOOD).unwrap();
+        let cases: Vec<String> = suite.cases().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            cases,
+            [
+                "fib [level=3,threads=1]",
+                "fib [level=3,threads=2]",
+                "fib [level=s,threads=1]",
+                "fib [level=s,threads=2]"
+            ]
+        );
+        let values = BTreeMap::from([("artifact", "/a"), ("suite", "/s"), ("level", "3")]);
+        assert_eq!(fill("{suite}/fib-{level}.wasm{x}{", &values), "/s/fib-3.wasm{x}{");
+    }
+
+    #[test]
+    fn all_mistakes_at_once() {
+        let text = GOOD
+            .replace("crate = \"wasmi_cli\"", "git = \"--upload-pack=evil\"")
+            .replace("max-rss", "max-rs")
+            .replace("release/engine", "../engine")
+            .replace("{level}", "{levle}")
+            .replace("what = \"recursion\"\n", "whta = \"recursion\"\n");
+        insta::assert_snapshot!(parse("s", "suites/s/suite.toml", &text).unwrap_err());
+    }
+
+    #[test]
+    fn a_syntax_error_does_not_hide_the_other_mistakes() {
+        let text = "what = \"x\nimage = \"NO\"\n[source]\ngit = \"ext::sh -c x\"\n";
+        insta::assert_snapshot!(parse("s", "suites/s/suite.toml", text).unwrap_err());
+    }
+
+    #[test]
+    fn git_locations() {
+        for good in ["https://example.org/x.git", "ssh://git@h/x", "../repo", "/srv/x", "file:///x"]
+        {
+            assert!(check_git_location(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-x", "--upload-pack=x", "ext::sh", "https://-x", "ftp://x", "a\nb"] {
+            assert!(check_git_location(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The pure core of dyno: the words of the design as types, the files people write,
+//! plans, statistics and verdicts.
+//!
+//! Nothing here opens a file, reads a clock, spawns a process or waits: everything is a
+//! function of its arguments, so everything can be tested by a table. What is random takes
+//! a seed.
+
+pub mod catalog;
+pub mod id;
+pub mod metric;
+pub mod mistake;
+pub mod plan;
+pub mod record;
+pub mod stats;
+pub mod verdict;

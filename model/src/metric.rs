@@ -1,0 +1,103 @@
+//! Metrics: what is measured, in which unit, and which direction is better.
+//!
+//! Values are `i64` in base units, so nothing is rounded before it is stored. The names here are
+//! the names in suites, policies, the store and reports.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unit {
+    Nanoseconds,
+    Bytes,
+    Count,
+}
+
+impl Unit {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nanoseconds => "ns",
+            Self::Bytes => "bytes",
+            Self::Count => "count",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    Lower,
+    Higher,
+}
+
+impl Better {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lower => "lower",
+            Self::Higher => "higher",
+        }
+    }
+}
+
+/// How a metric's samples come about, which decides how many there are and how they are tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sampling {
+    /// One sample a round: noisy, tested with the rounds' variance.
+    Rounds,
+    /// Counted once per case and artifact: the same input gives the same count, so one sample is
+    /// the value and there is no variance to test with.
+    Once,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Metric {
+    pub name: &'static str,
+    pub unit: Unit,
+    pub better: Better,
+    pub sampling: Sampling,
+    pub what: &'static str,
+}
+
+const fn metric(name: &'static str, unit: Unit, sampling: Sampling, what: &'static str) -> Metric {
+    Metric { name, unit, better: Better::Lower, sampling, what }
+}
+
+/// Every metric dyno knows, in the order reports show them.
+pub const METRICS: &[Metric] = &[
+    metric(
+        "wall",
+        Unit::Nanoseconds,
+        Sampling::Rounds,
+        "time from spawn to exit, CLOCK_MONOTONIC_RAW",
+    ),
+    metric("user", Unit::Nanoseconds, Sampling::Rounds, "CPU time in user mode, children included"),
+    metric(
+        "system",
+        Unit::Nanoseconds,
+        Sampling::Rounds,
+        "CPU time in the kernel, children included",
+    ),
+    metric("max-rss", Unit::Bytes, Sampling::Rounds, "largest resident memory of the process"),
+    metric("minor-faults", Unit::Count, Sampling::Rounds, "page faults served without I/O"),
+    metric("major-faults", Unit::Count, Sampling::Rounds, "page faults that needed I/O"),
+    metric("voluntary-switches", Unit::Count, Sampling::Rounds, "context switches while waiting"),
+    metric("involuntary-switches", Unit::Count, Sampling::Rounds, "context switches by preemption"),
+    metric(
+        "instructions:callgrind",
+        Unit::Count,
+        Sampling::Once,
+        "instructions, counted by Valgrind's callgrind",
+    ),
+    metric("artifact-size", Unit::Bytes, Sampling::Once, "size of the artifact's files together"),
+];
+
+/// The metric called `name`.
+pub fn find(name: &str) -> Option<&'static Metric> {
+    METRICS.iter().find(|metric| metric.name == name)
+}
+
+/// The names of all metrics.
+pub fn names() -> Vec<&'static str> {
+    METRICS.iter().map(|metric| metric.name).collect()
+}

@@ -1,0 +1,181 @@
+//! What is kept: samples, summaries, runs. These are the rows of the store's tables; `query`
+//! gives them columns.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{CommitId, Digest, JobId};
+
+/// Version of the stored layout. A reader refuses what is newer than it knows and reads what is
+/// older; a writer writes only this.
+pub const SCHEMA_VERSION: u32 = 1;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    Baseline,
+    Candidate,
+}
+
+impl Side {
+    pub const BOTH: [Self; 2] = [Self::Baseline, Self::Candidate];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Candidate => "candidate",
+        }
+    }
+
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Baseline => Self::Candidate,
+            Self::Candidate => Self::Baseline,
+        }
+    }
+}
+
+/// One value of one metric from one process of one case. One row of `samples`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    pub benchmark: String,
+    /// `axis=value,…`; empty for a suite without axes.
+    pub config: String,
+    pub metric: String,
+    /// From 0; the same round of both sides stood next to each other in time.
+    pub round: u32,
+    pub side: Side,
+    /// Place of the process in the job, from 0: the order in which things really ran.
+    pub sequence: u32,
+    /// In the metric's base unit.
+    pub value: i64,
+    /// Why this sample should not be trusted; empty when nothing disturbed it.
+    pub taint: String,
+}
+
+/// One series and job, derived from its samples. One row of `summaries`.
+///
+/// `d` is ln(candidate / baseline) of a round; statistics of it are `None` where no round has
+/// both sides.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub benchmark: String,
+    pub config: String,
+    pub metric: String,
+    /// Rounds with both sides, both untainted and positive (or both zero).
+    pub rounds: u32,
+    /// Mean of `d`.
+    pub mean_log_ratio: Option<f64>,
+    /// Variance of `d` with n − 1; `None` for fewer than two rounds.
+    pub variance: Option<f64>,
+    pub baseline: Option<Extent>,
+    pub candidate: Option<Extent>,
+    /// Samples left out because they were tainted.
+    pub tainted: u32,
+}
+
+/// Median and extremes of one side of a series, in the metric's base unit.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Extent {
+    pub median: f64,
+    pub min: i64,
+    pub max: i64,
+}
+
+/// The machine as found when a job ran. Series from differing fingerprints are not one series.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fingerprint {
+    pub architecture: String,
+    pub cpu: String,
+    pub microcode: String,
+    pub kernel: String,
+    pub governor: String,
+    pub cores: u32,
+    pub memory_bytes: u64,
+    pub virtualised: bool,
+    pub cgroup: String,
+    /// `embedded` or `docker`, with its version; series never mix engines.
+    pub engine: String,
+    pub benchmark_cores: String,
+}
+
+impl Fingerprint {
+    /// The digest by which fingerprints are compared.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&serde_json::to_vec(self).expect("plain fields serialise"))
+    }
+}
+
+/// Which step of which side of which case did not work, and the last lines it printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// `None` for what concerns every case (a build that failed).
+    pub benchmark: Option<String>,
+    pub config: Option<String>,
+    /// `None` where both sides failed alike.
+    pub side: Option<Side>,
+    /// `fetch`, `build`, `inputs`, `measure`, `output`.
+    pub step: String,
+    pub reason: String,
+    pub log_tail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Done,
+    /// Something of the case did not work; measuring it again would fail again.
+    FailedCase,
+}
+
+/// One side of a job: what was asked, what it meant, what was built.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Built {
+    /// As the person wrote it (a ref, a version, an id).
+    pub asked: String,
+    pub commit: CommitId,
+    /// `None` when the build failed.
+    pub artifact: Option<Digest>,
+    /// Output name → (digest, size in bytes).
+    pub files: BTreeMap<String, (Digest, u64)>,
+    /// Seconds the build took; `None` when it came from the cache.
+    pub build_s: Option<f64>,
+}
+
+/// Everything needed to repeat a job. One row of `runs`, written last: the commit point.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub job: JobId,
+    pub dyno_version: String,
+    pub suite: String,
+    pub suite_digest: Digest,
+    pub target: String,
+    pub image: String,
+    pub image_id: Digest,
+    pub host: String,
+    pub fingerprint: Fingerprint,
+    pub baseline: Built,
+    pub candidate: Built,
+    pub metrics: Vec<String>,
+    pub rounds: u32,
+    pub seed: u64,
+    pub outcome: Outcome,
+    pub failures: Vec<Failure>,
+    /// Things a reader should know (no PMU, shared cores …).
+    pub notices: Vec<String>,
+    /// Microseconds since 1970-01-01 UTC.
+    pub started_us: i64,
+    pub finished_us: i64,
+    /// Share of the measuring phase spent inside measured processes, 0 to 1.
+    pub measured_share: f64,
+    /// Phase name → seconds.
+    pub phases_s: BTreeMap<String, f64>,
+}
+
+/// An attempt's immutable trace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub run: Run,
+    pub samples: Vec<Sample>,
+}

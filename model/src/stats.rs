@@ -1,0 +1,254 @@
+//! The estimate of an effect from interleaved rounds, and the tests on it.
+//!
+//! For round i, dᵢ = ln(candidateᵢ / baselineᵢ): the two processes ran next to each other, so
+//! what drifts slowly cancels. All of this works on d; a fraction comes out at the end as
+//! exp(d̄) − 1. Variances carry their degrees of freedom ([`Variance`]), so that a variance
+//! moderated by history and by the crowd takes the place of the run's own without any other
+//! change here.
+
+use serde::Serialize;
+use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::catalog::policy::Procedure;
+
+/// Why rounds give no log ratio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoRatio {
+    /// A value is zero or negative where the other side's is not the same.
+    NotPositive,
+}
+
+/// ln(candidate / baseline) of one round. Two equal values give 0 whatever they are (a counter
+/// that stays at zero did not change); otherwise both must be positive.
+pub fn log_ratio(baseline: i64, candidate: i64) -> Result<f64, NoRatio> {
+    if baseline == candidate {
+        Ok(0.0)
+    } else if baseline > 0 && candidate > 0 {
+        Ok((candidate as f64 / baseline as f64).ln())
+    } else {
+        Err(NoRatio::NotPositive)
+    }
+}
+
+/// Number, mean and variance (n − 1) of values; the variance of fewer than two is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Moments {
+    pub n: u32,
+    pub mean: f64,
+    pub variance: Option<f64>,
+}
+
+/// Moments by Welford's update (Welford 1962), stable for values far from zero. `None` for none.
+pub fn moments(values: &[f64]) -> Option<Moments> {
+    if values.is_empty() {
+        return None;
+    }
+    let (mut mean, mut squares) = (0.0, 0.0);
+    for (index, value) in values.iter().enumerate() {
+        let before = value - mean;
+        mean += before / (index as f64 + 1.0);
+        squares += before * (value - mean);
+    }
+    let variance = (values.len() > 1).then(|| squares / (values.len() as f64 - 1.0));
+    Some(Moments { n: values.len() as u32, mean, variance })
+}
+
+/// Median of values: the mean of the middle two where their number is even. `None` for none.
+pub fn median(values: &mut [i64]) -> Option<f64> {
+    values.sort_unstable();
+    let middle = values.len() / 2;
+    match values.len() {
+        0 => None,
+        n if n % 2 == 1 => Some(values[middle] as f64),
+        _ => Some((values[middle - 1] as f64 + values[middle] as f64) / 2.0),
+    }
+}
+
+/// A variance of single rounds' d and how well it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Variance {
+    pub value: f64,
+    /// Degrees of freedom: n − 1 for a run's own variance, more where others lend theirs.
+    pub df: f64,
+}
+
+/// The effect of one series on the log scale, with all that is said about it.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Estimate {
+    pub rounds: u32,
+    /// d̄.
+    pub mean: f64,
+    /// Half-width of the confidence interval of d̄.
+    pub half_width: f64,
+    /// Two-sided p of |effect| ≤ δ.
+    pub p: f64,
+}
+
+/// ln(1 + δ): an effect given as a fraction, on the log scale. The same distance serves both
+/// directions, so −δ on the log scale is 1/(1+δ) − 1.
+pub fn log_effect(fraction: f64) -> f64 {
+    fraction.ln_1p()
+}
+
+/// The estimate of d̄ over `rounds` rounds with `variance`, tested against δ (`delta`, log scale).
+///
+/// The test is TREAT (McCarthy & Smyth 2009, Bioinformatics 25(6), eq. 1): under |d| ≤ δ,
+/// p = P(T > (|d̄| − δ)/se) + P(T > (|d̄| + δ)/se). With δ = 0 it is the two-sided t-test. A
+/// variance of zero (a deterministic counter) makes the interval a point and p 0 or 1.
+pub fn estimate(
+    rounds: u32,
+    mean: f64,
+    variance: Variance,
+    delta: f64,
+    confidence: f64,
+) -> Estimate {
+    let se = (variance.value / f64::from(rounds)).sqrt();
+    if se == 0.0 {
+        let p = if mean.abs() > delta { 0.0 } else { 1.0 };
+        return Estimate { rounds, mean, half_width: 0.0, p };
+    }
+    let t = StudentsT::new(0.0, 1.0, variance.df).expect("degrees of freedom are positive");
+    let half_width = t.inverse_cdf(0.5 + confidence / 2.0) * se;
+    let upper = |x: f64| t.sf(x);
+    let p = (upper((mean.abs() - delta) / se) + upper((mean.abs() + delta) / se)).min(1.0);
+    Estimate { rounds, mean, half_width, p }
+}
+
+/// Rounds at which an interval of this variance would have half-width below δ/2, so that the
+/// series is settled either way; at least one more than there are. Solved with the normal
+/// quantile's successor by iteration on t, since t depends on n; capped at 10 000.
+pub fn rounds_needed(rounds: u32, variance: Variance, delta: f64, confidence: f64) -> u32 {
+    const CAP: u32 = 10_000;
+    if delta <= 0.0 {
+        return CAP;
+    }
+    let borrowed = variance.df - (f64::from(rounds) - 1.0);
+    let enough = |n: u32| {
+        let df = (borrowed + f64::from(n) - 1.0).max(1.0);
+        let t = StudentsT::new(0.0, 1.0, df).expect("degrees of freedom are positive");
+        let se = (variance.value / f64::from(n)).sqrt();
+        t.inverse_cdf(0.5 + confidence / 2.0) * se < delta / 2.0
+    };
+    let (mut low, mut high) = (rounds, rounds.max(1));
+    while high < CAP && !enough(high) {
+        low = high;
+        high = (high * 2).min(CAP);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if enough(middle) { high = middle } else { low = middle }
+    }
+    high.max(rounds + 1).min(CAP)
+}
+
+/// q-values: for each p, the smallest false-discovery rate at which it would be a discovery.
+/// Benjamini & Hochberg 1995 (J. R. Statist. Soc. B 57(1)); with Benjamini & Yekutieli 2001
+/// (Ann. Statist. 29(4)) multiplied by Σ 1/i. Order is kept; ties get equal q.
+pub fn adjust(p: &[f64], procedure: Procedure) -> Vec<f64> {
+    let m = p.len();
+    let factor = match procedure {
+        Procedure::BenjaminiHochberg => 1.0,
+        Procedure::BenjaminiYekutieli => (1..=m).map(|i| 1.0 / i as f64).sum(),
+    };
+    let mut order: Vec<usize> = (0..m).collect();
+    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    let mut q = vec![1.0; m];
+    let mut smallest: f64 = 1.0;
+    for (rank, &index) in order.iter().enumerate().rev() {
+        smallest = smallest.min(p[index] * factor * m as f64 / (rank as f64 + 1.0));
+        q[index] = smallest;
+    }
+    q
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn near(a: f64, b: f64, tolerance: f64) {
+        assert!((a - b).abs() <= tolerance, "{a} is not within {tolerance} of {b}");
+    }
+
+    #[test]
+    fn reference_values() {
+        // scipy.stats.ttest_1samp([0.01, 0.03, 0.02, 0.05], 0) gives p = 0.048690
+        // and scipy.stats.t.interval(0.95, 3, 0.0275, sem) gives (0.000324, 0.054676).
+        let m = moments(&[0.01, 0.03, 0.02, 0.05]).unwrap();
+        let variance = Variance { value: m.variance.unwrap(), df: 3.0 };
+        let e = estimate(m.n, m.mean, variance, 0.0, 0.95);
+        near(e.mean, 0.0275, 1e-12);
+        near(e.p, 0.048690, 2e-4);
+        near(e.half_width, 0.027176, 2e-5);
+        // statsmodels.stats.multitest.multipletests([.01,.04,.03,.005], method="fdr_bh" / "fdr_by").
+        let q = adjust(&[0.01, 0.04, 0.03, 0.005], Procedure::BenjaminiHochberg);
+        for (q, expected) in q.iter().zip([0.02, 0.04, 0.04, 0.02]) {
+            near(*q, expected, 1e-12);
+        }
+        let q = adjust(&[0.01, 0.04, 0.03, 0.005], Procedure::BenjaminiYekutieli);
+        near(q[0], 0.02 * 25.0 / 12.0, 1e-12);
+    }
+
+    #[test]
+    fn ends_are_defined() {
+        assert_eq!(log_ratio(0, 0), Ok(0.0));
+        assert_eq!(log_ratio(0, 5), Err(NoRatio::NotPositive));
+        assert_eq!(log_ratio(-1, 5), Err(NoRatio::NotPositive));
+        assert_eq!(moments(&[]), None);
+        assert_eq!(moments(&[2.0]).unwrap().variance, None);
+        assert_eq!(median(&mut []), None);
+        assert_eq!(median(&mut [3, 1, 2, 10]), Some(2.5));
+        let still = Variance { value: 0.0, df: 2.0 };
+        assert_eq!(estimate(3, 0.02, still, 0.01, 0.95).p, 0.0);
+        assert_eq!(estimate(3, 0.005, still, 0.01, 0.95).p, 1.0);
+        assert!(adjust(&[], Procedure::BenjaminiHochberg).is_empty());
+    }
+
+    #[test]
+    fn rounds_needed_is_the_first_that_is_enough() {
+        let variance = Variance { value: 0.0004, df: 4.0 };
+        let needed = rounds_needed(5, variance, 0.01, 0.95);
+        let half = |n: u32| {
+            let v = Variance { value: 0.0004, df: f64::from(n) - 1.0 };
+            estimate(n, 0.0, v, 0.01, 0.95).half_width
+        };
+        assert!(half(needed) < 0.005 && half(needed - 1) >= 0.005, "{needed}");
+    }
+
+    proptest! {
+        #[test]
+        fn adjusting_keeps_order_and_never_shrinks(p in proptest::collection::vec(0.0f64..=1.0, 0..40)) {
+            let q = adjust(&p, Procedure::BenjaminiHochberg);
+            for i in 0..p.len() {
+                prop_assert!(q[i] >= p[i] - 1e-15 && q[i] <= 1.0);
+                for j in 0..p.len() {
+                    if p[i] < p[j] { prop_assert!(q[i] <= q[j]); }
+                }
+            }
+        }
+
+        #[test]
+        fn swapping_sides_negates_the_effect(
+            rounds in proptest::collection::vec((1i64..1_000_000, 1i64..1_000_000), 2..12)
+        ) {
+            let d = |f: &dyn Fn(&(i64, i64)) -> (i64, i64)| -> Moments {
+                let d: Vec<f64> = rounds.iter().map(|r| { let (b, c) = f(r); log_ratio(b, c).unwrap() }).collect();
+                moments(&d).unwrap()
+            };
+            let (a, b) = (d(&|r| *r), d(&|r| (r.1, r.0)));
+            prop_assert!((a.mean + b.mean).abs() < 1e-9);
+            prop_assert!((a.variance.unwrap() - b.variance.unwrap()).abs() < 1e-9);
+        }
+
+        #[test]
+        fn a_larger_delta_is_never_more_significant(
+            mean in -0.2f64..0.2, value in 1e-8f64..0.01, n in 2u32..30, delta in 0.0f64..0.1
+        ) {
+            let variance = Variance { value, df: f64::from(n) - 1.0 };
+            let strict = estimate(n, mean, variance, delta + 0.01, 0.95);
+            let loose = estimate(n, mean, variance, delta, 0.95);
+            prop_assert!(strict.p >= loose.p - 1e-9);
+        }
+    }
+}

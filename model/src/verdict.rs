@@ -1,0 +1,388 @@
+//! From summaries to verdicts: [`compare`] estimates without opinion, [`judge`] decides under a
+//! policy, [`conclude`] says it in one word. All three are pure.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::catalog::policy::Policy;
+use crate::metric::{self, Better, Sampling};
+use crate::record::{Extent, Sample, Side, Summary};
+use crate::stats::{self, Estimate, Moments, Variance};
+
+/// One (case, metric, host): what all tables are keyed by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct SeriesKey {
+    pub benchmark: String,
+    pub config: String,
+    pub metric: String,
+    pub host: String,
+}
+
+/// Two artifacts on one series: the estimate, no opinion.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    pub key: SeriesKey,
+    pub baseline: Option<Extent>,
+    pub candidate: Option<Extent>,
+    pub rounds: u32,
+    pub tainted: u32,
+    /// `None` where the rounds allow none; the verdict says why.
+    pub estimate: Option<Estimate>,
+    /// The variance used, with its degrees of freedom (moderation comes in here).
+    pub variance: Option<Variance>,
+    /// δ on the log scale.
+    pub delta: f64,
+    /// Benjamini–Hochberg or –Yekutieli over all series of the comparison.
+    pub q: Option<f64>,
+}
+
+impl Comparison {
+    /// exp(d̄) − 1: 0.05 is five per cent more than the baseline.
+    pub fn effect(&self) -> Option<f64> {
+        self.estimate.map(|e| e.mean.exp_m1())
+    }
+
+    /// The interval of [`Comparison::effect`].
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        self.estimate.map(|e| ((e.mean - e.half_width).exp_m1(), (e.mean + e.half_width).exp_m1()))
+    }
+}
+
+/// Why nothing can be said of a series.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "why")]
+pub enum Reason {
+    /// One side (or both) has no usable sample.
+    MissingSide { side: &'static str },
+    /// Fewer than two rounds: no variance.
+    TooFewRounds { rounds: u32 },
+    /// A value is zero on one side only: no ratio.
+    ZeroValue,
+    /// The interval is too wide for the policy's δ; `rounds` in all would settle it.
+    TooWide { rounds: u32 },
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::MissingSide { side } => write!(f, "no usable sample of the {side}"),
+            Self::TooFewRounds { rounds } => {
+                write!(f, "{rounds} round(s): two are needed for a variance")
+            }
+            Self::ZeroValue => write!(f, "a value is zero on one side only"),
+            Self::TooWide { rounds } => {
+                write!(f, "too noisy yet: about {rounds} rounds would settle it")
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "verdict")]
+pub enum Verdict {
+    Regressed,
+    Improved,
+    Unchanged,
+    Inconclusive(Reason),
+}
+
+impl Verdict {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Regressed => "Regressed",
+            Self::Improved => "Improved",
+            Self::Unchanged => "Unchanged",
+            Self::Inconclusive(_) => "Inconclusive",
+        }
+    }
+}
+
+/// A comparison under a policy.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Judged {
+    pub comparison: Comparison,
+    pub verdict: Verdict,
+    /// Whether the policy lets this metric decide.
+    pub decides: bool,
+}
+
+/// Reduces one job's samples to summaries, one a series, ordered by (benchmark, config, metric).
+pub fn summarise(samples: &[Sample]) -> Vec<Summary> {
+    type Sides = BTreeMap<Side, Vec<(u32, i64)>>;
+    let mut series: BTreeMap<(&str, &str, &str), (Sides, u32)> = BTreeMap::new();
+    for sample in samples {
+        let key = (sample.benchmark.as_str(), sample.config.as_str(), sample.metric.as_str());
+        let (sides, tainted) = series.entry(key).or_default();
+        if sample.taint.is_empty() {
+            sides.entry(sample.side).or_default().push((sample.round, sample.value));
+        } else {
+            *tainted += 1;
+        }
+    }
+    let extent = |side: Option<&Vec<(u32, i64)>>| -> Option<Extent> {
+        let mut values: Vec<i64> = side?.iter().map(|(_, value)| *value).collect();
+        let median = stats::median(&mut values)?;
+        Some(Extent { median, min: *values.first()?, max: *values.last()? })
+    };
+    let summary =
+        |((benchmark, config, metric), (sides, tainted)): ((&str, &str, &str), (Sides, u32))| {
+            let baseline: BTreeMap<u32, i64> =
+                sides.get(&Side::Baseline).into_iter().flatten().copied().collect();
+            let d: Vec<f64> = sides
+                .get(&Side::Candidate)
+                .into_iter()
+                .flatten()
+                .filter_map(|(round, value)| stats::log_ratio(*baseline.get(round)?, *value).ok())
+                .collect();
+            let moments = stats::moments(&d);
+            Summary {
+                benchmark: benchmark.to_string(),
+                config: config.to_string(),
+                metric: metric.to_string(),
+                rounds: d.len() as u32,
+                mean_log_ratio: moments.map(|m| m.mean),
+                variance: moments.and_then(|m| m.variance),
+                baseline: extent(sides.get(&Side::Baseline)),
+                candidate: extent(sides.get(&Side::Candidate)),
+                tainted,
+            }
+        };
+    series.into_iter().map(summary).collect()
+}
+
+/// A summary with the host it came from: what [`compare`] takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    pub host: String,
+    pub summary: Summary,
+}
+
+/// Estimates every series and adjusts p over all of them. The order is kept.
+///
+/// A metric sampled once per case has no variance: its estimate is the value itself.
+pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
+    let mut comparisons: Vec<Comparison> =
+        inputs.iter().map(|input| estimate_one(input, policy)).collect();
+    let tested: Vec<usize> =
+        (0..comparisons.len()).filter(|&i| comparisons[i].estimate.is_some()).collect();
+    let p: Vec<f64> = tested.iter().filter_map(|&i| comparisons[i].estimate).map(|e| e.p).collect();
+    for (index, q) in tested.into_iter().zip(stats::adjust(&p, policy.procedure)) {
+        comparisons[index].q = Some(q);
+    }
+    comparisons
+}
+
+fn estimate_one(input: &Input, policy: &Policy) -> Comparison {
+    let summary = &input.summary;
+    let delta = stats::log_effect(policy.metric(&summary.metric).smallest_effect);
+    let once = metric::find(&summary.metric).is_some_and(|m| m.sampling == Sampling::Once);
+    let moments = summary.mean_log_ratio.map(|mean| Moments {
+        n: summary.rounds,
+        mean,
+        variance: summary.variance,
+    });
+    let variance = moments.and_then(|m| match (m.variance, once) {
+        (Some(value), false) => Some(Variance { value, df: f64::from(m.n) - 1.0 }),
+        (_, true) => Some(Variance { value: 0.0, df: f64::INFINITY }),
+        (None, false) => None,
+    });
+    let estimate = moments
+        .zip(variance)
+        .map(|(m, variance)| stats::estimate(m.n, m.mean, variance, delta, policy.confidence));
+    Comparison {
+        key: SeriesKey {
+            benchmark: summary.benchmark.clone(),
+            config: summary.config.clone(),
+            metric: summary.metric.clone(),
+            host: input.host.clone(),
+        },
+        baseline: summary.baseline,
+        candidate: summary.candidate,
+        rounds: summary.rounds,
+        tainted: summary.tainted,
+        estimate,
+        variance,
+        delta,
+        q: None,
+    }
+}
+
+/// Decides each comparison under `policy`.
+pub fn judge(comparisons: Vec<Comparison>, policy: &Policy) -> Vec<Judged> {
+    comparisons
+        .into_iter()
+        .map(|comparison| {
+            let decides = policy.metric(&comparison.key.metric).decides;
+            let verdict = verdict(&comparison, policy);
+            Judged { comparison, verdict, decides }
+        })
+        .collect()
+}
+
+fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
+    let (Some(estimate), Some(q)) = (comparison.estimate, comparison.q) else {
+        return Verdict::Inconclusive(match (comparison.baseline, comparison.candidate) {
+            (None, _) => Reason::MissingSide { side: Side::Baseline.name() },
+            (_, None) => Reason::MissingSide { side: Side::Candidate.name() },
+            _ if comparison.rounds == 0 => Reason::ZeroValue,
+            _ => Reason::TooFewRounds { rounds: comparison.rounds },
+        });
+    };
+    if q <= policy.q {
+        let better = metric::find(&comparison.key.metric).map_or(Better::Lower, |m| m.better);
+        let grew = estimate.mean > 0.0;
+        return if grew == (better == Better::Lower) {
+            Verdict::Regressed
+        } else {
+            Verdict::Improved
+        };
+    }
+    // Equivalence (Schuirmann 1987, as an interval): unchanged only if the whole interval is.
+    if estimate.mean.abs() + estimate.half_width <= comparison.delta {
+        return Verdict::Unchanged;
+    }
+    let variance = comparison.variance.unwrap_or(Variance { value: 0.0, df: f64::INFINITY });
+    Verdict::Inconclusive(Reason::TooWide {
+        rounds: stats::rounds_needed(
+            comparison.rounds,
+            variance,
+            comparison.delta,
+            policy.confidence,
+        ),
+    })
+}
+
+/// What a whole comparison comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub enum Conclusion {
+    Regressed,
+    Improved,
+    /// Some series regressed and others improved.
+    Mixed,
+    Unchanged,
+    Inconclusive,
+}
+
+impl Conclusion {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Regressed => "Regressed",
+            Self::Improved => "Improved",
+            Self::Mixed => "Mixed",
+            Self::Unchanged => "Unchanged",
+            Self::Inconclusive => "Inconclusive",
+        }
+    }
+}
+
+/// The conclusion over the deciding series: any regression and any improvement is Mixed; with
+/// neither, Unchanged only if every one of them is.
+pub fn conclude(judged: &[Judged]) -> Conclusion {
+    let deciding = || judged.iter().filter(|j| j.decides).map(|j| &j.verdict);
+    let regressed = deciding().any(|v| *v == Verdict::Regressed);
+    let improved = deciding().any(|v| *v == Verdict::Improved);
+    let unchanged = deciding().count() > 0 && deciding().all(|v| *v == Verdict::Unchanged);
+    match (regressed, improved) {
+        (true, true) => Conclusion::Mixed,
+        (true, false) => Conclusion::Regressed,
+        (false, true) => Conclusion::Improved,
+        (false, false) if unchanged => Conclusion::Unchanged,
+        (false, false) => Conclusion::Inconclusive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::policy;
+
+    fn default_policy() -> Policy {
+        policy::parse(
+            "test",
+            "policies/test.toml",
+            "[metric.wall]\nsmallest_effect = 0.01\ndecides = true\n\
+             [metric.max-rss]\nsmallest_effect = 0.01\n\
+             [metric.'instructions:callgrind']\nsmallest_effect = 0.002\ndecides = true\n",
+        )
+        .unwrap()
+    }
+
+    /// `values` are (baseline, candidate) of each round.
+    fn samples(benchmark: &str, metric: &str, values: &[(i64, i64)]) -> Vec<Sample> {
+        let sample = |round: usize, side, value| Sample {
+            benchmark: benchmark.into(),
+            config: String::new(),
+            metric: metric.into(),
+            round: round as u32,
+            side,
+            sequence: 0,
+            value,
+            taint: String::new(),
+        };
+        let both = |(round, (b, c)): (usize, &(i64, i64))| {
+            [sample(round, Side::Baseline, *b), sample(round, Side::Candidate, *c)]
+        };
+        values.iter().enumerate().flat_map(both).collect()
+    }
+
+    fn verdicts(samples: &[Sample]) -> (Vec<Verdict>, Conclusion) {
+        let inputs: Vec<Input> = summarise(samples)
+            .into_iter()
+            .map(|summary| Input { host: "h".into(), summary })
+            .collect();
+        let policy = default_policy();
+        let judged = judge(compare(&inputs, &policy), &policy);
+        let conclusion = conclude(&judged);
+        (judged.into_iter().map(|j| j.verdict).collect(), conclusion)
+    }
+
+    #[test]
+    fn four_verdicts() {
+        let slower = [(1000, 1100), (1001, 1102), (999, 1099), (1000, 1101)];
+        let faster = slower.map(|(b, c)| (c, b));
+        let same = [(100_000, 100_010), (100_001, 99_999), (99_990, 100_000), (100_000, 99_995)];
+        let noisy = [(1000, 1100), (1000, 900), (1000, 1050), (1000, 1000)];
+        for (rounds, verdict, conclusion) in [
+            (slower, "Regressed", Conclusion::Regressed),
+            (faster, "Improved", Conclusion::Improved),
+            (same, "Unchanged", Conclusion::Unchanged),
+            (noisy, "Inconclusive", Conclusion::Inconclusive),
+        ] {
+            let (got, overall) = verdicts(&samples("b", "wall", &rounds));
+            assert_eq!((got[0].name(), overall), (verdict, conclusion));
+        }
+        let both = [samples("a", "wall", &slower), samples("b", "wall", &faster)].concat();
+        assert_eq!(verdicts(&both).1, Conclusion::Mixed);
+    }
+
+    #[test]
+    fn what_cannot_be_said_says_why() {
+        let one = samples("b", "wall", &[(5, 6)]);
+        assert_eq!(verdicts(&one).0, [Verdict::Inconclusive(Reason::TooFewRounds { rounds: 1 })]);
+        let zero = samples("b", "wall", &[(0, 6), (0, 7)]);
+        assert_eq!(verdicts(&zero).0, [Verdict::Inconclusive(Reason::ZeroValue)]);
+        let mut alone = samples("b", "wall", &[(5, 6), (5, 6)]);
+        alone.retain(|s| s.side == Side::Baseline);
+        assert_eq!(
+            verdicts(&alone).0,
+            [Verdict::Inconclusive(Reason::MissingSide { side: "candidate" })]
+        );
+        assert_eq!(verdicts(&[]), (vec![], Conclusion::Inconclusive));
+    }
+
+    #[test]
+    fn a_counter_is_its_own_verdict_from_one_sample() {
+        let count = |b, c| verdicts(&samples("b", "instructions:callgrind", &[(b, c)])).0;
+        assert_eq!(count(1_000_000, 1_010_000), [Verdict::Regressed]);
+        assert_eq!(count(1_000_000, 1_000_100), [Verdict::Unchanged]);
+    }
+
+    #[test]
+    fn a_metric_that_does_not_decide_is_judged_all_the_same() {
+        let (verdicts, conclusion) =
+            verdicts(&samples("b", "max-rss", &[(1000, 2000), (1000, 2001), (1000, 1999)]));
+        assert_eq!(verdicts, [Verdict::Regressed]);
+        assert_eq!(conclusion, Conclusion::Inconclusive);
+    }
+}
