@@ -1,1 +1,122 @@
+//! What `probe` and `pipeline` say to each other: one JSON object a line, requests on the probe's
+//! standard input, replies on its standard output.
+//!
+//! The types live in a library so that both ends are compiled from the same words; nothing but
+//! serde may be needed to speak it. A reply carries what the probe read itself: text of the
+//! measured program travels only inside JSON strings, so it can never pose as a reply.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Both ends refuse another version.
+pub const PROTOCOL: u32 = 1;
+
+/// The longest line either side accepts, in bytes.
+pub const LINE_MAX: usize = 1 << 20;
+
+/// The most of a program's output that is kept to show a person, in bytes.
+pub const TAIL_MAX: usize = 16 << 10;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// What holds in here? Answered by [`Reply::Sandbox`].
+    Inspect,
+    /// Start one process and wait for it. Answered by [`Reply::Line`]s, then [`Reply::Exit`].
+    Run(Run),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Sandbox(Sandbox),
+    /// A line of the program's output (both streams), when [`Run::stream`] asks for it.
+    Line(String),
+    Exit(Exit),
+    /// The request was not understood.
+    Refused(String),
+}
+
+/// One process to start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Program (looked up in `PATH` of `env`) and its arguments.
+    pub argv: Vec<String>,
+    /// The whole environment; nothing is inherited.
+    pub env: BTreeMap<String, String>,
+    pub cwd: String,
+    pub uid: u32,
+    pub gid: u32,
+    /// A file for standard input; `None` is `/dev/null`.
+    pub stdin: Option<String>,
+    /// Killed after this long, in milliseconds.
+    pub time_ms: u64,
+    /// The largest file it may write, its standard streams included, in bytes.
+    pub output_bytes: u64,
+    /// Send output on as it comes (builds); else keep it until the end (measurements).
+    pub stream: bool,
+    /// Run under Valgrind's callgrind and count instructions instead of measuring time.
+    pub count_instructions: bool,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    Code(i32),
+    Signal(i32),
+    /// Killed after [`Run::time_ms`].
+    Timeout,
+    /// It never ran: which step failed and why.
+    NotStarted(String),
+}
+
+/// What one process came to. Times in nanoseconds, sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    pub end: End,
+    /// From before the fork to the exit seen by the probe (CLOCK_MONOTONIC_RAW).
+    pub wall_ns: u64,
+    /// Of the process and the children it waited for (`wait4`), as are the others below.
+    pub user_ns: u64,
+    pub system_ns: u64,
+    pub max_rss_bytes: u64,
+    pub minor_faults: u64,
+    pub major_faults: u64,
+    pub voluntary_switches: u64,
+    pub involuntary_switches: u64,
+    pub stdout_bytes: u64,
+    pub stdout_sha256: String,
+    /// The last of standard output (or of both streams when streaming), lossy UTF-8.
+    pub stdout_tail: String,
+    pub stderr_tail: String,
+    /// Processes it left behind; the probe ended them.
+    pub leftovers: u32,
+    /// Instructions executed by the process and its children, when they were counted.
+    pub instructions: Option<u64>,
+}
+
+/// What holds inside the container, read back by the probe after it has confined itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    pub protocol: u32,
+    pub pid: u32,
+    pub uid: u32,
+    /// Names without `CAP_`, from the permitted set; unknown ones by number.
+    pub capabilities: Vec<String>,
+    pub no_new_privileges: bool,
+    /// `Seccomp:` of `/proc/self/status`: 2 is a filter.
+    pub seccomp_mode: u32,
+    /// Cores this container may use.
+    pub cpus: Vec<u32>,
+    /// `None`: no limit, or none that can be read.
+    pub memory_limit_bytes: Option<u64>,
+    pub pids_limit: Option<u64>,
+    /// Network interfaces other than the loopback.
+    pub interfaces: Vec<String>,
+    pub root_read_only: bool,
+    /// Mount point → whether anyone but root may write there, of everything but kernel file systems.
+    pub mounts: BTreeMap<String, bool>,
+    pub valgrind: bool,
+}

@@ -1,0 +1,314 @@
+//! The embedded engine: libcontainer (youki's library) on the unpacked image, no daemon.
+//!
+//! libcontainer forks, which a program with threads must not do. So dyno starts itself again as
+//! `dyno __container run NAME BUNDLE`, a small process with one thread that makes the container,
+//! waits for it and removes its cgroups. Its standard streams are the probe's. It is in a session
+//! of its own, so a Ctrl-C meant for dyno does not reach it; it ends when the probe does, and the
+//! probe ends when its input does.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dyno_model::catalog::host::format_cores;
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+
+use super::{CAPABILITIES, Engine, Owner, Spec, Streams};
+use crate::error::{Error, Result, While};
+
+/// First argument of a dyno that is a container's parent.
+pub const CHILD: &str = "__container";
+
+/// Where libcontainer keeps its state and dyno its bundles; gone with a reboot, as containers are.
+const STATE: &str = "/run/dyno";
+
+pub struct Embedded {
+    program: PathBuf,
+    children: Mutex<HashMap<String, Child>>,
+}
+
+impl Embedded {
+    /// Checks that this process may make containers.
+    pub fn open(program: &Path) -> Result<Self> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::host("making containers without a daemon needs root"));
+        }
+        let cgroups = ["/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/memory"];
+        if !cgroups.iter().any(|path| Path::new(path).exists()) {
+            return Err(Error::host("no cgroups are mounted at /sys/fs/cgroup"));
+        }
+        for folder in ["containers", "bundles"].map(|name| Path::new(STATE).join(name)) {
+            fs::create_dir_all(&folder)
+                .map_err(|e| Error::host(format!("cannot write {}: {e}", folder.display())))?;
+        }
+        Ok(Self { program: program.to_path_buf(), children: Mutex::default() })
+    }
+}
+
+fn bundle(name: &str) -> PathBuf {
+    Path::new(STATE).join("bundles").join(name)
+}
+
+#[async_trait]
+impl Engine for Embedded {
+    fn name(&self) -> String {
+        format!("embedded libcontainer {}", env!("DYNO_LIBCONTAINER"))
+    }
+
+    fn build_user(&self) -> (u32, u32) {
+        (1000, 1000)
+    }
+
+    async fn start(&self, name: &str, spec: &Spec, probe: &Path) -> Result<Streams> {
+        let bundle = bundle(name);
+        let doing = || format!("writing the container's bundle {}", bundle.display());
+        fs::create_dir_all(&bundle).while_(doing)?;
+        let config = serde_json::to_vec_pretty(&config(name, spec, probe)).expect("plain JSON");
+        fs::write(bundle.join("config.json"), config).while_(doing)?;
+        let mut command = Command::new(&self.program);
+        command.args([CHILD, "run", name]).arg(&bundle);
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().while_(|| "starting the container's parent".into())?;
+        let streams = Streams {
+            input: Box::pin(child.stdin.take().expect("piped")),
+            output: Box::pin(child.stdout.take().expect("piped")),
+            errors: Box::pin(child.stderr.take().expect("piped")),
+        };
+        self.children.lock().expect("no panic while held").insert(name.to_string(), child);
+        Ok(streams)
+    }
+
+    async fn remove(&self, name: &str) -> Result<()> {
+        let child = self.children.lock().expect("no panic while held").remove(name);
+        if let Some(mut child) = child {
+            // Its input is closed, so it is on its way out, unless a process inside is stuck.
+            if tokio::time::timeout(Duration::from_secs(2), child.wait()).await.is_err() {
+                delete(&self.program, name).await?;
+                let _ = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;
+            }
+        }
+        if Path::new(STATE).join("containers").join(name).exists() {
+            delete(&self.program, name).await?;
+        }
+        let bundle = bundle(name);
+        match fs::remove_dir_all(&bundle) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(e).while_(|| format!("removing {}", bundle.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn sweep(&self) -> Result<Vec<String>> {
+        let mut swept = Vec::new();
+        for folder in ["containers", "bundles"] {
+            let folder = Path::new(STATE).join(folder);
+            for entry in fs::read_dir(&folder).while_(|| format!("reading {}", folder.display()))? {
+                let name = entry.while_(|| "reading a folder".into())?.file_name();
+                let Some(name) = name.to_str() else { continue };
+                if Owner::of(name).is_some_and(|owner| !owner.alive()) {
+                    self.remove(name).await?;
+                    swept.push(name.to_string());
+                }
+            }
+        }
+        swept.sort();
+        swept.dedup();
+        Ok(swept)
+    }
+}
+
+async fn delete(program: &Path, name: &str) -> Result<()> {
+    let output = Command::new(program)
+        .args([CHILD, "delete", name])
+        .output()
+        .await
+        .while_(|| format!("removing the container {name}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+    Err(Error::infrastructure(format!("removing the container {name}: {said}")))
+}
+
+/// The OCI runtime configuration (opencontainers/runtime-spec, config.md).
+fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
+    let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
+    let tmp_size = format!("size={}", spec.tmp_bytes);
+    let mut mounts = vec![
+        mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+        mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
+        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
+        mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+        mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
+        mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777", &tmp_size]),
+    ];
+    // Not recursive: a read-only recursive bind leaves mounts below it writable.
+    let bind = |source: &Path, target: &str, writable: bool| {
+        let access = if writable { "rw" } else { "ro" };
+        json!({"destination": target, "type": "bind", "source": source,
+               "options": ["bind", access, "nosuid", "nodev", "private"]})
+    };
+    mounts.push(bind(probe, "/dyno/probe", false));
+    if spec.network {
+        for file in ["/etc/resolv.conf", "/etc/hosts"] {
+            if let Ok(real) = fs::canonicalize(file) {
+                mounts.push(bind(&real, file, false));
+            }
+        }
+    }
+    mounts.extend(spec.mounts.iter().map(|m| bind(&m.source, &m.target, m.writable)));
+    let mut namespaces = vec!["pid", "ipc", "uts", "mount"];
+    if Path::new("/proc/self/ns/cgroup").exists() {
+        namespaces.push("cgroup");
+    }
+    if !spec.network {
+        namespaces.push("network");
+    }
+    let namespaces: Vec<Value> = namespaces.iter().map(|kind| json!({"type": kind})).collect();
+    let env: Vec<String> =
+        super::base_env().iter().map(|(name, value)| format!("{name}={value}")).collect();
+    json!({
+        "ociVersion": "1.0.2",
+        "hostname": "dyno",
+        "root": {"path": spec.root.rootfs(), "readonly": true},
+        "process": {
+            "terminal": false,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["/dyno/probe"],
+            "env": env,
+            "cwd": "/",
+            "noNewPrivileges": true,
+            "capabilities": {"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES},
+        },
+        "mounts": mounts,
+        "linux": {
+            "namespaces": namespaces,
+            "cgroupsPath": format!("/dyno/{name}"),
+            "resources": {
+                "memory": memory(spec.memory_bytes),
+                "pids": {"limit": spec.pids},
+                "cpu": {"cpus": format_cores(&spec.cpus)},
+                "devices": [{"allow": false, "access": "rwm"}],
+            },
+            "maskedPaths": [
+                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
+                "/sys/firmware", "/sys/devices/virtual/powercap",
+            ],
+            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+        },
+    })
+}
+
+/// Memory and swap together are bounded by the same number, where the kernel counts swap.
+fn memory(bytes: u64) -> Value {
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    let counts_swap =
+        v2 || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
+    if counts_swap { json!({"limit": bytes, "swap": bytes}) } else { json!({"limit": bytes}) }
+}
+
+/// The life of a container's parent: `run NAME BUNDLE` or `delete NAME`. Returns the exit code.
+///
+/// Called before any thread is started.
+pub fn child_main(arguments: &[String]) -> u8 {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["run", name, bundle] => run_container(name, Path::new(bundle)),
+        ["delete", name] => delete_container(name),
+        _ => Err("dyno __container run NAME BUNDLE | delete NAME".into()),
+    };
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("container: {error}");
+            1
+        }
+    }
+}
+
+fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
+    use libcontainer::container::builder::ContainerBuilder;
+    use libcontainer::syscall::syscall::SyscallType;
+    use nix::sys::wait::waitpid;
+    let told = |error: libcontainer::error::LibcontainerError| crate::error::chain(&error);
+    let _ = nix::unistd::setsid();
+    // The init process is to be this process's own child, or an orphan of it: either way it is
+    // waited for here, so that the cgroup is empty when it is removed.
+    // SAFETY: a constant prctl.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    let mut container = ContainerBuilder::new(name.to_string(), SyscallType::default())
+        .with_root_path(Path::new(STATE).join("containers"))
+        .map_err(told)?
+        .as_init(bundle)
+        .with_systemd(false)
+        .build()
+        .map_err(told)?;
+    let pid = container.pid();
+    let started = pid.map_or(Ok(()), |pid| loopback_up(pid.as_raw())).and_then(|()| container.start().map_err(told));
+    if started.is_ok()
+        && let Some(pid) = pid
+    {
+        close_streams();
+        let _ = waitpid(pid, None);
+    }
+    container.delete(true).map_err(told)?;
+    started
+}
+
+/// Switches on the loopback of the container's network namespace, as Docker does; a namespace
+/// begins with it off, and the container lacks the capability. On the host's network it is on.
+fn loopback_up(pid: i32) -> Result<(), String> {
+    use std::os::fd::AsRawFd;
+    let told = |error: std::io::Error| format!("switching on the loopback: {error}");
+    let open = |path: String| fs::File::open(path).map_err(told);
+    let ours = open("/proc/self/ns/net".into())?;
+    let theirs = open(format!("/proc/{pid}/ns/net"))?;
+    // SAFETY: descriptors and the request are live; this process has one thread.
+    unsafe {
+        if libc::setns(theirs.as_raw_fd(), libc::CLONE_NEWNET) != 0 {
+            return Err(told(std::io::Error::last_os_error()));
+        }
+        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        (request.ifr_name[0], request.ifr_name[1]) = (b'l' as libc::c_char, b'o' as libc::c_char);
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        let set = libc::ioctl(socket, libc::SIOCSIFFLAGS as _, &request);
+        let error = std::io::Error::last_os_error();
+        libc::close(socket);
+        if libc::setns(ours.as_raw_fd(), libc::CLONE_NEWNET) != 0 {
+            return Err(told(std::io::Error::last_os_error()));
+        }
+        if set == 0 { Ok(()) } else { Err(told(error)) }
+    }
+}
+
+/// Lets go of the probe's streams: only the probe itself may hold them, or whoever reads them
+/// would wait for this process.
+fn close_streams() {
+    if let Ok(null) = fs::OpenOptions::new().read(true).write(true).open("/dev/null") {
+        use std::os::fd::AsRawFd;
+        for stream in 0..2 {
+            // SAFETY: duplicates a live descriptor onto our own standard streams.
+            unsafe { libc::dup2(null.as_raw_fd(), stream) };
+        }
+    }
+}
+
+fn delete_container(name: &str) -> Result<(), String> {
+    let state = Path::new(STATE).join("containers").join(name);
+    match libcontainer::container::Container::load(state.clone()) {
+        Ok(mut container) => {
+            container.delete(true).map_err(|error| crate::error::chain(&error))?;
+        }
+        // Killed before its state was whole: nothing runs yet.
+        Err(_) => fs::remove_dir_all(&state).map_err(|e| format!("{}: {e}", state.display()))?,
+    }
+    Ok(())
+}

@@ -1,0 +1,410 @@
+//! Containers: one small trait, two real engines behind it.
+//!
+//! An [`Engine`] starts a container whose process 1 is dyno's probe, attached by its standard
+//! streams, and removes it. Everything else is the same for both and stands here: [`Engines`]
+//! remembers what is alive, [`Container`] speaks the probe's protocol, and [`verify`] compares
+//! what holds inside with what was asked for. An engine that drops a limit with only a warning is
+//! found out before anything runs.
+//!
+//! A container ends when its standard input does, because the probe does; so a dyno that is
+//! killed leaves nothing running, and [`Engine::sweep`] removes what it left on disk.
+
+pub mod docker;
+pub mod embedded;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use dyno_model::catalog::host::{EngineChoice, Host, format_cores};
+use dyno_model::id::Digest;
+use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Reply, Request, Run, Sandbox};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+use crate::error::{Error, Result, While};
+
+/// The probe, built by `build.rs`.
+pub const PROBE: &[u8] = include_bytes!(env!("DYNO_PROBE"));
+
+/// The only capabilities a container has: the probe becomes another user for each process it
+/// starts, and ends processes of that user.
+pub const CAPABILITIES: [&str; 3] = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"];
+
+/// A folder or file of the host inside the container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    pub source: PathBuf,
+    pub target: String,
+    pub writable: bool,
+}
+
+impl Mount {
+    pub fn read_only(source: impl Into<PathBuf>, target: &str) -> Self {
+        Self { source: source.into(), target: target.into(), writable: false }
+    }
+
+    pub fn writable(source: impl Into<PathBuf>, target: &str) -> Self {
+        Self { source: source.into(), target: target.into(), writable: true }
+    }
+}
+
+/// What a container is started from, in the form each engine takes.
+#[async_trait]
+pub trait Root: Send + Sync {
+    fn id(&self) -> &Digest;
+    /// The unpacked tree.
+    fn rootfs(&self) -> &Path;
+    /// An archive for `docker load`, made on demand.
+    async fn archive(&self) -> Result<PathBuf>;
+}
+
+/// A container to start. Everything but the mounts is a limit that is read back.
+#[derive(Clone)]
+pub struct Spec {
+    pub root: Arc<dyn Root>,
+    pub mounts: Vec<Mount>,
+    /// Whether it may use the network (the fetch step alone).
+    pub network: bool,
+    pub cpus: BTreeSet<u32>,
+    pub memory_bytes: u64,
+    pub pids: u64,
+    /// Size of `/tmp`, in bytes; it counts towards the memory.
+    pub tmp_bytes: u64,
+}
+
+/// A started container's standard streams.
+pub struct Streams {
+    pub input: Pin<Box<dyn AsyncWrite + Send>>,
+    pub output: Pin<Box<dyn AsyncRead + Send>>,
+    pub errors: Pin<Box<dyn AsyncRead + Send>>,
+}
+
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Kind and version, part of the host's fingerprint.
+    fn name(&self) -> String;
+    /// User and group that builds run as, so that dyno can read and remove what they leave.
+    fn build_user(&self) -> (u32, u32);
+    /// Starts a container called `name` with `probe` as its process 1.
+    async fn start(&self, name: &str, spec: &Spec, probe: &Path) -> Result<Streams>;
+    /// Ends and removes the container; one that is gone already is no error.
+    async fn remove(&self, name: &str) -> Result<()>;
+    /// Removes containers whose dyno is gone; returns their names.
+    async fn sweep(&self) -> Result<Vec<String>>;
+}
+
+/// The engine in use and the containers of this process that are alive.
+pub struct Engines {
+    engine: Box<dyn Engine>,
+    probe: PathBuf,
+    owner: Owner,
+    count: AtomicU32,
+    live: Mutex<BTreeSet<String>>,
+}
+
+impl Engines {
+    /// The engine that `host` asks for; `cache` gets a copy of the probe to mount. `program` is
+    /// dyno itself, which the embedded engine starts again for each container.
+    pub async fn open(host: &Host, cache: &Path, program: &Path) -> Result<Arc<Self>> {
+        let embedded = || embedded::Embedded::open(program).map(|e| Box::new(e) as Box<dyn Engine>);
+        let engine = match host.engine {
+            EngineChoice::Embedded => embedded()?,
+            EngineChoice::Docker => docker::open(host.socket.as_deref()).await?,
+            EngineChoice::Auto => match embedded() {
+                Ok(engine) => engine,
+                Err(no_embedded) => {
+                    docker::open(host.socket.as_deref()).await.map_err(|no_docker| {
+                        Error::host(format!(
+                            "no way to make containers here: embedded: {no_embedded}; docker: {no_docker}"
+                        ))
+                        .hint("run dyno as root, or start Docker or Podman and set DOCKER_HOST if its socket is not in the usual place")
+                    })?
+                }
+            },
+        };
+        Ok(Arc::new(Self {
+            engine,
+            probe: place_probe(cache)?,
+            owner: Owner::this_process(),
+            count: AtomicU32::new(0),
+            live: Mutex::default(),
+        }))
+    }
+
+    pub fn name(&self) -> String {
+        self.engine.name()
+    }
+
+    pub fn build_user(&self) -> (u32, u32) {
+        self.engine.build_user()
+    }
+
+    pub async fn sweep(&self) -> Result<Vec<String>> {
+        self.engine.sweep().await
+    }
+
+    /// Starts a container and checks from inside that it is what was asked for.
+    pub async fn start(self: &Arc<Self>, spec: &Spec) -> Result<Container> {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let name = format!("dyno-{}-{number}", self.owner);
+        self.live.lock().expect("no panic while held").insert(name.clone());
+        let streams = match self.engine.start(&name, spec, &self.probe).await {
+            Ok(streams) => streams,
+            Err(error) => {
+                self.remove(&name).await?;
+                return Err(error);
+            }
+        };
+        let mut container = Container::new(Arc::clone(self), name, streams);
+        match container.inspect().await.and_then(|sandbox| {
+            let wrong = verify(spec, &sandbox);
+            if wrong.is_empty() { Ok(sandbox) } else { Err(broken_promise(&self.name(), &wrong)) }
+        }) {
+            Ok(sandbox) => {
+                container.sandbox = Some(sandbox);
+                Ok(container)
+            }
+            Err(error) => {
+                container.remove().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn remove(&self, name: &str) -> Result<()> {
+        self.engine.remove(name).await?;
+        self.live.lock().expect("no panic while held").remove(name);
+        Ok(())
+    }
+
+    /// Removes every container of this process: what an interrupt calls.
+    pub async fn remove_all(&self) -> Result<()> {
+        let names = self.live.lock().expect("no panic while held").clone();
+        for name in names {
+            self.remove(&name).await?;
+        }
+        Ok(())
+    }
+}
+
+fn broken_promise(engine: &str, wrong: &[String]) -> Error {
+    Error::host(format!("the engine ({engine}) does not keep what was asked for: {}", wrong.join("; ")))
+        .hint("limits that are not kept make measurements worthless: mend the engine or the host's cgroups, or name another engine in hosts/<name>.toml")
+}
+
+/// What does not hold inside, in words; empty when all does.
+pub fn verify(spec: &Spec, inside: &Sandbox) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut want = |holds: bool, what: String| {
+        if !holds {
+            wrong.push(what);
+        }
+    };
+    want(inside.protocol == PROTOCOL, format!("the probe speaks protocol {}", inside.protocol));
+    want(inside.pid == 1, format!("the probe is process {}", inside.pid));
+    let allowed = CAPABILITIES.map(|name| name.trim_start_matches("CAP_"));
+    let extra: Vec<&String> =
+        inside.capabilities.iter().filter(|c| !allowed.contains(&c.as_str())).collect();
+    want(extra.is_empty(), format!("further capabilities {extra:?}"));
+    want(inside.no_new_privileges, "no-new-privileges is off".into());
+    want(inside.seccomp_mode == 2, "no seccomp filter".into());
+    let cpus: BTreeSet<u32> = inside.cpus.iter().copied().collect();
+    want(
+        cpus == spec.cpus,
+        format!("cores {} instead of {}", format_cores(&cpus), format_cores(&spec.cpus)),
+    );
+    // Kernels round to pages.
+    let memory = inside.memory_limit_bytes;
+    want(
+        memory.is_some_and(|limit| limit.abs_diff(spec.memory_bytes) < 64 << 10),
+        format!("memory limit {memory:?} instead of {}", spec.memory_bytes),
+    );
+    want(
+        inside.pids_limit == Some(spec.pids),
+        format!("process limit {:?} instead of {}", inside.pids_limit, spec.pids),
+    );
+    want(
+        spec.network || inside.interfaces.is_empty(),
+        format!("network interfaces {:?}", inside.interfaces),
+    );
+    want(inside.root_read_only, "the root is writable".into());
+    let may_write: BTreeSet<&str> = ["/tmp", "/dev/shm", "/dev/mqueue"]
+        .into_iter()
+        .chain(spec.mounts.iter().filter(|m| m.writable).map(|m| m.target.as_str()))
+        .collect();
+    for (mount, writable) in &inside.mounts {
+        want(!writable || may_write.contains(mount.as_str()), format!("{mount} is writable"));
+    }
+    wrong
+}
+
+/// A running container, spoken to through its probe.
+pub struct Container {
+    engines: Arc<Engines>,
+    name: String,
+    input: Pin<Box<dyn AsyncWrite + Send>>,
+    output: BufReader<Pin<Box<dyn AsyncRead + Send>>>,
+    errors: Arc<Mutex<Vec<u8>>>,
+    sandbox: Option<Sandbox>,
+}
+
+impl Container {
+    fn new(engines: Arc<Engines>, name: String, streams: Streams) -> Self {
+        let errors = Arc::new(Mutex::new(Vec::new()));
+        tokio::spawn(keep_tail(streams.errors, Arc::clone(&errors)));
+        let output = BufReader::with_capacity(64 << 10, streams.output);
+        Self { engines, name, input: streams.input, output, errors, sandbox: None }
+    }
+
+    /// What held when it was started.
+    pub fn sandbox(&self) -> &Sandbox {
+        self.sandbox.as_ref().expect("set before the container is handed out")
+    }
+
+    async fn inspect(&mut self) -> Result<Sandbox> {
+        self.send(&Request::Inspect).await?;
+        match self.receive(Duration::from_secs(60)).await? {
+            Reply::Sandbox(sandbox) => Ok(sandbox),
+            other => Err(self.nonsense(&format!("{other:?}"))),
+        }
+    }
+
+    /// Runs one process; `line` gets its output as it comes, if the run asks for that.
+    pub async fn run(&mut self, run: &Run, mut line: impl FnMut(String)) -> Result<Exit> {
+        self.send(&Request::Run(run.clone())).await?;
+        // The probe ends the process in time; this only notices a probe that does not answer.
+        let patience = Duration::from_millis(run.time_ms) + Duration::from_secs(60);
+        loop {
+            match self.receive(patience).await? {
+                Reply::Line(text) => line(text),
+                Reply::Exit(exit) => return Ok(exit),
+                other => return Err(self.nonsense(&format!("{other:?}"))),
+            }
+        }
+    }
+
+    async fn send(&mut self, request: &Request) -> Result<()> {
+        let mut line = serde_json::to_vec(request).expect("requests serialise");
+        line.push(b'\n');
+        let sent = async {
+            self.input.write_all(&line).await?;
+            self.input.flush().await
+        };
+        match sent.await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.lost(&error.to_string()).await),
+        }
+    }
+
+    async fn receive(&mut self, patience: Duration) -> Result<Reply> {
+        let mut line = Vec::new();
+        let mut bounded = (&mut self.output).take(LINE_MAX as u64);
+        let read = tokio::time::timeout(patience, bounded.read_until(b'\n', &mut line)).await;
+        match read {
+            Err(_) => Err(self.lost("no answer in time").await),
+            Ok(Err(error)) => Err(self.lost(&error.to_string()).await),
+            Ok(Ok(0)) => Err(self.lost("it ended").await),
+            Ok(Ok(_)) => serde_json::from_slice(&line)
+                .map_err(|error| self.nonsense(&format!("{error} in {:?}", String::from_utf8_lossy(&line)))),
+        }
+    }
+
+    /// The container is gone in the middle of things: an engine that vanished, memory that ran out.
+    async fn lost(&self, why: &str) -> Error {
+        // What it said last may still be on its way.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let errors = self.errors.lock().expect("no panic while held");
+        let said = String::from_utf8_lossy(&errors).trim().to_string();
+        let said = if said.is_empty() { String::new() } else { format!("; it said: {said}") };
+        Error::infrastructure(format!("lost the container {}: {why}{said}", self.name))
+    }
+
+    fn nonsense(&self, what: &str) -> Error {
+        Error::infrastructure(format!("the probe in {} answered out of turn: {what}", self.name))
+    }
+
+    /// Ends and removes the container.
+    pub async fn remove(self) -> Result<()> {
+        let Self { engines, name, input, .. } = self;
+        drop(input);
+        engines.remove(&name).await
+    }
+}
+
+async fn keep_tail(mut from: Pin<Box<dyn AsyncRead + Send>>, tail: Arc<Mutex<Vec<u8>>>) {
+    const KEEP: usize = 4 << 10;
+    let mut buffer = [0; 1024];
+    while let Ok(count) = from.read(&mut buffer).await
+        && count > 0
+    {
+        let mut tail = tail.lock().expect("no panic while held");
+        tail.extend_from_slice(&buffer[..count]);
+        let excess = tail.len().saturating_sub(KEEP);
+        tail.drain(..excess);
+    }
+}
+
+/// Writes the probe where engines can mount it from, named by its content.
+fn place_probe(cache: &Path) -> Result<PathBuf> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = cache.join("probe");
+    let path = folder.join(Digest::of(PROBE).short());
+    if std::fs::metadata(&path).is_ok_and(|found| found.len() == PROBE.len() as u64) {
+        return Ok(path);
+    }
+    let doing = || format!("writing the probe to {}", folder.display());
+    std::fs::create_dir_all(&folder).while_(doing)?;
+    let mut file = tempfile::NamedTempFile::new_in(&folder).while_(doing)?;
+    std::io::Write::write_all(&mut file, PROBE).while_(doing)?;
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o755)).while_(doing)?;
+    file.persist(&path).map_err(|error| error.error).while_(doing)?;
+    Ok(path)
+}
+
+/// Which process a container belongs to: its id and start time, so that a reused id is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Owner {
+    pid: u32,
+    started: u64,
+}
+
+impl Owner {
+    fn this_process() -> Self {
+        let pid = std::process::id();
+        Self { pid, started: start_time(pid).unwrap_or(0) }
+    }
+
+    fn alive(self) -> bool {
+        start_time(self.pid) == Some(self.started)
+    }
+
+    /// The owner in a container's name.
+    fn of(name: &str) -> Option<Self> {
+        let mut parts = name.strip_prefix("dyno-")?.split('-');
+        Some(Self { pid: parts.next()?.parse().ok()?, started: parts.next()?.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.pid, self.started)
+    }
+}
+
+/// Start time of a process in clock ticks since boot (`proc(5)`, field 22).
+fn start_time(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The second field is the program's name in brackets and may hold anything.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// The environment inside: nothing of the host's.
+pub fn base_env() -> BTreeMap<String, String> {
+    [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("HOME", "/tmp"), ("LANG", "C.UTF-8"), ("TZ", "UTC")]
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .into()
+}

@@ -1,0 +1,6 @@
+//! Everything of dyno that touches the world: clock, environment, processes, container engines,
+//! git, registries, files. The binary `dyno` is glue over it.
+
+pub mod engine;
+pub mod error;
+pub mod event;

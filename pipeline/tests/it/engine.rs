@@ -1,0 +1,222 @@
+//! One conformance test that every engine passes: what a container is asked to be, it is, seen
+//! from inside; and nothing of it is left afterwards.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use dyno_model::catalog::host;
+use dyno_model::id::Digest;
+use dyno_pipeline::engine::{Container, Engines, Mount, Root, Spec, base_env, verify};
+use dyno_pipeline::error::Result;
+use dyno_probe::{End, Exit, Run};
+
+use crate::skip;
+
+/// A root of nothing but mount points and the guest.
+struct GuestRoot {
+    folder: PathBuf,
+    id: Digest,
+}
+
+impl GuestRoot {
+    fn new(folder: &Path) -> Self {
+        let rootfs = folder.join("rootfs");
+        let points = "proc sys dev tmp dyno work etc/ssl/certs";
+        for point in points.split(' ') {
+            std::fs::create_dir_all(rootfs.join(point)).unwrap();
+        }
+        std::fs::set_permissions(rootfs.join("tmp"), PermissionsExt::from_mode(0o1777)).unwrap();
+        for file in ["dyno/probe", "etc/resolv.conf", "etc/hosts"] {
+            std::fs::write(rootfs.join(file), "").unwrap();
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest.rs");
+        let built = Command::new("rustc")
+            .args(["-O", "--edition=2024", "-Ctarget-feature=+crt-static", "-o"])
+            .arg(rootfs.join("guest"))
+            .arg(source)
+            .status()
+            .unwrap();
+        assert!(built.success());
+        let mut layer = tar::Builder::new(Vec::new());
+        layer.follow_symlinks(false);
+        layer.append_dir_all(".", &rootfs).unwrap();
+        let layer = layer.into_inner().unwrap();
+        let config = serde_json::json!({
+            "architecture": if cfg!(target_arch = "x86_64") { "amd64" } else { "arm64" },
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [Digest::of(&layer)]},
+        });
+        let config = serde_json::to_vec(&config).unwrap();
+        let id = Digest::of(&config);
+        let name = format!("{}.json", id.hex());
+        let manifest = serde_json::json!([{"Config": name, "RepoTags": [], "Layers": ["layer.tar"]}]);
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        let mut archive = tar::Builder::new(std::fs::File::create(folder.join("image.tar")).unwrap());
+        for (path, bytes) in
+            [("layer.tar", &layer), (name.as_str(), &config), ("manifest.json", &manifest)]
+        {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            archive.append_data(&mut header, path, bytes.as_slice()).unwrap();
+        }
+        archive.finish().unwrap();
+        Self { folder: folder.to_path_buf(), id }
+    }
+}
+
+#[async_trait]
+impl Root for GuestRoot {
+    fn id(&self) -> &Digest {
+        &self.id
+    }
+    fn rootfs(&self) -> &Path {
+        Box::leak(self.folder.join("rootfs").into_boxed_path())
+    }
+    async fn archive(&self) -> Result<PathBuf> {
+        Ok(self.folder.join("image.tar"))
+    }
+}
+
+fn run(words: &[&str]) -> Run {
+    let mut argv = vec!["/guest".to_string()];
+    argv.extend(words.iter().map(ToString::to_string));
+    Run {
+        argv,
+        env: base_env(),
+        cwd: "/".into(),
+        uid: 1000,
+        gid: 1000,
+        stdin: None,
+        time_ms: 20_000,
+        output_bytes: 1 << 20,
+        stream: false,
+        count_instructions: false,
+    }
+}
+
+async fn guest(container: &mut Container, words: &[&str]) -> Exit {
+    container.run(&run(words), |_| ()).await.unwrap()
+}
+
+async fn conforms(engine: &str) {
+    let host = host::parse("test", "test.toml", &format!("engine = \"{engine}\"\n")).unwrap();
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_dyno"));
+    let engines = match Engines::open(&host, &folder.path().join("cache"), program).await {
+        Ok(engines) => engines,
+        Err(error) => return skip(engine, &error.to_string()),
+    };
+    let work = folder.path().join("work");
+    std::fs::create_dir(&work).unwrap();
+    std::fs::set_permissions(&work, PermissionsExt::from_mode(0o777)).unwrap();
+    let read = folder.path().join("read");
+    std::fs::create_dir(&read).unwrap();
+    std::fs::write(read.join("secret"), "12345").unwrap();
+    let last = std::thread::available_parallelism().unwrap().get() as u32 - 1;
+    let spec = Spec {
+        root: Arc::new(GuestRoot::new(folder.path())),
+        mounts: vec![Mount::writable(&work, "/work"), Mount::read_only(&read, "/etc/ssl/certs")],
+        network: false,
+        cpus: BTreeSet::from([last]),
+        memory_bytes: 128 << 20,
+        pids: 32,
+        tmp_bytes: 16 << 20,
+    };
+
+    let mut container = engines.start(&spec).await.unwrap();
+    let sandbox = container.sandbox().clone();
+    assert_eq!(sandbox.cpus, [last]);
+    assert_eq!((sandbox.uid, sandbox.pid), (0, 1));
+    let mut other = spec.clone();
+    (other.memory_bytes, other.pids, other.cpus) = (1 << 30, 99, BTreeSet::from([7]));
+    assert_eq!(verify(&other, &sandbox).len(), 3, "what does not hold is named");
+
+    let said = |exit: &Exit| (exit.end.clone(), exit.stdout_tail.trim().to_string());
+    let ok = |text: &str| (End::Code(0), text.to_string());
+    let cases: &[(&[&str], &str)] = &[
+        (&["print", "hello"], "hello"),
+        (&["write", "/x"], "Some(30)"),
+        (&["write", "/guest"], "Some(30)"),
+        (&["write", "/dyno/probe"], "Some(30)"),
+        (&["write", "/etc/ssl/certs/secret"], "Some(30)"),
+        (&["read", "/etc/ssl/certs/secret"], "5 bytes"),
+        (&["write", "/work/x"], "written"),
+        (&["write", "/tmp/x"], "written"),
+        // What one run left in /tmp the next does not find.
+        (&["read", "/tmp/x"], "Some(2)"),
+        // The probe is out of reach: another user, and not dumpable.
+        (&["read", "/proc/1/environ"], "Some(13)"),
+        (&["connect", "127.0.0.1:9"], "Some(111)"),
+        (&["connect", "192.0.2.1:80"], "Some(101)"),
+    ];
+    for (words, expected) in cases {
+        assert_eq!(said(&guest(&mut container, words).await), ok(expected), "{words:?}");
+    }
+    assert_eq!(std::fs::read(work.join("x")).unwrap(), b"x");
+
+    let environment = guest(&mut container, &["environment"]).await.stdout_tail;
+    let names: Vec<&str> = environment.lines().filter_map(|l| Some(l.split_once('=')?.0)).collect();
+    assert_eq!(names, ["HOME", "LANG", "PATH", "TZ"], "nothing of the host's environment");
+
+    // Limits bound, and the container lives on.
+    assert_eq!(guest(&mut container, &["memory", "500"]).await.end, End::Signal(9));
+    let many = guest(&mut container, &["processes", "100"]).await;
+    let started: u32 = many.stdout_tail.trim().parse().unwrap();
+    assert!((10..32).contains(&started), "{started}");
+    assert_eq!(many.leftovers, started, "what is left behind is ended and counted");
+    let flood = guest(&mut container, &["flood"]).await;
+    assert_eq!((flood.end, flood.stdout_bytes), (End::Signal(25), 1 << 20));
+    let endless = Run { time_ms: 200, ..run(&["spin"]) };
+    assert_eq!(container.run(&endless, |_| ()).await.unwrap().end, End::Timeout);
+    assert_eq!(said(&guest(&mut container, &["print", "still here"]).await), ok("still here"));
+
+    // Kill: a container is removed while a process in it runs.
+    let long = run(&["sleep", "60"]);
+    let hanging = container.run(&long, |_| ());
+    assert!(tokio::time::timeout(Duration::from_millis(300), hanging).await.is_err());
+    let before = Instant::now();
+    container.remove().await.unwrap();
+    assert!(before.elapsed() < Duration::from_secs(20));
+    engines.remove_all().await.unwrap();
+
+    // The network is there when asked for, and only then.
+    let online = engines.start(&Spec { network: true, ..spec.clone() }).await.unwrap();
+    assert!(!online.sandbox().interfaces.is_empty());
+    online.remove().await.unwrap();
+    assert_nothing_left();
+}
+
+fn assert_nothing_left() {
+    let mine = format!("dyno-{}-", std::process::id());
+    let left = |folder: &str| -> Vec<String> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
+        names.filter(|name| name.starts_with(&mine)).collect()
+    };
+    for folder in [
+        "/run/dyno/containers",
+        "/run/dyno/bundles",
+        "/sys/fs/cgroup/dyno",
+        "/sys/fs/cgroup/memory/dyno",
+        "/sys/fs/cgroup/cpuset/dyno",
+    ] {
+        assert_eq!(left(folder), Vec::<String>::new(), "{folder}");
+    }
+}
+
+#[tokio::test]
+async fn embedded_conforms() {
+    conforms("embedded").await;
+}
+
+#[tokio::test]
+async fn docker_conforms() {
+    conforms("docker").await;
+}

@@ -1,0 +1,13 @@
+//! Integration tests of `pipeline`, in one binary because each links everything.
+//!
+//! What a test needs of the machine and does not find makes it print `skipped: …` and return,
+//! unless `DYNO_TEST_REQUIRE` (a comma list) names it: CI names everything and skips nothing.
+
+mod engine;
+
+/// Whether to go on without `what`; panics where CI has asked for it.
+pub fn skip(what: &str, why: &str) {
+    let required = std::env::var("DYNO_TEST_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|r| r == what), "{what} is required but missing: {why}");
+    eprintln!("skipped: needs {what}: {why}");
+}

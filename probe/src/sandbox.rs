@@ -1,0 +1,250 @@
+//! The probe confines itself before it reads its first request, and can say what holds.
+//!
+//! The seccomp filter is installed here and not by the engine, so that it is the same under every
+//! engine. It is a list of what is allowed, after Docker's default profile, without what a build
+//! or a benchmark never needs (`ptrace`, `process_vm_*`, `io_uring`, `userfaultfd`, `keyctl`, …).
+//! The kernel answers calls that are always allowed from a bitmap (Linux 5.11), so a measured
+//! process does not pay for the length of the list.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use dyno_probe::{PROTOCOL, Sandbox};
+use seccompiler::{
+    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Gives up what cannot be taken back: dumpability, new privileges, most system calls.
+pub fn confine() -> Result<(), String> {
+    // SAFETY: prctl with constant arguments touches no memory of ours.
+    unsafe {
+        // A child with another user id must not read this process's memory or descriptors.
+        if libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) != 0
+            || libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
+        {
+            return Err(format!("prctl: {}", std::io::Error::last_os_error()));
+        }
+        // The engine's own child may have been bound to other cores; the cpuset still bounds this.
+        let mut every: libc::cpu_set_t = std::mem::zeroed();
+        (0..libc::CPU_SETSIZE as usize).for_each(|core| libc::CPU_SET(core, &mut every));
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &every);
+    }
+    let install = |filter: Result<SeccompFilter, seccompiler::BackendError>| {
+        let program: seccompiler::BpfProgram =
+            filter.and_then(TryInto::try_into).map_err(|e| format!("seccomp: {e}"))?;
+        seccompiler::apply_filter(&program).map_err(|e| format!("seccomp: {e}"))
+    };
+    let arch = std::env::consts::ARCH.try_into().map_err(|e| format!("seccomp: {e}"))?;
+    // `clone3` hides its flags behind a pointer, which a filter cannot follow: with ENOSYS every
+    // C library falls back to `clone`, whose flags the second filter sees.
+    install(SeccompFilter::new(
+        Rules::from([(libc::SYS_clone3, vec![])]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::ENOSYS as u32),
+        arch,
+    ))?;
+    install(SeccompFilter::new(
+        allowed().map_err(|e| format!("seccomp: {e}"))?,
+        SeccompAction::Errno(libc::EPERM as u32),
+        SeccompAction::Allow,
+        arch,
+    ))
+}
+
+fn allowed() -> Result<Rules, seccompiler::BackendError> {
+    let mut rules: Rules = ALLOWED.iter().map(|call| (*call, vec![])).collect();
+    // For the first filter decides on clone3; here it must pass so that ENOSYS is what is seen.
+    rules.insert(libc::SYS_clone3, vec![]);
+    let only = |argument: u8, op: SeccompCmpOp, value: u64| {
+        SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)?])
+    };
+    // No new namespaces.
+    const NAMESPACES: u64 = 0x7E02_0000;
+    rules.insert(libc::SYS_clone, vec![only(0, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?]);
+    // Local, IP and netlink sockets; no AF_ALG, AF_VSOCK, AF_PACKET.
+    let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+    let family = |f: &i32| only(0, SeccompCmpOp::Eq, *f as u64);
+    rules.insert(libc::SYS_socket, families.iter().map(family).collect::<Result<_, _>>()?);
+    // Asking for the personality, or setting the plain one.
+    let personality = |p: &u64| only(0, SeccompCmpOp::Eq, *p);
+    rules.insert(
+        libc::SYS_personality,
+        [0, 0xFFFF_FFFF].iter().map(personality).collect::<Result<_, _>>()?,
+    );
+    Ok(rules)
+}
+
+/// What holds in here.
+pub fn inspect() -> Sandbox {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
+        line.map(str::trim).unwrap_or_default()
+    };
+    let permitted = u64::from_str_radix(field("CapPrm"), 16).unwrap_or(u64::MAX);
+    let mounts = mounts();
+    Sandbox {
+        protocol: PROTOCOL,
+        pid: std::process::id(),
+        // SAFETY: getuid cannot fail and touches no memory.
+        uid: unsafe { libc::getuid() },
+        capabilities: (0..64).filter(|bit| permitted >> bit & 1 == 1).map(capability).collect(),
+        no_new_privileges: field("NoNewPrivs") == "1",
+        seccomp_mode: field("Seccomp").parse().unwrap_or(0),
+        cpus: cpu_list(field("Cpus_allowed_list")),
+        memory_limit_bytes: limit(&["memory.max", "memory/memory.limit_in_bytes"]),
+        pids_limit: limit(&["pids.max", "pids/pids.max"]),
+        interfaces: interfaces(),
+        root_read_only: mounts.get("/") == Some(&false),
+        mounts,
+        valgrind: std::path::Path::new("/usr/bin/valgrind").exists(),
+    }
+}
+
+fn capability(bit: u32) -> String {
+    match bit {
+        5 => "KILL".into(),
+        6 => "SETGID".into(),
+        7 => "SETUID".into(),
+        _ => bit.to_string(),
+    }
+}
+
+fn cpu_list(text: &str) -> Vec<u32> {
+    let mut cpus = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        if let (Ok(first), Ok(last)) = (first.parse::<u32>(), last.parse::<u32>()) {
+            cpus.extend(first..=last);
+        }
+    }
+    cpus.into_iter().collect()
+}
+
+fn limit(files: &[&str]) -> Option<u64> {
+    let read = |file: &&str| fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok();
+    let value = files.iter().find_map(read)?.trim().parse::<u64>().ok()?;
+    // cgroup v1 writes "no limit" as the largest multiple of the page size.
+    (value < 1 << 60).then_some(value)
+}
+
+fn interfaces() -> Vec<String> {
+    let table = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
+    let name = |line: &str| Some(line.split_once(':')?.0.trim().to_string());
+    table.lines().filter_map(name).filter(|name| name != "lo").collect()
+}
+
+fn mounts() -> BTreeMap<String, bool> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let kernel = ["proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"];
+    let mount = |line: &str| {
+        let (fields, rest) = line.split_once(" - ")?;
+        let fields: Vec<&str> = fields.split(' ').collect();
+        let mut rest = rest.split(' ');
+        if kernel.contains(&rest.next()?) {
+            return None;
+        }
+        let writable = |options: &str| options.split(',').any(|option| option == "rw");
+        // Writable only if both the mount and the file system below it are.
+        let both = writable(fields.get(5)?) && rest.nth(1).is_none_or(writable);
+        let point = (*fields.get(4)?).to_string();
+        let writable = both && (point == "/" || others_may_write(&point));
+        Some((point, writable))
+    };
+    table.lines().filter_map(mount).collect()
+}
+
+/// Whether anyone but root may write here: engines mask files with devices and hang folders of
+/// root's into `/sys`, which are writable mounts that the measured program cannot write to.
+fn others_may_write(path: &str) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).is_ok_and(|found| {
+        (found.is_dir() || found.is_file()) && (found.mode() & 0o022 != 0 || found.uid() != 0)
+    })
+}
+
+#[rustfmt::skip]
+const ALLOWED: &[i64] = {
+    use libc::*;
+    &[
+        SYS_accept, SYS_accept4, SYS_bind, SYS_brk, SYS_capget, SYS_capset, SYS_chdir,
+        SYS_clock_getres, SYS_clock_gettime, SYS_clock_nanosleep, SYS_close, SYS_close_range,
+        SYS_connect, SYS_copy_file_range, SYS_dup, SYS_dup3, SYS_epoll_create1, SYS_epoll_ctl,
+        SYS_epoll_pwait, SYS_epoll_pwait2, SYS_eventfd2, SYS_execve, SYS_execveat, SYS_exit,
+        SYS_exit_group, SYS_faccessat, SYS_faccessat2, SYS_fadvise64, SYS_fallocate, SYS_fchdir,
+        SYS_fchmod, SYS_fchmodat, SYS_fchown, SYS_fchownat, SYS_fcntl, SYS_fdatasync,
+        SYS_fgetxattr, SYS_flistxattr, SYS_flock, SYS_fremovexattr, SYS_fsetxattr, SYS_fstat,
+        SYS_fstatfs, SYS_fsync, SYS_ftruncate, SYS_futex, SYS_futex_waitv, SYS_get_robust_list,
+        SYS_getcpu, SYS_getcwd, SYS_getdents64, SYS_getegid, SYS_geteuid, SYS_getgid,
+        SYS_getgroups, SYS_getitimer, SYS_getpeername, SYS_getpgid, SYS_getpid, SYS_getppid,
+        SYS_getpriority, SYS_getrandom, SYS_getresgid, SYS_getresuid, SYS_getrlimit,
+        SYS_getrusage, SYS_getsid, SYS_getsockname, SYS_getsockopt, SYS_gettid,
+        SYS_gettimeofday, SYS_getuid, SYS_getxattr, SYS_inotify_add_watch, SYS_inotify_init1,
+        SYS_inotify_rm_watch, SYS_ioctl, SYS_ioprio_get, SYS_kill, SYS_lgetxattr, SYS_linkat,
+        SYS_listen, SYS_listxattr, SYS_llistxattr, SYS_lremovexattr, SYS_lseek, SYS_lsetxattr,
+        SYS_madvise, SYS_membarrier, SYS_memfd_create, SYS_mincore, SYS_mkdirat, SYS_mknodat,
+        SYS_mlock, SYS_mlock2, SYS_mlockall, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_msgctl,
+        SYS_msgget, SYS_msgrcv, SYS_msgsnd, SYS_msync, SYS_munlock, SYS_munlockall, SYS_munmap,
+        SYS_nanosleep, SYS_newfstatat, SYS_openat, SYS_openat2, SYS_pidfd_open,
+        SYS_pidfd_send_signal, SYS_pipe2, SYS_pkey_alloc, SYS_pkey_free, SYS_pkey_mprotect,
+        SYS_ppoll, SYS_prctl, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_prlimit64, SYS_pselect6,
+        SYS_pwrite64, SYS_pwritev, SYS_pwritev2, SYS_read, SYS_readahead, SYS_readlinkat,
+        SYS_readv, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg, SYS_removexattr, SYS_renameat,
+        SYS_renameat2, SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigpending,
+        SYS_rt_sigprocmask, SYS_rt_sigqueueinfo, SYS_rt_sigreturn, SYS_rt_sigsuspend,
+        SYS_rt_sigtimedwait, SYS_rt_tgsigqueueinfo, SYS_sched_get_priority_max,
+        SYS_sched_get_priority_min, SYS_sched_getaffinity, SYS_sched_getattr,
+        SYS_sched_getparam, SYS_sched_getscheduler, SYS_sched_rr_get_interval,
+        SYS_sched_setaffinity, SYS_sched_setattr, SYS_sched_setparam, SYS_sched_setscheduler,
+        SYS_sched_yield, SYS_seccomp, SYS_semctl, SYS_semget, SYS_semop, SYS_semtimedop,
+        SYS_sendfile, SYS_sendmmsg, SYS_sendmsg, SYS_sendto, SYS_set_robust_list,
+        SYS_set_tid_address, SYS_setfsgid, SYS_setfsuid, SYS_setgid, SYS_setgroups,
+        SYS_setitimer, SYS_setpgid, SYS_setpriority, SYS_setregid, SYS_setresgid,
+        SYS_setresuid, SYS_setreuid, SYS_setrlimit, SYS_setsid, SYS_setsockopt, SYS_setuid,
+        SYS_setxattr, SYS_shmat, SYS_shmctl, SYS_shmdt, SYS_shmget, SYS_shutdown,
+        SYS_sigaltstack, SYS_signalfd4, SYS_socketpair, SYS_splice, SYS_statfs, SYS_statx,
+        SYS_symlinkat, SYS_sync, SYS_sync_file_range, SYS_syncfs, SYS_sysinfo, SYS_tee,
+        SYS_tgkill, SYS_timer_create, SYS_timer_delete, SYS_timer_getoverrun, SYS_timer_gettime,
+        SYS_timer_settime, SYS_timerfd_create, SYS_timerfd_gettime, SYS_timerfd_settime,
+        SYS_times, SYS_tkill, SYS_truncate, SYS_umask, SYS_uname, SYS_unlinkat, SYS_utimensat,
+        SYS_vmsplice, SYS_wait4, SYS_waitid, SYS_write, SYS_writev,
+        #[cfg(target_arch = "x86_64")] SYS_access,
+        #[cfg(target_arch = "x86_64")] SYS_alarm,
+        #[cfg(target_arch = "x86_64")] SYS_arch_prctl,
+        #[cfg(target_arch = "x86_64")] SYS_chmod,
+        #[cfg(target_arch = "x86_64")] SYS_chown,
+        #[cfg(target_arch = "x86_64")] SYS_creat,
+        #[cfg(target_arch = "x86_64")] SYS_dup2,
+        #[cfg(target_arch = "x86_64")] SYS_epoll_create,
+        #[cfg(target_arch = "x86_64")] SYS_epoll_wait,
+        #[cfg(target_arch = "x86_64")] SYS_eventfd,
+        #[cfg(target_arch = "x86_64")] SYS_fork,
+        #[cfg(target_arch = "x86_64")] SYS_futimesat,
+        #[cfg(target_arch = "x86_64")] SYS_getdents,
+        #[cfg(target_arch = "x86_64")] SYS_getpgrp,
+        #[cfg(target_arch = "x86_64")] SYS_inotify_init,
+        #[cfg(target_arch = "x86_64")] SYS_lchown,
+        #[cfg(target_arch = "x86_64")] SYS_link,
+        #[cfg(target_arch = "x86_64")] SYS_lstat,
+        #[cfg(target_arch = "x86_64")] SYS_mkdir,
+        #[cfg(target_arch = "x86_64")] SYS_mknod,
+        #[cfg(target_arch = "x86_64")] SYS_open,
+        #[cfg(target_arch = "x86_64")] SYS_pause,
+        #[cfg(target_arch = "x86_64")] SYS_pipe,
+        #[cfg(target_arch = "x86_64")] SYS_poll,
+        #[cfg(target_arch = "x86_64")] SYS_readlink,
+        #[cfg(target_arch = "x86_64")] SYS_rename,
+        #[cfg(target_arch = "x86_64")] SYS_rmdir,
+        #[cfg(target_arch = "x86_64")] SYS_select,
+        #[cfg(target_arch = "x86_64")] SYS_signalfd,
+        #[cfg(target_arch = "x86_64")] SYS_stat,
+        #[cfg(target_arch = "x86_64")] SYS_symlink,
+        #[cfg(target_arch = "x86_64")] SYS_time,
+        #[cfg(target_arch = "x86_64")] SYS_unlink,
+        #[cfg(target_arch = "x86_64")] SYS_utime,
+        #[cfg(target_arch = "x86_64")] SYS_utimes,
+        #[cfg(target_arch = "x86_64")] SYS_vfork,
+    ]
+};
