@@ -42,7 +42,14 @@ impl From<Error> for Failure {
 
 /// A client that gives up on a silent server and says who asks.
 pub fn client() -> Result<reqwest::Client> {
+    client_with(header::HeaderMap::new())
+}
+
+/// As [`client`], sending `headers` with every request. Credentials among them do not follow a
+/// redirect to another host.
+pub fn client_with(headers: header::HeaderMap) -> Result<reqwest::Client> {
     reqwest::Client::builder()
+        .default_headers(headers)
         .user_agent(concat!("dyno/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(Duration::from_secs(15))
         .read_timeout(Duration::from_secs(60))
@@ -98,6 +105,8 @@ pub async fn download(
     }
     retried(async || {
         let here = file.metadata().map_err(|e| Trouble::disk(&part, e))?.len();
+        // Bytes left by an earlier download may be what is wrong; those of this one are not.
+        let worth_another = here > 0;
         if here > size_bytes {
             file.set_len(0).map_err(|e| Trouble::disk(&part, e))?;
         }
@@ -108,11 +117,9 @@ pub async fn download(
             return Ok(());
         }
         file.set_len(0).map_err(|e| Trouble::disk(&part, e))?;
-        Err(Trouble::Passing(
-            Error::infrastructure(format!("{url} is not what was pinned: its SHA-256 differs"))
-                .hint("the mirror or something on the way to it gives other bytes; try another")
-                .into(),
-        ))
+        let error = Error::infrastructure(format!("{url} is not what was pinned: its SHA-256 differs"))
+            .hint("the server, or something on the way to it, gives other bytes than those pinned: try another");
+        Err(if worth_another { Trouble::Passing(error.into()) } else { Trouble::fatal(error) })
     })
     .await?;
     fs::rename(&part, dest).while_(|| format!("putting {} in place", dest.display()))?;

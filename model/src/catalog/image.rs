@@ -66,7 +66,10 @@ pub struct Image {
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// `packages` (sorted) of a suite, with what they depend on.
-    Debian { suite: String, packages: Vec<String> },
+    Debian {
+        suite: String,
+        packages: Vec<String>,
+    },
     Registry(Reference),
 }
 
@@ -248,7 +251,9 @@ fn mode(table: &mut Table<'_>) -> u32 {
                 span,
                 format!("`mode` is \"{}\"", value.escape_debug()),
                 "octal permissions from \"0000\" to \"0777\"",
-                Some("nothing in an image may gain privilege: setuid and setgid are not kept".into()),
+                Some(
+                    "nothing in an image may gain privilege: setuid and setgid are not kept".into(),
+                ),
             );
             0o644
         }
@@ -565,9 +570,8 @@ content = "root:x:0:0::/:/bin/sh\n"
 
     #[test]
     fn a_lock_of_another_version_or_with_a_foreign_path_is_refused() {
-        let sealed = |body: &str| {
-            format!("# x\nchecksum = \"{}\"\n{body}", Digest::of(body.as_bytes()))
-        };
+        let sealed =
+            |body: &str| format!("# x\nchecksum = \"{}\"\n{body}", Digest::of(body.as_bytes()));
         let text = lock().write("i");
         let body = text.split_once("version").map(|(_, rest)| format!("version{rest}")).unwrap();
         let told = |body: &str| parse_lock("i", "l", &sealed(body)).unwrap_err().to_string();

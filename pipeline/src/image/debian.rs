@@ -162,9 +162,8 @@ pub fn unpack(
             let turn = next.fetch_add(1, Ordering::Relaxed);
             let Some(&number) = order.get(turn) else { return Ok(done) };
             let package = &packages[number];
-            let members =
-                unpack::package(&cached(cache, package), &spool.join(number.to_string()))
-                    .while_(|| format!("unpacking {} {}", package.name, package.version))?;
+            let members = unpack::package(&cached(cache, package), &spool.join(number.to_string()))
+                .while_(|| format!("unpacking {} {}", package.name, package.version))?;
             done.push((number, members));
             events.progress(Phase::Image, turn as u64 + 1, order.len() as u64, Unit::Items);
         }

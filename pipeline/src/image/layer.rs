@@ -46,7 +46,9 @@ pub fn lay_out(tree: &Tree, root: &Path) -> io::Result<Vec<Entry>> {
             (EntryKind::Folder, _) => fs::create_dir(&path)?,
             (EntryKind::Symlink { target }, _) => std::os::unix::fs::symlink(target, &path)?,
             (EntryKind::Hardlink { target }, _) => fs::hard_link(root.join(target), &path)?,
-            (EntryKind::File { .. }, Some(Contents::Spooled(blob))) => fs::rename(&blob.path, &path)?,
+            (EntryKind::File { .. }, Some(Contents::Spooled(blob))) => {
+                fs::rename(&blob.path, &path)?
+            }
             (EntryKind::File { .. }, Some(Contents::Written(text))) => fs::write(&path, text)?,
             (EntryKind::File { .. }, None) => unreachable!("a file has contents"),
         }
@@ -220,7 +222,9 @@ pub fn write_archive(
         Ok(header)
     };
     let padding = |size: u64| vec![0; ((512 - size % 512) % 512) as usize];
-    for (path, text) in [(format!("{}.json", id.hex()), config), ("manifest.json".into(), &manifest)] {
+    for (path, text) in
+        [(format!("{}.json", id.hex()), config), ("manifest.json".into(), &manifest)]
+    {
         out.write_all(header(&path, text.len() as u64, false)?.as_bytes())?;
         out.write_all(text.as_bytes())?;
         out.write_all(&padding(text.len() as u64))?;

@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::error::{Error, Result};
 
 /// Suites whose archive root serves the main archive of every suite.
-const RELEASES: [&str; 7] = ["stable", "testing", "unstable", "sid", "oldstable", "oldoldstable", "experimental"];
+const RELEASES: [&str; 7] =
+    ["stable", "testing", "unstable", "sid", "oldstable", "oldoldstable", "experimental"];
 const CODENAMES: [&str; 8] =
     ["buster", "bullseye", "bookworm", "trixie", "forky", "duke", "sid", "stretch"];
 
@@ -51,7 +52,11 @@ fn sources(etc_apt: &Path) -> Vec<(String, bool)> {
         .collect()
 }
 
-fn is_main_archive(uri: &str, suite: &str, mut components: impl Iterator<Item = impl AsRef<str>>) -> bool {
+fn is_main_archive(
+    uri: &str,
+    suite: &str,
+    mut components: impl Iterator<Item = impl AsRef<str>>,
+) -> bool {
     let web = uri.starts_with("http://") || uri.starts_with("https://");
     let main = components.any(|component| component.as_ref() == "main");
     web && main && (RELEASES.contains(&suite) || CODENAMES.contains(&suite))
@@ -124,11 +129,31 @@ mod tests {
             (format!("deb {u} trixie-security main"), false, false),
             (format!("deb {u} tool-trixie main"), false, false),
             ("deb file:/srv/debian trixie main".to_string(), false, false),
-            (format!("Types: deb deb-src\nURIs: {u}\nSuites: trixie-updates trixie\nComponents: main"), true, true),
-            (format!("Types: deb\nURIs:\n {u}/\nSuites: trixie\nComponents: main\nEnabled: yes"), true, true),
-            (format!("Types: deb\nURIs: {u}\nSuites: trixie\nComponents: main\nEnabled: no"), true, false),
+            (
+                format!(
+                    "Types: deb deb-src\nURIs: {u}\nSuites: trixie-updates trixie\nComponents: main"
+                ),
+                true,
+                true,
+            ),
+            (
+                format!("Types: deb\nURIs:\n {u}/\nSuites: trixie\nComponents: main\nEnabled: yes"),
+                true,
+                true,
+            ),
+            (
+                format!("Types: deb\nURIs: {u}\nSuites: trixie\nComponents: main\nEnabled: no"),
+                true,
+                false,
+            ),
             (format!("Types: deb-src\nURIs: {u}\nSuites: trixie\nComponents: main"), true, false),
-            (format!("Types: deb\nURIs: http://x\nSuites: trixie-security\nComponents: main\n\nTypes: deb\n# c\nURIs: {u}\nSuites: trixie\nComponents: main"), true, true),
+            (
+                format!(
+                    "Types: deb\nURIs: http://x\nSuites: trixie-security\nComponents: main\n\nTypes: deb\n# c\nURIs: {u}\nSuites: trixie\nComponents: main"
+                ),
+                true,
+                true,
+            ),
         ] {
             let folder = tempfile::tempdir().unwrap();
             fs::create_dir(folder.path().join("sources.list.d")).unwrap();

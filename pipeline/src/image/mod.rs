@@ -25,24 +25,29 @@
 mod debian;
 mod layer;
 mod mirror;
+mod registry;
 mod release;
 mod resolve;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod unpack;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use dyno_model::catalog::image::{self as catalog, Image, Lock, Locked, Origin, Pinned};
+use dyno_model::catalog::image::{self as catalog, Image, Lock, Locked, Origin, Package, Pinned};
 use dyno_model::id::Digest;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use self::debian::blocking;
 use self::layer::Layer;
+use self::registry::Pulled;
 use self::tree::{Entry, Overlap, Tree};
 use crate::error::{Error, Result, While as _};
 use crate::event::{Events, Phase};
@@ -130,7 +135,13 @@ pub async fn lock(dir: &Path, settings: &Settings, events: &Events) -> Result<Lo
                 pinned.insert(architecture.clone(), Pinned::Packages(packages));
             }
         }
-        Origin::Registry(_) => todo_registry()?,
+        Origin::Registry(reference) => {
+            events.begin(Phase::Image, "asking the registry for the image");
+            for architecture in &image.architectures {
+                let (digest, size_bytes) = registry::pin(reference, architecture, settings).await?;
+                pinned.insert(architecture.clone(), Pinned::Manifest { digest, size_bytes });
+            }
+        }
     }
     let mut architectures = BTreeMap::new();
     for (architecture, pinned) in pinned {
@@ -144,8 +155,7 @@ pub async fn lock(dir: &Path, settings: &Settings, events: &Events) -> Result<Lo
     let writing = || format!("writing {}", path.display());
     let mut file = tempfile::NamedTempFile::new_in(dir).while_(writing)?;
     file.write_all(lock.write(&image.name).as_bytes()).while_(writing)?;
-    fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644))
-        .while_(writing)?;
+    fs::set_permissions(file.path(), Permissions::from_mode(0o644)).while_(writing)?;
     file.persist(&path).while_(writing)?;
     Ok(lock)
 }
@@ -165,7 +175,11 @@ pub async fn build(
     let locked = lock.architectures.get(architecture).ok_or_else(|| {
         let known: Vec<&str> = lock.architectures.keys().map(String::as_str).collect();
         Error::input(format!("the image {} is not made for {architecture}", image.name)).hint(
-            format!("it has {}; add the architecture to its image.toml and run: dyno image lock {}", known.join(", "), image.name),
+            format!(
+                "it has {}; add the architecture to its image.toml and run: dyno image lock {}",
+                known.join(", "),
+                image.name
+            ),
         )
     })?;
     if let Some(built) = cached(&locked.id, settings) {
@@ -177,7 +191,10 @@ pub async fn build(
             "the image {} for {architecture} came out as {} but is pinned as {}",
             image.name, made.id, locked.id
         ))
-        .hint(format!("if this dyno is newer than the lock, pin anew: dyno image lock {}", image.name))
+        .hint(format!(
+            "if this dyno is newer than the lock, pin anew: dyno image lock {}",
+            image.name
+        ))
         .into());
     }
     Ok(made.adopt(settings)?)
@@ -211,11 +228,18 @@ pub async fn archive(built: &Built) -> Result<PathBuf> {
         let entries: Vec<Entry> = read_json(&built.folder.join("tree.json"))?;
         let file = tempfile::NamedTempFile::new_in(&built.folder).while_(writing)?;
         let mut out = BufWriter::with_capacity(1 << 20, file);
-        layer::write_archive(&built.id, &facts.config, &facts.layer, &entries, &built.rootfs, &mut out)
-            .while_(writing)
-            .map_err(|error| {
-                error.hint(format!("remove {} and build the image again", built.folder.display()))
-            })?;
+        layer::write_archive(
+            &built.id,
+            &facts.config,
+            &facts.layer,
+            &entries,
+            &built.rootfs,
+            &mut out,
+        )
+        .while_(writing)
+        .map_err(|error| {
+            error.hint(format!("remove {} and build the image again", built.folder.display()))
+        })?;
         let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).while_(writing)?;
         file.persist(&path).while_(writing)?;
         Ok(path)
@@ -259,8 +283,42 @@ fn cached(id: &Digest, settings: &Settings) -> Option<Built> {
     let folder = settings.cache.join("images").join(id.hex());
     let facts: Facts = read_json(&folder.join("image.json")).ok()?;
     let rootfs = folder.join("rootfs");
-    (Digest::of(facts.config.as_bytes()) == *id && rootfs.is_dir())
-        .then(|| Built { id: id.clone(), rootfs, folder })
+    (Digest::of(facts.config.as_bytes()) == *id && rootfs.is_dir()).then(|| Built {
+        id: id.clone(),
+        rootfs,
+        folder,
+    })
+}
+
+/// What an image is made of, once all of it is in the cache.
+enum Material {
+    Packages(Vec<Package>),
+    Layers(Pulled),
+}
+
+/// Brings what is pinned to the cache.
+async fn fetch(
+    image: &Image,
+    architecture: &str,
+    pinned: &Pinned,
+    settings: &Settings,
+    events: &Events,
+) -> Result<Material, BuildError> {
+    match (pinned, &image.origin) {
+        (Pinned::Packages(packages), Origin::Debian { .. }) => {
+            debian::download(&image.name, packages, settings, events).await?;
+            Ok(Material::Packages(packages.clone()))
+        }
+        (Pinned::Manifest { digest, size_bytes }, Origin::Registry(reference)) => {
+            let manifest = (digest, *size_bytes);
+            let pulled =
+                registry::pull(reference, architecture, manifest, settings, events).await?;
+            Ok(Material::Layers(pulled))
+        }
+        _ => Err(Error::input("image.lock pins another kind of image than image.toml asks for")
+            .hint(format!("pin it anew: dyno image lock {}", image.name))
+            .into()),
+    }
 }
 
 /// Builds an image from what is pinned, in a fresh folder of the cache.
@@ -271,51 +329,59 @@ async fn make(
     settings: &Settings,
     events: &Events,
 ) -> Result<Made, BuildError> {
-    let (name, started) = (&image.name, Instant::now());
-    let what = match pinned {
-        Pinned::Packages(packages) => format!("image {name} for {architecture}: {} packages", packages.len()),
-        Pinned::Manifest { .. } => format!("image {name} for {architecture}"),
+    let started = Instant::now();
+    let count = match pinned {
+        Pinned::Packages(packages) => format!(", {} packages", packages.len()),
+        Pinned::Manifest { .. } => String::new(),
     };
-    events.begin(Phase::Image, what);
-    match pinned {
-        Pinned::Packages(packages) => {
-            debian::download(name, packages, settings, events).await?;
-        }
-        Pinned::Manifest { .. } => todo_registry()?,
-    }
+    events.begin(Phase::Image, format!("image {} for {architecture}{count}", image.name));
+    let material = fetch(image, architecture, pinned, settings, events).await?;
     let (folder, lock) = fresh_folder(&settings.cache, events).await?;
-    let (image, architecture, pinned) =
-        (image.clone(), architecture.to_string(), pinned.clone());
-    let (settings, told) = (settings.clone(), events.clone());
+    let (image, architecture) = (image.clone(), architecture.to_string());
+    let (cache, told) = (settings.cache.clone(), events.clone());
     let made = blocking(move || {
-        let spool = folder.path().join("spool");
-        let env = vec![ENV.to_string()];
-        let mut tree = match &pinned {
-            Pinned::Packages(packages) => {
-                let members = debian::unpack(packages, &settings.cache, &spool, &told)?;
-                Tree::merge(&members, Overlap::Refuse)
-            }
-            Pinned::Manifest { .. } => return todo_registry().map(|()| unreachable!()),
-        }
-        .map_err(Error::input)?;
-        tree.finish(&image).map_err(Error::input)?;
-        let writing = || format!("writing the image to {}", folder.path().display());
-        let rootfs = folder.path().join("rootfs");
-        let entries = layer::lay_out(&tree, &rootfs).while_(writing)?;
-        let layer = layer::write_layer(&entries, &rootfs, std::io::sink()).while_(writing)?;
-        let config = layer::config(&architecture, &layer, &env).map_err(Error::input)?;
-        let id = Digest::of(config.as_bytes());
-        fs::remove_dir_all(&spool).while_(writing)?;
-        write_json(&folder.path().join("tree.json"), &entries)?;
-        write_json(&folder.path().join("image.json"), &Facts { config, layer })?;
-        fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .while_(writing)?;
+        let id = put_together(&image, &architecture, &material, &cache, folder.path(), &told)?;
         Ok(Made { id, folder, _lock: lock })
     })
     .await?;
     let seconds = started.elapsed().as_secs_f64();
     events.end(Phase::Image, format!("image {} made in {seconds:.1} s", made.id.short()));
     Ok(made)
+}
+
+/// Unpacks, merges, lays out and hashes; `folder` then holds what an image's folder holds.
+fn put_together(
+    image: &Image,
+    architecture: &str,
+    material: &Material,
+    cache: &Path,
+    folder: &Path,
+    events: &Events,
+) -> Result<Digest> {
+    let spool = folder.join("spool");
+    let mut env = vec![ENV.to_string()];
+    let (members, overlap) = match material {
+        Material::Packages(packages) => {
+            (debian::unpack(packages, cache, &spool, events)?, Overlap::Refuse)
+        }
+        Material::Layers(pulled) => {
+            env = pulled.env.clone().unwrap_or(env);
+            (registry::unpack(&pulled.layers, &spool)?, Overlap::Replace)
+        }
+    };
+    let mut tree = Tree::merge(&members, overlap).map_err(Error::input)?;
+    tree.finish(image).map_err(Error::input)?;
+    let writing = || format!("writing the image to {}", folder.display());
+    let rootfs = folder.join("rootfs");
+    let entries = layer::lay_out(&tree, &rootfs).while_(writing)?;
+    let layer = layer::write_layer(&entries, &rootfs, std::io::sink()).while_(writing)?;
+    let config = layer::config(architecture, &layer, &env).map_err(Error::input)?;
+    let id = Digest::of(config.as_bytes());
+    fs::remove_dir_all(&spool).while_(writing)?;
+    write_json(&folder.join("tree.json"), &entries)?;
+    write_json(&folder.join("image.json"), &Facts { config, layer })?;
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).while_(writing)?;
+    Ok(id)
 }
 
 /// A new folder for an image in the making, with the lock under which there is only one. What
@@ -368,10 +434,6 @@ fn read_locked(dir: &Path) -> Result<(Image, Lock)> {
         .hint(format!("pin it anew: {pin}; or restore it")));
     }
     Ok((image, lock))
-}
-
-fn todo_registry() -> Result<()> {
-    Err(Error::input("registry images: later in this series"))
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {

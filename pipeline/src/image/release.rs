@@ -107,9 +107,9 @@ fn signs(key: &SignedPublicKey, signature: &Signature, text: &[u8], now: DateTim
     };
     // A clock a day off must not fail the build; a signature from next year must.
     let in_time = made <= now.timestamp() + 86_400
-        && signature
-            .signature_expiration_time()
-            .is_none_or(|span| span.as_secs() == 0 || made + i64::from(span.as_secs()) > now.timestamp());
+        && signature.signature_expiration_time().is_none_or(|span| {
+            span.as_secs() == 0 || made + i64::from(span.as_secs()) > now.timestamp()
+        });
     let primary = &key.primary_key;
     let revoked = key.details.revocation_signatures.iter().any(|r| r.verify_key(primary).is_ok());
     if !of_text || !in_time || revoked {
@@ -136,9 +136,9 @@ fn signs(key: &SignedPublicKey, signature: &Signature, text: &[u8], now: DateTim
         let newest = bindings.iter().max_by_key(|s| s.created().map(|t| t.as_secs()));
         let Some(newest) = newest else { return false };
         newest.key_flags().sign()
-            && newest
-                .key_expiration_time()
-                .is_none_or(|span| span.as_secs() == 0 || i64::from(born) + i64::from(span.as_secs()) > made)
+            && newest.key_expiration_time().is_none_or(|span| {
+                span.as_secs() == 0 || i64::from(born) + i64::from(span.as_secs()) > made
+            })
     };
     if alive(primary.created_at().as_secs(), &certifications)
         && signature.verify(primary, text).is_ok()
@@ -209,7 +209,9 @@ impl Release {
             let folder = format!("main/binary-{name}");
             let path = format!("{folder}/Packages.xz");
             let Some((digest, size)) = self.files.get(&path) else {
-                return Err(Error::infrastructure(format!("the suite's index does not name {path}")));
+                return Err(Error::infrastructure(format!(
+                    "the suite's index does not name {path}"
+                )));
             };
             // By hash, since the plain name may be replaced between the two requests.
             let address = if self.field("Acquire-By-Hash") == Some("yes") {

@@ -140,8 +140,12 @@ fn relation(text: &str) -> Option<One<'_>> {
         architectures = Some(inside);
         rest = after.trim_start();
     }
-    (!name.is_empty() && rest.is_empty())
-        .then_some(One { name, qualifier, constraint, architectures })
+    (!name.is_empty() && rest.is_empty()).then_some(One {
+        name,
+        qualifier,
+        constraint,
+        architectures,
+    })
 }
 
 impl One<'_> {
@@ -180,8 +184,7 @@ pub fn resolve(index: &Index<'_>, wanted: &[String]) -> Result<Vec<Package>, Vec
     let mut state = Chosen { index, names: BTreeMap::new(), queue: VecDeque::new() };
     let mut problems = Vec::new();
     for name in wanted {
-        let asked =
-            One { name, qualifier: None, constraint: None, architectures: None };
+        let asked = One { name, qualifier: None, constraint: None, architectures: None };
         match state.named(&asked) {
             Some(number) => state.choose(number),
             None => problems.push(match index.provided.get(name.as_str()) {
@@ -226,9 +229,8 @@ impl<'a> Chosen<'_, 'a> {
 
     /// The newest package of this very name that fits.
     fn named(&self, one: &One<'_>) -> Option<usize> {
-        let foreign = one
-            .qualifier
-            .is_some_and(|q| !["any", "native", self.index.architecture].contains(&q));
+        let foreign =
+            one.qualifier.is_some_and(|q| !["any", "native", self.index.architecture].contains(&q));
         let stanzas = &self.index.stanzas;
         let fitting = self.index.named.get(one.name)?.iter().copied();
         fitting
@@ -270,13 +272,18 @@ impl<'a> Chosen<'_, 'a> {
                     continue;
                 }
                 // A name chosen in a version that does not fit cannot be chosen again.
-                let free = |number: &usize| !self.names.contains_key(self.index.stanzas[*number].name);
+                let free =
+                    |number: &usize| !self.names.contains_key(self.index.stanzas[*number].name);
                 let found = any.iter().find_map(|one| {
                     self.named(one).filter(free).or_else(|| self.providers(one).find(free))
                 });
                 match found {
                     Some(found) => self.choose(found),
-                    None => problems.push(format!("{} {key}: {}, which the suite cannot give", of.name, print(&any))),
+                    None => problems.push(format!(
+                        "{} {key}: {}, which the suite cannot give",
+                        of.name,
+                        print(&any)
+                    )),
                 }
             }
         }
@@ -292,17 +299,24 @@ impl<'a> Chosen<'_, 'a> {
                     told.insert(problem);
                     Vec::new()
                 });
-                for one in all.into_iter().flatten().filter(|o| o.applies(self.index.architecture)) {
-                    let named = self.names.get(one.name).copied().filter(|&other| {
-                        one.takes(Some(self.index.stanzas[other].version))
-                    });
+                for one in all.into_iter().flatten().filter(|o| o.applies(self.index.architecture))
+                {
+                    let named = self
+                        .names
+                        .get(one.name)
+                        .copied()
+                        .filter(|&other| one.takes(Some(self.index.stanzas[other].version)));
                     let against = named
                         .into_iter()
                         .chain(self.providers(&one).filter(|&other| self.is_chosen(other)))
                         .filter(|&other| other != number);
                     for other in against {
                         let other = self.index.stanzas[other].name;
-                        told.insert(format!("{} {key}: {}, but {other} is chosen", of.name, print(&[one])));
+                        told.insert(format!(
+                            "{} {key}: {}, but {other} is chosen",
+                            of.name,
+                            print(&[one])
+                        ));
                     }
                 }
             }
@@ -403,7 +417,11 @@ mod tests {
 
     #[test]
     fn closures() {
-        check("a 1; Depends: b (>= 2), c\n b 1\n b 2; Pre-Depends: d\n c 1\n d 1\n e 1", &["a"], "a=1 b=2 c=1 d=1");
+        check(
+            "a 1; Depends: b (>= 2), c\n b 1\n b 2; Pre-Depends: d\n c 1\n d 1\n e 1",
+            &["a"],
+            "a=1 b=2 c=1 d=1",
+        );
         // Cycles end.
         check("a 1; Depends: b\n b 1; Depends: a", &["a"], "a=1 b=1");
         // Of alternatives: what is chosen already, else the first that is there.
@@ -413,9 +431,17 @@ mod tests {
         // Provides: unversioned fits no version, the first name wins, the chosen before it.
         check("a 1; Depends: v\n m 1; Provides: v\n l 1; Provides: v", &["a"], "a=1 l=1");
         check("a 1; Depends: v\n m 1; Provides: v\n l 1; Provides: v", &["a", "m"], "a=1 m=1");
-        check("a 1; Depends: v (>= 2)\n l 1; Provides: v\n m 1; Provides: v (= 2.1)", &["a"], "a=1 m=1");
+        check(
+            "a 1; Depends: v (>= 2)\n l 1; Provides: v\n m 1; Provides: v (= 2.1)",
+            &["a"],
+            "a=1 m=1",
+        );
         // Qualifiers and architecture lists.
-        check("a 1; Depends: b:any, c [arm64], d [!arm64], e:amd64\n b 1\n c 1\n d 1\n e 1", &["a"], "a=1 b=1 d=1 e=1");
+        check(
+            "a 1; Depends: b:any, c [arm64], d [!arm64], e:amd64\n b 1\n c 1\n d 1\n e 1",
+            &["a"],
+            "a=1 b=1 d=1 e=1",
+        );
         // A package may conflict with what it provides itself.
         check("a 1; Provides: v; Conflicts: v", &["a"], "a=1");
         check("a 1; Breaks: b (<< 2)\n b 2", &["a", "b"], "a=1 b=2");
@@ -423,10 +449,22 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_said_all_at_once() {
-        check("a 1; Depends: b (>= 2)\n b 1", &["a", "z"], "the suite has no package z for amd64\na Depends: b (>= 2), which the suite cannot give");
-        check("a 1; Conflicts: v\n b 1; Provides: v\n c 1; Breaks: a (<= 1)", &["a", "b", "c"], "a Conflicts: v, but b is chosen\nc Breaks: a (<= 1), but a is chosen");
+        check(
+            "a 1; Depends: b (>= 2)\n b 1",
+            &["a", "z"],
+            "the suite has no package z for amd64\na Depends: b (>= 2), which the suite cannot give",
+        );
+        check(
+            "a 1; Conflicts: v\n b 1; Provides: v\n c 1; Breaks: a (<= 1)",
+            &["a", "b", "c"],
+            "a Conflicts: v, but b is chosen\nc Breaks: a (<= 1), but a is chosen",
+        );
         check("a 1; Provides: v", &["v"], "v is a virtual package: name one that provides it (a)");
-        check("a 1; Depends: b (~ 2)", &["a"], "Depends of a holds \"b (~ 2)\", which is no relation");
+        check(
+            "a 1; Depends: b (~ 2)",
+            &["a"],
+            "Depends of a holds \"b (~ 2)\", which is no relation",
+        );
         check("a 1; Depends: b:arm64\n b 1", &["a"], "a Depends: b, which the suite cannot give");
     }
 }

@@ -16,8 +16,21 @@ use super::unpack::{Blob, Kind, Member};
 
 /// Folders that containers need as mount points: the root is read-only.
 const FOLDERS: [&str; 15] = [
-    "proc", "sys", "dev", "tmp", "src", "build", "cargo", "inputs", "artifact",
-    "artifact/baseline", "artifact/candidate", "suite", "dyno", "etc", "etc/ssl/certs",
+    "proc",
+    "sys",
+    "dev",
+    "tmp",
+    "src",
+    "build",
+    "cargo",
+    "inputs",
+    "artifact",
+    "artifact/baseline",
+    "artifact/candidate",
+    "suite",
+    "dyno",
+    "etc",
+    "etc/ssl/certs",
 ];
 
 /// Files that containers need as mount points, with their permissions.
@@ -71,10 +84,16 @@ pub struct Entry {
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum EntryKind {
     Folder,
-    File { size_bytes: u64 },
-    Symlink { target: String },
+    File {
+        size_bytes: u64,
+    },
+    Symlink {
+        target: String,
+    },
     /// To an earlier entry, relative to the root.
-    Hardlink { target: String },
+    Hardlink {
+        target: String,
+    },
 }
 
 /// What happens when two sources give the same path.
@@ -123,7 +142,16 @@ impl Tree {
     pub fn finish(&mut self, image: &Image) -> Result<(), String> {
         let source = self.source("image.toml");
         let file = |path: &str, contents: String, mode: u32| {
-            (path.to_string(), Node { what: What::File(Contents::Written(contents)), mode, uid: 0, gid: 0, source })
+            (
+                path.to_string(),
+                Node {
+                    what: What::File(Contents::Written(contents)),
+                    mode,
+                    uid: 0,
+                    gid: 0,
+                    source,
+                },
+            )
         };
         for link in &image.links {
             let what = What::Symlink(link.target.clone());

@@ -55,8 +55,7 @@ pub fn package(path: &Path, spool: &Path) -> io::Result<Vec<Member>> {
             std::str::from_utf8(&header[range]).map(str::trim).unwrap_or("")
         };
         let name = text(0..16).trim_end_matches('/').to_string();
-        let size: u64 =
-            text(48..58).parse().map_err(|_| broken("an ar header gives no size"))?;
+        let size: u64 = text(48..58).parse().map_err(|_| broken("an ar header gives no size"))?;
         at += 60;
         if at + size > length {
             return Err(broken(&format!("cut short: {name} ends beyond the file")));
@@ -112,7 +111,8 @@ pub fn tar(reader: impl Read, spool: &Path) -> io::Result<Vec<Member>> {
             // Comments for other readers (PAX globals) hold nothing for the tree.
             EntryType::XGlobalHeader => continue,
             other => {
-                let message = format!("{path} is a device or the like ({other:?}), which no image may hold");
+                let message =
+                    format!("{path} is a device or the like ({other:?}), which no image may hold");
                 return Err(broken(&message));
             }
         };
