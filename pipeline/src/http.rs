@@ -234,7 +234,7 @@ pub async fn retried<T>(
 }
 
 /// Whether `path` holds exactly these bytes.
-async fn holds(path: &Path, sha256: &Digest, size_bytes: u64) -> Result<bool> {
+pub async fn holds(path: &Path, sha256: &Digest, size_bytes: u64) -> Result<bool> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.len() == size_bytes => {}
         Ok(_) => return Ok(false),
@@ -282,4 +282,170 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// A small server on loopback, for tests here and of whoever downloads.
+#[cfg(test)]
+pub mod testing {
+    use std::collections::HashMap;
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Default)]
+    pub struct Site {
+        /// Path, with its slash → body.
+        pub files: HashMap<String, Vec<u8>>,
+        pub takes_ranges: bool,
+        /// Path → how many bytes to send before hanging up, once.
+        pub cuts: HashMap<String, usize>,
+        /// `path` or `path range` of each request.
+        pub asked: Vec<String>,
+    }
+
+    /// Serves until the test process ends; gives the address without a slash at its end.
+    pub fn serve(site: Site) -> (String, Arc<Mutex<Site>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let site = Arc::new(Mutex::new(site));
+        let shared = Arc::clone(&site);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let site = Arc::clone(&shared);
+                std::thread::spawn(move || drop(answer(stream, &site)));
+            }
+        });
+        (address, site)
+    }
+
+    fn answer(mut stream: TcpStream, site: &Mutex<Site>) -> std::io::Result<()> {
+        let mut lines = BufReader::new(stream.try_clone()?).lines();
+        let request = lines.next().unwrap_or(Ok(String::new()))?;
+        let path = request.split(' ').nth(1).unwrap_or("").to_string();
+        let mut range = None;
+        for line in lines {
+            let line = line?.to_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            range = range.or(line.strip_prefix("range: ").map(str::to_string));
+        }
+        let (head, body) = {
+            let mut site = site.lock().unwrap();
+            let asked = format!("{path} {}", range.as_deref().unwrap_or(""));
+            site.asked.push(asked.trim_end().to_string());
+            let start = range.filter(|_| site.takes_ranges).and_then(|range| {
+                range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
+            });
+            let cut = site.cuts.remove(&path).unwrap_or(usize::MAX);
+            match site.files.get(&path) {
+                None => ("404 Not Found\r\ncontent-length: 0".to_string(), Vec::new()),
+                Some(body) => {
+                    let from = start.unwrap_or(0).min(body.len());
+                    let status = start.map_or("200 OK".to_string(), |start| {
+                        let last = body.len().saturating_sub(1);
+                        format!(
+                            "206 Partial Content\r\ncontent-range: bytes {start}-{last}/{}",
+                            body.len()
+                        )
+                    });
+                    let rest = body[from..].to_vec();
+                    let head = format!("{status}\r\ncontent-length: {}", rest.len());
+                    (head, rest[..cut.min(rest.len())].to_vec())
+                }
+            }
+        };
+        write!(stream, "HTTP/1.1 {head}\r\nconnection: close\r\n\r\n")?;
+        stream.write_all(&body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Site, serve};
+    use super::*;
+
+    struct Outcome {
+        result: Result<(), Failure>,
+        asked: Vec<String>,
+        whole: bool,
+        progress: Vec<u64>,
+    }
+
+    /// Downloads `/f`, which is to be `body`, from a site that serves `served`.
+    async fn check(body: &[u8], served: &[u8], left: Option<&[u8]>, site: Site) -> Outcome {
+        let folder = tempfile::tempdir().unwrap();
+        let dest = folder.path().join("f");
+        if let Some(left) = left {
+            fs::write(with_suffix(&dest, ".part"), left).unwrap();
+        }
+        let mut site = site;
+        site.files.insert("/f".into(), served.to_vec());
+        let (address, site) = serve(site);
+        let seen = std::sync::Mutex::new(Vec::new());
+        let progress = |bytes| seen.lock().unwrap().push(bytes);
+        let (url, sha256) = (format!("{address}/f"), Digest::of(body));
+        let client = client().unwrap();
+        let result = download(&client, &url, &sha256, body.len() as u64, &dest, &progress).await;
+        let asked = site.lock().unwrap().asked.clone();
+        let whole = fs::read(&dest).is_ok_and(|found| found == body);
+        assert_eq!(dest.exists(), whole, "only what is whole is in place");
+        Outcome { result, asked, whole, progress: seen.into_inner().unwrap() }
+    }
+
+    #[tokio::test]
+    async fn a_cut_download_goes_on_where_it_was() {
+        let body: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+        let cut = || [("/f".to_string(), 70_000)].into();
+        let site = Site { takes_ranges: true, cuts: cut(), ..Site::default() };
+        let outcome = check(&body, &body, None, site).await;
+        assert!(outcome.whole && outcome.asked == ["/f", "/f bytes=70000-"], "{:?}", outcome.asked);
+        assert_eq!(outcome.progress.last(), Some(&200_000));
+        // A server without ranges sends all of it again.
+        let site = Site { cuts: cut(), ..Site::default() };
+        assert!(check(&body, &body, None, site).await.whole);
+        // So does a new process after the old one was killed.
+        let site = Site { takes_ranges: true, ..Site::default() };
+        let outcome = check(&body, &body, Some(&body[..5000]), site).await;
+        assert!(outcome.whole && outcome.asked == ["/f bytes=5000-"], "{:?}", outcome.asked);
+        // What was left is wrong, too long, or whole already.
+        for (left, requests) in [(vec![9; 5000], 2), (vec![9; 300_000], 1), (body.clone(), 0)] {
+            let site = Site { takes_ranges: true, ..Site::default() };
+            let outcome = check(&body, &body, Some(&left), site).await;
+            assert!(outcome.whole && outcome.asked.len() == requests, "{:?}", outcome.asked);
+        }
+    }
+
+    #[tokio::test]
+    async fn other_bytes_are_refused() {
+        let outcome = check(b"pinned", b"forged", None, Site::default()).await;
+        let Err(Failure::Other(error)) = outcome.result else { panic!("taken") };
+        assert!(error.message.contains("SHA-256 differs"), "{error}");
+        assert!(!outcome.whole && outcome.asked.len() == 1);
+    }
+
+    #[tokio::test]
+    async fn a_missing_file_is_told_from_other_troubles() {
+        let folder = tempfile::tempdir().unwrap();
+        let (address, _) = serve(Site::default());
+        let client = client().unwrap();
+        let missing = get(&client, &format!("{address}/none"), 10).await;
+        assert!(matches!(missing, Err(Failure::Gone(_))), "{missing:?}");
+        let (url, dest) = (format!("{address}/none"), folder.path().join("f"));
+        let missing = download(&client, &url, &Digest::of(b""), 1, &dest, &|_| ()).await;
+        assert!(matches!(missing, Err(Failure::Gone(_))), "{missing:?}");
+    }
+
+    #[tokio::test]
+    async fn two_downloads_of_one_file_fetch_it_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let site = Site { files: [("/f".to_string(), vec![7; 100_000])].into(), ..Site::default() };
+        let (address, site) = serve(site);
+        let (url, dest) = (format!("{address}/f"), folder.path().join("f"));
+        let (client, sha256) = (client().unwrap(), Digest::of(&vec![7; 100_000]));
+        let one = || download(&client, &url, &sha256, 100_000, &dest, &|_| ());
+        let (first, second) = futures::join!(one(), one());
+        assert!(first.is_ok() && second.is_ok());
+        assert_eq!(site.lock().unwrap().asked, ["/f"]);
+    }
 }

@@ -107,16 +107,12 @@ pub async fn download(
     settings: &Settings,
     events: &Events,
 ) -> Result<(), BuildError> {
-    let missing = packages.iter().any(|package| !cached(&settings.cache, package).exists());
-    // A machine with everything in its cache needs no mirror.
-    let mirror = if missing { settings.mirror()? } else { String::new() };
     let client = http::client()?;
     let total = packages.iter().map(|package| package.size_bytes).sum();
     let here: Vec<AtomicU64> = packages.iter().map(|_| AtomicU64::new(0)).collect();
-    let (client, mirror, here) = (&client, &mirror, &here);
+    let (client, here) = (&client, &here);
     let one = async |number: usize| -> Result<(), BuildError> {
         let package = &packages[number];
-        let url = format!("{mirror}/{}", package.path);
         let progress = |bytes: u64| {
             here[number].store(bytes, Ordering::Relaxed);
             let done = here.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
@@ -124,6 +120,12 @@ pub async fn download(
         };
         let dest = cached(&settings.cache, package);
         let (sha256, size) = (&package.sha256, package.size_bytes);
+        if http::holds(&dest, sha256, size).await? {
+            progress(size);
+            return Ok(());
+        }
+        // Asked for only here: a machine with everything in its cache needs no mirror.
+        let url = format!("{}/{}", settings.mirror()?, package.path);
         http::download(client, &url, sha256, size, &dest, &progress).await.map_err(|failure| {
             match failure {
                 Failure::Gone(_) => BuildError::Gone(

@@ -268,11 +268,13 @@ impl Made {
     fn adopt(self, settings: &Settings) -> Result<Built> {
         let place = settings.cache.join("images").join(self.id.hex());
         let placing = || format!("putting the image at {}", place.display());
-        match fs::rename(self.folder.path(), &place) {
-            Ok(()) => drop(self.folder.keep()),
-            // It is there already: the same image, by its name.
-            Err(_) if cached(&self.id, settings).is_some() => {}
-            Err(error) => return Err(error).while_(placing),
+        if cached(&self.id, settings).is_none() {
+            // Only what someone took pieces out of stands there: no build leaves half an image.
+            if place.exists() {
+                fs::remove_dir_all(&place).while_(placing)?;
+            }
+            fs::rename(self.folder.path(), &place).while_(placing)?;
+            drop(self.folder.keep());
         }
         cached(&self.id, settings)
             .ok_or_else(|| Error::infrastructure(format!("{} is not whole", place.display())))

@@ -391,10 +391,11 @@ mod tests {
         let stanza = |line: &str| {
             let (head, fields) = line.trim().split_once(';').unwrap_or((line.trim(), ""));
             let (name, version) = head.split_once(' ').unwrap();
+            let fields: String = fields.split(';').map(|f| format!("{}\n", f.trim())).collect();
+            let fields = fields.trim_start_matches('\n');
             format!(
-                "Package: {name}\nVersion: {}\n{}\nFilename: pool/{name}.deb\nSize: 1\nSHA256: {hash}\n",
+                "Package: {name}\nVersion: {}\n{fields}Filename: pool/{name}.deb\nSize: 1\nSHA256: {hash}\n",
                 version.trim(),
-                fields.split(';').map(str::trim).collect::<Vec<_>>().join("\n")
             )
         };
         lines.lines().filter(|l| !l.trim().is_empty()).map(stanza).collect::<Vec<_>>().join("\n")

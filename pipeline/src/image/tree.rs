@@ -382,3 +382,105 @@ fn is_whiteout(member: &Member, overlap: Overlap) -> bool {
 pub fn mount_points() -> BTreeSet<&'static str> {
     FOLDERS.into_iter().chain(FILES.map(|(path, _)| path)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `path/` a folder, `path -> target` a link, `path => target` a hard link, else a file.
+    fn members(lines: &str) -> Vec<Member> {
+        let member = |(number, line): (usize, &str)| {
+            let line = line.trim();
+            let (path, kind) = if let Some((path, target)) = line.split_once(" -> ") {
+                (path, Kind::Symlink(target.into()))
+            } else if let Some((path, target)) = line.split_once(" => ") {
+                (path, Kind::Hardlink(target.into()))
+            } else if let Some(path) = line.strip_suffix('/') {
+                (path, Kind::Folder)
+            } else {
+                let blob = Blob { path: format!("{line}#{number}").into(), size_bytes: 1 };
+                (line, Kind::File(blob))
+            };
+            Member { path: path.into(), kind, mode: 0o755, uid: 0, gid: 0 }
+        };
+        lines.split(',').filter(|line| !line.trim().is_empty()).enumerate().map(member).collect()
+    }
+
+    fn print(tree: &Tree) -> String {
+        let line = |(entry, _): (Entry, Option<&Contents>)| match entry.kind {
+            EntryKind::Folder => format!("{}/", entry.path),
+            EntryKind::File { .. } => entry.path,
+            EntryKind::Symlink { target } => format!("{} -> {target}", entry.path),
+            EntryKind::Hardlink { target } => format!("{} => {target}", entry.path),
+        };
+        tree.entries().into_iter().map(line).collect::<Vec<_>>().join(", ")
+    }
+
+    fn check(sources: &[&str], overlap: Overlap, expected: &str) {
+        let all: Vec<(String, Vec<Member>)> =
+            sources.iter().enumerate().map(|(n, s)| (format!("p{n}"), members(s))).collect();
+        let found = match Tree::merge(&all, overlap) {
+            Ok(tree) => print(&tree),
+            Err(error) => format!("error: {error}"),
+        };
+        assert_eq!(found, expected, "{sources:?}");
+    }
+
+    #[test]
+    fn packages_merge() {
+        let refuse = |sources: &[&str], expected: &str| check(sources, Overlap::Refuse, expected);
+        refuse(&["a/, a/x", "a/, a/y"], "a/, a/x, a/y");
+        // Parents that no package has are made.
+        refuse(&["a/b/x"], "a/, a/b/, a/b/x");
+        // usr-merge, whichever package comes first, and also two links deep.
+        let merged = "bin -> usr/bin, usr/, usr/bin/, usr/bin/ls, usr/bin/sh";
+        refuse(&["bin -> usr/bin, usr/, usr/bin/", "bin/, bin/sh", "usr/bin/ls"], merged);
+        refuse(&["bin/, bin/sh", "usr/bin/ls", "bin -> usr/bin"], merged);
+        refuse(&["a -> b, b -> /c/d", "a/x"], "a -> b, b -> /c/d, c/, c/d/, c/d/x");
+        // Links are followed as in a chroot: nothing leaves the root.
+        refuse(&["a -> ../../../b", "a/x"], "a -> ../../../b, b/, b/x");
+        refuse(&["a -> /", "a/x"], "a -> /, x");
+        refuse(&["a -> b, b -> a", "a/x"], "error: /a goes through a loop of links");
+        refuse(&["a", "a/x"], "error: /a of p1 leads through /a, which is a file");
+        refuse(&["d/a", "d/a"], "error: /d/a is in two packages, p0 and p1");
+        // Folders stay folders, links to folders stay links.
+        refuse(&["d/a/, d/a/x", "d/a -> b"], "d/, d/a/, d/a/x");
+        refuse(&["d/a -> b, d/b/", "d/a/"], "d/, d/a -> b, d/b/");
+        // The first name of a file in the order of paths is the file.
+        refuse(&["z, a => z"], "a, z => a");
+        refuse(
+            &["bin -> usr/bin, bin/z, usr/bin/a => bin/z"],
+            "bin -> usr/bin, usr/, usr/bin/, usr/bin/a, usr/bin/z => usr/bin/a",
+        );
+        refuse(&["a => b"], "error: /a of p0 is a hard link to /b, which is no file");
+    }
+
+    #[test]
+    fn layers_replace() {
+        let replace = |sources: &[&str], expected: &str| check(sources, Overlap::Replace, expected);
+        replace(&["a/, a/x, a/y", "a/.wh.x, b"], "a/, a/y, b");
+        replace(&["a/, a/x, a/b/y", "a/, a/.wh..wh..opq, a/z"], "a/, a/z");
+        replace(&["a/, a/x", ".wh.a, c"], "c");
+        replace(&["a/, a/x", "a"], "a");
+        replace(&["a -> b, b/", "a/, a/x"], "a/, a/x, b/");
+        replace(&["a -> b, b/", "a/x"], "a -> b, b/, b/x");
+        replace(&["a", ".wh..wh..opq, b"], "b");
+        // A whiteout takes away from the layers below, not from its own.
+        replace(&["x", ".wh.x, x"], "x");
+    }
+
+    #[test]
+    fn every_image_has_the_mount_points() {
+        let text = "architectures = [\"amd64\"]\nsuite = \"s\"\npackages = [\"aa\"]\n[[file]]\npath = \"/bin/x\"\ncontent = \"1\"\n[[link]]\npath = \"/bin/y\"\ntarget = \"x\"\n";
+        let image = dyno_model::catalog::image::parse("i", "f", text).unwrap();
+        let all =
+            [("p".to_string(), members("bin -> usr/bin, etc/, etc/hosts -> /x, tmp -> x, bin/y"))];
+        let mut tree = Tree::merge(&all, Overlap::Refuse).unwrap();
+        tree.finish(&image).unwrap();
+        insta::assert_snapshot!(print(&tree).replace(", ", "\n"));
+        for point in mount_points() {
+            let node = &tree.nodes[point];
+            assert!(matches!(node.what, What::Folder | What::File(_)), "{point}");
+        }
+    }
+}
