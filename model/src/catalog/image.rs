@@ -1,1 +1,582 @@
 //! `images/<name>/image.toml`: what an environment holds. `image.lock` pins it to the byte.
+//!
+//! An image comes from packages of a Debian suite or from a registry, by digest. People write
+//! the former file; dyno alone writes the latter, and its second line is the digest of every
+//! byte below it, so that an edit by hand is found and named instead of being built. The lock
+//! also holds the digest of what `image.toml` *means* ([`Image::meaning`]): comments and order
+//! may change freely, anything else asks for a new lock.
+//!
+//! Nothing here knows a mirror or a network: paths in the lock are relative to whatever mirror
+//! the machine uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::reader::{At, Table, is_name, one_of, read, suggest};
+use crate::id::Digest;
+use crate::mistake::{Mistake, Mistakes};
+
+/// Version of `image.lock` and of how trees become layers: raised when either changes, so that
+/// an old lock is refused by name rather than by a digest that does not fit.
+pub const LOCK_VERSION: u64 = 1;
+
+/// Debian's name, the OCI name and variant, and `uname -m` of each architecture.
+const ARCHITECTURES: [(&str, &str, Option<&str>, &str); 8] = [
+    ("amd64", "amd64", None, "x86_64"),
+    ("arm64", "arm64", None, "aarch64"),
+    ("armel", "arm", Some("v5"), "armv5tel"),
+    ("armhf", "arm", Some("v7"), "armv7l"),
+    ("i386", "386", None, "i686"),
+    ("ppc64el", "ppc64le", None, "ppc64le"),
+    ("riscv64", "riscv64", None, "riscv64"),
+    ("s390x", "s390x", None, "s390x"),
+];
+
+/// Debian's name for what `uname -m` (or Rust's `std::env::consts::ARCH`) says.
+pub fn debian_architecture(machine: &str) -> Option<&'static str> {
+    let machine = match machine {
+        "x86" => "i686",
+        "powerpc64" => "ppc64le",
+        other => other,
+    };
+    ARCHITECTURES.iter().find(|a| a.3 == machine).map(|a| a.0)
+}
+
+/// The OCI `architecture` and `variant` of a Debian architecture.
+pub fn oci_architecture(debian: &str) -> Option<(&'static str, Option<&'static str>)> {
+    ARCHITECTURES.iter().find(|a| a.0 == debian).map(|a| (a.1, a.2))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Image {
+    pub name: String,
+    /// Debian names, sorted, at least one.
+    pub architectures: Vec<String>,
+    pub origin: Origin,
+    /// Symbolic links added after everything else, by path.
+    pub links: Vec<Link>,
+    /// Files added after everything else, by path.
+    pub files: Vec<File>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// `packages` (sorted) of a suite, with what they depend on.
+    Debian {
+        suite: String,
+        packages: Vec<String>,
+    },
+    Registry(Reference),
+}
+
+/// `host/repository@sha256:…`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reference {
+    /// With port, if one was written.
+    pub host: String,
+    pub repository: String,
+    /// Of a manifest or of an index of manifests.
+    pub digest: Digest,
+}
+
+/// `path` is absolute and has no `.` or `..`; `target` is as `readlink` gives it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Link {
+    pub path: String,
+    pub target: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct File {
+    pub path: String,
+    pub content: String,
+    /// Permission bits, at most 0o777.
+    pub mode: u32,
+}
+
+impl Image {
+    /// The digest of everything that decides what is in the image; not its name.
+    pub fn meaning(&self) -> Digest {
+        let meaning = (LOCK_VERSION, &self.architectures, &self.origin, &self.links, &self.files);
+        Digest::of(&serde_json::to_vec(&meaning).expect("plain data is JSON"))
+    }
+}
+
+/// Reads `images/<name>/image.toml`.
+pub fn parse(name: &str, file: &str, text: &str) -> Result<Image, Mistakes> {
+    read(file, text, |table| {
+        let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.0).collect();
+        let mut architectures = BTreeSet::new();
+        for written in table.required_strings("architectures") {
+            if known.contains(&written.value.as_str()) {
+                architectures.insert(written.value);
+            } else {
+                let hint = debian_architecture(&written.value)
+                    .map(|debian| format!("Debian calls it `{debian}`"))
+                    .or_else(|| suggest(&written.value, known.iter().copied()));
+                let message = format!("there is no architecture {:?}", written.value);
+                table.note(written.span, message, one_of(&known), hint);
+            }
+        }
+        let origin = origin(table);
+        let mut taken = BTreeSet::new();
+        let mut links = table.tables("link", |table| {
+            let path = inside_path(table, &mut taken);
+            let target = table.required_str("target")?;
+            if target.value.is_empty() || target.value.contains(['\n', '\0']) {
+                table.note(target.span, "`target` cannot be linked to", "a path", None);
+            }
+            Some(Link { path: path?, target: target.value })
+        });
+        let mut files = table.tables("file", |table| {
+            let path = inside_path(table, &mut taken);
+            let content = table.required_str("content");
+            let mode = mode(table);
+            Some(File { path: path?, content: content?.value, mode })
+        });
+        links.sort();
+        files.sort();
+        let architectures = architectures.into_iter().collect();
+        Some(Image { name: name.to_string(), architectures, origin: origin?, links, files })
+    })
+}
+
+fn origin(table: &mut Table<'_>) -> Option<Origin> {
+    if !table.has("registry") {
+        let suite = table.required_str("suite");
+        let packages = table.required_strings("packages");
+        let suite = suite.filter(|suite| {
+            let message = format!("\"{}\" is not a suite", suite.value.escape_debug());
+            let good = is_name(&suite.value);
+            if !good {
+                table.note(suite.span.clone(), message, "a suite's name, like \"trixie\"", None);
+            }
+            good
+        });
+        let mut names = BTreeSet::new();
+        for package in packages {
+            if is_package_name(&package.value) {
+                names.insert(package.value);
+            } else {
+                table.note(
+                    package.span,
+                    format!("\"{}\" is not a package", package.value.escape_debug()),
+                    "a package's name without version: small letters, digits, `+`, `-` and `.`",
+                    None,
+                );
+            }
+        }
+        return Some(Origin::Debian { suite: suite?.value, packages: names.into_iter().collect() });
+    }
+    let written = table.optional_str("registry");
+    for other in ["suite", "packages"] {
+        if table.has(other) {
+            table.note(
+                table.span(),
+                format!("`registry` and `{other}` are both written"),
+                "either a registry's image or packages of a suite",
+                None,
+            );
+        }
+    }
+    table.optional_str("suite");
+    table.strings("packages");
+    let At { value, span } = written?;
+    let reference = parse_reference(&value);
+    if reference.is_none() {
+        let untagged = (!value.contains('@'))
+            .then(|| "a tag can move: ask the registry for the image's digest".to_string());
+        table.note(
+            span,
+            format!("`registry` is \"{}\"", value.escape_debug()),
+            "host/repository@sha256: and 64 hexadecimal digits",
+            untagged,
+        );
+    }
+    reference.map(Origin::Registry)
+}
+
+fn parse_reference(text: &str) -> Option<Reference> {
+    let (place, digest) = text.split_once('@')?;
+    let (host, repository) = place.split_once('/')?;
+    let (domain, port) = host.split_once(':').map_or((host, None), |(d, p)| (d, Some(p)));
+    let domain_ok = domain.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
+    let port_ok = port.is_none_or(|port| port.parse::<u16>().is_ok());
+    let repository_ok = repository.split('/').all(is_name);
+    let good = domain_ok && !domain.is_empty() && !domain.starts_with(['-', '.']);
+    (good && port_ok && repository_ok && digest.starts_with("sha256:")).then_some(())?;
+    Some(Reference {
+        host: host.to_string(),
+        repository: repository.to_string(),
+        digest: digest.parse().ok()?,
+    })
+}
+
+/// Whether `name` can be a Debian package (Policy 5.6.1).
+pub fn is_package_name(name: &str) -> bool {
+    let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    name.len() >= 2 && name.chars().all(ok) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// `path` of a `[[link]]` or `[[file]]`, which no other has taken.
+fn inside_path(table: &mut Table<'_>, taken: &mut BTreeSet<String>) -> Option<String> {
+    let At { value, span } = table.required_str("path")?;
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\n', '\0']);
+    if !value.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) {
+        table.note(
+            span,
+            format!("`path` is \"{}\"", value.escape_debug()),
+            "an absolute path inside the image, without `.`, `..` or a slash at its end",
+            None,
+        );
+        return None;
+    }
+    if !taken.insert(value.clone()) {
+        table.note(span, format!("{value} is written twice"), "one entry per path", None);
+        return None;
+    }
+    Some(value)
+}
+
+fn mode(table: &mut Table<'_>) -> u32 {
+    let Some(At { value, span }) = table.optional_str("mode") else { return 0o644 };
+    match u32::from_str_radix(&value, 8) {
+        Ok(mode) if mode <= 0o777 && value.len() >= 3 => mode,
+        _ => {
+            table.note(
+                span,
+                format!("`mode` is \"{}\"", value.escape_debug()),
+                "octal permissions from \"0000\" to \"0777\"",
+                Some(
+                    "nothing in an image may gain privilege: setuid and setgid are not kept".into(),
+                ),
+            );
+            0o644
+        }
+    }
+}
+
+/// `image.lock`: an image pinned to the byte, for each of its architectures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lock {
+    /// [`Image::meaning`] of the `image.toml` it was made from.
+    pub meaning: Digest,
+    /// `Date` of the suite's signed index; `None` for a registry's image.
+    pub released: Option<String>,
+    /// By Debian architecture.
+    pub architectures: BTreeMap<String, Locked>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Locked {
+    /// The image ID: SHA-256 of the image's configuration.
+    pub id: Digest,
+    pub pinned: Pinned,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pinned {
+    /// Sorted by name.
+    Packages(Vec<Package>),
+    /// A registry's manifest for this architecture, and its size in bytes.
+    Manifest { digest: Digest, size_bytes: u64 },
+}
+
+/// One binary package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Package {
+    pub name: String,
+    pub version: String,
+    /// Relative to the root of any mirror of the archive.
+    pub path: String,
+    pub size_bytes: u64,
+    pub sha256: Digest,
+}
+
+const CHECKSUM_KEY: &str = "checksum = ";
+
+impl Lock {
+    /// The text of `image.lock` for the image `name`.
+    pub fn write(&self, name: &str) -> String {
+        let mut body = format!("version = {LOCK_VERSION}\nmeaning = \"{}\"\n", self.meaning);
+        if let Some(released) = &self.released {
+            writeln!(body, "released = {}", quote(released)).expect("a String takes all");
+        }
+        for (architecture, locked) in &self.architectures {
+            write!(
+                body,
+                "\n[[architecture]]\nname = {}\nid = \"{}\"\n",
+                quote(architecture),
+                locked.id
+            )
+            .expect("a String takes all");
+            match &locked.pinned {
+                Pinned::Manifest { digest, size_bytes } => {
+                    write!(body, "manifest = {{ digest = \"{digest}\", size = {size_bytes} }}\n")
+                        .expect("a String takes all");
+                }
+                Pinned::Packages(packages) => {
+                    body.push_str("packages = [\n");
+                    for package in packages {
+                        body.push_str(&package_line(package));
+                    }
+                    body.push_str("]\n");
+                }
+            }
+        }
+        let checksum = Digest::of(body.as_bytes());
+        format!(
+            "# Written by `dyno image lock {name}`; edits are refused.\n{CHECKSUM_KEY}\"{checksum}\"\n{body}"
+        )
+    }
+}
+
+fn package_line(package: &Package) -> String {
+    let Package { name, version, path, size_bytes, sha256 } = package;
+    format!(
+        "  {{ name = {}, version = {}, path = {}, size = {size_bytes}, sha256 = \"{}\" }},\n",
+        quote(name),
+        quote(version),
+        quote(path),
+        sha256.hex()
+    )
+}
+
+fn quote(text: &str) -> String {
+    toml::Value::String(text.to_string()).to_string()
+}
+
+/// Reads `image.lock` of the image `name`, as [`Lock::write`] wrote it.
+///
+/// An edit is the only mistake reported when there is one: what else a hand left behind in a
+/// file that no hand should touch does not help.
+pub fn parse_lock(name: &str, file: &str, text: &str) -> Result<Lock, Mistakes> {
+    if let Some(span) = edited(text) {
+        let mistake = Mistake {
+            span,
+            message: "the lock was edited: its checksum is not that of the lines below it".into(),
+            expected: "the file as `dyno image lock` wrote it".into(),
+            hint: Some(format!(
+                "restore it from version control, or pin anew: dyno image lock {name}"
+            )),
+        };
+        return Err(Mistakes { file: file.into(), text: text.into(), list: vec![mistake] });
+    }
+    read(file, text, |table| {
+        table.required_str("checksum");
+        let version = table.optional_integer("version", 0..=u64::MAX >> 1);
+        if version != Some(LOCK_VERSION) {
+            table.note(
+                table.span(),
+                "the lock was written by another version of dyno",
+                format!("version {LOCK_VERSION}"),
+                Some(format!("pin anew: dyno image lock {name}")),
+            );
+        }
+        let meaning = table.required_str("meaning");
+        let meaning = digest(table, meaning);
+        let released = table.optional_str("released").map(|released| released.value);
+        let architectures = table.tables("architecture", |table| {
+            let name = table.required_str("name")?.value;
+            let id = table.required_str("id");
+            let id = digest(table, id);
+            let manifest = table.optional_table("manifest", |table| {
+                let written = table.required_str("digest");
+                let digest = digest(table, written);
+                let size = table.optional_integer("size", 0..=1 << 30);
+                Some(Pinned::Manifest { digest: digest?, size_bytes: size? })
+            });
+            let pinned =
+                manifest.unwrap_or_else(|| Pinned::Packages(table.tables("packages", package)));
+            Some((name, Locked { id: id?, pinned }))
+        });
+        let architectures = architectures.into_iter().collect();
+        Some(Lock { meaning: meaning?, released, architectures })
+    })
+}
+
+/// Where the checksum stands or should stand, if it is not that of the lines below it.
+fn edited(text: &str) -> Option<Range<usize>> {
+    let start = text.find('\n').map_or(text.len(), |comment| comment + 1);
+    let (line, body) = text[start..].split_once('\n').unwrap_or((&text[start..], ""));
+    let good = text.starts_with('#')
+        && line == format!("{CHECKSUM_KEY}\"{}\"", Digest::of(body.as_bytes()));
+    (!good).then_some(start..start + line.len())
+}
+
+fn digest(table: &Table<'_>, written: Option<At<String>>) -> Option<Digest> {
+    let At { value, span } = written?;
+    let digest = value.parse();
+    if digest.is_err() {
+        table.note(
+            span,
+            format!("\"{}\" is not a digest", value.escape_debug()),
+            "sha256: and 64 hexadecimal digits",
+            None,
+        );
+    }
+    digest.ok()
+}
+
+fn package(table: &mut Table<'_>) -> Option<Package> {
+    let name = table.required_str("name");
+    let version = table.required_str("version");
+    let path = table.required_str("path");
+    let size = table.optional_integer("size", 0..=1 << 40);
+    let sha256 = table.required_str("sha256");
+    let sha256 = digest(table, sha256);
+    let path = path?;
+    if !is_archive_path(&path.value) {
+        table.note(path.span, "`path` leaves the archive", "a path below the mirror's root", None);
+        return None;
+    }
+    Some(Package {
+        name: name?.value,
+        version: version?.value,
+        path: path.value,
+        size_bytes: size?,
+        sha256: sha256?,
+    })
+}
+
+/// Whether `path` can be put behind a mirror's address and stay below it.
+pub fn is_archive_path(path: &str) -> bool {
+    let ok = |c: char| c.is_ascii_alphanumeric() || "+-._~:%".contains(c);
+    path.split('/').all(|part| !matches!(part, "" | "." | "..") && part.chars().all(ok))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN: &str = r#"
+suite = "trixie"
+architectures = ["arm64", "amd64"]
+packages = ["dash", "bash"]
+[[link]]
+path = "/usr/bin/cc"
+target = "gcc"
+[[file]]
+path = "/etc/passwd"
+content = "root:x:0:0::/:/bin/sh\n"
+"#;
+
+    fn image(text: &str) -> Result<Image, Mistakes> {
+        parse("i", "images/i/image.toml", text)
+    }
+
+    #[test]
+    fn order_and_comments_do_not_change_the_meaning() {
+        let meaning = image(DEBIAN).unwrap().meaning();
+        for (same, from, to) in [
+            (true, "\"arm64\", \"amd64\"", "\"amd64\", \"arm64\""),
+            (true, "\"dash\", \"bash\"", "\"bash\", \"dash\", # a comment\n"),
+            (false, "\"dash\", ", ""),
+            (false, "trixie", "forky"),
+            (false, "target = \"gcc\"", "target = \"clang\""),
+            (false, "content = ", "mode = \"0600\"\ncontent = "),
+        ] {
+            let text = DEBIAN.replace(from, to);
+            assert_ne!(text, DEBIAN);
+            assert_eq!(image(&text).unwrap().meaning() == meaning, same, "{from} → {to}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_at_once() {
+        let text = DEBIAN
+            .replace("amd64", "x86_64")
+            .replace("trixie", "../x")
+            .replace("\"bash\"", "\"bash=5\"")
+            .replace("/usr/bin/cc", "usr/../cc")
+            .replace("content =", "mode = \"4755\"\ncontents =");
+        insta::assert_snapshot!(image(&text).unwrap_err());
+    }
+
+    #[test]
+    fn references_to_registries() {
+        let digest = Digest::of(b"");
+        for (good, host, repository) in [
+            (format!("example.org/a/b@{digest}"), "example.org", "a/b"),
+            (format!("127.0.0.1:5000/x@{digest}"), "127.0.0.1:5000", "x"),
+        ] {
+            let text = format!("architectures = [\"amd64\"]\nregistry = \"{good}\"");
+            let Origin::Registry(reference) = image(&text).unwrap().origin else { panic!() };
+            assert_eq!((&*reference.host, &*reference.repository), (host, repository));
+            assert_eq!(reference.digest, digest);
+        }
+        for bad in [
+            "example.org/a:latest".to_string(),
+            format!("a@{digest}"),
+            format!("example.org/../a@{digest}"),
+            format!("user@example.org/a@{digest}"),
+            format!("example.org:port/a@{digest}"),
+            "example.org/a@sha256:12".to_string(),
+        ] {
+            let text = format!("architectures = [\"amd64\"]\nregistry = \"{bad}\"");
+            assert!(image(&text).is_err(), "{bad}");
+        }
+    }
+
+    fn lock() -> Lock {
+        let package = |name: &str| Package {
+            name: name.into(),
+            version: "1:2.0~rc1-1+b2".into(),
+            path: format!("pool/main/{name}_2.0_amd64.deb"),
+            size_bytes: 12,
+            sha256: Digest::of(name.as_bytes()),
+        };
+        let manifest = Pinned::Manifest { digest: Digest::of(b"m"), size_bytes: 3 };
+        let packages = Pinned::Packages(vec![package("bash"), package("dash")]);
+        Lock {
+            meaning: Digest::of(b"meaning"),
+            released: Some("Sat, 12 Sep 2026 07:55:41 UTC".into()),
+            architectures: BTreeMap::from([
+                ("amd64".into(), Locked { id: Digest::of(b"1"), pinned: packages }),
+                ("arm64".into(), Locked { id: Digest::of(b"2"), pinned: manifest }),
+            ]),
+        }
+    }
+
+    #[test]
+    fn a_lock_reads_as_it_was_written() {
+        let text = lock().write("i");
+        assert_eq!(parse_lock("i", "images/i/image.lock", &text), Ok(lock()));
+    }
+
+    #[test]
+    fn any_edit_of_a_lock_is_named() {
+        let text = lock().write("i");
+        for (from, to) in [
+            ("size = 12", "size = 13"),
+            ("bash_2.0", "bash_2.1"),
+            ("version = 1\n", "version = 1\n# a comment\n"),
+            ("checksum = \"sha256:", "checksum = \"sha256:0"),
+            ("checksum", "# checksum"),
+            ("# Written", "architecture = []\n# Written"),
+            ("},\n]\n", "},\n]"),
+        ] {
+            let edited = text.replacen(from, to, 1);
+            assert_ne!(edited, text, "{from}");
+            let told = parse_lock("i", "images/i/image.lock", &edited).unwrap_err().to_string();
+            assert!(told.contains("the lock was edited"), "{from}: {told}");
+            assert!(told.contains("dyno image lock i"), "{from}: {told}");
+        }
+    }
+
+    #[test]
+    fn a_lock_of_another_version_or_with_a_foreign_path_is_refused() {
+        let sealed =
+            |body: &str| format!("# x\nchecksum = \"{}\"\n{body}", Digest::of(body.as_bytes()));
+        let text = lock().write("i");
+        let body = text.split_once("version").map(|(_, rest)| format!("version{rest}")).unwrap();
+        let told = |body: &str| parse_lock("i", "l", &sealed(body)).unwrap_err().to_string();
+        assert!(told(&body.replace("version = 1\n", "version = 9\n")).contains("another version"));
+        assert!(told(&body.replace("pool/main/bash", "pool/../../bash")).contains("leaves"));
+        assert!(told(&body.replace("pool/main/bash", "//example.org/bash")).contains("leaves"));
+    }
+}
