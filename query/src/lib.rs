@@ -1,1 +1,35 @@
+//! The store and how it is asked.
+//!
+//! A store is a place (a folder, a bucket) with Parquet files that are created once and never
+//! changed. Two ideas carry everything here:
+//!
+//! - **The run row is the commit point.** A job is published as three files of one name under
+//!   `samples/`, `summaries/` and, last, `runs/`. What has no run row of its own name does not
+//!   exist for a reader, so a publisher may die at any moment ([`Store::publish`]).
+//! - **One formula.** SQL, report and comment all get their statistics from `dyno_model`: the
+//!   table `comparisons` and the function `compare(…)` are filled by running
+//!   `model::verdict` over the summaries when a query scans them ([`Session`]).
+//!
+//! Reading trusts nothing: a file that is corrupt, foreign or from a newer dyno is named, set
+//! aside ([`Store::problems`]) and never stops a query over the rest. `docs/store.md` tells the
+//! layout, `docs/sql.md` the tables.
 
+mod compare;
+mod encode;
+mod error;
+mod files;
+mod judged;
+mod layout;
+mod pool;
+mod print;
+mod schema;
+mod session;
+mod snapshot;
+mod store;
+mod table;
+
+pub use compare::{Compared, Filter, StoredSummary};
+pub use error::{Error, Problem, Result};
+pub use print::{write_csv, write_json, write_table};
+pub use session::Session;
+pub use store::{Published, Store};

@@ -1,0 +1,256 @@
+//! Two commits to judged series: which runs are meant, which count, and the model's verdicts.
+//!
+//! A comparison's family, over which q is adjusted, is every series of one suite and one pair of
+//! commits on all hosts asked for. Jobs of one host are pooled ([`crate::pool`]) if they measured
+//! the same things: same fingerprint, suite digest, image and artifacts. Where they did not, the
+//! jobs alike the newest count and the others are named in [`Compared::left_out`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dyno_model::catalog::policy::Policy;
+use dyno_model::id::{CommitId, JobId};
+use dyno_model::record::{Built, Run, Summary};
+use dyno_model::verdict::{self, Input, Judged, SeriesKey};
+
+use crate::error::{Error, Problem, Result};
+use crate::pool::pool;
+use crate::snapshot::StoredRun;
+
+/// A prefix of a commit id must be at least this long, as git's are.
+const PREFIX_MIN: usize = 7;
+
+/// How many stored comparisons an error lists.
+const LISTED_MAX: usize = 8;
+
+/// Which runs are asked for; `None` asks for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub suite: Option<String>,
+    pub host: Option<String>,
+}
+
+/// One row of `summaries` with where it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredSummary {
+    pub job: JobId,
+    pub host: String,
+    pub summary: Summary,
+}
+
+/// What the store says of two commits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    pub baseline: CommitId,
+    pub candidate: CommitId,
+    pub suite: String,
+    /// What was asked besides the commits.
+    pub filter: Filter,
+    /// The runs that count, oldest first.
+    pub runs: Vec<Run>,
+    /// Jobs of the same pair that measured something else (another kernel, image …) than the newest.
+    pub left_out: Vec<JobId>,
+    /// Ordered by benchmark, config, metric, host.
+    pub judged: Vec<Judged>,
+    /// Jobs pooled into each series, as `judged`.
+    pub jobs: Vec<u32>,
+    /// Files that were set aside while reading.
+    pub problems: Vec<Problem>,
+}
+
+impl Compared {
+    /// SQL that gives the numbers of one series, exactly as they stand in `judged`.
+    pub fn sql_for(&self, series: &SeriesKey) -> String {
+        let mut sql = String::from(
+            "SELECT effect, low, high, p, q, rounds, baseline_median, candidate_median, verdict\n\
+             FROM compare(",
+        );
+        let filter = &self.filter;
+        let mut arguments = vec![quoted(self.baseline.hex()), quoted(self.candidate.hex())];
+        arguments.push(quoted(&self.suite));
+        arguments.extend(filter.host.as_deref().map(quoted));
+        sql.push_str(&arguments.join(", "));
+        let SeriesKey { benchmark, config, metric, host } = series;
+        sql.push_str(&format!(
+            ")\nWHERE benchmark = {} AND config = {} AND metric = {} AND host = {}",
+            quoted(benchmark),
+            quoted(config),
+            quoted(metric),
+            quoted(host)
+        ));
+        sql
+    }
+}
+
+/// A string literal of SQL.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// A suite and a pair of commits: what one family of series belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pair {
+    pub suite: String,
+    pub baseline: CommitId,
+    pub candidate: CommitId,
+}
+
+impl Pair {
+    pub(crate) fn of(run: &Run) -> Self {
+        Self {
+            suite: run.suite.clone(),
+            baseline: run.baseline.commit.clone(),
+            candidate: run.candidate.commit.clone(),
+        }
+    }
+}
+
+/// The runs of one pair.
+pub(crate) type PairRuns<'a> = (Pair, Vec<&'a Arc<StoredRun>>);
+
+/// The one pair that `baseline` and `candidate` mean, and its runs.
+///
+/// Each may be a commit id, a prefix of one (7 digits or more) or what a person asked for when the
+/// job was requested. What a name means is settled by the pair: `main` that stood for many commits
+/// is clear if only one of them was compared with the other side.
+pub(crate) fn resolve<'a>(
+    runs: &'a [Arc<StoredRun>],
+    baseline: &str,
+    candidate: &str,
+    filter: &Filter,
+) -> Result<PairRuns<'a>> {
+    let asked = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+    let candidates: Vec<&Arc<StoredRun>> = runs
+        .iter()
+        .filter(|r| asked(&filter.suite, &r.run.suite) && asked(&filter.host, &r.run.host))
+        .collect();
+    let mut pairs: BTreeMap<Pair, Vec<&Arc<StoredRun>>> = BTreeMap::new();
+    for stored in &candidates {
+        if means(baseline, &stored.run.baseline) && means(candidate, &stored.run.candidate) {
+            pairs.entry(Pair::of(&stored.run)).or_default().push(stored);
+        }
+    }
+    if pairs.len() > 1 {
+        return Err(ambiguous(&pairs, baseline, candidate));
+    }
+    pairs.pop_first().ok_or_else(|| {
+        let reverse = candidates
+            .iter()
+            .any(|r| means(candidate, &r.run.baseline) && means(baseline, &r.run.candidate));
+        let known = |name: &str| {
+            candidates.iter().any(|r| means(name, &r.run.baseline) || means(name, &r.run.candidate))
+        };
+        let short = |name: &str| name.len() < PREFIX_MIN && is_hex(name) && !known(name);
+        let hint = if reverse {
+            "it has the reverse".to_string()
+        } else if let Some(name) = [baseline, candidate].into_iter().find(|n| short(n)) {
+            format!("`{name}` is too short for a commit: {PREFIX_MIN} digits are needed")
+        } else if let Some(name) = [baseline, candidate].into_iter().find(|n| !known(n)) {
+            format!("`{name}` is in none of its runs")
+        } else {
+            String::new()
+        };
+        Error::NoComparison {
+            baseline: baseline.into(),
+            candidate: candidate.into(),
+            hint,
+            stored: stored_pairs(runs),
+        }
+    })
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn means(asked: &str, built: &Built) -> bool {
+    let prefix = asked.len() >= PREFIX_MIN
+        && is_hex(asked)
+        && built.commit.hex().starts_with(&asked.to_ascii_lowercase());
+    built.asked == asked || prefix
+}
+
+fn ambiguous(pairs: &BTreeMap<Pair, Vec<&Arc<StoredRun>>>, base: &str, head: &str) -> Error {
+    let distinct = |part: &dyn Fn(&StoredRun) -> String| -> Vec<String> {
+        let all = pairs.values().flatten().map(|stored| part(stored));
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    let shown = |built: &Built| format!("{} (asked as {})", built.commit.hex(), built.asked);
+    let commits = |side: &dyn Fn(&Run) -> &Built| -> Vec<String> {
+        distinct(&|stored| side(&stored.run).commit.to_string())
+    };
+    let sides: [(&str, &dyn Fn(&Run) -> &Built); 2] =
+        [(base, &|run| &run.baseline), (head, &|run| &run.candidate)];
+    for (asked, side) in sides {
+        if commits(side).len() > 1 {
+            let meanings = distinct(&|stored| shown(side(&stored.run)));
+            return Error::Ambiguous { asked: asked.into(), meanings };
+        }
+    }
+    let meanings = distinct(&|stored| format!("suite {}", stored.run.suite));
+    Error::Ambiguous { asked: format!("{base} {head}"), meanings }
+}
+
+/// Comparisons the store has, newest first.
+fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
+    let mut newest: Vec<&Run> = runs.iter().map(|stored| &stored.run).collect();
+    newest.sort_by_key(|run| std::cmp::Reverse(run.finished_us));
+    let mut seen = BTreeSet::new();
+    let name = |built: &Built| match built.asked == built.commit.hex() {
+        true => built.commit.short().to_string(),
+        false => format!("{} ({})", built.asked, built.commit.short()),
+    };
+    let text = |run: &&Run| {
+        format!(
+            "{} … {} of {} on {}",
+            name(&run.baseline),
+            name(&run.candidate),
+            run.suite,
+            run.host
+        )
+    };
+    let mut texts: Vec<String> =
+        newest.iter().map(text).filter(|text| seen.insert(text.clone())).collect();
+    let more = texts.len().saturating_sub(LISTED_MAX);
+    texts.truncate(LISTED_MAX);
+    if more > 0 {
+        texts.push(format!("{more} more"));
+    }
+    texts
+}
+
+/// Of each host the runs alike its newest, oldest first; and the jobs that are not.
+pub(crate) fn alike<'a>(runs: &[&'a Arc<StoredRun>]) -> (Vec<&'a Run>, Vec<JobId>) {
+    let likeness = |run: &Run| {
+        let artifacts = (run.baseline.artifact.clone(), run.candidate.artifact.clone());
+        (run.fingerprint.digest(), run.suite_digest.clone(), run.image_id.clone(), artifacts)
+    };
+    let mut ordered: Vec<&Run> = runs.iter().map(|stored| &stored.run).collect();
+    ordered.sort_by_key(|run| (run.finished_us, run.job.clone()));
+    let newest: BTreeMap<&str, _> =
+        ordered.iter().map(|run| (run.host.as_str(), likeness(run))).collect();
+    let (kept, left): (Vec<&Run>, Vec<&Run>) =
+        ordered.into_iter().partition(|run| newest[run.host.as_str()] == likeness(run));
+    (kept, left.into_iter().map(|run| run.job.clone()).collect())
+}
+
+/// Judges one family: pools each series' summaries, estimates, adjusts, decides. With the number
+/// of jobs in each series.
+pub(crate) fn judge_family(
+    summaries: &[StoredSummary],
+    policy: &Policy,
+) -> (Vec<Judged>, Vec<u32>) {
+    let mut series: BTreeMap<(&str, &str, &str, &str), Vec<&Summary>> = BTreeMap::new();
+    for StoredSummary { host, summary, .. } in summaries {
+        let Summary { benchmark, config, metric, .. } = summary;
+        series.entry((benchmark, config, metric, host)).or_default().push(summary);
+    }
+    let jobs = series.values().map(|parts| parts.len() as u32).collect();
+    let inputs: Vec<Input> = series
+        .into_iter()
+        .filter_map(|((_, _, _, host), parts)| {
+            Some(Input { host: host.to_string(), summary: pool(&parts)? })
+        })
+        .collect();
+    (verdict::judge(verdict::compare(&inputs, policy), policy), jobs)
+}

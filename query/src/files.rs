@@ -1,0 +1,86 @@
+//! Whether a file is what its place says, and its rows.
+//!
+//! A file is believed only after its own metadata has been read: it must be Parquet, say that a
+//! dyno of this schema version or an older one wrote it, for this table and the job its name
+//! gives, and have the columns of the table.
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use dyno_model::record::SCHEMA_VERSION;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::parquet_to_arrow_schema;
+use parquet::file::metadata::ParquetMetaData;
+
+use crate::encode::{JOB_KEY, SCHEMA_KEY, TABLE_KEY, VERSION_KEY};
+use crate::layout::{Folder, Shard};
+use crate::schema;
+
+/// Why a file is set aside, as a person reads it.
+pub(crate) type Fault = String;
+
+/// Checks what the footer says against `folder` and the name's `shard`.
+pub(crate) fn check(
+    metadata: &ParquetMetaData,
+    folder: Folder,
+    shard: &Shard,
+) -> Result<(), Fault> {
+    let file = metadata.file_metadata();
+    let pairs = file.key_value_metadata();
+    let value = |key: &str| {
+        pairs?.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref())
+    };
+    let Some(version) = value(SCHEMA_KEY) else {
+        return Err("a Parquet file that dyno did not write".into());
+    };
+    match version.parse::<u32>() {
+        Ok(version) if version <= SCHEMA_VERSION => {}
+        Ok(version) => {
+            let writer = value(VERSION_KEY).unwrap_or("unknown");
+            return Err(format!(
+                "written by a newer dyno ({writer}, schema {version}; this one reads up to {SCHEMA_VERSION})"
+            ));
+        }
+        Err(_) => return Err(format!("its schema version is `{}`", version.escape_debug())),
+    }
+    if value(TABLE_KEY) != Some(folder.name()) {
+        let table = value(TABLE_KEY).unwrap_or("nothing");
+        return Err(format!("holds `{}`, not {}", table.escape_debug(), folder.name()));
+    }
+    if value(JOB_KEY) != Some(shard.job.hex()) {
+        return Err("holds another job than its name says".into());
+    }
+    let found = parquet_to_arrow_schema(file.schema_descr(), None).map_err(|e| fault(&e))?;
+    for expected in schema::of_files(folder).fields() {
+        match found.field_with_name(expected.name()) {
+            Ok(field) if field.data_type() == expected.data_type() => {}
+            Ok(field) => {
+                return Err(format!(
+                    "column `{}` is {}, not {}",
+                    expected.name(),
+                    field.data_type(),
+                    expected.data_type()
+                ));
+            }
+            Err(_) => return Err(format!("has no column `{}`", expected.name())),
+        }
+    }
+    Ok(())
+}
+
+/// An error of the Parquet reader as a fault.
+pub(crate) fn fault(error: &dyn std::error::Error) -> Fault {
+    let text = error.to_string();
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("not a readable Parquet file ({})", text.trim_start_matches("Parquet error: "))
+}
+
+/// All rows of a file, read to the last page.
+pub(crate) fn read(bytes: Bytes, folder: Folder, shard: &Shard) -> Result<Vec<RecordBatch>, Fault> {
+    if bytes.is_empty() {
+        return Err("an empty file".into());
+    }
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| fault(&e))?;
+    check(builder.metadata(), folder, shard)?;
+    let reader = builder.build().map_err(|e| fault(&e))?;
+    reader.collect::<Result<_, _>>().map_err(|e| fault(&e))
+}

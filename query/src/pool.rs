@@ -1,0 +1,104 @@
+//! Several jobs of one comparison on one host, as one summary a series.
+//!
+//! Rounds are put end to end: n, mean and variance of the whole follow exactly from those of the
+//! parts (Chan, Golub & LeVeque 1979, "Updating formulae and a pairwise algorithm for computing
+//! sample variances"): n = Σ nᵢ, d̄ = Σ nᵢ d̄ᵢ / n, and with Mᵢ = (nᵢ − 1) sᵢ²,
+//! (n − 1) s² = Σ Mᵢ + Σ nᵢ (d̄ᵢ − d̄)². Extremes are exact too. A median does not follow from
+//! medians: what is shown is their mean, weighted by samples' rounds, and no statistic uses it.
+
+use dyno_model::record::{Extent, Summary};
+
+/// One summary from several of one series. The names are those of the first; `None` for none.
+pub(crate) fn pool(parts: &[&Summary]) -> Option<Summary> {
+    let first = match parts {
+        [] => return None,
+        [only] => return Some((*only).clone()),
+        [first, ..] => *first,
+    };
+    let means: Vec<(f64, f64, f64)> = parts
+        .iter()
+        .filter_map(|s| Some((f64::from(s.rounds), s.mean_log_ratio?, s.variance.unwrap_or(0.0))))
+        .collect();
+    let n: f64 = means.iter().map(|(n, ..)| n).sum();
+    let mean = (n > 0.0).then(|| means.iter().map(|(n, mean, _)| n * mean).sum::<f64>() / n);
+    let variance = mean.filter(|_| n > 1.0).map(|whole| {
+        let squares = |(n, mean, variance): &(f64, f64, f64)| {
+            (n - 1.0) * variance + n * (mean - whole).powi(2)
+        };
+        means.iter().map(squares).sum::<f64>() / (n - 1.0)
+    });
+    Some(Summary {
+        benchmark: first.benchmark.clone(),
+        config: first.config.clone(),
+        metric: first.metric.clone(),
+        rounds: parts.iter().map(|s| s.rounds).sum(),
+        mean_log_ratio: mean,
+        variance,
+        baseline: extent(parts.iter().map(|s| (s.rounds, s.baseline))),
+        candidate: extent(parts.iter().map(|s| (s.rounds, s.candidate))),
+        tainted: parts.iter().map(|s| s.tainted).sum(),
+    })
+}
+
+fn extent(parts: impl Iterator<Item = (u32, Option<Extent>)>) -> Option<Extent> {
+    let parts: Vec<(f64, Extent)> =
+        parts.filter_map(|(rounds, extent)| Some((f64::from(rounds.max(1)), extent?))).collect();
+    let weight: f64 = parts.iter().map(|(weight, _)| weight).sum();
+    Some(Extent {
+        median: parts.iter().map(|(weight, e)| weight * e.median).sum::<f64>() / weight,
+        min: parts.iter().map(|(_, e)| e.min).min()?,
+        max: parts.iter().map(|(_, e)| e.max).max()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dyno_model::stats;
+    use proptest::prelude::*;
+
+    fn summary(d: &[f64]) -> Summary {
+        let moments = stats::moments(d);
+        Summary {
+            benchmark: "b".into(),
+            config: String::new(),
+            metric: "wall".into(),
+            rounds: d.len() as u32,
+            mean_log_ratio: moments.map(|m| m.mean),
+            variance: moments.and_then(|m| m.variance),
+            baseline: None,
+            candidate: None,
+            tainted: 0,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pooling_parts_is_summarising_the_whole(
+            parts in proptest::collection::vec(
+                proptest::collection::vec(-0.5f64..0.5, 0..8), 1..5)
+        ) {
+            let summaries: Vec<Summary> = parts.iter().map(|d| summary(d)).collect();
+            let pooled = pool(&summaries.iter().collect::<Vec<_>>()).unwrap();
+            let whole = summary(&parts.concat());
+            prop_assert_eq!(pooled.rounds, whole.rounds);
+            let near = |a: Option<f64>, b: Option<f64>| match (a, b) {
+                (Some(a), Some(b)) => (a - b).abs() < 1e-12,
+                (a, b) => a == b,
+            };
+            prop_assert!(near(pooled.mean_log_ratio, whole.mean_log_ratio));
+            prop_assert!(near(pooled.variance, whole.variance), "{:?} {:?}", pooled, whole);
+        }
+    }
+
+    #[test]
+    fn extremes_are_exact_and_a_missing_side_stays_missing() {
+        let side = |median, min, max| Some(Extent { median, min, max });
+        let a = Summary { baseline: side(5.0, 1, 9), rounds: 3, ..summary(&[]) };
+        let b = Summary { baseline: side(9.0, 4, 20), rounds: 1, ..summary(&[]) };
+        let pooled = pool(&[&a, &b]).unwrap();
+        assert_eq!(pooled.baseline, side(6.0, 1, 20));
+        assert_eq!(pooled.candidate, None);
+        assert_eq!(pool(&[]), None);
+    }
+}

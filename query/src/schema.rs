@@ -1,0 +1,150 @@
+//! The columns of the stored tables. Files say `Utf8`; tables read it as `Utf8View`, which
+//! DataFusion groups and filters fastest, with the partition columns `arch` and `month` behind.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+use crate::layout::Folder;
+
+/// What a query can name, in the order an error lists it.
+pub(crate) const TABLES: &[&str] =
+    &["comparisons", "history", "noise", "runs", "samples", "summaries", "compare('base', 'head')"];
+
+pub(crate) fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+/// Name, type, and whether it may be null.
+type Column = (&'static str, DataType, bool);
+
+use DataType::{Boolean, Float64, Int32, Int64, UInt64, Utf8};
+
+fn samples() -> Vec<Column> {
+    vec![
+        ("series", Int64, false),
+        ("benchmark", Utf8, false),
+        ("config", Utf8, false),
+        ("metric", Utf8, false),
+        ("unit", Utf8, true),
+        ("round", Int32, false),
+        ("side", Utf8, false),
+        ("sequence", Int32, false),
+        ("value", Int64, false),
+        ("taint", Utf8, false),
+        ("job", Utf8, false),
+        ("attempt", Int32, false),
+        ("suite", Utf8, false),
+        ("host", Utf8, false),
+        ("commit", Utf8, false),
+        ("artifact", Utf8, true),
+        ("finished", timestamp(), false),
+    ]
+}
+
+fn summaries() -> Vec<Column> {
+    vec![
+        ("series", Int64, false),
+        ("benchmark", Utf8, false),
+        ("config", Utf8, false),
+        ("metric", Utf8, false),
+        ("unit", Utf8, true),
+        ("better", Utf8, true),
+        ("rounds", Int32, false),
+        ("mean_log_ratio", Float64, true),
+        ("variance", Float64, true),
+        ("baseline_median", Float64, true),
+        ("baseline_min", Int64, true),
+        ("baseline_max", Int64, true),
+        ("candidate_median", Float64, true),
+        ("candidate_min", Int64, true),
+        ("candidate_max", Int64, true),
+        ("tainted", Int32, false),
+        ("job", Utf8, false),
+        ("attempt", Int32, false),
+        ("suite", Utf8, false),
+        ("host", Utf8, false),
+        ("fingerprint", Utf8, false),
+        ("engine", Utf8, false),
+        ("baseline_commit", Utf8, false),
+        ("candidate_commit", Utf8, false),
+        ("finished", timestamp(), false),
+    ]
+}
+
+fn runs() -> Vec<Column> {
+    vec![
+        ("job", Utf8, false),
+        ("attempt", Int32, false),
+        ("dyno_version", Utf8, false),
+        ("suite", Utf8, false),
+        ("suite_digest", Utf8, false),
+        ("target", Utf8, false),
+        ("image", Utf8, false),
+        ("image_id", Utf8, false),
+        ("host", Utf8, false),
+        ("fingerprint", Utf8, false),
+        ("engine", Utf8, false),
+        ("cpu", Utf8, false),
+        ("microcode", Utf8, false),
+        ("kernel", Utf8, false),
+        ("governor", Utf8, false),
+        ("cores", Int32, false),
+        ("memory_bytes", Int64, false),
+        ("virtualised", Boolean, false),
+        ("cgroup", Utf8, false),
+        ("benchmark_cores", Utf8, false),
+        ("baseline_asked", Utf8, false),
+        ("baseline_commit", Utf8, false),
+        ("baseline_artifact", Utf8, true),
+        ("candidate_asked", Utf8, false),
+        ("candidate_commit", Utf8, false),
+        ("candidate_artifact", Utf8, true),
+        ("metrics", Utf8, false),
+        ("rounds", Int32, false),
+        ("seed", UInt64, false),
+        ("outcome", Utf8, false),
+        ("failed", Int32, false),
+        ("failures", Utf8, false),
+        ("notices", Utf8, false),
+        ("started", timestamp(), false),
+        ("finished", timestamp(), false),
+        ("measured_share", Float64, false),
+        ("provenance", Utf8, false),
+    ]
+}
+
+fn schema(columns: Vec<Column>) -> SchemaRef {
+    let field = |(name, kind, null)| Field::new(name, kind, null);
+    Arc::new(Schema::new(columns.into_iter().map(field).collect::<Vec<_>>()))
+}
+
+/// The schema of the files in `folder`.
+pub(crate) fn of_files(folder: Folder) -> SchemaRef {
+    schema(match folder {
+        Folder::Samples => samples(),
+        Folder::Summaries => summaries(),
+        Folder::Runs => runs(),
+    })
+}
+
+/// The same with strings as views: what a scan gives, before the partition columns.
+pub(crate) fn as_views(schema: &Schema) -> SchemaRef {
+    let view = |field: &Arc<Field>| match field.data_type() {
+        Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(view).collect::<Vec<_>>()))
+}
+
+/// The partition columns, in path order.
+pub(crate) fn partitions() -> Vec<Arc<Field>> {
+    ["arch", "month"].map(|name| Arc::new(Field::new(name, Utf8, false))).to_vec()
+}
+
+/// The schema of the table over `folder`.
+pub(crate) fn of_table(folder: Folder) -> SchemaRef {
+    let mut fields = as_views(&of_files(folder)).fields().to_vec();
+    fields.extend(partitions());
+    Arc::new(Schema::new(fields))
+}

@@ -1,0 +1,186 @@
+//! A store opened for asking: DataFusion over the tables, read-only.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::catalog::MemTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast;
+use dyno_model::catalog::policy::Policy;
+
+use crate::compare::{Compared, Filter, StoredSummary};
+use crate::error::{Error, Problem, Result};
+use crate::judged::{CompareFunction, Judge, JudgedTable};
+use crate::layout::Folder;
+use crate::schema;
+use crate::snapshot::Snapshot;
+use crate::store::Store;
+use crate::table::{STORE_URL, ShardTable};
+
+/// Views that are plain SQL over the stored tables.
+const VIEWS: &[(&str, &str)] = &[("history", HISTORY), ("noise", NOISE)];
+
+/// One row a series, job and side: the series' course over commits and time.
+const HISTORY: &str = "
+    SELECT suite, benchmark, config, metric, unit, host, series, 'baseline' AS side,
+           baseline_commit AS commit, job, rounds, baseline_median AS median,
+           baseline_min AS min, baseline_max AS max, finished, arch, month
+    FROM summaries WHERE baseline_median IS NOT NULL
+    UNION ALL
+    SELECT suite, benchmark, config, metric, unit, host, series, 'candidate',
+           candidate_commit, job, rounds, candidate_median,
+           candidate_min, candidate_max, finished, arch, month
+    FROM summaries WHERE candidate_median IS NOT NULL";
+
+/// The pooled within-run variance of d of each series (design, \"Noise from history\"):
+/// Σ (nᵢ − 1) sᵢ² / Σ (nᵢ − 1). `sd` is close to a fraction: 0.01 is about one per cent a round.
+const NOISE: &str = "
+    SELECT suite, benchmark, config, metric, host, series, count(*) AS jobs,
+           sum(rounds - 1) AS df,
+           sum((rounds - 1) * variance) / sum(rounds - 1) AS variance,
+           sqrt(sum((rounds - 1) * variance) / sum(rounds - 1)) AS sd
+    FROM summaries WHERE rounds > 1 AND variance IS NOT NULL
+    GROUP BY suite, benchmark, config, metric, host, series";
+
+/// The store as it stood when the session was opened, under one policy.
+///
+/// Tables: `samples`, `summaries`, `runs` as stored; `comparisons`, `history`, `noise`; and the
+/// function `compare('base', 'head' [, 'suite' [, 'host']])`.
+pub struct Session {
+    context: SessionContext,
+    judge: Arc<Judge>,
+}
+
+impl Session {
+    /// Reads the run rows of `store` and opens its tables. Everything else is read when asked for.
+    pub async fn open(store: &Store, policy: Policy) -> Result<Self> {
+        let snapshot = Arc::new(Snapshot::take(store).await?);
+        let opened = async || -> Result<Self, DataFusionError> {
+            // More partitions than cores: heavy group-bys gain a fifth (measured, 2 cores).
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let config = SessionConfig::new()
+                .with_target_partitions(cores.max(4))
+                .with_information_schema(true);
+            let stored = SessionContext::new_with_config(config.clone());
+            let url = ObjectStoreUrl::parse(STORE_URL)?;
+            stored.register_object_store(url.as_ref(), Arc::clone(store.objects()));
+            let context = SessionContext::new_with_config_rt(config, stored.runtime_env());
+            let runs = MemTable::try_new(
+                schema::of_table(Folder::Runs),
+                vec![vec![snapshot.rows.clone()]],
+            )?;
+            context.register_table("runs", Arc::new(runs))?;
+            for folder in [Folder::Samples, Folder::Summaries] {
+                let table = Arc::new(ShardTable::new(Arc::clone(&snapshot), folder));
+                stored.register_table(folder.name(), table.clone())?;
+                context.register_table(folder.name(), table)?;
+            }
+            let judge = Arc::new(Judge { snapshot: Arc::clone(&snapshot), stored, policy });
+            context
+                .register_table("comparisons", Arc::new(JudgedTable::all(Arc::clone(&judge))))?;
+            context.register_udtf("compare", Arc::new(CompareFunction(Arc::clone(&judge))));
+            for (name, sql) in VIEWS {
+                context.sql(&format!("CREATE VIEW {name} AS {sql}")).await?;
+            }
+            Ok(Self { context, judge })
+        };
+        opened().await.map_err(|e| Error::sql(&e))
+    }
+
+    /// The answer to one query; at least one batch, so that its columns are known.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for anything but a query (`SELECT`, `WITH`, `VALUES`, `EXPLAIN`, `SHOW`,
+    /// `DESCRIBE`), [`Error::Sql`] for what is wrong or fails; and the errors of
+    /// [`Session::compare`] where the query calls `compare`.
+    pub async fn sql(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+        let wrong = |e: DataFusionError| Error::sql(&e);
+        let refused = || Error::ReadOnly {
+            statement: sql.split_whitespace().next().unwrap_or_default().to_uppercase(),
+        };
+        let state = self.context.state();
+        let statement = state.sql_to_statement(sql, &state.config().options().sql_parser.dialect);
+        let statement = statement.map_err(wrong)?;
+        if !only_asks(&statement) {
+            return Err(refused());
+        }
+        let plan = state.statement_to_plan(statement).await.map_err(wrong)?;
+        let options = SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false);
+        options.verify_plan(&plan).map_err(|_| refused())?;
+        let columns = Arc::clone(plan.schema().inner());
+        let mut batches = collect(&self.context, &self.judge.snapshot, plan).await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(columns));
+        }
+        Ok(batches)
+    }
+
+    /// Compares two commits, each given as an id, a prefix of 7 digits or more, or what was asked
+    /// for when the job was requested. What is pooled and what q is adjusted over: docs/sql.md.
+    ///
+    /// # Errors
+    /// [`Error::NoComparison`] with what the store has instead; [`Error::Ambiguous`].
+    pub async fn compare(&self, base: &str, head: &str, filter: &Filter) -> Result<Compared> {
+        self.judge.compared(base, head, filter).await
+    }
+
+    /// The stored summaries of every job of the pair that `compare` would find, none left out.
+    pub async fn summaries_between(
+        &self,
+        base: &str,
+        head: &str,
+        filter: &Filter,
+    ) -> Result<Vec<StoredSummary>> {
+        let runs = &self.judge.snapshot.runs;
+        let (_, stored) = crate::compare::resolve(runs, base, head, filter)?;
+        let runs: Vec<_> = stored.iter().map(|stored| &stored.run).collect();
+        self.judge.summaries(&runs).await
+    }
+
+    /// Files that were set aside so far.
+    pub fn problems(&self) -> Vec<Problem> {
+        self.judge.snapshot.store.problems()
+    }
+}
+
+/// Whether a statement can only ask. What it asks is checked again on the plan.
+fn only_asks(statement: &Statement) -> bool {
+    match statement {
+        Statement::Statement(statement) => matches!(
+            statement.as_ref(),
+            ast::Statement::Query(_)
+                | ast::Statement::Explain { .. }
+                | ast::Statement::ExplainTable { .. }
+                | ast::Statement::ShowTables { .. }
+                | ast::Statement::ShowColumns { .. }
+                | ast::Statement::ShowFunctions { .. }
+                | ast::Statement::ShowVariable { .. }
+        ),
+        Statement::Explain(explain) => only_asks(&explain.statement),
+        _ => false,
+    }
+}
+
+/// Runs a plan. If it fails although every footer was sound, the files it scanned are read to
+/// their last page; where that finds bad ones, the plan runs once more without them.
+pub(crate) async fn collect(
+    context: &SessionContext,
+    snapshot: &Snapshot,
+    plan: LogicalPlan,
+) -> Result<Vec<RecordBatch>> {
+    let run = async |plan| context.execute_logical_plan(plan).await?.collect().await;
+    match run(plan.clone()).await {
+        Ok(batches) => Ok(batches),
+        Err(error) => match snapshot.look_deeper().await? {
+            true => run(plan).await.map_err(|e| Error::sql(&e)),
+            false => Err(Error::sql(&error)),
+        },
+    }
+}

@@ -1,0 +1,153 @@
+//! What a session sees: the run rows as they stood when it was opened, and which files count.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::compute::{cast, concat_batches};
+use dyno_model::id::JobId;
+use dyno_model::record::Run;
+use futures::{StreamExt, TryStreamExt};
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use tokio::sync::OnceCell;
+
+use crate::error::{Error, Result};
+use crate::files::{self, Fault};
+use crate::layout::{Folder, Shard};
+use crate::schema;
+use crate::store::{Store, lock};
+
+/// How many files are read at once while a store is looked through.
+pub(crate) const READS_AT_ONCE: usize = 16;
+
+/// One run row: where it lies, what it says, and its columns as the table `runs` shows them.
+#[derive(Debug)]
+pub(crate) struct StoredRun {
+    pub shard: Shard,
+    pub run: Run,
+    row: RecordBatch,
+}
+
+impl StoredRun {
+    /// The run in the rows of a checked file of `runs`.
+    pub(crate) fn decode(shard: Shard, batches: &[RecordBatch]) -> Result<Self, Fault> {
+        let [batch] = batches else { return Err("holds no run row".into()) };
+        if batch.num_rows() != 1 {
+            return Err(format!("holds {} run rows, not one", batch.num_rows()));
+        }
+        let column = |name: &str| batch.column_by_name(name).ok_or(format!("has no `{name}`"));
+        let provenance = column("provenance")?.as_string::<i32>().value(0);
+        let run: Run = serde_json::from_str(provenance)
+            .map_err(|e| format!("its provenance is not a run ({e})"))?;
+        if run.job != shard.job {
+            return Err("its run is another job's than its name says".into());
+        }
+        let schema = schema::of_table(Folder::Runs);
+        let value = |name: &str, kind| -> Result<ArrayRef, Fault> {
+            let array: ArrayRef = match name {
+                "arch" => Arc::new(StringArray::from(vec![shard.arch.as_str()])),
+                "month" => Arc::new(StringArray::from(vec![shard.month.as_str()])),
+                _ => Arc::clone(column(name)?),
+            };
+            cast(&array, kind).map_err(|e| files::fault(&e))
+        };
+        let columns = schema.fields().iter().map(|f| value(f.name(), f.data_type()));
+        let row = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
+            .map_err(|e| files::fault(&e))?;
+        Ok(Self { shard, run, row })
+    }
+}
+
+/// The store as one session sees it.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub store: Store,
+    /// Ordered by job; of several attempts with a readable run row, the first.
+    pub runs: Vec<Arc<StoredRun>>,
+    /// All run rows as the table `runs`, in the same order.
+    pub rows: RecordBatch,
+    listed: [OnceCell<Vec<(Shard, ObjectMeta)>>; 2],
+    /// Files a query scanned, and files known to be bad.
+    scanned: Mutex<BTreeSet<(Folder, Path)>>,
+    bad: Mutex<BTreeSet<Path>>,
+}
+
+impl Snapshot {
+    /// Reads every run row.
+    pub(crate) async fn take(store: &Store) -> Result<Self> {
+        let files = store.list(Folder::Runs).await?;
+        let read = files.into_iter().map(|(shard, meta)| store.stored_run(shard, meta));
+        let read = futures::stream::iter(read).buffered(READS_AT_ONCE);
+        let mut runs: BTreeMap<JobId, Arc<StoredRun>> = BTreeMap::new();
+        for run in read.try_collect::<Vec<_>>().await?.into_iter().flatten() {
+            match runs.get(&run.shard.job) {
+                Some(first) => {
+                    let first = first.shard.path(Folder::Runs);
+                    let fault = format!("the job was published before, as {first}, which counts");
+                    store.set_aside(&run.shard.path(Folder::Runs), fault);
+                }
+                None => {
+                    runs.insert(run.shard.job.clone(), run);
+                }
+            }
+        }
+        let runs: Vec<_> = runs.into_values().collect();
+        let schema = schema::of_table(Folder::Runs);
+        let rows = concat_batches(&schema, runs.iter().map(|r| &r.row)).expect("one schema");
+        let (listed, scanned, bad) = (Default::default(), Mutex::default(), Mutex::default());
+        Ok(Self { store: store.clone(), runs, rows, listed, scanned, bad })
+    }
+
+    /// The files of `folder` that count, each with the index of its run in `runs`: those whose run
+    /// row has the same name. A run row without its file is a problem.
+    pub(crate) async fn files(&self, folder: Folder) -> Result<Vec<(usize, ObjectMeta)>> {
+        let cell = &self.listed[folder as usize];
+        let listed = cell.get_or_try_init(|| self.store.list(folder)).await?;
+        let found: BTreeMap<&Shard, &ObjectMeta> = listed.iter().map(|(s, m)| (s, m)).collect();
+        let bad = lock(&self.bad).clone();
+        let mut files = Vec::new();
+        for (index, run) in self.runs.iter().enumerate() {
+            match found.get(&run.shard) {
+                Some(meta) if bad.contains(&meta.location) => {}
+                Some(meta) => files.push((index, (*meta).clone())),
+                None => {
+                    let path = run.shard.path(folder);
+                    self.store.set_aside(&path, "missing, though its run row is there".into());
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    pub(crate) fn scanned(&self, folder: Folder, path: &Path) {
+        lock(&self.scanned).insert((folder, path.clone()));
+    }
+
+    pub(crate) fn set_aside(&self, path: &Path, fault: Fault) {
+        lock(&self.bad).insert(path.clone());
+        self.store.set_aside(path, fault);
+    }
+
+    /// Reads every scanned file to its last page and sets aside those that cannot be; true if
+    /// there was one. Called when a query failed although all footers were sound.
+    pub(crate) async fn look_deeper(&self) -> Result<bool, Error> {
+        let scanned = lock(&self.scanned).clone();
+        let mut found = false;
+        for (folder, path) in scanned {
+            let Some(shard) = Shard::parse(folder, &path) else { continue };
+            let fault = match self.store.bytes(&path).await? {
+                None => "cannot be read".into(),
+                Some(bytes) => match files::read(bytes, folder, &shard) {
+                    Ok(_) => continue,
+                    Err(fault) => fault,
+                },
+            };
+            if !lock(&self.bad).contains(&path) {
+                self.set_aside(&path, fault);
+                found = true;
+            }
+        }
+        Ok(found)
+    }
+}

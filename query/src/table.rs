@@ -1,0 +1,195 @@
+//! The tables `samples` and `summaries`: Parquet files of the jobs that count, as one table.
+//!
+//! A scan (1) drops files by what the run rows know of them (job, commits, host, month …), which
+//! costs no reading; (2) reads the footers of the others, setting bad files aside; (3) leaves the
+//! rest to DataFusion's Parquet source, with page index and bloom filters.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::metadata::DFParquetMetadata;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use futures::StreamExt;
+use object_store::ObjectMeta;
+
+use crate::files;
+use crate::layout::Folder;
+use crate::schema;
+use crate::snapshot::{READS_AT_ONCE, Snapshot};
+
+/// Where sessions register the store's objects.
+pub(crate) const STORE_URL: &str = "dyno://store";
+
+#[derive(Debug)]
+pub(crate) struct ShardTable {
+    snapshot: Arc<Snapshot>,
+    folder: Folder,
+    schema: SchemaRef,
+}
+
+impl ShardTable {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, folder: Folder) -> Self {
+        Self { snapshot, folder, schema: schema::of_table(folder) }
+    }
+
+    /// The files that `filters` may leave rows of, by what their run rows say.
+    async fn candidates(
+        &self,
+        state: &dyn Session,
+        filters: &[Expr],
+    ) -> Result<Vec<(usize, ObjectMeta)>> {
+        let mut files = self.snapshot.files(self.folder).await?;
+        // What both tables name is the same for every row of a job's file, but for `rounds`, which
+        // in `summaries` counts one series' usable rounds.
+        let shared = |name: &str| name != "rounds" && self.schema.index_of(name).is_ok();
+        let kept = rows_kept(state, &self.snapshot.rows, filters, shared)?;
+        files.retain(|(index, _)| kept[*index]);
+        Ok(files)
+    }
+
+    /// Those of `files` whose footers are sound, ready to scan.
+    async fn sound(
+        &self,
+        state: &dyn Session,
+        files: Vec<(usize, ObjectMeta)>,
+    ) -> Vec<PartitionedFile> {
+        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let check = |(index, meta): (usize, ObjectMeta)| {
+            let (cache, shard) = (Arc::clone(&cache), &self.snapshot.runs[index].shard);
+            async move {
+                let checked = if meta.size == 0 {
+                    Err("an empty file".to_string())
+                } else {
+                    let objects = self.snapshot.store.objects();
+                    let reader = DFParquetMetadata::new(objects.as_ref(), &meta)
+                        .with_file_metadata_cache(Some(cache));
+                    match reader.fetch_metadata().await {
+                        Ok(metadata) => files::check(&metadata, self.folder, shard),
+                        Err(error) => Err(files::fault(&error)),
+                    }
+                };
+                if let Err(fault) = checked {
+                    self.snapshot.set_aside(&meta.location, fault);
+                    return None;
+                }
+                self.snapshot.scanned(self.folder, &meta.location);
+                let values = [&shard.arch, &shard.month].map(|v| ScalarValue::from(v.as_str()));
+                Some(PartitionedFile::new_from_meta(meta).with_partition_values(values.to_vec()))
+            }
+        };
+        let checked = futures::stream::iter(files.into_iter().map(check));
+        checked.buffered(READS_AT_ONCE).filter_map(std::future::ready).collect().await
+    }
+}
+
+/// Which run rows can pass `filters`, judged by those of the filters that speak only of columns of
+/// `runs` that `shared` allows.
+pub(crate) fn rows_kept(
+    state: &dyn Session,
+    rows: &RecordBatch,
+    filters: &[Expr],
+    shared: impl Fn(&str) -> bool,
+) -> Result<Vec<bool>> {
+    let schema = rows.schema();
+    let known = |filter: &&Expr| {
+        let columns = filter.column_refs();
+        !filter.is_volatile()
+            && !columns.is_empty()
+            && columns.iter().all(|c| shared(c.name()) && schema.index_of(c.name()).is_ok())
+    };
+    let Some(filter) = conjunction(filters.iter().filter(known).cloned()) else {
+        return Ok(vec![true; rows.num_rows()]);
+    };
+    let columns = DFSchema::try_from(Arc::clone(&schema))?;
+    let filter = state.create_physical_expr(strip_qualifiers(filter)?, &columns)?;
+    let kept = filter.evaluate(rows)?.into_array(rows.num_rows())?;
+    Ok(kept.as_boolean().iter().map(|kept| kept == Some(true)).collect())
+}
+
+/// Run rows have no table name, so neither may the columns of a filter over them.
+fn strip_qualifiers(filter: Expr) -> Result<Expr> {
+    use datafusion::common::Column;
+    use datafusion::common::tree_node::{Transformed, TreeNode};
+    let strip = |expr| {
+        Ok(match expr {
+            Expr::Column(column) => {
+                Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
+            }
+            other => Transformed::no(other),
+        })
+    };
+    Ok(filter.transform(strip)?.data)
+}
+
+#[async_trait]
+impl TableProvider for ShardTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Inexact: files and pages are dropped, rows are left to the filter above.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let files = self.candidates(state, filters).await?;
+        let files = self.sound(state, files).await;
+        if files.is_empty() {
+            let schema = datafusion::common::project_schema(&self.schema, projection)?;
+            return Ok(Arc::new(EmptyExec::new(schema)));
+        }
+        let file_schema = schema::as_views(&schema::of_files(self.folder));
+        let table = TableSchema::builder(file_schema)
+            .with_table_partition_cols(schema::partitions())
+            .build();
+        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+        let objects = Arc::clone(self.snapshot.store.objects());
+        let mut source = ParquetSource::new(table)
+            .with_table_parquet_options(state.default_table_options().parquet)
+            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(
+                objects, cache,
+            )));
+        if let Some(filter) = conjunction(filters.to_vec()) {
+            let columns = DFSchema::try_from(Arc::clone(&self.schema))?;
+            let filter = state.create_physical_expr(strip_qualifiers(filter)?, &columns)?;
+            source = source.with_predicate(filter);
+        }
+        let partitions = state.config().target_partitions().max(1);
+        let groups = FileGroup::new(files).split_files(partitions);
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, Arc::new(source))
+                .with_file_groups(groups)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}

@@ -1,0 +1,142 @@
+//! Records made up for tests and the benchmark: whole, deterministic, of any size.
+
+use std::collections::BTreeMap;
+
+use dyno_model::catalog::policy::{self, Policy};
+use dyno_model::id::{CommitId, Digest, JobId};
+use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Sample, Side};
+
+/// 2026-11-20 12:00 UTC.
+pub const NOON_US: i64 = 1_795_176_000_000_000;
+
+pub fn policy() -> Policy {
+    let text = include_str!("../../../policies/default.toml");
+    policy::parse("default", "policies/default.toml", text).unwrap()
+}
+
+pub fn commit(letter: char) -> CommitId {
+    letter.to_string().repeat(40).parse().unwrap()
+}
+
+pub fn job(name: &str) -> JobId {
+    Digest::of(name.as_bytes()).into()
+}
+
+fn built(asked: &str, commit: CommitId) -> Built {
+    let artifact = Digest::of(commit.hex().as_bytes());
+    let files = BTreeMap::from([("wasmi".to_string(), (artifact.clone(), 4_200_000))]);
+    Built { asked: asked.into(), commit, artifact: Some(artifact), files, build_s: Some(80.1) }
+}
+
+/// A job called `name` of `a` (asked as `v1`) against `b` (asked as `v2`).
+pub fn run(name: &str) -> Run {
+    Run {
+        job: job(name),
+        dyno_version: "0.1.0".into(),
+        suite: "wasmi".into(),
+        suite_digest: Digest::of(b"suite"),
+        target: "wasmi".into(),
+        image: "wasm".into(),
+        image_id: Digest::of(b"image"),
+        host: "local".into(),
+        fingerprint: Fingerprint {
+            architecture: "x86_64".into(),
+            cpu: "Test CPU \"7\" <µ>".into(),
+            kernel: "6.12.0".into(),
+            cores: 2,
+            memory_bytes: 8 << 30,
+            engine: "embedded 0.7.0".into(),
+            benchmark_cores: "1".into(),
+            ..Fingerprint::default()
+        },
+        baseline: built("v1", commit('a')),
+        candidate: built("v2", commit('b')),
+        metrics: vec!["wall".into(), "max-rss".into()],
+        rounds: 4,
+        seed: u64::MAX - 7,
+        outcome: Outcome::FailedCase,
+        failures: vec![Failure {
+            benchmark: Some("markdown".into()),
+            config: None,
+            side: Some(Side::Candidate),
+            step: "output".into(),
+            reason: "wrong output".into(),
+            log_tail: "line 1\nline 2\t\"quoted\"\u{1b}[0m".into(),
+        }],
+        notices: vec!["no PMU".into()],
+        started_us: NOON_US - 60_000_000,
+        finished_us: NOON_US,
+        measured_share: 0.1 + 0.2,
+        phases_s: BTreeMap::from([("build".into(), 161.3), ("measure".into(), 1.0 / 3.0)]),
+    }
+}
+
+/// Samples of one series: (baseline, candidate) of each round.
+pub fn series(benchmark: &str, metric: &str, rounds: &[(i64, i64)]) -> Vec<Sample> {
+    let sample = |round: usize, side: Side, value| Sample {
+        benchmark: benchmark.into(),
+        config: String::new(),
+        metric: metric.into(),
+        round: round as u32,
+        side,
+        sequence: (round * 2 + side as usize) as u32,
+        value,
+        taint: String::new(),
+    };
+    let pair = |(round, (b, c)): (usize, &(i64, i64))| {
+        [sample(round, Side::Baseline, *b), sample(round, Side::Candidate, *c)]
+    };
+    rounds.iter().enumerate().flat_map(pair).collect()
+}
+
+/// A record with one slower, one unchanged and one noisy series.
+pub fn record(name: &str) -> Record {
+    let mut samples =
+        series("sort", "wall", &[(1000, 1100), (1001, 1102), (999, 1099), (1000, 1101)]);
+    let same = [(100_000, 100_010), (100_001, 99_999), (99_990, 100_000), (100_000, 99_995)];
+    samples.extend(series("sort", "max-rss", &same));
+    samples.extend(series(
+        "json",
+        "wall",
+        &[(1000, 1100), (1000, 900), (1000, 1050), (1000, 1000)],
+    ));
+    samples[0].taint = "steal".into();
+    Record { run: run(name), samples }
+}
+
+/// A record of the usual size: `cases` cases of every metric in rounds, from a seed.
+pub fn large(name: &str, cases: usize, rounds: u32, seed: u64) -> Record {
+    let mut state = seed | 1;
+    let mut noise = move || {
+        // xorshift64: enough to keep values from compressing better than real ones do.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % 2_000_003) as i64
+    };
+    let metrics = [
+        "wall",
+        "user",
+        "system",
+        "max-rss",
+        "minor-faults",
+        "major-faults",
+        "voluntary-switches",
+        "involuntary-switches",
+    ];
+    let mut samples = Vec::new();
+    for case in 0..cases {
+        for (index, metric) in metrics.iter().enumerate() {
+            let values: Vec<(i64, i64)> = (0..rounds)
+                .map(|_| match index {
+                    0..=2 => (130_000_000 + noise(), 131_000_000 + noise()),
+                    3 => (4096 * (3000 + noise() % 20), 4096 * (3010 + noise() % 20)),
+                    4 => (1200 + noise() % 9, 1210 + noise() % 9),
+                    _ => (noise() % 4, noise() % 4),
+                })
+                .collect();
+            samples.extend(series(&format!("benchmark-{case}"), metric, &values));
+        }
+    }
+    Record { run: run(name), samples }
+}
