@@ -61,7 +61,7 @@ pub fn text(view: &View, path: Option<&str>, terminal: Terminal) -> String {
         let _ = writeln!(out, "… and {} more", changed.len() - ROWS_MAX);
     }
     if view.counts.deciding.series > 0 {
-        let _ = writeln!(out, "\n{}", rest(view));
+        let _ = writeln!(out, "\n{}", wrap(&rest(view), terminal.width, "").join("\n"));
     }
     for failure in view.failures.iter().take(FAILURES_MAX) {
         out.push('\n');

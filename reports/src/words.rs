@@ -129,8 +129,8 @@ pub(crate) fn remarks(view: &View) -> Vec<String> {
     let largest = |row: &Row| {
         let effect = row.effect.as_ref()?;
         let host = if view.many_hosts { format!(" on {}", row.host) } else { String::new() };
-        let interval = if effect.interval == "exact" { "counted" } else { &effect.interval };
-        Some(format!("{}, {}{host}: {} ({interval})", row.case, row.metric, effect.text))
+        let interval = if effect.interval == "exact" { "(counted)" } else { &effect.interval };
+        Some(format!("{}, {}{host}: {} {interval}", row.case, row.metric, effect.text))
     };
     if let Some(text) = view.regressed.first().and_then(largest) {
         remarks.push(format!("Largest regression: {text}."));

@@ -20,7 +20,7 @@ if (tables.length) {
 const number = (text) => {
   const plain = text.replace(/[,\s]/g, "").replace("\u2212", "-");
   const units = { ns: 1, "µs": 1e3, ms: 1e6, s: 1e9, B: 1, KiB: 1024, MiB: 1048576, GiB: 1073741824 };
-  const parts = /^([+-]?[\d.]+)([A-Za-zµ]*)/.exec(plain.replace(/^</, ""));
+  const parts = /^([+-]?[\d.]+)([A-Za-zµ]*)/.exec(plain.replace(/^\u003c/, ""));
   return parts ? Number(parts[1]) * (units[parts[2]] || 1) : NaN;
 };
 const compare = (a, b) => {
