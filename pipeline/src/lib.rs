@@ -4,3 +4,5 @@
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod http;
+pub mod image;

@@ -1,0 +1,209 @@
+//! Numbers as people read them, with no more digits than are known.
+//!
+//! How many digits an estimate carries follows from its interval by the rule of the Particle Data
+//! Group (Review of Particle Physics, Introduction 5.3): two significant digits of the half-width
+//! when they are below 35, else one. A value that was counted, and so has no interval, keeps
+//! enough digits to be told from zero.
+
+use dyno_model::metric::Unit;
+
+const MINUS: char = '\u{2212}';
+
+/// Decimals that a value of this half-width supports; `None` for a half-width of zero.
+fn decimals(half_width: f64) -> Option<usize> {
+    if !half_width.is_finite() || half_width <= 0.0 {
+        return None;
+    }
+    let exponent = half_width.log10().floor();
+    let lead = half_width / 10f64.powf(exponent);
+    let decimals = if lead < 3.55 { 1.0 - exponent } else { -exponent };
+    Some(decimals.clamp(0.0, 4.0) as usize)
+}
+
+/// `number` with `decimals`, its thousands grouped, a real minus sign, and no sign on zero.
+fn fixed(number: f64, decimals: usize) -> String {
+    if number.is_nan() {
+        return "unknown".to_string();
+    }
+    if number.is_infinite() {
+        return if number > 0.0 { "∞".to_string() } else { format!("{MINUS}∞") };
+    }
+    let digits = format!("{:.decimals$}", number.abs());
+    let negative = number < 0.0 && digits.bytes().any(|b| (b'1'..=b'9').contains(&b));
+    let (whole, fraction) = match digits.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (digits.as_str(), None),
+    };
+    let mut out = String::new();
+    if negative {
+        out.push(MINUS);
+    }
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    if let Some(fraction) = fraction {
+        out.push('.');
+        out.push_str(fraction);
+    }
+    out
+}
+
+/// A whole number, grouped: `1,234,567`.
+pub fn count(number: u64) -> String {
+    fixed(number as f64, 0)
+}
+
+/// A fraction as a signed percentage: `+4.2 %`.
+fn signed_percent(fraction: f64, decimals: usize) -> String {
+    let text = fixed(fraction * 100.0, decimals);
+    let unsigned = text.starts_with(MINUS) || !text.bytes().any(|b| (b'1'..=b'9').contains(&b));
+    let plus = if unsigned && text != "∞" { "" } else { "+" };
+    format!("{plus}{text} %")
+}
+
+/// An effect and its interval, given as fractions: (`+4.2 %`, `[+3.1 %, +5.3 %]`). The interval
+/// of a counted value is `exact`.
+pub fn effect(effect: f64, low: f64, high: f64) -> (String, String) {
+    match decimals((high - low) / 2.0 * 100.0) {
+        Some(decimals) => {
+            let [effect, low, high] = [effect, low, high].map(|f| signed_percent(f, decimals));
+            (effect, format!("[{low}, {high}]"))
+        }
+        None if high > low => (signed_percent(effect, 0), "unbounded".to_string()),
+        None => {
+            let size = (effect * 100.0).abs();
+            let decimals =
+                if size == 0.0 { 0.0 } else { (1.0 - size.log10().floor()).clamp(2.0, 4.0) };
+            (signed_percent(effect, decimals as usize), "exact".to_string())
+        }
+    }
+}
+
+/// A fraction without sign and without trailing zeros: `1 %`, `0.2 %`.
+pub fn percent(fraction: f64) -> String {
+    let text = fixed(fraction * 100.0, 4);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text} %")
+}
+
+/// A q-value: `0.013`, `< 0.0001`.
+pub fn probability(q: f64) -> String {
+    if q < 0.0001 {
+        return "< 0.0001".to_string();
+    }
+    if q >= 0.995 {
+        return "1".to_string();
+    }
+    let decimals = (1.0 - q.log10().floor()) as usize;
+    format!("{q:.decimals$}")
+}
+
+/// A value in its metric's base unit, in the unit that suits its size: `123.4 ms`, `1.2 MiB`,
+/// `1,234,567`. `half_width` is that of its effect, as a fraction, where there is one: it takes
+/// away digits that mean nothing, from four significant ones.
+pub fn quantity(value: f64, unit: Unit, half_width: Option<f64>) -> String {
+    let (step, names): (f64, &[&str]) = match unit {
+        Unit::Count => {
+            return fixed(value, usize::from(value.fract() != 0.0 && value.abs() < 1e6));
+        }
+        Unit::Nanoseconds => (1000.0, &["ns", "µs", "ms", "s"]),
+        Unit::Bytes => (1024.0, &["B", "KiB", "MiB", "GiB", "TiB"]),
+    };
+    let (mut scaled, mut name) = (value, 0);
+    // 999.95 would round to 1000.0 of the smaller unit.
+    while scaled.abs() >= step - 0.05 && name + 1 < names.len() {
+        scaled /= step;
+        name += 1;
+    }
+    let significant = (3.0 - scaled.abs().max(1.0).log10().floor()).max(0.0) as usize;
+    let known = half_width.and_then(|h| decimals(h * scaled.abs())).unwrap_or(significant);
+    let decimals = if name == 0 && value.fract() == 0.0 { 0 } else { significant.min(known) };
+    format!("{} {}", fixed(scaled, decimals), names[name])
+}
+
+/// Seconds as `0.4 s`, `83 s`, `12 min 5 s`, `2 h 3 min`.
+pub fn seconds(seconds: f64) -> String {
+    if !seconds.is_finite() || seconds < 0.0 {
+        return "unknown".to_string();
+    }
+    if seconds < 9.95 {
+        return format!("{seconds:.1} s");
+    }
+    let whole = seconds.round() as u64;
+    match whole {
+        0..120 => format!("{whole} s"),
+        120..7200 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Microseconds since 1970 as `2026-11-20 13:46:54 UTC`.
+pub fn utc(microseconds: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(microseconds)
+        .map_or_else(|| "unknown".to_string(), |t| t.format("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn effects_carry_what_their_interval_supports() {
+        for (mean, low, high, expected) in [
+            (0.042, 0.031, 0.053, "+4.2 % [+3.1 %, +5.3 %]"),
+            (-0.2004, -0.2054, -0.1953, "−20.0 % [−20.5 %, −19.5 %]"),
+            (0.00012, -0.0081, 0.0083, "0.0 % [−0.8 %, +0.8 %]"),
+            (0.5, -0.1, 1.4, "+50 % [−10 %, +140 %]"),
+            (0.01, 0.01, 0.01, "+1.00 % exact"),
+            (0.0, 0.0, 0.0, "0 % exact"),
+            (0.0000123, 0.0000123, 0.0000123, "+0.0012 % exact"),
+            (12.5, 12.0, 13.0, "+1,250 % [+1,200 %, +1,300 %]"),
+            (0.1, -1.0, f64::INFINITY, "+10 % unbounded"),
+        ] {
+            let (effect, interval) = effect(mean, low, high);
+            assert_eq!(format!("{effect} {interval}"), expected);
+        }
+    }
+
+    #[test]
+    fn quantities_choose_their_unit() {
+        for (value, unit, half_width, expected) in [
+            (123_400_000.0, Unit::Nanoseconds, None, "123.4 ms"),
+            (123_400_000.0, Unit::Nanoseconds, Some(0.01), "123.4 ms"),
+            (123_400_000.0, Unit::Nanoseconds, Some(0.05), "123 ms"),
+            (999_960.0, Unit::Nanoseconds, None, "1.000 ms"),
+            (1_000_000.0, Unit::Nanoseconds, None, "1.000 ms"),
+            (12.0, Unit::Nanoseconds, None, "12 ns"),
+            (0.0, Unit::Nanoseconds, None, "0 ns"),
+            (75e9, Unit::Nanoseconds, None, "75.00 s"),
+            (1_258_291.0, Unit::Bytes, Some(0.03), "1.20 MiB"),
+            (1_258_291.0, Unit::Bytes, Some(0.05), "1.20 MiB"),
+            (512.0, Unit::Bytes, None, "512 B"),
+            (1_234_567.0, Unit::Count, None, "1,234,567"),
+            (2.5, Unit::Count, None, "2.5"),
+        ] {
+            assert_eq!(quantity(value, unit, half_width), expected);
+        }
+    }
+
+    #[test]
+    fn the_rest() {
+        assert_eq!(
+            ["0.01", "0.002", "0"].map(|f| percent(f.parse().unwrap())),
+            ["1 %", "0.2 %", "0 %"]
+        );
+        assert_eq!(
+            [0.0, 0.000123, 0.0132, 0.5, 1.0].map(probability),
+            ["< 0.0001", "0.00012", "0.013", "0.50", "1"]
+        );
+        assert_eq!(
+            [0.44, 83.2, 725.0, 7380.0].map(seconds),
+            ["0.4 s", "83 s", "12 min 5 s", "2 h 3 min"]
+        );
+        assert_eq!(utc(1_795_182_414_000_000), "2026-11-20 13:46:54 UTC");
+        assert_eq!(utc(i64::MAX), "unknown");
+    }
+}

@@ -1,0 +1,163 @@
+//! The HTML's structure: every tag closed, every id unique and every reference to one met, nothing
+//! fetched from anywhere, colours that can be read.
+
+use std::collections::BTreeSet;
+
+use dyno_model::id::Digest;
+use dyno_reports::html;
+use quick_xml::Reader;
+use quick_xml::events::{BytesStart, Event};
+
+use crate::scenarios;
+
+/// A tag: its name and its attributes, values unescaped. The page is well-formed XML by design.
+pub type Tag = (String, Vec<(String, String)>);
+
+/// The tags of a page in order; end tags as `/name`. Panics where a tag is not balanced.
+pub fn tags(page: &str) -> Vec<Tag> {
+    fn start(tag: &BytesStart<'_>) -> Tag {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        let attributes = tag.attributes().map(|attribute| {
+            let attribute = attribute.expect("an attribute with a quoted value, given once");
+            let value = attribute.unescape_value().expect("known references").into_owned();
+            (text(attribute.key.as_ref()), value)
+        });
+        (text(tag.name().as_ref()), attributes.collect())
+    }
+    let mut reader = Reader::from_str(page);
+    reader.config_mut().check_end_names = true;
+    let mut tags = Vec::new();
+    let mut depth = 0;
+    loop {
+        match reader.read_event().unwrap_or_else(|e| panic!("{e} at {}", reader.buffer_position()))
+        {
+            Event::Start(tag) => {
+                depth += 1;
+                tags.push(start(&tag));
+            }
+            Event::Empty(tag) => tags.push(start(&tag)),
+            Event::End(tag) => {
+                depth -= 1;
+                tags.push((format!("/{}", String::from_utf8_lossy(tag.name().as_ref())), vec![]));
+            }
+            Event::Comment(_) | Event::CData(_) | Event::PI(_) => {
+                panic!("the page has none of these")
+            }
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    assert_eq!(depth, 0, "every tag is closed");
+    tags
+}
+
+fn values<'a>(tags: &'a [Tag], name: &str) -> Vec<&'a str> {
+    let attributes = tags.iter().flat_map(|(_, attributes)| attributes);
+    attributes.filter(|(n, _)| n == name).map(|(_, value)| value.as_str()).collect()
+}
+
+#[test]
+fn pages_are_whole_and_fetch_nothing() {
+    for scenario in scenarios::all() {
+        let page = html(&scenario.view());
+        let tags = tags(&page);
+        let ids = values(&tags, "id");
+        let unique: BTreeSet<&str> = ids.iter().copied().collect();
+        assert_eq!(ids.len(), unique.len(), "{}: ids are unique", scenario.name);
+        for reference in values(&tags, "aria-labelledby") {
+            assert!(unique.contains(reference), "{}: there is no #{reference}", scenario.name);
+        }
+        for (tag, attributes) in &tags {
+            assert!(
+                !["img", "link", "iframe", "object", "embed", "base", "form"]
+                    .contains(&tag.as_str())
+            );
+            for (name, value) in attributes {
+                assert!(
+                    name != "src" && name != "srcset" && name != "style",
+                    "{tag} {name}={value}"
+                );
+                assert!(!name.starts_with("on"), "{tag} {name}={value}");
+                assert!(name != "href" || tag == "a", "{tag} {name}={value}");
+                assert!(
+                    tag == "a" || !value.contains("://") || name == "data-name",
+                    "{tag} {name}={value}"
+                );
+            }
+        }
+        for outside in ["url(", "@import", "fetch(", "XMLHttpRequest", "innerHTML"] {
+            assert!(!page.contains(outside), "{}: {outside}", scenario.name);
+        }
+        let tables = tags.iter().filter(|(tag, _)| tag == "table").count();
+        let captions = tags.iter().filter(|(tag, _)| tag == "caption").count();
+        assert_eq!(tables, captions, "every table has a caption");
+    }
+}
+
+#[test]
+fn the_policy_lets_only_the_pages_own_style_and_script_run() {
+    let page = html(&scenarios::mixed().view());
+    for element in ["style", "script"] {
+        let (_, rest) = page.split_once(&format!("<{element}>")).expect("there is one");
+        let (content, rest) = rest.split_once(&format!("</{element}>")).expect("it ends");
+        assert!(!rest.contains(&format!("<{element}")), "there is only one");
+        let hex = Digest::of(content.as_bytes()).hex().to_string();
+        let tags = tags(&page);
+        let policy =
+            values(&tags, "content").into_iter().find(|c| c.contains("default-src 'none'"));
+        let policy = policy.expect("a Content-Security-Policy");
+        let (_, source) = policy.split_once(&format!("{element}-src 'sha256-")).expect("a hash");
+        assert_eq!(base64_to_hex(source.split_once('\'').expect("its end").0), hex);
+    }
+}
+
+fn base64_to_hex(text: &str) -> String {
+    const DIGITS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits: String = text
+        .trim_end_matches('=')
+        .chars()
+        .map(|c| format!("{:06b}", DIGITS.find(c).expect("a digit of base 64")))
+        .collect();
+    bits.as_bytes()
+        .chunks_exact(8)
+        .map(|b| format!("{:02x}", u8::from_str_radix(std::str::from_utf8(b).unwrap(), 2).unwrap()))
+        .collect()
+}
+
+/// WCAG 2.2, relative luminance and contrast ratio.
+fn contrast(a: &str, b: &str) -> f64 {
+    let luminance = |colour: &str| -> f64 {
+        let channel = |at: usize| {
+            let c =
+                f64::from(u8::from_str_radix(&colour[at..at + 2], 16).expect("#rrggbb")) / 255.0;
+            if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+    };
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
+
+#[test]
+fn text_can_be_read_in_light_and_dark() {
+    let css = include_str!("../../templates/report.css");
+    let themes: Vec<&str> = css.split("--bg: #").skip(1).take(2).collect();
+    assert_eq!(themes.len(), 2);
+    for theme in themes {
+        let theme = format!("--bg: #{theme}");
+        let colour = |name: &str| {
+            let (_, rest) = theme.split_once(&format!("--{name}: ")).expect("the colour is set");
+            rest[..7].to_string()
+        };
+        for ground in ["bg", "panel"] {
+            for ink in ["ink", "muted", "worse", "better", "open", "link"] {
+                let ratio = contrast(&colour(ink), &colour(ground));
+                assert!(ratio >= 4.5, "{ink} on {ground}: {ratio:.2}, AA asks for 4.5");
+            }
+        }
+        // What a drawing is made of: 3 to 1 (WCAG 1.4.11).
+        for ink in ["ink", "muted", "worse", "better", "open"] {
+            assert!(contrast(&colour(ink), &colour("band")) >= 3.0, "{ink} on band");
+        }
+    }
+}
