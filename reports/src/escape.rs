@@ -95,6 +95,9 @@ pub fn prose(text: &str) -> String {
     const APART: &str = "&#8203;";
     let text = line(text);
     let mut out = String::with_capacity(text.len() + 16);
+    // What a block could begin with (`-`, `+`, `1.`, spaces) only counts at the start.
+    let number = text.bytes().take_while(u8::is_ascii_digit).count();
+    let list = (number > 0 && text[number..].starts_with(['.', ')'])).then_some(number);
     let mut chars = text.char_indices().peekable();
     while let Some((at, c)) = chars.next() {
         let before_word = chars.peek().is_some_and(|(_, next)| !next.is_whitespace());
@@ -104,8 +107,8 @@ pub fn prose(text: &str) -> String {
         match c {
             ':' if before_word => out.push_str(&format!(":{APART}")),
             '@' | '#' => out.push_str(&format!("&#{};{APART}", c as u32)),
-            // What a block could begin with (`-`, `+`, `1.`, spaces) only counts at the start.
-            c if (at == 0 && !c.is_alphabetic())
+            c if (at == 0 && !c.is_alphanumeric())
+                || list == Some(at)
                 || after_www
                 || "<>&\"'`*_~[]\\!|$^{}".contains(c) =>
             {
@@ -180,6 +183,7 @@ mod tests {
             ("@a/b #12", "&#64;&#8203;a/b &#35;&#8203;12"),
             ("see http://x and www.x", "see http:&#8203;//x and www&#46;x"),
             ("- a_b_\n", "&#45; a&#95;b&#95;␊"),
+            ("1. x", "1&#46; x"),
             ("<b>|", "&#60;b&#62;&#124;"),
         ] {
             assert_eq!(prose(text), expected);

@@ -32,7 +32,9 @@ pub fn html(view: &View) -> String {
     env.set_auto_escape_callback(|_| AutoEscape::Html);
     env.set_formatter(|out, state, value| match value.as_str() {
         Some(text) if !value.is_safe() => {
-            escape_formatter(out, state, &Value::from(escape::lines(text).into_owned()))
+            // A number keeps its per cent sign at the end of a line.
+            let text = escape::lines(text).replace(" %", "\u{a0}%");
+            escape_formatter(out, state, &Value::from(text))
         }
         _ => escape_formatter(out, state, value),
     });
@@ -96,7 +98,7 @@ struct BarEffect {
     high: f64,
 }
 
-/// Places on a bar 120 wide, in the same units.
+/// Places on a bar 160 wide, in the same units.
 #[derive(Serialize)]
 struct Bar {
     band: String,
@@ -107,7 +109,7 @@ struct Bar {
     words: String,
 }
 
-const BAR_WIDTH: f64 = 120.0;
+const BAR_WIDTH: f64 = 160.0;
 
 /// One scale for all bars of a report: the effect in units of its δ, symmetric, and compressed
 /// by asinh so that ±δ stays visible beside an effect a hundred times that.

@@ -36,7 +36,7 @@ pub fn markdown(view: &View) -> String {
     let suite = view.runs.first().map_or("", |run| run.suite.as_str());
     let mut out = format!("{}\n", marker(suite));
     let sentence = prose(&bounded(&view.sentence, SENTENCE_CHARS_MAX));
-    if view.conclusion == "Unchanged" && view.failures.is_empty() && view.notices.is_empty() {
+    if view.conclusion == "Unchanged" && view.failures.is_empty() {
         let _ = write!(out, "**{sentence}**\n\n{}\n\n{}\n", counts(view), provenance(view));
         return out;
     }
@@ -82,6 +82,9 @@ fn counts(view: &View) -> String {
     );
     if view.counts.failures > 0 {
         let _ = write!(text, " · **{}**", many(view.counts.failures, "failure"));
+    }
+    if !view.notices.is_empty() {
+        let _ = write!(text, " · {}", many(view.notices.len(), "notice"));
     }
     let others = view.counts.not_deciding.series;
     if others > 0 {
@@ -171,6 +174,10 @@ fn failures(view: &View) -> String {
             out.push_str(&folded("last lines of the log", &fence(&log_tail(failure))));
             out.push('\n');
         }
+    }
+    out.truncate(out.trim_end().len());
+    if !out.is_empty() {
+        out.push('\n');
     }
     out + &left_out(view.failures.len(), FAILURES_MAX, "failure")
 }

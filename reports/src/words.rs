@@ -72,7 +72,20 @@ pub(crate) fn sentence(input: &Input<'_>, tally: &Tally) -> String {
         },
         Conclusion::Inconclusive => inconclusive(input, tally, better, worse),
     };
-    format!("{}: {what}.", input.conclusion.name())
+    let cases = failed_cases(input.runs);
+    let failed =
+        if cases > 0 { format!("; {} failed", many(cases, "case")) } else { String::new() };
+    format!("{}: {what}{failed}.", input.conclusion.name())
+}
+
+/// Cases that failed, each counted once a host.
+fn failed_cases(runs: &[Run]) -> usize {
+    let cases: BTreeSet<_> = runs
+        .iter()
+        .flat_map(|run| run.failures.iter().map(move |f| (&run.host, &f.benchmark, &f.config)))
+        .filter(|(_, benchmark, _)| benchmark.is_some())
+        .collect();
+    cases.len()
 }
 
 fn inconclusive(input: &Input<'_>, tally: &Tally, better: &str, worse: &str) -> String {
