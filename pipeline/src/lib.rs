@@ -6,3 +6,4 @@ pub mod error;
 pub mod event;
 pub mod http;
 pub mod image;
+pub mod source;

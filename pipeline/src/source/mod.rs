@@ -1,0 +1,311 @@
+//! Where a target's commits come from. Whatever the source is, the rest of dyno sees a local git
+//! repository and a full commit id.
+//!
+//! A git source is resolved first (a branch, a tag, a version becomes one full id), then exactly
+//! that commit is fetched. A crate is turned into a repository of dyno's own (see [`releases`]).
+//! Names from outside reach git only after they were checked, and after `--`, so that none can
+//! become an option; `ext::` and other transports that run commands are off.
+
+mod releases;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+
+use dyno_model::catalog::suite::{Source, check_git_location};
+use dyno_model::id::{CommitId, Digest};
+use tokio::process::Command;
+
+use crate::error::{Error, Result, While};
+use crate::event::{Events, Phase};
+
+/// A commit that is in a local repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// As the person wrote it.
+    pub asked: String,
+    pub commit: CommitId,
+    repository: PathBuf,
+}
+
+/// Finds what each of `asked` means in `source` and brings it here. `folder` is the suite's own,
+/// which relative paths start from. Every name that is unknown is in the one error.
+pub async fn resolve(
+    source: &Source,
+    folder: &Path,
+    asked: &[String],
+    cache: &Path,
+    events: &Events,
+) -> Result<Vec<Resolved>> {
+    let mut resolved: Vec<Resolved> = Vec::new();
+    let mut unknown: Vec<Error> = Vec::new();
+    match source {
+        Source::Crate(name) => {
+            let releases = releases::Releases::open(name, cache).await?;
+            for version in asked {
+                match releases.commit(version, events).await {
+                    Ok(commit) => resolved.push(Resolved {
+                        asked: version.clone(),
+                        commit,
+                        repository: releases.repository().to_path_buf(),
+                    }),
+                    Err(error) if error.kind == crate::error::Kind::Input => unknown.push(error),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Source::Git(location) => {
+            let remote = Remote::open(location, folder, cache).await?;
+            for name in asked {
+                match remote.bring(name, events).await {
+                    Ok(commit) => resolved.push(Resolved {
+                        asked: name.clone(),
+                        commit,
+                        repository: remote.repository.clone(),
+                    }),
+                    Err(error) if error.kind == crate::error::Kind::Input => unknown.push(error),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    match unknown.len() {
+        0 => Ok(resolved),
+        1 => Err(unknown.remove(0)),
+        _ => {
+            let all: Vec<&str> = unknown.iter().map(|error| error.message.as_str()).collect();
+            let hint = unknown[0].hint.clone();
+            Err(Error { hint, ..Error::input(all.join("; ")) })
+        }
+    }
+}
+
+impl Resolved {
+    /// Writes the commit's tree into `folder`, which must be empty or absent.
+    pub async fn check_out(&self, folder: &Path) -> Result<()> {
+        let doing = || format!("checking out {} into {}", self.commit, folder.display());
+        fs::create_dir_all(folder).while_(doing)?;
+        // An index of its own, so that several check-outs of one repository do not meet.
+        let index = tempfile::tempdir().while_(doing)?;
+        let mut git = git();
+        git.arg("--git-dir").arg(&self.repository).arg("--work-tree").arg(folder);
+        git.env("GIT_INDEX_FILE", index.path().join("index"));
+        git.args(["checkout", "--quiet", "--force", self.commit.hex(), "--", "."]);
+        run(git).await.while_(doing)?;
+        Ok(())
+    }
+}
+
+/// A repository elsewhere, and the local one that receives what is fetched from it.
+struct Remote {
+    url: String,
+    repository: PathBuf,
+}
+
+impl Remote {
+    async fn open(location: &str, folder: &Path, cache: &Path) -> Result<Self> {
+        check_git_location(location).map_err(|expected| {
+            Error::input(format!("{location:?} is not a source: expected {expected}"))
+        })?;
+        let url = if location.contains("://") || (location.contains(':') && !location.contains('/')) {
+            location.to_string()
+        } else {
+            let path = folder.join(location);
+            let path = fs::canonicalize(&path).map_err(|error| {
+                Error::input(format!("no repository at {}: {error}", path.display()))
+            })?;
+            path.display().to_string()
+        };
+        let name = Digest::of(url.as_bytes());
+        let repository = cache.join("sources/git").join(format!("{}.git", name.short()));
+        init(&repository).await?;
+        Ok(Self { url, repository })
+    }
+
+    /// The commit that `name` means, fetched.
+    async fn bring(&self, name: &str, events: &Events) -> Result<CommitId> {
+        let commit = match name.parse::<CommitId>() {
+            Ok(commit) => commit,
+            Err(_) => self.look_up(name).await?,
+        };
+        if self.has(&commit).await {
+            return Ok(commit);
+        }
+        events.begin(Phase::Source, format!("fetching {name} ({})", commit.short()));
+        let mut git = git();
+        git.arg("--git-dir").arg(&self.repository);
+        git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head", "--"]);
+        git.args([self.url.as_str(), commit.hex()]);
+        let fetched = run(git).await;
+        match fetched {
+            Ok(_) if self.has(&commit).await => Ok(commit),
+            Ok(_) => Err(Error::input(format!("{commit} is not a commit of {}", self.url))),
+            Err(error) if error.message.contains("not our ref") => Err(Error::input(format!(
+                "{} has no commit {commit}",
+                self.url
+            ))
+            .hint("give a branch, a tag, or the full id of a commit that was pushed")),
+            Err(error) => Err(error).while_(|| format!("fetching {commit} from {}", self.url)),
+        }
+    }
+
+    async fn has(&self, commit: &CommitId) -> bool {
+        let mut git = git();
+        git.arg("--git-dir").arg(&self.repository);
+        git.args(["cat-file", "-e", &format!("{}^{{commit}}", commit.hex())]);
+        run(git).await.is_ok()
+    }
+
+    /// Asks the remote what a branch or tag means; an annotated tag means its commit.
+    async fn look_up(&self, name: &str) -> Result<CommitId> {
+        check_ref(name)?;
+        let mut git = git();
+        git.args(["ls-remote", "--quiet", "--", &self.url]);
+        let wanted = [
+            format!("refs/tags/{name}^{{}}"),
+            format!("refs/tags/{name}"),
+            format!("refs/heads/{name}"),
+            name.to_string(),
+        ];
+        git.args(&wanted);
+        let answer = run(git).await.while_(|| format!("asking {} for {name}", self.url))?;
+        let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+        let find = |wanted: &String| {
+            text.lines().find_map(|line| {
+                let (id, found) = line.split_once('\t')?;
+                (found == wanted).then(|| id.parse::<CommitId>().ok())?
+            })
+        };
+        wanted.iter().find_map(find).ok_or_else(|| {
+            let error = Error::input(format!("{} has no branch or tag {name:?}", self.url));
+            if name.len() >= 4 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
+                error.hint("an abbreviated commit id cannot be looked up in a remote: give all of its digits")
+            } else {
+                error.hint("give a branch, a tag or a full commit id")
+            }
+        })
+    }
+}
+
+/// Whether `name` can be a ref (git-check-ref-format(1)), and cannot be an option or a revision
+/// expression.
+fn check_ref(name: &str) -> Result<()> {
+    let bad_character = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+    let bad = name.is_empty()
+        || name.len() > 255
+        || name.starts_with('-')
+        || name.ends_with('.')
+        || name == "@"
+        || name.contains("..")
+        || name.contains("@{")
+        || name.chars().any(bad_character)
+        || name.split('/').any(bad_part);
+    if bad {
+        return Err(Error::input(format!("\"{}\" cannot be the name of a commit", name.escape_debug()))
+            .hint("give a branch, a tag, a version or a full commit id"));
+    }
+    Ok(())
+}
+
+/// A git that asks nothing, runs no hooks and speaks no transport that runs commands.
+fn git() -> Command {
+    let mut git = Command::new("git");
+    git.args(["-c", "protocol.ext.allow=never", "-c", "protocol.file.allow=always"]);
+    git.args(["-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*", "-c", "gc.auto=0"]);
+    git.env("GIT_TERMINAL_PROMPT", "0").env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
+    git.env_remove("GIT_INDEX_FILE").stdin(Stdio::null()).kill_on_drop(true);
+    git
+}
+
+async fn run(mut git: Command) -> Result<Output> {
+    let output = git.output().await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::host("git is not installed").hint("install git (apt-get install git) and run the same command again")
+        }
+        _ => Error::infrastructure(format!("starting git: {error}")),
+    })?;
+    if output.status.success() {
+        return Ok(output);
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.trim().lines().last().unwrap_or("it said nothing").to_string();
+    Err(Error::infrastructure(format!("git: {said}")))
+}
+
+async fn init(repository: &Path) -> Result<()> {
+    if repository.join("HEAD").exists() {
+        return Ok(());
+    }
+    let doing = || format!("making the repository {}", repository.display());
+    fs::create_dir_all(repository).while_(doing)?;
+    let mut git = git();
+    git.args(["init", "--quiet", "--bare", "--initial-branch=main", "--"]).arg(repository);
+    run(git).await.while_(doing)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_could_be_options_or_expressions_are_refused() {
+        for good in ["main", "v1.2.3", "feature/x", "0.31.2", "a@b"] {
+            assert!(check_ref(good).is_ok(), "{good}");
+        }
+        for bad in
+            ["", "-x", "--upload-pack=x", "a..b", "a^", "a~1", "HEAD:x", "a b", "a\n", "@", "@{1}", "x.lock", "/x", "x/", ".x"]
+        {
+            assert!(check_ref(bad).is_err(), "{bad}");
+        }
+    }
+
+    async fn commit_file(repository: &Path, text: &str) -> String {
+        fs::write(repository.join("file"), text).unwrap();
+        let git = |words: &[&str]| {
+            let mut git = git();
+            git.arg("-C").arg(repository).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]);
+            git.args(words);
+            git
+        };
+        run(git(&["add", "."])).await.unwrap();
+        run(git(&["commit", "-qm", text])).await.unwrap();
+        let head = run(git(&["rev-parse", "HEAD"])).await.unwrap();
+        String::from_utf8(head.stdout).unwrap().trim().to_string()
+    }
+
+    #[tokio::test]
+    async fn branches_tags_and_ids_are_resolved_and_checked_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let (origin, cache) = (folder.path().join("origin"), folder.path().join("cache"));
+        let mut init = git();
+        init.args(["init", "-q", "-b", "main"]).arg(&origin);
+        run(init).await.unwrap();
+        let first = commit_file(&origin, "one").await;
+        let mut tag = git();
+        tag.arg("-C").arg(&origin).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]);
+        tag.args(["tag", "-a", "-m", "x", "v1"]);
+        run(tag).await.unwrap();
+        let second = commit_file(&origin, "two").await;
+
+        let source = Source::Git("origin".into());
+        let ask = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let (source, cache, folder) = (source.clone(), cache.clone(), folder.path().to_path_buf());
+            async move { resolve(&source, &folder, &names, &cache, &Events::none()).await }
+        };
+        let resolved = ask(&["main", "v1", &first]).await.unwrap();
+        let ids: Vec<&str> = resolved.iter().map(|r| r.commit.hex()).collect();
+        assert_eq!(ids, [second.as_str(), &first, &first]);
+        let tree = folder.path().join("tree");
+        resolved[1].check_out(&tree).await.unwrap();
+        assert_eq!(fs::read_to_string(tree.join("file")).unwrap(), "one");
+
+        let error = ask(&["nope", "--upload-pack=x", &"0".repeat(40)]).await.unwrap_err();
+        assert_eq!(error.kind, crate::error::Kind::Input);
+        for part in ["no branch or tag \"nope\"", "\"--upload-pack=x\" cannot be", "has no commit 0000"] {
+            assert!(error.message.contains(part), "{part}: {}", error.message);
+        }
+    }
+}
