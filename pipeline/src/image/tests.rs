@@ -74,7 +74,7 @@ fn deb(lines: &str, compression: &str) -> Vec<u8> {
         ("control.tar.xz".to_string(), control),
         (format!("data.tar{compression}"), data),
     ] {
-        write!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, bytes.len())
+        writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100644, bytes.len())
             .unwrap();
         out.extend(&bytes);
         if bytes.len() % 2 == 1 {
