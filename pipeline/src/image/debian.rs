@@ -172,7 +172,7 @@ pub fn unpack(
     };
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let mut all = std::thread::scope(|scope| -> Result<Vec<_>> {
-        let started: Vec<_> = (0..workers).map(|_| scope.spawn(&work)).collect();
+        let started: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let mut all = Vec::new();
         for worker in started {
             all.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);

@@ -145,7 +145,8 @@ pub async fn lock(dir: &Path, settings: &Settings, events: &Events) -> Result<Lo
     }
     let mut architectures = BTreeMap::new();
     for (architecture, pinned) in pinned {
-        let made = make(&image, &architecture, &pinned, settings, events).await?;
+        let bench = Bench::free(&settings.cache, events).await?;
+        let made = make(&image, &architecture, &pinned, settings, bench, events).await?;
         let id = made.id.clone();
         made.adopt(settings)?;
         architectures.insert(architecture, Locked { id, pinned });
@@ -185,7 +186,12 @@ pub async fn build(
     if let Some(built) = cached(&locked.id, settings) {
         return Ok(built);
     }
-    let made = make(&image, architecture, &locked.pinned, settings, events).await?;
+    let bench = Bench::free(&settings.cache, events).await?;
+    // Whoever was at the bench before may have made this very image.
+    if let Some(built) = cached(&locked.id, settings) {
+        return Ok(built);
+    }
+    let made = make(&image, architecture, &locked.pinned, settings, bench, events).await?;
     if made.id != locked.id {
         return Err(Error::infrastructure(format!(
             "the image {} for {architecture} came out as {} but is pinned as {}",
@@ -209,7 +215,8 @@ pub async fn verify(
     let (image, lock) = read_locked(dir)?;
     let mut verified = Vec::new();
     for (architecture, locked) in lock.architectures {
-        let found = make(&image, &architecture, &locked.pinned, settings, events).await?.id;
+        let bench = Bench::free(&settings.cache, events).await?;
+        let found = make(&image, &architecture, &locked.pinned, settings, bench, events).await?.id;
         verified.push(Verified { architecture, pinned: locked.id, found });
     }
     Ok(verified)
@@ -255,12 +262,17 @@ struct Facts {
     layer: Layer,
 }
 
-/// An image in a folder of its own that nobody else knows yet; gone when dropped.
+/// The one place in a cache where an image is made: an empty folder, gone when dropped, and the
+/// lock that makes it the only one.
+struct Bench {
+    folder: TempDir,
+    _lock: File,
+}
+
+/// A whole image, still on the bench.
 struct Made {
     id: Digest,
-    folder: TempDir,
-    /// Held until the folder is adopted or gone.
-    _lock: File,
+    bench: Bench,
 }
 
 impl Made {
@@ -273,8 +285,8 @@ impl Made {
             if place.exists() {
                 fs::remove_dir_all(&place).while_(placing)?;
             }
-            fs::rename(self.folder.path(), &place).while_(placing)?;
-            drop(self.folder.keep());
+            fs::rename(self.bench.folder.path(), &place).while_(placing)?;
+            drop(self.bench.folder.keep());
         }
         cached(&self.id, settings)
             .ok_or_else(|| Error::infrastructure(format!("{} is not whole", place.display())))
@@ -323,12 +335,13 @@ async fn fetch(
     }
 }
 
-/// Builds an image from what is pinned, in a fresh folder of the cache.
+/// Builds an image on the bench from what is pinned.
 async fn make(
     image: &Image,
     architecture: &str,
     pinned: &Pinned,
     settings: &Settings,
+    bench: Bench,
     events: &Events,
 ) -> Result<Made, BuildError> {
     let started = Instant::now();
@@ -338,12 +351,12 @@ async fn make(
     };
     events.begin(Phase::Image, format!("image {} for {architecture}{count}", image.name));
     let material = fetch(image, architecture, pinned, settings, events).await?;
-    let (folder, lock) = fresh_folder(&settings.cache, events).await?;
     let (image, architecture) = (image.clone(), architecture.to_string());
     let (cache, told) = (settings.cache.clone(), events.clone());
     let made = blocking(move || {
-        let id = put_together(&image, &architecture, &material, &cache, folder.path(), &told)?;
-        Ok(Made { id, folder, _lock: lock })
+        let id =
+            put_together(&image, &architecture, &material, &cache, bench.folder.path(), &told)?;
+        Ok(Made { id, bench })
     })
     .await?;
     let seconds = started.elapsed().as_secs_f64();
@@ -386,26 +399,27 @@ fn put_together(
     Ok(id)
 }
 
-/// A new folder for an image in the making, with the lock under which there is only one. What
-/// an earlier build left when it was killed is removed.
-async fn fresh_folder(cache: &Path, events: &Events) -> Result<(TempDir, File)> {
-    let images = cache.join("images");
-    let path = images.join(".lock");
-    let making = || format!("making a folder in {}", images.display());
-    fs::create_dir_all(&images).while_(making)?;
-    let busy = File::create(&path).while_(making)?.try_lock().is_err();
-    if busy {
-        events.notice("waiting for another dyno that is making an image");
-    }
-    let lock = crate::http::locked(&path).await?;
-    for entry in fs::read_dir(&images).while_(making)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(".making-") {
-            // What cannot be removed now is no harm: it is never taken for an image.
-            drop(fs::remove_dir_all(entry.path()));
+impl Bench {
+    /// Waits until the bench is free, and clears away what a killed build left there.
+    async fn free(cache: &Path, events: &Events) -> Result<Self> {
+        let images = cache.join("images");
+        let path = images.join(".lock");
+        let making = || format!("making a folder in {}", images.display());
+        fs::create_dir_all(&images).while_(making)?;
+        if File::create(&path).while_(making)?.try_lock().is_err() {
+            events.notice("waiting for another dyno that is making an image");
         }
+        let lock = crate::http::locked(&path).await?;
+        for entry in fs::read_dir(&images).while_(making)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".making-") {
+                // What cannot be removed now is no harm: it is never taken for an image.
+                drop(fs::remove_dir_all(entry.path()));
+            }
+        }
+        let folder =
+            tempfile::Builder::new().prefix(".making-").tempdir_in(&images).while_(making)?;
+        Ok(Self { folder, _lock: lock })
     }
-    let folder = tempfile::Builder::new().prefix(".making-").tempdir_in(&images).while_(making)?;
-    Ok((folder, lock))
 }
 
 fn read_image(dir: &Path) -> Result<Image> {

@@ -259,6 +259,11 @@ fn bearer(challenge: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::{Child, Command, Stdio};
+    use std::time::Duration;
+
+    use super::super::tests::{World, compressed, tar_of, told};
+    use super::super::{Facts, lock};
     use super::*;
 
     #[test]
@@ -275,5 +280,160 @@ mod tests {
             let expected = expected.map(|(r, s)| (r.to_string(), s.to_string()));
             assert_eq!(bearer(text), expected, "{text}");
         }
+    }
+
+    /// Debian's `docker-registry` on loopback, ended with the test.
+    struct Registry {
+        child: Child,
+        host: String,
+        data: tempfile::TempDir,
+    }
+
+    impl Drop for Registry {
+        fn drop(&mut self) {
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+    }
+
+    impl Registry {
+        /// `None` where it is not installed, unless `DYNO_TEST_REQUIRE` says that it must be.
+        async fn start() -> Option<Self> {
+            let port =
+                std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let data = tempfile::tempdir().unwrap();
+            let host = format!("127.0.0.1:{port}");
+            let config = data.path().join("config.yml");
+            let root = data.path().join("data");
+            let text = format!(
+                "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
+                root.display()
+            );
+            fs::write(&config, text).unwrap();
+            let started = Command::new("docker-registry")
+                .arg("serve")
+                .arg(&config)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            let child = match started {
+                Ok(child) => child,
+                Err(error) => {
+                    let required = std::env::var("DYNO_TEST_REQUIRE").unwrap_or_default();
+                    assert!(!required.contains("registry"), "docker-registry: {error}");
+                    eprintln!("skipped: docker-registry is not installed ({error})");
+                    return None;
+                }
+            };
+            let registry = Self { child, host, data };
+            for _ in 0..100 {
+                if reqwest::get(format!("http://{}/v2/", registry.host)).await.is_ok() {
+                    return Some(registry);
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            panic!("docker-registry does not answer on {}", registry.host);
+        }
+
+        async fn push_blob(&self, bytes: &[u8]) -> serde_json::Value {
+            let client = reqwest::Client::new();
+            let url = format!("http://{}/v2/tiny/blobs/uploads/", self.host);
+            let response = client.post(url).send().await.unwrap();
+            let mut place: url::Url =
+                response.headers()["location"].to_str().unwrap().parse().unwrap();
+            let digest = Digest::of(bytes).to_string();
+            place.query_pairs_mut().append_pair("digest", &digest);
+            let put = client.put(place).header("content-type", "application/octet-stream");
+            let response = put.body(bytes.to_vec()).send().await.unwrap();
+            assert!(response.status().is_success(), "{}", response.status());
+            serde_json::json!({ "digest": digest, "size": bytes.len(), "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip" })
+        }
+
+        async fn push_manifest(&self, manifest: &serde_json::Value) -> (Digest, u64) {
+            let bytes = serde_json::to_vec(manifest).unwrap();
+            let digest = Digest::of(&bytes);
+            let url = format!("http://{}/v2/tiny/manifests/{digest}", self.host);
+            let kind = manifest["mediaType"].as_str().unwrap().to_string();
+            let size = bytes.len() as u64;
+            let put = reqwest::Client::new().put(url).header("content-type", kind).body(bytes);
+            let response = put.send().await.unwrap();
+            assert!(response.status().is_success(), "{}", response.text().await.unwrap());
+            (digest, size)
+        }
+
+        fn stored(&self, digest: &str) -> PathBuf {
+            let hex = digest.trim_start_matches("sha256:");
+            self.data
+                .path()
+                .join("data/docker/registry/v2/blobs/sha256")
+                .join(&hex[..2])
+                .join(hex)
+                .join("data")
+        }
+    }
+
+    #[tokio::test]
+    async fn registry_images_are_pulled_by_digest_and_refused_on_mismatch() {
+        let Some(registry) = Registry::start().await else { return };
+        let lower = registry
+            .push_blob(&compressed(&tar_of("a/, a/old = 1, a/kept = 2, b = 1"), ".gz"))
+            .await;
+        let upper = registry
+            .push_blob(&compressed(&tar_of("a/, a/.wh.old = -, b = 22, c -> b"), ".gz"))
+            .await;
+        let config = serde_json::json!({
+            "architecture": "amd64", "os": "linux", "config": { "Env": ["PATH=/own"] },
+            "rootfs": { "type": "layers", "diff_ids": [] }
+        });
+        let mut config = registry.push_blob(&serde_json::to_vec(&config).unwrap()).await;
+        config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
+        let kind = "application/vnd.oci.image.manifest.v1+json";
+        let manifest = serde_json::json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": [lower, upper] });
+        let (manifest, size) = registry.push_manifest(&manifest).await;
+        let index = serde_json::json!({
+            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
+            "manifests": [{ "mediaType": kind, "digest": manifest, "size": size, "platform": { "architecture": "amd64", "os": "linux" } }]
+        });
+        let (index, _) = registry.push_manifest(&index).await;
+
+        let world = World::new();
+        let dir = world.dir();
+        let toml = |digest: &Digest, architecture: &str| {
+            let text = format!(
+                "architectures = [\"{architecture}\"]\nregistry = \"{}/tiny@{digest}\"\n",
+                registry.host
+            );
+            fs::write(dir.join("image.toml"), text).unwrap();
+        };
+        let settings = |cache: &str| Settings { mirror: None, ..world.settings(cache) };
+        let mut ids = Vec::new();
+        for digest in [&index, &manifest] {
+            toml(digest, "amd64");
+            let locked = lock(&dir, &settings("1"), &Events::none()).await.unwrap();
+            let built = world.build(&settings("2")).await.unwrap();
+            assert_eq!(locked.architectures["amd64"].id, built.id);
+            let facts: Facts = read_json(&built.folder.join("image.json")).unwrap();
+            assert!(facts.config.contains("PATH=/own"), "{}", facts.config);
+            let read = |path: &str| fs::read_to_string(built.rootfs.join(path)).ok();
+            assert_eq!(read("a/kept").as_deref(), Some("2"));
+            assert_eq!(read("c").as_deref(), Some("22"));
+            assert_eq!((read("a/old"), read("a/.wh.old")), (None, None));
+            assert!(built.rootfs.join("dyno/probe").exists());
+            ids.push(built.id);
+        }
+        assert_eq!(ids[0], ids[1]);
+
+        toml(&index, "arm64");
+        let error = told(lock(&dir, &settings("3"), &Events::none()).await.unwrap_err());
+        assert!(error.contains("has no image for linux/arm64"), "{error}");
+
+        toml(&index, "amd64");
+        lock(&dir, &settings("1"), &Events::none()).await.unwrap();
+        let stored = registry.stored(lower["digest"].as_str().unwrap());
+        let mut bytes = fs::read(&stored).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&stored, bytes).unwrap();
+        let error = told(world.build(&settings("4")).await.unwrap_err());
+        assert!(error.contains("SHA-256 differs"), "{error}");
     }
 }

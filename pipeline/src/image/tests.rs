@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use pgp::composed::{
     ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedSecretKey,
@@ -18,7 +16,7 @@ use crate::http::testing::{Site, serve};
 
 /// `path/` a folder, `path -> target` a link, `path => target` a hard link, `path = text` a file.
 /// Setuid and an odd time are set on files, to be gone later.
-fn tar_of(lines: &str) -> Vec<u8> {
+pub(super) fn tar_of(lines: &str) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for line in lines.split(',').map(str::trim) {
         let mut header = tar::Header::new_gnu();
@@ -48,7 +46,7 @@ fn tar_of(lines: &str) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn compressed(bytes: &[u8], with: &str) -> Vec<u8> {
+pub(super) fn compressed(bytes: &[u8], with: &str) -> Vec<u8> {
     let mut out = Vec::new();
     match with {
         ".xz" => {
@@ -76,7 +74,7 @@ fn deb(lines: &str, compression: &str) -> Vec<u8> {
         ("control.tar.xz".to_string(), control),
         (format!("data.tar{compression}"), data),
     ] {
-        write!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100644, bytes.len())
+        writeln!(out, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100644, bytes.len())
             .unwrap();
         out.extend(&bytes);
         if bytes.len() % 2 == 1 {
@@ -107,13 +105,13 @@ fn armoured(key: &SignedSecretKey) -> String {
 }
 
 /// A suite of two packages and its keys, and a folder with an image of them.
-struct World {
+pub(super) struct World {
     folder: tempfile::TempDir,
     files: HashMap<String, Vec<u8>>,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let key = key();
         let base = deb("./, ./bin -> usr/bin, ./usr/, ./usr/bin/, ./etc/, ./etc/a = 1", ".xz");
@@ -151,12 +149,12 @@ impl World {
         fs::write(self.dir().join("image.toml"), text).unwrap();
     }
 
-    fn dir(&self) -> PathBuf {
+    pub(super) fn dir(&self) -> PathBuf {
         self.folder.path().join("images/made")
     }
 
     /// Settings with a cache of that name and a mirror that serves the files as they are now.
-    fn settings(&self, cache: &str) -> Settings {
+    pub(super) fn settings(&self, cache: &str) -> Settings {
         let (address, _) = serve(Site { files: self.files.clone(), ..Site::default() });
         Settings {
             mirror: Some(address),
@@ -169,12 +167,12 @@ impl World {
         lock(&self.dir(), &self.settings(cache), &Events::none()).await
     }
 
-    async fn build(&self, settings: &Settings) -> Result<Built, BuildError> {
+    pub(super) async fn build(&self, settings: &Settings) -> Result<Built, BuildError> {
         build(&self.dir(), "amd64", settings, &Events::none()).await
     }
 }
 
-fn told(error: impl Into<Error>) -> String {
+pub(super) fn told(error: impl Into<Error>) -> String {
     let error: Error = error.into();
     let mistakes = error.mistakes.iter().map(ToString::to_string).collect::<String>();
     format!("{} {mistakes} {}", error.message, error.hint.unwrap_or_default())
@@ -384,155 +382,4 @@ fn packages_are_read_in_every_compression_and_refused_when_broken() {
         let error = read(&bytes).unwrap_err().to_string();
         assert!(error.contains(expected), "{expected}: {error}");
     }
-}
-
-/// Debian's `docker-registry` on loopback, ended with the test.
-struct Registry {
-    child: Child,
-    host: String,
-    data: tempfile::TempDir,
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-}
-
-impl Registry {
-    /// `None` where it is not installed, unless `DYNO_TEST_REQUIRE` says that it must be.
-    async fn start() -> Option<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let data = tempfile::tempdir().unwrap();
-        let host = format!("127.0.0.1:{port}");
-        let config = data.path().join("config.yml");
-        let root = data.path().join("data");
-        let text = format!(
-            "version: 0.1\nstorage:\n  filesystem:\n    rootdirectory: {}\nhttp:\n  addr: {host}\n",
-            root.display()
-        );
-        fs::write(&config, text).unwrap();
-        let started = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let child = match started {
-            Ok(child) => child,
-            Err(error) => {
-                let required = std::env::var("DYNO_TEST_REQUIRE").unwrap_or_default();
-                assert!(!required.contains("registry"), "docker-registry: {error}");
-                eprintln!("skipped: docker-registry is not installed ({error})");
-                return None;
-            }
-        };
-        let registry = Self { child, host, data };
-        for _ in 0..100 {
-            if reqwest::get(format!("http://{}/v2/", registry.host)).await.is_ok() {
-                return Some(registry);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("docker-registry does not answer on {}", registry.host);
-    }
-
-    async fn push_blob(&self, bytes: &[u8]) -> serde_json::Value {
-        let client = reqwest::Client::new();
-        let url = format!("http://{}/v2/tiny/blobs/uploads/", self.host);
-        let response = client.post(url).send().await.unwrap();
-        let mut place: url::Url = response.headers()["location"].to_str().unwrap().parse().unwrap();
-        let digest = Digest::of(bytes).to_string();
-        place.query_pairs_mut().append_pair("digest", &digest);
-        let put = client.put(place).header("content-type", "application/octet-stream");
-        let response = put.body(bytes.to_vec()).send().await.unwrap();
-        assert!(response.status().is_success(), "{}", response.status());
-        serde_json::json!({ "digest": digest, "size": bytes.len(), "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip" })
-    }
-
-    async fn push_manifest(&self, manifest: &serde_json::Value) -> (Digest, u64) {
-        let bytes = serde_json::to_vec(manifest).unwrap();
-        let digest = Digest::of(&bytes);
-        let url = format!("http://{}/v2/tiny/manifests/{digest}", self.host);
-        let kind = manifest["mediaType"].as_str().unwrap().to_string();
-        let size = bytes.len() as u64;
-        let put = reqwest::Client::new().put(url).header("content-type", kind).body(bytes);
-        let response = put.send().await.unwrap();
-        assert!(response.status().is_success(), "{}", response.text().await.unwrap());
-        (digest, size)
-    }
-
-    fn stored(&self, digest: &str) -> PathBuf {
-        let hex = digest.trim_start_matches("sha256:");
-        self.data
-            .path()
-            .join("data/docker/registry/v2/blobs/sha256")
-            .join(&hex[..2])
-            .join(hex)
-            .join("data")
-    }
-}
-
-#[tokio::test]
-async fn registry_images_are_pulled_by_digest_and_refused_on_mismatch() {
-    let Some(registry) = Registry::start().await else { return };
-    let lower =
-        registry.push_blob(&compressed(&tar_of("a/, a/old = 1, a/kept = 2, b = 1"), ".gz")).await;
-    let upper =
-        registry.push_blob(&compressed(&tar_of("a/, a/.wh.old = -, b = 22, c -> b"), ".gz")).await;
-    let config = serde_json::json!({
-        "architecture": "amd64", "os": "linux", "config": { "Env": ["PATH=/own"] },
-        "rootfs": { "type": "layers", "diff_ids": [] }
-    });
-    let mut config = registry.push_blob(&serde_json::to_vec(&config).unwrap()).await;
-    config["mediaType"] = "application/vnd.oci.image.config.v1+json".into();
-    let kind = "application/vnd.oci.image.manifest.v1+json";
-    let manifest = serde_json::json!({ "schemaVersion": 2, "mediaType": kind, "config": config, "layers": [lower, upper] });
-    let (manifest, size) = registry.push_manifest(&manifest).await;
-    let index = serde_json::json!({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [{ "mediaType": kind, "digest": manifest, "size": size, "platform": { "architecture": "amd64", "os": "linux" } }]
-    });
-    let (index, _) = registry.push_manifest(&index).await;
-
-    let world = World::new();
-    let dir = world.dir();
-    let toml = |digest: &Digest, architecture: &str| {
-        let text = format!(
-            "architectures = [\"{architecture}\"]\nregistry = \"{}/tiny@{digest}\"\n",
-            registry.host
-        );
-        fs::write(dir.join("image.toml"), text).unwrap();
-    };
-    let settings = |cache: &str| Settings { mirror: None, ..world.settings(cache) };
-    let mut ids = Vec::new();
-    for digest in [&index, &manifest] {
-        toml(digest, "amd64");
-        let locked = lock(&dir, &settings("1"), &Events::none()).await.unwrap();
-        let built = world.build(&settings("2")).await.unwrap();
-        assert_eq!(locked.architectures["amd64"].id, built.id);
-        let facts: Facts = read_json(&built.folder.join("image.json")).unwrap();
-        assert!(facts.config.contains("PATH=/own"), "{}", facts.config);
-        let read = |path: &str| fs::read_to_string(built.rootfs.join(path)).ok();
-        assert_eq!(read("a/kept").as_deref(), Some("2"));
-        assert_eq!(read("c").as_deref(), Some("22"));
-        assert_eq!((read("a/old"), read("a/.wh.old")), (None, None));
-        assert!(built.rootfs.join("dyno/probe").exists());
-        ids.push(built.id);
-    }
-    assert_eq!(ids[0], ids[1]);
-
-    toml(&index, "arm64");
-    let error = told(lock(&dir, &settings("3"), &Events::none()).await.unwrap_err());
-    assert!(error.contains("has no image for linux/arm64"), "{error}");
-
-    toml(&index, "amd64");
-    lock(&dir, &settings("1"), &Events::none()).await.unwrap();
-    let stored = registry.stored(lower["digest"].as_str().unwrap());
-    let mut bytes = fs::read(&stored).unwrap();
-    bytes[20] ^= 1;
-    fs::write(&stored, bytes).unwrap();
-    let error = told(world.build(&settings("4")).await.unwrap_err());
-    assert!(error.contains("SHA-256 differs"), "{error}");
 }

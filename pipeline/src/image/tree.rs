@@ -161,20 +161,13 @@ impl Tree {
             let (path, node) = file(&written.path[1..], written.content.clone(), written.mode);
             self.put(&path, node)?;
         }
-        for path in FOLDERS {
-            let mode = if path == "tmp" { 0o1777 } else { 0o755 };
-            let place = self.resolve(path, source)?;
-            // A link in this place would lead a mount elsewhere.
-            if !matches!(self.nodes.get(&place), Some(Node { what: What::Folder, .. })) {
-                self.put(path, Node { what: What::Folder, mode, uid: 0, gid: 0, source })?;
-            }
+        let folders = FOLDERS.map(|path| (path, if path == "tmp" { 0o1777 } else { 0o755 }));
+        for (path, mode) in folders {
+            self.mount_point(path, Node { what: What::Folder, mode, uid: 0, gid: 0, source })?;
         }
         for (path, mode) in FILES {
-            let place = self.resolve(path, source)?;
-            if !matches!(self.nodes.get(&place), Some(Node { what: What::File(_), .. })) {
-                let (path, node) = file(path, String::new(), mode);
-                self.put(&path, node)?;
-            }
+            let (path, node) = file(path, String::new(), mode);
+            self.mount_point(&path, node)?;
         }
         Ok(())
     }
@@ -260,6 +253,24 @@ impl Tree {
             }
         }
         Ok(())
+    }
+
+    /// Makes sure that something of `node`'s kind is at `path`, for containers to mount over. A
+    /// link of a package gives way, since a mount would follow it; one of image.toml may not.
+    fn mount_point(&mut self, path: &str, node: Node) -> Result<(), String> {
+        let place = self.resolve(path, node.source)?;
+        let Some(present) = self.nodes.get(&place) else {
+            self.nodes.insert(place, node);
+            return Ok(());
+        };
+        match (&present.what, &node.what) {
+            (What::Folder, What::Folder) | (What::File(_), What::File(_)) => Ok(()),
+            (_, wanted) if present.source == node.source => {
+                let kind = if *wanted == What::Folder { "folder" } else { "file" };
+                Err(format!("/{path} must be a {kind}: containers mount there"))
+            }
+            _ => self.put(path, node),
+        }
     }
 
     /// Places a node over whatever is there, but not over a folder.
@@ -478,6 +489,15 @@ mod tests {
         let mut tree = Tree::merge(&all, Overlap::Refuse).unwrap();
         tree.finish(&image).unwrap();
         insta::assert_snapshot!(print(&tree).replace(", ", "\n"));
+        for wrong in [
+            "[[file]]\npath = \"/proc\"\ncontent = \"\"",
+            "[[link]]\npath = \"/etc/hosts\"\ntarget = \"x\"",
+        ] {
+            let image =
+                dyno_model::catalog::image::parse("i", "f", &format!("{text}{wrong}")).unwrap();
+            let mut tree = Tree::merge(&all, Overlap::Refuse).unwrap();
+            assert!(tree.finish(&image).unwrap_err().contains("containers mount there"), "{wrong}");
+        }
         for point in mount_points() {
             let node = &tree.nodes[point];
             assert!(matches!(node.what, What::Folder | What::File(_)), "{point}");
