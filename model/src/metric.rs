@@ -84,10 +84,10 @@ pub const METRICS: &[Metric] = &[
     metric("voluntary-switches", Unit::Count, Sampling::Rounds, "context switches while waiting"),
     metric("involuntary-switches", Unit::Count, Sampling::Rounds, "context switches by preemption"),
     metric(
-        "instructions:callgrind",
+        "instructions:cachegrind",
         Unit::Count,
         Sampling::Once,
-        "instructions, counted by Valgrind's callgrind",
+        "instructions, counted by Valgrind's cachegrind",
     ),
     metric("artifact-size", Unit::Bytes, Sampling::Once, "size of the artifact's files together"),
 ];

@@ -303,7 +303,7 @@ mod tests {
             "policies/test.toml",
             "[metric.wall]\nsmallest_effect = 0.01\ndecides = true\n\
              [metric.max-rss]\nsmallest_effect = 0.01\n\
-             [metric.'instructions:callgrind']\nsmallest_effect = 0.002\ndecides = true\n",
+             [metric.'instructions:cachegrind']\nsmallest_effect = 0.002\ndecides = true\n",
         )
         .unwrap()
     }
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_counter_is_its_own_verdict_from_one_sample() {
-        let count = |b, c| verdicts(&samples("b", "instructions:callgrind", &[(b, c)])).0;
+        let count = |b, c| verdicts(&samples("b", "instructions:cachegrind", &[(b, c)])).0;
         assert_eq!(count(1_000_000, 1_010_000), [Verdict::Regressed]);
         assert_eq!(count(1_000_000, 1_000_100), [Verdict::Unchanged]);
     }

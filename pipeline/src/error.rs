@@ -61,6 +61,14 @@ impl Error {
         Self::new(Kind::Infrastructure, message)
     }
 
+    /// An error of the file system met while `doing`.
+    pub fn from_io(error: std::io::Error, doing: String) -> Self {
+        match Err::<(), _>(error).while_(|| doing) {
+            Err(error) => error,
+            Ok(()) => unreachable!("an error was given"),
+        }
+    }
+
     /// Adds the next step for the person.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -7,3 +7,6 @@ pub mod event;
 pub mod http;
 pub mod image;
 pub mod source;
+pub mod artifact;
+pub mod catalog;
+pub mod host;

@@ -56,7 +56,7 @@ pub struct Run {
     pub output_bytes: u64,
     /// Send output on as it comes (builds); else keep it until the end (measurements).
     pub stream: bool,
-    /// Run under Valgrind's callgrind and count instructions instead of measuring time.
+    /// Run under Valgrind's cachegrind and count instructions instead of measuring time.
     pub count_instructions: bool,
 }
 
@@ -90,6 +90,7 @@ pub struct Exit {
     pub stdout_sha256: String,
     /// The last of standard output (or of both streams when streaming), lossy UTF-8.
     pub stdout_tail: String,
+    pub stderr_sha256: String,
     pub stderr_tail: String,
     /// Processes it left behind; the probe ended them.
     pub leftovers: u32,

@@ -15,7 +15,7 @@ use dyno_probe::{End, Exit, Run, TAIL_MAX};
 use sha2::{Digest, Sha256};
 
 /// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
-const COUNTS: &str = "/tmp/.dyno-callgrind.";
+const COUNTS: &str = "/tmp/.dyno-cachegrind.";
 
 /// Runs one process. `line` gets its output as it comes, if the run asks for that.
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
@@ -181,7 +181,8 @@ impl Child {
             Some(_) => digest(&mut self.stdout),
             None => (lines.bytes, String::new(), lines.tail()),
         };
-        let stderr_tail = self.stderr.as_mut().map(|file| digest(file).2).unwrap_or_default();
+        let stderr = self.stderr.as_mut().map(digest);
+        let (_, stderr_sha256, stderr_tail) = stderr.unwrap_or_default();
         let count = |value: libc::c_long| value.max(0) as u64;
         Exit {
             end,
@@ -196,6 +197,7 @@ impl Child {
             stdout_bytes,
             stdout_sha256,
             stdout_tail,
+            stderr_sha256,
             stderr_tail,
             leftovers,
             instructions: None,
@@ -343,6 +345,7 @@ fn not_started(why: String) -> Exit {
         stdout_bytes: 0,
         stdout_sha256: String::new(),
         stdout_tail: String::new(),
+        stderr_sha256: String::new(),
         stderr_tail: String::new(),
         leftovers: 0,
         instructions: None,
@@ -352,8 +355,8 @@ fn not_started(why: String) -> Exit {
 fn command(run: &Run) -> Vec<String> {
     let mut words = Vec::new();
     if run.count_instructions {
-        words.extend(["valgrind", "--tool=callgrind", "--quiet", "--trace-children=yes"].map(String::from));
-        words.push(format!("--callgrind-out-file={COUNTS}%p"));
+        words.extend(["valgrind", "--tool=cachegrind", "--cache-sim=no", "--quiet", "--trace-children=yes"].map(String::from));
+        words.push(format!("--cachegrind-out-file={COUNTS}%p"));
         words.push("--".into());
     }
     words.extend(run.argv.iter().cloned());
@@ -371,7 +374,7 @@ fn find(program: &str, run: &Run) -> Result<String, String> {
         .ok_or_else(|| format!("no program `{program}` in {path}"))
 }
 
-/// Sum of the `totals:` lines of Valgrind's files, one file a process.
+/// Sum of the `summary:` lines of Valgrind's files, one file a process.
 fn read_counts() -> Option<u64> {
     let mut sum = None;
     for entry in fs::read_dir("/tmp").ok()?.flatten() {
@@ -380,7 +383,7 @@ fn read_counts() -> Option<u64> {
             continue;
         }
         let text = fs::read_to_string(&path).ok()?;
-        let total = text.lines().rev().find_map(|line| line.strip_prefix("totals: "))?;
+        let total = text.lines().rev().find_map(|line| line.strip_prefix("summary: "))?;
         *sum.get_or_insert(0) += total.trim().parse::<u64>().ok()?;
     }
     sum

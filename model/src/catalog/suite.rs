@@ -54,10 +54,25 @@ impl Limits {
 
 /// What a benchmark must print; a wrong answer is a failed case, not a fast one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Expected {
+    pub stream: Stream,
+    pub answer: Answer,
+}
+
+/// The stream that carries the answer. Some runtimes chat on standard output; what runs in them
+/// can then answer on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Expected {
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer {
     Digest(Digest),
-    /// A file of the suite's folder that standard output must equal.
+    /// A file of the suite's folder that the stream must equal.
     File(String),
 }
 
@@ -430,32 +445,45 @@ fn benchmark(
         check_placeholders(table, value, table.span(), known);
     }
     let stdin = table.optional_str("stdin").and_then(|path| suite_file(table, path));
-    let expected = table.required_table("expected", |table| {
-        let digest = table.optional_str("stdout_sha256");
-        let file = table.optional_str("stdout_file");
-        match (digest, file) {
-            (Some(digest), None) => match digest.value.parse() {
-                Ok(value) => Some(Expected::Digest(value)),
-                Err(error) => {
-                    table.note(digest.span, error.to_string(), "64 hexadecimal digits", None);
-                    None
-                }
-            },
-            (None, Some(file)) => suite_file(table, file).map(Expected::File),
-            _ => {
-                table.note(
-                    table.span(),
-                    "what is expected is one thing",
-                    "either `stdout_sha256` or `stdout_file`",
-                    None,
-                );
-                None
-            }
-        }
-    });
+    let expected = table.required_table("expected", expected);
     let limits = limits(table, Limits::BENCHMARK);
     let command = command.into_iter().map(|w| w.value).collect();
     Some(Benchmark { name: name?, what: what?, command, env, stdin, expected: expected?, limits })
+}
+
+fn expected(table: &mut Table<'_>) -> Option<Expected> {
+    let digests = [
+        (Stream::Stdout, table.optional_str("stdout_sha256")),
+        (Stream::Stderr, table.optional_str("stderr_sha256")),
+    ];
+    let files = [
+        (Stream::Stdout, table.optional_str("stdout_file")),
+        (Stream::Stderr, table.optional_str("stderr_file")),
+    ];
+    let mut found = Vec::new();
+    for (stream, digest) in digests {
+        let Some(digest) = digest else { continue };
+        let answer = digest.value.parse().map(Answer::Digest);
+        if let Err(error) = &answer {
+            table.note(digest.span, error.to_string(), "64 hexadecimal digits", None);
+        }
+        found.push(answer.ok().map(|answer| Expected { stream, answer }));
+    }
+    for (stream, file) in files {
+        let Some(file) = file else { continue };
+        let answer = suite_file(table, file).map(Answer::File);
+        found.push(answer.map(|answer| Expected { stream, answer }));
+    }
+    if found.len() != 1 {
+        table.note(
+            table.span(),
+            "what is expected is one thing",
+            "one of stdout_file, stderr_file, stdout_sha256, stderr_sha256",
+            None,
+        );
+        return None;
+    }
+    found.remove(0)
 }
 
 fn suite_file(table: &Table<'_>, path: At<String>) -> Option<String> {

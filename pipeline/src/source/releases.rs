@@ -46,7 +46,8 @@ impl Releases {
         let krate = KrateName::try_from(name)
             .map_err(|error| Error::input(format!("{name:?} cannot be a crate: {error}")))?;
         let client = http::client()?;
-        let config = http::get(&client, &format!("{}config.json", index.url()), 1 << 20);
+        let config_url = format!("{}config.json", index.url());
+        let config = http::get(&client, &config_url, 1 << 20);
         let config = config.await.map_err(Error::from).while_(doing)?;
         let config: IndexConfig = serde_json::from_slice(&config).while_(doing)?;
         let entry = match http::get(&client, &index.crate_url(krate), ARCHIVE_MAX).await {

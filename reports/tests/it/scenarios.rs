@@ -104,7 +104,7 @@ pub fn run(host: &str) -> Run {
         },
         baseline: built("0.31.2", 4_812_416),
         candidate: Built { build_s: None, ..built("0.46.0", 5_120_768) },
-        metrics: ["wall", "max-rss", "instructions:callgrind"].map(str::to_string).to_vec(),
+        metrics: ["wall", "max-rss", "instructions:cachegrind"].map(str::to_string).to_vec(),
         rounds: 5,
         seed: 0x9e37_79b9_7f4a_7c15,
         outcome: Outcome::Done,
@@ -160,7 +160,7 @@ fn bench(name: &str, wall: f64, effect: f64, noise: f64) -> Vec<Sample> {
     [
         series(name, "wall", 5, wall * 1e6, effect, noise),
         series(name, "max-rss", 5, 12e6, 0.0, 0.001),
-        series(name, "instructions:callgrind", 1, wall * 3.1e6, effect * 0.9, 0.0),
+        series(name, "instructions:cachegrind", 1, wall * 3.1e6, effect * 0.9, 0.0),
     ]
     .concat()
 }

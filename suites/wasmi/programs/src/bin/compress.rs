@@ -27,10 +27,10 @@ fn data(size: u32) -> Vec<u8> {
 
 fn main() {
     let data = data(size());
-    println!("data {} bytes {}", data.len(), Digest::of(&data));
+    eprintln!("data {} bytes {}", data.len(), Digest::of(&data));
     for level in [1, 6, 9] {
         let packed = compress_to_vec(&data, level);
-        println!("level {level} {} bytes {}", packed.len(), Digest::of(&packed));
+        eprintln!("level {level} {} bytes {}", packed.len(), Digest::of(&packed));
         let unpacked = decompress_to_vec(&packed).expect("what was packed is valid");
         assert!(unpacked == data, "level {level} unpacks to something else");
     }

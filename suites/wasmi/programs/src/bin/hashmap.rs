@@ -55,7 +55,7 @@ fn integers(size: u32, random: &mut Random) {
         }
     }
     let sum = map.iter().fold(0u64, |sum, (key, value)| sum.wrapping_add(key ^ value));
-    println!(
+    eprintln!(
         "integers {} left, {hits} hits, {misses} misses, {removed} removed, sum {sum:016x}",
         map.len()
     );
@@ -81,7 +81,7 @@ fn strings(size: u32, random: &mut Random) {
         };
         sum = sum.wrapping_mul(31).wrapping_add(number.into());
     }
-    println!("strings {} distinct, sum {sum:016x}", numbers.len());
+    eprintln!("strings {} distinct, sum {sum:016x}", numbers.len());
 }
 
 /// Grouping: edges by their start, then two steps from each node.
@@ -100,7 +100,7 @@ fn groups(size: u32, random: &mut Random) {
             sum = sum.wrapping_add(ends.first().copied().unwrap_or(0).into());
         }
     }
-    println!("groups {} of at most {longest}, {paths} paths, sum {sum:016x}", edges.len());
+    eprintln!("groups {} of at most {longest}, {paths} paths, sum {sum:016x}", edges.len());
 }
 
 fn main() {

@@ -71,20 +71,20 @@ fn by_team(records: &[Value]) -> Map<String, Value> {
 
 fn main() {
     let source = records(size());
-    println!("source {} bytes {}", source.len(), Digest::of(source.as_bytes()));
+    eprintln!("source {} bytes {}", source.len(), Digest::of(source.as_bytes()));
     let parsed: Vec<Value> = serde_json::from_str(&source).expect("the source is valid JSON");
-    println!("records {}", parsed.len());
+    eprintln!("records {}", parsed.len());
 
     let kept = transform(parsed);
     let teams = by_team(&kept);
     for (name, team) in &teams {
-        println!("team {name} {team}");
+        eprintln!("team {name} {team}");
     }
     let result = json!({ "records": kept, "teams": teams });
     let compact = result.to_string();
     let indented = format!("{result:#}");
-    println!("compact {} bytes {}", compact.len(), Digest::of(compact.as_bytes()));
-    println!("indented {} bytes {}", indented.len(), Digest::of(indented.as_bytes()));
+    eprintln!("compact {} bytes {}", compact.len(), Digest::of(compact.as_bytes()));
+    eprintln!("indented {} bytes {}", indented.len(), Digest::of(indented.as_bytes()));
     let again: Value = serde_json::from_str(&indented).expect("what was written is valid JSON");
     assert!(again == result, "what was written reads back as something else");
 }

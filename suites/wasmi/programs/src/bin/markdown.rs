@@ -104,9 +104,9 @@ fn main() {
         }
     });
     html::push_html(&mut page, events);
-    println!("source {} bytes {}", text.len(), Digest::of(text.as_bytes()));
-    println!("page {} bytes {}", page.len(), Digest::of(page.as_bytes()));
+    eprintln!("source {} bytes {}", text.len(), Digest::of(text.as_bytes()));
+    eprintln!("page {} bytes {}", page.len(), Digest::of(page.as_bytes()));
     for (kind, count) in counts {
-        println!("{kind} {count}");
+        eprintln!("{kind} {count}");
     }
 }

@@ -70,11 +70,11 @@ fn search(pattern: &Regex, text: &str) -> (u32, Digest) {
 
 fn main() {
     let text = log(size());
-    println!("log {} bytes {}", text.len(), Digest::of(text.as_bytes()));
+    eprintln!("log {} bytes {}", text.len(), Digest::of(text.as_bytes()));
     let compile = |pattern| Regex::new(pattern).expect("every pattern is valid");
     for (name, pattern) in PATTERNS {
         let (matches, digest) = search(&compile(pattern), &text);
-        println!("{name} {matches} {digest}");
+        eprintln!("{name} {matches} {digest}");
     }
     let duration = compile(r"took=([0-9]+)(ms|us|s)");
     let plain = duration.replace_all(&text, |captures: &Captures| {
@@ -86,5 +86,5 @@ fn main() {
         let value: u64 = captures[1].parse().expect("the group is digits");
         format!("took={}us", value * scale)
     });
-    println!("replaced {} bytes {}", plain.len(), Digest::of(plain.as_bytes()));
+    eprintln!("replaced {} bytes {}", plain.len(), Digest::of(plain.as_bytes()));
 }

@@ -1,0 +1,421 @@
+//! Artifacts: what building one commit with one recipe in one image gave.
+//!
+//! Two containers, the first of which alone has the network: `fetch`, then `build`. The build
+//! sees what was fetched read-only. Only the outputs the suite names are taken, only if they are
+//! regular files that are reached without following a link, and only up to the suite's limit. The
+//! cache is keyed by (source, image ID, recipe) and each file in it is checked before it is used.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use dyno_model::catalog::suite::Recipe;
+use dyno_model::id::Digest;
+use dyno_model::record::Failure;
+use dyno_probe::{End, Run};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::engine::{Engines, Mount, Root, Spec, base_env};
+use crate::error::{Error, Kind, Result, While};
+use crate::event::{Event, Events, Phase};
+use crate::http::file_digest;
+
+/// An artifact in the cache.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Artifact {
+    pub digest: Digest,
+    pub folder: PathBuf,
+    /// Output name → (digest, size in bytes).
+    pub files: BTreeMap<String, (Digest, u64)>,
+    /// Seconds the build took; `None` when it came from the cache.
+    pub build_s: Option<f64>,
+}
+
+/// What is built, from what, and how.
+pub struct Order<'a> {
+    /// For people: "wasmi_cli 0.46.0".
+    pub what: String,
+    /// What identifies the source: a commit, or the digest of a suite.
+    pub source: String,
+    pub recipe: &'a Recipe,
+    pub root: Arc<dyn Root>,
+}
+
+impl Order<'_> {
+    fn key(&self) -> Digest {
+        let recipe = serde_json::to_vec(self.recipe).expect("plain fields serialise");
+        let parts: [&[u8]; 4] =
+            [b"artifact 1", self.source.as_bytes(), self.root.id().hex().as_bytes(), &recipe];
+        Digest::of_parts(parts)
+    }
+}
+
+/// Where and with what builds are done.
+pub struct Workshop {
+    pub engines: Arc<Engines>,
+    pub cache: PathBuf,
+    pub cpus: std::collections::BTreeSet<u32>,
+    pub events: Events,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Manifest {
+    files: BTreeMap<String, (Digest, u64)>,
+}
+
+impl Workshop {
+    /// The artifact of `order`, from the cache or built. `lay_out` writes the source into the
+    /// folder it is given. The inner error is the case's own: the build did not work.
+    pub async fn make(
+        &self,
+        order: &Order<'_>,
+        lay_out: impl AsyncFnOnce(&Path) -> Result<()>,
+    ) -> Result<Result<Artifact, Failure>> {
+        let digest = order.key();
+        let folder = self.cache.join("artifacts").join(digest.hex());
+        if let Some(files) = self.cached(&folder)? {
+            self.events.end(Phase::Build, format!("{} from the cache", order.what));
+            return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
+        }
+        let started = Instant::now();
+        let scratch = Scratch::new(&self.cache)?;
+        let source = scratch.folder("src")?;
+        lay_out(&source).await?;
+        let (cargo, build) = (scratch.folder("cargo")?, scratch.folder("build")?);
+        cargo_configuration(&cargo)?;
+        let user = self.engines.build_user();
+        for folder in [&source, &cargo, &build] {
+            give(folder, user)?;
+        }
+        let writable = vec![Mount::writable(&source, "/src"), Mount::writable(&cargo, "/cargo")];
+        if let Some(fetch) = &order.recipe.fetch {
+            let mut mounts = writable.clone();
+            let mut env = build_env(order.recipe);
+            lend_network(&mut mounts, &mut env);
+            if let Err(failure) = self.step(order, Phase::Fetch, fetch, mounts, env).await? {
+                return Ok(Err(failure));
+            }
+        }
+        let mounts = vec![
+            Mount::writable(&source, "/src"),
+            Mount::read_only(&cargo, "/cargo"),
+            Mount::writable(&build, "/build"),
+        ];
+        let env = build_env(order.recipe);
+        if let Err(failure) = self.step(order, Phase::Build, &order.recipe.build, mounts, env).await? {
+            return Ok(Err(failure));
+        }
+        let files = match self.collect(order.recipe, &build, &folder) {
+            Ok(files) => files,
+            Err(error) if error.kind == Kind::Case => {
+                return Ok(Err(failure("build", error.message, String::new())));
+            }
+            Err(error) => return Err(error),
+        };
+        let build_s = started.elapsed().as_secs_f64();
+        self.events.end(Phase::Build, format!("{} in {build_s:.0} s", order.what));
+        Ok(Ok(Artifact { digest, folder, files, build_s: Some(build_s) }))
+    }
+
+    /// The files of the artifact in `folder`, if it is there and whole.
+    fn cached(&self, folder: &Path) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
+        let Ok(text) = fs::read(folder.join("manifest.json")) else { return Ok(None) };
+        let whole = |manifest: &Manifest| {
+            manifest.files.iter().all(|(name, (digest, _))| {
+                file_digest(&folder.join("files").join(name)).is_ok_and(|found| found == *digest)
+            })
+        };
+        match serde_json::from_slice::<Manifest>(&text) {
+            Ok(manifest) if whole(&manifest) => Ok(Some(manifest.files)),
+            _ => {
+                self.events.notice(format!(
+                    "the cached artifact {} is damaged and is built again",
+                    folder.display()
+                ));
+                fs::remove_dir_all(folder).while_(|| format!("removing {}", folder.display()))?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Runs one step in a container of its own. The inner error is the step's failure.
+    async fn step(
+        &self,
+        order: &Order<'_>,
+        phase: Phase,
+        command: &[String],
+        mounts: Vec<Mount>,
+        env: BTreeMap<String, String>,
+    ) -> Result<Result<(), Failure>> {
+        let limits = order.recipe.limits;
+        self.events.begin(phase, order.what.clone());
+        let spec = Spec {
+            root: Arc::clone(&order.root),
+            mounts,
+            network: phase == Phase::Fetch,
+            cpus: self.cpus.clone(),
+            memory_bytes: limits.memory_bytes,
+            pids: limits.pids,
+            tmp_bytes: limits.memory_bytes / 2,
+        };
+        let mut container = self.engines.start(&spec).await?;
+        let (uid, gid) = self.engines.build_user();
+        let run = Run {
+            argv: command.to_vec(),
+            env,
+            cwd: "/src".into(),
+            uid,
+            gid,
+            stdin: None,
+            time_ms: limits.time_s * 1000,
+            output_bytes: limits.output_bytes,
+            stream: true,
+            count_instructions: false,
+        };
+        let events = self.events.clone();
+        let ran = container.run(&run, |text| events.send(Event::Line { phase, text })).await;
+        container.remove().await?;
+        let exit = ran?;
+        if exit.end == End::Code(0) {
+            return Ok(Ok(()));
+        }
+        let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
+        Ok(Err(failure(phase.name(), reason, exit.stdout_tail)))
+    }
+
+    /// Takes the named outputs out of the build folder and puts them into the cache.
+    fn collect(
+        &self,
+        recipe: &Recipe,
+        build: &Path,
+        folder: &Path,
+    ) -> Result<BTreeMap<String, (Digest, u64)>> {
+        let parent = folder.parent().expect("the artifact is in the cache");
+        let doing = || format!("keeping the artifact in {}", parent.display());
+        fs::create_dir_all(parent).while_(doing)?;
+        let new = tempfile::tempdir_in(parent).while_(doing)?;
+        fs::create_dir(new.path().join("files")).while_(doing)?;
+        let mut files = BTreeMap::new();
+        for (name, path) in &recipe.outputs {
+            let file = open_beneath(build, path).map_err(|error| {
+                Error::new(Kind::Case, format!("the output {name} ({path}) cannot be taken: {error}"))
+            })?;
+            let dest = new.path().join("files").join(name);
+            let kept = copy_bounded(file, &dest, recipe.limits.output_bytes);
+            let kept = kept.map_err(|error| match error.kind() {
+                std::io::ErrorKind::FileTooLarge => Error::new(
+                    Kind::Case,
+                    format!("the output {name} is larger than {} bytes", recipe.limits.output_bytes),
+                ),
+                _ => Error::from_io(error, doing()),
+            })?;
+            files.insert(name.clone(), kept);
+        }
+        let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
+        fs::write(new.path().join("manifest.json"), manifest.expect("plain fields")).while_(doing)?;
+        fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755)).while_(doing)?;
+        // Another dyno may have built the same meanwhile; either is as good.
+        if fs::rename(new.path(), folder).is_err() && !folder.join("manifest.json").exists() {
+            return Err(Error::infrastructure(format!("cannot write {}", folder.display())));
+        }
+        Ok(files)
+    }
+}
+
+fn failure(step: &str, reason: String, log_tail: String) -> Failure {
+    Failure { benchmark: None, config: None, side: None, step: step.into(), reason, log_tail }
+}
+
+/// How a process ended, as the end of a sentence.
+pub fn describe(end: &End, time_s: u64) -> String {
+    match end {
+        End::Code(code) => format!("ended with exit code {code}"),
+        End::Signal(9) => "was killed (signal 9), as happens when memory runs out".into(),
+        End::Signal(25) => "wrote more than it may (signal 25)".into(),
+        End::Signal(signal) => format!("was ended by signal {signal}"),
+        End::Timeout => format!("took longer than {time_s} s"),
+        End::NotStarted(why) => format!("did not start: {why}"),
+    }
+}
+
+fn build_env(recipe: &Recipe) -> BTreeMap<String, String> {
+    let mut env = base_env();
+    env.insert("CARGO_HOME".into(), "/cargo".into());
+    env.insert("CARGO_TARGET_DIR".into(), "/build".into());
+    env.insert("SOURCE_DATE_EPOCH".into(), "0".into());
+    env.extend(recipe.env.clone());
+    env
+}
+
+/// The host's certificates and proxies, for the one step that has the network.
+fn lend_network(mounts: &mut Vec<Mount>, env: &mut BTreeMap<String, String>) {
+    const INSIDE: &str = "/etc/ssl/certs/ca-certificates.crt";
+    let usual = [INSIDE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+    let bundle = std::env::var("SSL_CERT_FILE").ok().into_iter().chain(usual.map(String::from));
+    if let Some(bundle) = bundle.filter_map(|file| fs::canonicalize(file).ok()).find(|f| f.is_file()) {
+        mounts.push(Mount::read_only(bundle, INSIDE));
+        for name in ["SSL_CERT_FILE", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO"] {
+            env.insert(name.into(), INSIDE.into());
+        }
+    }
+    for name in ["http_proxy", "https_proxy", "no_proxy", "all_proxy"] {
+        for name in [name.to_string(), name.to_uppercase()] {
+            if let Ok(value) = std::env::var(&name) {
+                env.insert(name, value);
+            }
+        }
+    }
+}
+
+/// Gives the build the host's own choice of registries and network, and nothing else of its Cargo
+/// configuration: linkers and wrappers of the host have no meaning in an image.
+fn cargo_configuration(cargo: &Path) -> Result<()> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo")));
+    let text = home.and_then(|home| {
+        ["config.toml", "config"].iter().find_map(|name| fs::read_to_string(home.join(name)).ok())
+    });
+    let Some(Ok(table)) = text.map(|text| text.parse::<toml::Table>()) else { return Ok(()) };
+    let wanted = ["source", "registries", "registry", "http", "net"];
+    let kept: toml::Table = table.into_iter().filter(|(k, _)| wanted.contains(&k.as_str())).collect();
+    if kept.is_empty() {
+        return Ok(());
+    }
+    let file = cargo.join("config.toml");
+    fs::write(&file, kept.to_string()).while_(|| format!("writing {}", file.display()))
+}
+
+/// Makes everything below `folder` the build user's, where this process may.
+fn give(folder: &Path, (uid, gid): (u32, u32)) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let doing = || format!("giving {} to the build", folder.display());
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        std::os::unix::fs::lchown(&next, Some(uid), Some(gid)).while_(doing)?;
+        for entry in fs::read_dir(&next).while_(doing)? {
+            let entry = entry.while_(doing)?;
+            if entry.file_type().while_(doing)?.is_dir() {
+                folders.push(entry.path());
+            } else {
+                std::os::unix::fs::lchown(entry.path(), Some(uid), Some(gid)).while_(doing)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Opens a regular file below `folder` without following any link, mount or `..`
+/// (openat2(2)): what a stranger's build left there may be anything.
+fn open_beneath(folder: &Path, path: &str) -> std::io::Result<File> {
+    let wrong = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what.to_string());
+    let base = File::open(folder)?;
+    let path = std::ffi::CString::new(path).map_err(|_| wrong("a NUL in its path"))?;
+    // SAFETY: an all-zero open_how is valid.
+    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
+    how.flags = (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK) as u64;
+    how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
+    // SAFETY: live pointers with their sizes; the descriptor is new and ours.
+    let file = unsafe {
+        let size = size_of::<libc::open_how>();
+        let fd = libc::syscall(libc::SYS_openat2, base.as_raw_fd(), path.as_ptr(), &how, size);
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        File::from_raw_fd(fd as i32)
+    };
+    if file.metadata()?.is_file() { Ok(file) } else { Err(wrong("it is not a regular file")) }
+}
+
+fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Digest, u64)> {
+    let mut reader = file.take(limit + 1);
+    let mut out = File::create(dest)?;
+    let mut hasher = Sha256::new();
+    let mut size = 0;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let count = reader.read(&mut buffer)?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&buffer[..count]);
+        out.write_all(&buffer[..count])?;
+        size += count as u64;
+        if size > limit {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+    }
+    out.set_permissions(fs::Permissions::from_mode(0o755))?;
+    out.sync_all()?;
+    Ok((Digest::finish(hasher), size))
+}
+
+/// A folder for one job's work, removed at the end however the job ends; what a killed dyno left
+/// is removed by the next one.
+pub struct Scratch {
+    folder: tempfile::TempDir,
+}
+
+impl Scratch {
+    pub fn new(cache: &Path) -> Result<Self> {
+        let parent = cache.join("scratch");
+        let doing = || format!("making a work folder in {}", parent.display());
+        fs::create_dir_all(&parent).while_(doing)?;
+        sweep(&parent);
+        let prefix = format!("{}-", std::process::id());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent).while_(doing)?;
+        Ok(Self { folder })
+    }
+
+    /// A new empty folder in it, open to the container's users (the parent is not).
+    pub fn folder(&self, name: &str) -> Result<PathBuf> {
+        let path = self.folder.path().join(name);
+        fs::create_dir(&path).while_(|| format!("making {}", path.display()))?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o777))
+            .while_(|| format!("making {}", path.display()))?;
+        Ok(path)
+    }
+}
+
+/// Removes work folders whose process is gone.
+fn sweep(parent: &Path) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            // Best effort: what cannot be removed now is tried again next time.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_files_inside_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("build");
+        fs::create_dir_all(root.join("release")).unwrap();
+        fs::write(root.join("release/good"), "x").unwrap();
+        fs::write(folder.path().join("secret"), "x").unwrap();
+        std::os::unix::fs::symlink("../../secret", root.join("release/link")).unwrap();
+        std::os::unix::fs::symlink("/etc", root.join("etc")).unwrap();
+        nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(open_beneath(&root, "release/good").is_ok());
+        for bad in ["release/link", "etc/passwd", "../secret", "fifo", "release", "none"] {
+            assert!(open_beneath(&root, bad).is_err(), "{bad}");
+        }
+        let large = File::open(root.join("release/good")).unwrap();
+        let error = copy_bounded(large, &folder.path().join("copy"), 0).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    }
+}
