@@ -71,7 +71,11 @@ pub(crate) fn check(
 pub(crate) fn fault(error: &dyn std::error::Error) -> Fault {
     let text = error.to_string();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    format!("not a readable Parquet file ({})", text.trim_start_matches("Parquet error: "))
+    let mut cause = text.as_str();
+    for wrapper in ["Arrow error: ", "Parquet argument error: ", "Parquet error: ", "External: "] {
+        cause = cause.strip_prefix(wrapper).unwrap_or(cause);
+    }
+    format!("not a readable Parquet file ({cause})")
 }
 
 /// All rows of a file, read to the last page.
