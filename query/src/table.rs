@@ -4,13 +4,14 @@
 //! costs no reading; (2) reads the footers of the others, setting bad files aside; (3) leaves the
 //! rest to DataFusion's Parquet source, with page index and bloom filters.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -25,7 +26,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::SessionContext;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use object_store::ObjectMeta;
 
 use crate::error::Error;
@@ -80,10 +81,13 @@ impl ShardTable {
                     let objects = self.snapshot.store.objects();
                     let reader = DFParquetMetadata::new(objects.as_ref(), &meta)
                         .with_file_metadata_cache(Some(cache));
-                    match reader.fetch_metadata().await {
-                        Ok(metadata) => files::check(&metadata, self.folder, shard),
-                        Err(error) => Err(files::fault(&error)),
-                    }
+                    let checked = async {
+                        let metadata = reader.fetch_metadata().await;
+                        let metadata = metadata.map_err(|e| files::fault(&e))?;
+                        files::check(&metadata, self.folder, shard)
+                    };
+                    let caught = AssertUnwindSafe(checked).catch_unwind().await;
+                    caught.unwrap_or_else(|_| Err(files::PANICKED.into()))
                 };
                 if let Err(fault) = checked {
                     self.snapshot.set_aside(&meta.location, fault);
@@ -219,12 +223,17 @@ pub(crate) async fn collect(
     snapshot: &Snapshot,
     plan: LogicalPlan,
 ) -> crate::error::Result<Vec<RecordBatch>> {
-    let run = async |plan| context.execute_logical_plan(plan).await?.collect().await;
+    let run = async |plan| {
+        let answer = async { context.execute_logical_plan(plan).await?.collect().await };
+        let caught = AssertUnwindSafe(answer).catch_unwind().await;
+        let panicked = || DataFusionError::Execution("a panic while carrying out the query".into());
+        caught.unwrap_or_else(|_| Err(panicked())).map_err(|e| Error::sql(&e))
+    };
     match run(plan.clone()).await {
         Ok(batches) => Ok(batches),
         Err(error) => match look_deeper(context, snapshot).await {
-            true => run(plan).await.map_err(|e| Error::sql(&e)),
-            false => Err(Error::sql(&error)),
+            true => run(plan).await,
+            false => Err(error),
         },
     }
 }
@@ -240,10 +249,13 @@ async fn look_deeper(context: &SessionContext, snapshot: &Snapshot) -> bool {
             let plan = scan_files(&state, snapshot, folder, vec![file], None, None, None)?;
             datafusion::physical_plan::collect(plan, context.task_ctx()).await
         };
-        if let Err(error) = read().await {
-            snapshot.set_aside(&path, files::fault(&error));
-            found = true;
-        }
+        let fault = match AssertUnwindSafe(read()).catch_unwind().await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) => files::fault(&error),
+            Err(_) => files::PANICKED.into(),
+        };
+        snapshot.set_aside(&path, fault);
+        found = true;
     }
     found
 }
