@@ -19,8 +19,8 @@ fn compare(criterion: &mut Criterion) {
         let store = Store::open(&url).await.expect("a store");
         for index in 0..JOBS {
             let mut record = common::large(&format!("job {index}"), 8, 20, index as u64 + 1);
-            let head = &Digest::of(&index.to_le_bytes()).hex()[..40];
-            record.run.candidate.commit = head.parse().expect("a commit");
+            let digest = Digest::of(&index.to_le_bytes());
+            record.run.candidate.commit = digest.hex()[..40].parse().expect("a commit");
             record.run.candidate.asked = format!("head-{index}");
             record.run.finished_us += index as i64 * 3_600_000_000;
             store.publish(&record).await.expect("published");
