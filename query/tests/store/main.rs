@@ -157,7 +157,8 @@ async fn a_job_published_twice_counts_once() {
 #[tokio::test]
 async fn records_that_cannot_be_stored_leave_nothing() {
     let place = Place::new().await;
-    let cases: [(&str, fn(&mut Run)); 5] = [
+    type Change = fn(&mut Run);
+    let cases: [(&str, Change); 5] = [
         ("architecture", |r| r.fingerprint.architecture = "../x86".into()),
         ("architecture", |r| r.fingerprint.architecture.clear()),
         ("finished", |r| r.finished_us = -1),
