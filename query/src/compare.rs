@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use dyno_model::catalog::policy::Policy;
 use dyno_model::id::{CommitId, JobId};
-use dyno_model::record::{Built, Run, Summary};
+use dyno_model::record::{Built, Run, Side, Summary};
 use dyno_model::verdict::{self, Input, Judged, SeriesKey};
 
 use crate::error::{Error, Problem, Result};
@@ -171,24 +171,21 @@ fn means(asked: &str, built: &Built) -> bool {
 }
 
 fn ambiguous(pairs: &BTreeMap<Pair, Vec<&Arc<StoredRun>>>, base: &str, head: &str) -> Error {
-    let distinct = |part: &dyn Fn(&StoredRun) -> String| -> Vec<String> {
-        let all = pairs.values().flatten().map(|stored| part(stored));
-        all.collect::<BTreeSet<_>>().into_iter().collect()
-    };
-    let shown = |built: &Built| format!("{} (asked as {})", built.commit.hex(), built.asked);
-    let commits = |side: &dyn Fn(&Run) -> &Built| -> Vec<String> {
-        distinct(&|stored| side(&stored.run).commit.to_string())
-    };
-    let sides: [(&str, &dyn Fn(&Run) -> &Built); 2] =
-        [(base, &|run| &run.baseline), (head, &|run| &run.candidate)];
-    for (asked, side) in sides {
-        if commits(side).len() > 1 {
-            let meanings = distinct(&|stored| shown(side(&stored.run)));
-            return Error::Ambiguous { asked: asked.into(), meanings };
+    let runs = || pairs.values().flatten().map(|stored| &stored.run);
+    for (asked, side) in [(base, Side::Baseline), (head, Side::Candidate)] {
+        let built = |run: &Run| match side {
+            Side::Baseline => run.baseline.clone(),
+            Side::Candidate => run.candidate.clone(),
+        };
+        let commits: BTreeSet<CommitId> = runs().map(|run| built(run).commit).collect();
+        if commits.len() > 1 {
+            let shown = |b: Built| format!("{} (asked as {})", b.commit.hex(), b.asked);
+            let meanings: BTreeSet<String> = runs().map(|run| shown(built(run))).collect();
+            return Error::Ambiguous { asked: asked.into(), meanings: Vec::from_iter(meanings) };
         }
     }
-    let meanings = distinct(&|stored| format!("suite {}", stored.run.suite));
-    Error::Ambiguous { asked: format!("{base} {head}"), meanings }
+    let suites: BTreeSet<String> = runs().map(|run| format!("suite {}", run.suite)).collect();
+    Error::Ambiguous { asked: format!("{base} {head}"), meanings: Vec::from_iter(suites) }
 }
 
 /// Comparisons the store has, newest first.

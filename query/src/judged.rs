@@ -25,9 +25,8 @@ use dyno_model::verdict::{Judged, Verdict};
 
 use crate::compare::{Compared, Filter, Pair, StoredSummary, alike, judge_family, resolve};
 use crate::error::{Error, Result};
-use crate::session::collect;
 use crate::snapshot::{Snapshot, StoredRun};
-use crate::table::rows_kept;
+use crate::table::{collect, rows_kept};
 
 /// Above this many jobs all summaries are read rather than a list of jobs compared with each.
 const JOBS_LISTED_MAX: usize = 500;

@@ -6,7 +6,6 @@ use arrow::array::RecordBatch;
 use datafusion::catalog::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
@@ -19,7 +18,7 @@ use crate::layout::Folder;
 use crate::schema;
 use crate::snapshot::Snapshot;
 use crate::store::Store;
-use crate::table::{STORE_URL, ShardTable};
+use crate::table::{STORE_URL, ShardTable, collect};
 
 /// Views that are plain SQL over the stored tables.
 const VIEWS: &[(&str, &str)] = &[("history", HISTORY), ("noise", NOISE)];
@@ -165,22 +164,5 @@ fn only_asks(statement: &Statement) -> bool {
         ),
         Statement::Explain(explain) => only_asks(&explain.statement),
         _ => false,
-    }
-}
-
-/// Runs a plan. If it fails although every footer was sound, the files it scanned are read to
-/// their last page; where that finds bad ones, the plan runs once more without them.
-pub(crate) async fn collect(
-    context: &SessionContext,
-    snapshot: &Snapshot,
-    plan: LogicalPlan,
-) -> Result<Vec<RecordBatch>> {
-    let run = async |plan| context.execute_logical_plan(plan).await?.collect().await;
-    match run(plan.clone()).await {
-        Ok(batches) => Ok(batches),
-        Err(error) => match snapshot.look_deeper().await? {
-            true => run(plan).await.map_err(|e| Error::sql(&e)),
-            false => Err(Error::sql(&error)),
-        },
     }
 }

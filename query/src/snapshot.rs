@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::{cast, concat_batches};
+use datafusion::datasource::listing::PartitionedFile;
 use dyno_model::id::JobId;
 use dyno_model::record::Run;
 use futures::{StreamExt, TryStreamExt};
@@ -12,7 +13,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use tokio::sync::OnceCell;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::{self, Fault};
 use crate::layout::{Folder, Shard};
 use crate::schema;
@@ -69,7 +70,7 @@ pub(crate) struct Snapshot {
     pub rows: RecordBatch,
     listed: [OnceCell<Vec<(Shard, ObjectMeta)>>; 2],
     /// Files a query scanned, and files known to be bad.
-    scanned: Mutex<BTreeSet<(Folder, Path)>>,
+    scanned: Mutex<BTreeMap<Path, (Folder, PartitionedFile)>>,
     bad: Mutex<BTreeSet<Path>>,
 }
 
@@ -120,34 +121,21 @@ impl Snapshot {
         Ok(files)
     }
 
-    pub(crate) fn scanned(&self, folder: Folder, path: &Path) {
-        lock(&self.scanned).insert((folder, path.clone()));
+    /// Remembers a file that a query is about to scan.
+    pub(crate) fn note_scanned(&self, folder: Folder, file: &PartitionedFile) {
+        let path = file.object_meta.location.clone();
+        lock(&self.scanned).insert(path, (folder, file.clone()));
     }
 
+    /// The files scanned so far that are not known to be bad.
+    pub(crate) fn scanned(&self) -> Vec<(Folder, PartitionedFile)> {
+        lock(&self.scanned).values().cloned().collect()
+    }
+
+    /// Leaves a file out from now on.
     pub(crate) fn set_aside(&self, path: &Path, fault: Fault) {
+        lock(&self.scanned).remove(path);
         lock(&self.bad).insert(path.clone());
         self.store.set_aside(path, fault);
-    }
-
-    /// Reads every scanned file to its last page and sets aside those that cannot be; true if
-    /// there was one. Called when a query failed although all footers were sound.
-    pub(crate) async fn look_deeper(&self) -> Result<bool, Error> {
-        let scanned = lock(&self.scanned).clone();
-        let mut found = false;
-        for (folder, path) in scanned {
-            let Some(shard) = Shard::parse(folder, &path) else { continue };
-            let fault = match self.store.bytes(&path).await? {
-                None => "cannot be read".into(),
-                Some(bytes) => match files::read(bytes, folder, &shard) {
-                    Ok(_) => continue,
-                    Err(fault) => fault,
-                },
-            };
-            if !lock(&self.bad).contains(&path) {
-                self.set_aside(&path, fault);
-                found = true;
-            }
-        }
-        Ok(found)
     }
 }

@@ -4,13 +4,14 @@
 //! costs no reading; (2) reads the footers of the others, setting bad files aside; (3) leaves the
 //! rest to DataFusion's Parquet source, with page index and bloom filters.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -20,12 +21,15 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
-use futures::StreamExt;
+use datafusion::prelude::SessionContext;
+use futures::{FutureExt, StreamExt};
 use object_store::ObjectMeta;
 
+use crate::error::Error;
 use crate::files;
 use crate::layout::Folder;
 use crate::schema;
@@ -77,18 +81,23 @@ impl ShardTable {
                     let objects = self.snapshot.store.objects();
                     let reader = DFParquetMetadata::new(objects.as_ref(), &meta)
                         .with_file_metadata_cache(Some(cache));
-                    match reader.fetch_metadata().await {
-                        Ok(metadata) => files::check(&metadata, self.folder, shard),
-                        Err(error) => Err(files::fault(&error)),
-                    }
+                    let checked = async {
+                        let metadata = reader.fetch_metadata().await;
+                        let metadata = metadata.map_err(|e| files::fault(&e))?;
+                        files::check(&metadata, self.folder, shard)
+                    };
+                    let caught = AssertUnwindSafe(checked).catch_unwind().await;
+                    caught.unwrap_or_else(|_| Err(files::PANICKED.into()))
                 };
                 if let Err(fault) = checked {
                     self.snapshot.set_aside(&meta.location, fault);
                     return None;
                 }
-                self.snapshot.scanned(self.folder, &meta.location);
                 let values = [&shard.arch, &shard.month].map(|v| ScalarValue::from(v.as_str()));
-                Some(PartitionedFile::new_from_meta(meta).with_partition_values(values.to_vec()))
+                let file = PartitionedFile::new_from_meta(meta);
+                let file = file.with_partition_values(values.to_vec());
+                self.snapshot.note_scanned(self.folder, &file);
+                Some(file)
             }
         };
         let checked = futures::stream::iter(files.into_iter().map(check));
@@ -166,30 +175,87 @@ impl TableProvider for ShardTable {
             let schema = datafusion::common::project_schema(&self.schema, projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let file_schema = schema::as_views(&schema::of_files(self.folder));
-        let table = TableSchema::builder(file_schema)
-            .with_table_partition_cols(schema::partitions())
-            .build();
-        let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-        let objects = Arc::clone(self.snapshot.store.objects());
-        let mut source = ParquetSource::new(table)
-            .with_table_parquet_options(state.default_table_options().parquet)
-            .with_parquet_file_reader_factory(Arc::new(CachedParquetFileReaderFactory::new(
-                objects, cache,
-            )));
-        if let Some(filter) = conjunction(filters.to_vec()) {
-            let columns = DFSchema::try_from(Arc::clone(&self.schema))?;
-            let filter = state.create_physical_expr(strip_qualifiers(filter)?, &columns)?;
-            source = source.with_predicate(filter);
-        }
-        let partitions = state.config().target_partitions().max(1);
-        let groups = FileGroup::new(files).split_files(partitions);
-        let config =
-            FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, Arc::new(source))
-                .with_file_groups(groups)
-                .with_projection_indices(projection.cloned())?
-                .with_limit(limit)
-                .build();
-        Ok(DataSourceExec::from_data_source(config))
+        let predicate = match conjunction(filters.to_vec()) {
+            None => None,
+            Some(filter) => {
+                let columns = DFSchema::try_from(Arc::clone(&self.schema))?;
+                Some(state.create_physical_expr(strip_qualifiers(filter)?, &columns)?)
+            }
+        };
+        scan_files(state, &self.snapshot, self.folder, files, predicate, projection, limit)
     }
+}
+
+/// The plan that reads `files` of `folder`.
+fn scan_files(
+    state: &dyn Session,
+    snapshot: &Snapshot,
+    folder: Folder,
+    files: Vec<PartitionedFile>,
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+    projection: Option<&Vec<usize>>,
+    limit: Option<usize>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let table = TableSchema::builder(schema::as_views(&schema::of_files(folder)))
+        .with_table_partition_cols(schema::partitions())
+        .build();
+    let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
+    let reader = CachedParquetFileReaderFactory::new(Arc::clone(snapshot.store.objects()), cache);
+    let mut source = ParquetSource::new(table)
+        .with_table_parquet_options(state.default_table_options().parquet)
+        .with_parquet_file_reader_factory(Arc::new(reader));
+    if let Some(predicate) = predicate {
+        source = source.with_predicate(predicate);
+    }
+    let partitions = state.config().target_partitions().max(1);
+    let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(STORE_URL)?, Arc::new(source))
+        .with_file_groups(FileGroup::new(files).split_files(partitions))
+        .with_projection_indices(projection.cloned())?
+        .with_limit(limit)
+        .build();
+    Ok(DataSourceExec::from_data_source(config))
+}
+
+/// Runs a plan. If it fails although every footer was sound, the files it scanned are read to
+/// their last page; where that finds bad ones, the plan runs once more without them.
+pub(crate) async fn collect(
+    context: &SessionContext,
+    snapshot: &Snapshot,
+    plan: LogicalPlan,
+) -> crate::error::Result<Vec<RecordBatch>> {
+    let run = async |plan| {
+        let answer = async { context.execute_logical_plan(plan).await?.collect().await };
+        let caught = AssertUnwindSafe(answer).catch_unwind().await;
+        let panicked = || DataFusionError::Execution("a panic while carrying out the query".into());
+        caught.unwrap_or_else(|_| Err(panicked())).map_err(|e| Error::sql(&e))
+    };
+    match run(plan.clone()).await {
+        Ok(batches) => Ok(batches),
+        Err(error) => match look_deeper(context, snapshot).await {
+            true => run(plan).await,
+            false => Err(error),
+        },
+    }
+}
+
+/// Sets aside the scanned files that cannot be read whole; true if there was one. Each is read as
+/// a query reads it, since a bad page index stops that and nothing else.
+async fn look_deeper(context: &SessionContext, snapshot: &Snapshot) -> bool {
+    let mut found = false;
+    for (folder, file) in snapshot.scanned() {
+        let path = file.object_meta.location.clone();
+        let read = async || {
+            let state = context.state();
+            let plan = scan_files(&state, snapshot, folder, vec![file], None, None, None)?;
+            datafusion::physical_plan::collect(plan, context.task_ctx()).await
+        };
+        let fault = match AssertUnwindSafe(read()).catch_unwind().await {
+            Ok(Ok(_)) => continue,
+            Ok(Err(error)) => files::fault(&error),
+            Err(_) => files::PANICKED.into(),
+        };
+        snapshot.set_aside(&path, fault);
+        found = true;
+    }
+    found
 }

@@ -1,0 +1,145 @@
+//! Files that are not what their place says.
+
+use std::fs;
+
+use arrow::array::RecordBatch;
+use dyno_model::verdict;
+use dyno_query::{Filter, Problem};
+
+use crate::Place;
+use crate::common::{job, record};
+
+/// Ways in which a file can be bad; each is put in the place of a sound one.
+fn spoil(way: &str, place: &Place, table: &str) {
+    let path = place.file(table, &job("bad").to_string());
+    let bytes = fs::read(&path).unwrap();
+    let put = |bytes: &[u8]| fs::write(&path, bytes).unwrap();
+    match way {
+        "truncated" => put(&bytes[..bytes.len() / 2]),
+        "garbage" => put(&[0xAB; 700]),
+        "text" => put(b"not a table at all\n"),
+        "empty" => put(b""),
+        "no footer" => put(&bytes[..bytes.len() - 8]),
+        "other table" => {
+            let other = if table == "runs" { "samples" } else { "runs" };
+            put(&fs::read(place.file(other, &job("good").to_string())).unwrap());
+        }
+        "other job" => put(&fs::read(place.file(table, &job("good").to_string())).unwrap()),
+        "foreign" => put(&foreign_parquet(&[])),
+        "newer" => put(&foreign_parquet(&[("dyno.schema", "2"), ("dyno.version", "7.0.0")])),
+        "no columns" => put(&foreign_parquet(&[
+            ("dyno.schema", "1"),
+            ("dyno.table", table),
+            ("dyno.job", &job("bad").to_string()),
+        ])),
+        "folder" => {
+            fs::remove_file(&path).unwrap();
+            fs::create_dir(&path).unwrap();
+            fs::write(path.join("part-0.parquet"), bytes).unwrap();
+        }
+        "pages" => {
+            // The footer stays sound; the pages before it do not.
+            let mut bytes = bytes;
+            let end = bytes.len();
+            let footer = u32::from_le_bytes(bytes[end - 8..end - 4].try_into().unwrap()) as usize;
+            bytes[4..end - 8 - footer].fill(0xFF);
+            put(&bytes);
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// A Parquet file of one column with key-value metadata.
+fn foreign_parquet(pairs: &[(&str, &str)]) -> Vec<u8> {
+    use arrow::array::{ArrayRef, Int32Array};
+    use parquet::file::metadata::KeyValue;
+    let column: ArrayRef = std::sync::Arc::new(Int32Array::from(vec![1, 2, 3]));
+    let batch = RecordBatch::try_from_iter([("x", column)]).unwrap();
+    let pairs = pairs.iter().map(|(k, v)| KeyValue::new(k.to_string(), v.to_string())).collect();
+    let properties = parquet::file::properties::WriterProperties::builder()
+        .set_key_value_metadata(Some(pairs))
+        .build();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[tokio::test]
+async fn a_bad_file_is_named_and_the_rest_is_read() {
+    let ways = [
+        "truncated",
+        "garbage",
+        "text",
+        "empty",
+        "no footer",
+        "other table",
+        "other job",
+        "foreign",
+        "newer",
+        "no columns",
+        "folder",
+        "pages",
+    ];
+    let mut said = Vec::new();
+    for table_name in ["samples", "summaries", "runs"] {
+        for way in ways {
+            let place = Place::with(&[record("good"), record("bad")]).await;
+            spoil(way, &place, table_name);
+            let session = place.session().await;
+            // Every column, so that every page is read.
+            let rows = session.sql(&format!("SELECT * FROM {table_name}")).await;
+            let rows = rows.unwrap_or_else(|e| panic!("{table_name} {way}: {e}"));
+            let rows: usize = rows.iter().map(RecordBatch::num_rows).sum();
+            let good = record("good");
+            let expected = match table_name {
+                "samples" => good.samples.len(),
+                "summaries" => verdict::summarise(&good.samples).len(),
+                _ => 1,
+            };
+            assert_eq!(rows, expected, "{table_name} {way}");
+            let compared = session.compare("v1", "v2", &Filter::default()).await.unwrap();
+            assert_eq!(compared.judged.len(), 3, "{table_name} {way}");
+            let problems = session.problems();
+            assert!(!problems.is_empty(), "{table_name} {way}");
+            for Problem { path, what } in problems {
+                let path = path.replace(job("bad").hex(), "<job>");
+                said.push(format!("{way}: {path}: {what}"));
+            }
+        }
+    }
+    insta::assert_snapshot!(said.join("\n"));
+}
+
+/// Bits flipped anywhere never panic and never take the other job's rows along. `DYNO_FLIPS` sets
+/// how many files are tried for each table.
+#[tokio::test]
+async fn flipped_bytes_do_no_harm() {
+    let mut state: u64 = 0x9E37_79B9_7F4A_7C15;
+    let mut next = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let place = Place::with(&[record("good"), record("bad")]).await;
+    for table_name in ["samples", "summaries", "runs"] {
+        let path = place.file(table_name, &job("bad").to_string());
+        let sound = fs::read(&path).unwrap();
+        let times = std::env::var("DYNO_FLIPS").map_or(40, |times| times.parse().unwrap());
+        for _ in 0..times {
+            let mut bytes = sound.clone();
+            for _ in 0..=next(3) {
+                let at = next(bytes.len());
+                bytes[at] ^= 1 << next(8);
+            }
+            fs::write(&path, &bytes).unwrap();
+            let sql = format!("SELECT * FROM {table_name} WHERE job = '{}'", job("good"));
+            let all = place.session().await.sql(&format!("SELECT * FROM {table_name}")).await;
+            all.unwrap();
+            let good = place.session().await.sql(&sql).await.unwrap();
+            assert!(good.iter().map(RecordBatch::num_rows).sum::<usize>() > 0);
+        }
+        fs::write(&path, &sound).unwrap();
+    }
+}
