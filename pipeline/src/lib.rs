@@ -10,3 +10,5 @@ pub mod source;
 pub mod artifact;
 pub mod catalog;
 pub mod host;
+pub mod measure;
+pub mod run;

@@ -1,0 +1,384 @@
+//! Measuring one job: one container that holds both artifacts, one process after another on the
+//! benchmark cores, baseline and candidate next to each other, each output checked.
+//!
+//! First every case runs once on each side without being recorded: that warms the page cache and
+//! finds the cases that do not work. Then come the rounds. Instructions are counted at the end,
+//! once per case and side: a count does not depend on time, so all cores count at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use dyno_model::catalog::suite::{Answer, Benchmark, Case, Stream, Suite, fill};
+use dyno_model::id::Digest;
+use dyno_model::plan::{Job, turns};
+use dyno_model::record::{Failure, Sample, Side};
+use dyno_probe::{End, Exit, Run};
+
+use crate::artifact::{Artifact, Scratch, describe};
+use crate::engine::{Container, Engines, Mount, Root, Spec, base_env};
+use crate::error::{Result, While};
+use crate::event::{Events, Phase, Unit};
+use crate::http::file_digest;
+
+/// How much longer a case may take while its instructions are counted (Cachegrind was seen to
+/// take 10 to 40 times as long).
+const COUNTING_FACTOR: u64 = 100;
+
+/// The user that measured programs run as; the probe is another.
+const USER: u32 = 1000;
+
+/// What is measured, on what.
+pub struct Bench<'a> {
+    pub suite: &'a Suite,
+    pub suite_folder: &'a Path,
+    pub job: &'a Job,
+    pub root: Arc<dyn Root>,
+    /// `None` for a side whose build failed: the other is measured alone.
+    pub artifacts: BTreeMap<Side, Artifact>,
+    pub inputs: Option<Artifact>,
+    pub engines: Arc<Engines>,
+    pub benchmark_cores: BTreeSet<u32>,
+    pub all_cores: BTreeSet<u32>,
+    pub cache: PathBuf,
+    pub events: Events,
+}
+
+/// What measuring came to.
+#[derive(Debug, Default)]
+pub struct Measured {
+    pub samples: Vec<Sample>,
+    pub failures: Vec<Failure>,
+    pub notices: Vec<String>,
+    /// Of the rounds' time, the share spent inside measured processes.
+    pub share: f64,
+    pub rounds_s: f64,
+    pub counting_s: f64,
+}
+
+/// A case on a side, ready to run.
+struct Prepared<'a> {
+    case: &'a Case,
+    side: Side,
+    run: Run,
+    expected: Digest,
+    stream: Stream,
+    time_s: u64,
+    /// Why it runs no more.
+    failed: Option<Failure>,
+}
+
+impl Bench<'_> {
+    /// Measures the whole job.
+    pub async fn measure(&self) -> Result<Measured> {
+        let scratch = Scratch::new(&self.cache)?;
+        let artifacts = self.lay_out(&scratch)?;
+        let mut prepared = self.prepare()?;
+        let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
+        let mut container =
+            self.engines.start(&self.spec(&artifacts, self.benchmark_cores.clone())).await?;
+        let valgrind = container.sandbox().valgrind;
+        let rounds = self.rounds(&mut container, &mut prepared, &mut measured).await;
+        container.remove().await?;
+        rounds?;
+        if self.wants("instructions:cachegrind") {
+            if valgrind {
+                self.count(&artifacts, &mut prepared, &mut measured).await?;
+            } else {
+                measured.notices.push(format!(
+                    "instructions were not counted: the image {} has no Valgrind",
+                    self.suite.image
+                ));
+            }
+        }
+        measured.failures.extend(prepared.into_iter().filter_map(|p| p.failed));
+        Ok(measured)
+    }
+
+    fn wants(&self, metric: &str) -> bool {
+        self.suite.metrics.iter().any(|wanted| wanted == metric)
+    }
+
+    /// One folder with both artifacts under names of equal length: a path is part of a process's
+    /// initial stack, and a longer one on one side would be a difference that is not the commits'.
+    fn lay_out(&self, scratch: &Scratch) -> Result<PathBuf> {
+        let top = scratch.folder("artifact")?;
+        for (side, artifact) in &self.artifacts {
+            let folder = top.join(letter(*side));
+            std::fs::create_dir(&folder).while_(|| format!("making {}", folder.display()))?;
+            for name in artifact.files.keys() {
+                let (from, to) = (artifact.folder.join("files").join(name), folder.join(name));
+                std::fs::hard_link(&from, &to)
+                    .or_else(|_| std::fs::copy(&from, &to).map(|_| ()))
+                    .while_(|| format!("laying out {}", to.display()))?;
+            }
+        }
+        Ok(top)
+    }
+
+    fn spec(&self, artifacts: &Path, cpus: BTreeSet<u32>) -> Spec {
+        let limits = || self.suite.benchmarks.iter().map(|b| b.limits);
+        let memory = limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30);
+        let mut mounts = vec![
+            Mount::read_only(artifacts, "/artifact"),
+            Mount::read_only(self.suite_folder, "/suite"),
+        ];
+        if let Some(inputs) = &self.inputs {
+            mounts.push(Mount::read_only(inputs.folder.join("files"), "/inputs"));
+        }
+        Spec {
+            root: Arc::clone(&self.root),
+            mounts,
+            network: false,
+            cpus,
+            memory_bytes: memory,
+            // The probe itself is one.
+            pids: limits().map(|l| l.pids).max().unwrap_or(64) + 1,
+            tmp_bytes: memory / 2,
+        }
+    }
+
+    /// Every case on every side that was built, in the order of the job's cases.
+    fn prepare(&self) -> Result<Vec<Prepared<'_>>> {
+        let mut prepared = Vec::new();
+        for case in &self.job.cases {
+            let benchmark = self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
+            for side in Side::BOTH.into_iter().filter(|side| self.artifacts.contains_key(side)) {
+                prepared.push(self.prepare_one(case, benchmark, side)?);
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn prepare_one<'a>(
+        &self,
+        case: &'a Case,
+        benchmark: &Benchmark,
+        side: Side,
+    ) -> Result<Prepared<'a>> {
+        let artifact = format!("/artifact/{}", letter(side));
+        let mut values = BTreeMap::from([
+            ("artifact", artifact.as_str()),
+            ("inputs", "/inputs"),
+            ("suite", "/suite"),
+        ]);
+        values.extend(case.config.0.iter().map(|(axis, value)| (axis.as_str(), value.as_str())));
+        let expected = match &benchmark.expected.answer {
+            Answer::Digest(digest) => digest.clone(),
+            Answer::File(path) => file_digest(&self.suite_folder.join(path))
+                .while_(|| format!("reading {path} of the suite"))?,
+        };
+        let mut env = base_env();
+        env.extend(benchmark.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
+        let run = Run {
+            argv: benchmark.command.iter().map(|word| fill(word, &values)).collect(),
+            env,
+            cwd: "/tmp".into(),
+            uid: USER,
+            gid: USER,
+            stdin: benchmark.stdin.as_ref().map(|path| format!("/suite/{path}")),
+            time_ms: benchmark.limits.time_s * 1000,
+            output_bytes: benchmark.limits.output_bytes,
+            stream: false,
+            count_instructions: false,
+        };
+        let time_s = benchmark.limits.time_s;
+        let stream = benchmark.expected.stream;
+        Ok(Prepared { case, side, run, expected, stream, time_s, failed: None })
+    }
+
+    /// The size of each file of each artifact: a series a file, sampled once.
+    fn sizes(&self) -> Vec<Sample> {
+        if !self.wants("artifact-size") {
+            return Vec::new();
+        }
+        let sample = |side: Side, name: &String, size: u64| Sample {
+            benchmark: format!("artifact:{name}"),
+            config: String::new(),
+            metric: "artifact-size".into(),
+            round: 0,
+            side,
+            sequence: 0,
+            value: size as i64,
+            taint: String::new(),
+        };
+        let files = |(side, artifact): (&Side, &Artifact)| -> Vec<Sample> {
+            artifact.files.iter().map(|(name, (_, size))| sample(*side, name, *size)).collect()
+        };
+        self.artifacts.iter().flat_map(files).collect()
+    }
+
+    async fn rounds(
+        &self,
+        container: &mut Container,
+        prepared: &mut [Prepared<'_>],
+        measured: &mut Measured,
+    ) -> Result<()> {
+        let rounds = self.job.inputs.rounds;
+        let index: BTreeMap<(&Case, Side), usize> =
+            prepared.iter().enumerate().map(|(i, p)| ((p.case, p.side), i)).collect();
+        let total = prepared.len() as u64 * u64::from(rounds + 1);
+        self.events.begin(
+            Phase::Measure,
+            format!("{} cases, {rounds} rounds after one to warm up", self.job.cases.len()),
+        );
+        let mut done = 0;
+        for ready in prepared.iter_mut() {
+            let exit = container.run(&ready.run, |_| ()).await?;
+            ready.check(&exit);
+            done += 1;
+            self.events.progress(Phase::Measure, done, total, Unit::Processes);
+        }
+        let started = Instant::now();
+        let mut inside_ns = 0;
+        for (sequence, turn) in turns(self.job.cases.len(), rounds, self.job.seed).iter().enumerate() {
+            let Some(&i) = index.get(&(&self.job.cases[turn.case], turn.side)) else { continue };
+            done += 1;
+            let ready = &mut prepared[i];
+            if ready.failed.is_some() {
+                continue;
+            }
+            let exit = container.run(&ready.run, |_| ()).await?;
+            inside_ns += exit.wall_ns;
+            ready.check(&exit);
+            if ready.failed.is_none() {
+                measured.samples.extend(self.samples(ready, &exit, turn.round, sequence as u32));
+            }
+            self.events.progress(Phase::Measure, done, total, Unit::Processes);
+        }
+        measured.rounds_s = started.elapsed().as_secs_f64();
+        measured.share = inside_ns as f64 / 1e9 / measured.rounds_s.max(1e-9);
+        let share = measured.share * 100.0;
+        self.events.end(
+            Phase::Measure,
+            format!("rounds in {:.0} s, {share:.1} % of it inside measured processes", measured.rounds_s),
+        );
+        Ok(())
+    }
+
+    fn samples(&self, ready: &Prepared<'_>, exit: &Exit, round: u32, sequence: u32) -> Vec<Sample> {
+        let values = [
+            ("wall", exit.wall_ns),
+            ("user", exit.user_ns),
+            ("system", exit.system_ns),
+            ("max-rss", exit.max_rss_bytes),
+            ("minor-faults", exit.minor_faults),
+            ("major-faults", exit.major_faults),
+            ("voluntary-switches", exit.voluntary_switches),
+            ("involuntary-switches", exit.involuntary_switches),
+        ];
+        let wanted = values.iter().filter(|(metric, _)| self.wants(metric));
+        wanted.map(|(metric, value)| ready.sample(metric, *value, round, sequence)).collect()
+    }
+
+    /// Counts instructions of every case that still works, one container a core.
+    async fn count(
+        &self,
+        artifacts: &Path,
+        prepared: &mut [Prepared<'_>],
+        measured: &mut Measured,
+    ) -> Result<()> {
+        let started = Instant::now();
+        let alive: Vec<usize> =
+            (0..prepared.len()).filter(|&i| prepared[i].failed.is_none()).collect();
+        let total = alive.len() as u64;
+        self.events.begin(Phase::Measure, format!("counting the instructions of {total} cases"));
+        let runs: Vec<(usize, Run)> = alive
+            .into_iter()
+            .map(|i| {
+                let mut run = prepared[i].run.clone();
+                run.count_instructions = true;
+                run.time_ms *= COUNTING_FACTOR;
+                (i, run)
+            })
+            .collect();
+        let queue = Mutex::new(runs.into_iter());
+        let exits = Mutex::new(Vec::new());
+        let worker = async |core: u32| -> Result<()> {
+            let spec = self.spec(artifacts, BTreeSet::from([core]));
+            let mut container = self.engines.start(&spec).await?;
+            let ran = async {
+                loop {
+                    let next = queue.lock().expect("no panic while held").next();
+                    let Some((i, run)) = next else { return Ok(()) };
+                    let exit = container.run(&run, |_| ()).await?;
+                    let done = {
+                        let mut exits = exits.lock().expect("no panic while held");
+                        exits.push((i, exit));
+                        exits.len() as u64
+                    };
+                    self.events.progress(Phase::Measure, done, total, Unit::Processes);
+                }
+            };
+            let ran: Result<()> = ran.await;
+            container.remove().await?;
+            ran
+        };
+        futures::future::try_join_all(self.all_cores.iter().map(|core| worker(*core))).await?;
+        for (i, exit) in exits.into_inner().expect("no panic while held") {
+            let ready = &mut prepared[i];
+            match exit.instructions {
+                Some(count) if exit.end == End::Code(0) => {
+                    measured.samples.push(ready.sample("instructions:cachegrind", count, 0, 0));
+                }
+                _ => measured.notices.push(format!(
+                    "the instructions of {} ({}) were not counted: under Valgrind it {}",
+                    ready.case,
+                    ready.side.name(),
+                    describe(&exit.end, ready.time_s * COUNTING_FACTOR)
+                )),
+            }
+        }
+        measured.counting_s = started.elapsed().as_secs_f64();
+        self.events.end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
+        Ok(())
+    }
+}
+
+/// The folder of a side's artifact.
+const fn letter(side: Side) -> &'static str {
+    match side {
+        Side::Baseline => "a",
+        Side::Candidate => "b",
+    }
+}
+
+impl Prepared<'_> {
+    /// Notes the case as failed on this side if it ended badly or answered wrongly.
+    fn check(&mut self, exit: &Exit) {
+        let (answer, text) = match self.stream {
+            Stream::Stdout => (&exit.stdout_sha256, &exit.stdout_tail),
+            Stream::Stderr => (&exit.stderr_sha256, &exit.stderr_tail),
+        };
+        let (step, reason) = if exit.end != End::Code(0) {
+            ("measure", describe(&exit.end, self.time_s))
+        } else if *answer != self.expected.hex() {
+            ("output", format!("a wrong answer: {answer} instead of {}", self.expected.hex()))
+        } else {
+            return;
+        };
+        let log = if step == "output" { text } else { &exit.stderr_tail };
+        self.failed = Some(Failure {
+            benchmark: Some(self.case.benchmark.clone()),
+            config: Some(self.case.config.to_string()),
+            side: Some(self.side),
+            step: step.into(),
+            reason,
+            log_tail: log.clone(),
+        });
+    }
+
+    fn sample(&self, metric: &str, value: u64, round: u32, sequence: u32) -> Sample {
+        Sample {
+            benchmark: self.case.benchmark.clone(),
+            config: self.case.config.to_string(),
+            metric: metric.into(),
+            round,
+            side: self.side,
+            sequence,
+            value: i64::try_from(value).unwrap_or(i64::MAX),
+            taint: String::new(),
+        }
+    }
+}

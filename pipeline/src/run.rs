@@ -1,0 +1,420 @@
+//! The main job, from two names of commits to a verdict, as a story:
+//! open everything → find what is asked → plan → image → build → measure → publish → compare.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use chrono::Utc;
+use dyno_model::catalog::host::Host;
+use dyno_model::catalog::image::debian_architecture;
+use dyno_model::catalog::suite::Source;
+use dyno_model::id::{Digest, JobId};
+use dyno_model::plan::{Job, JobInputs, Plan, plan};
+use dyno_model::record::{Built, Failure, Outcome, Record, Run, Side};
+use dyno_query::{Published, Store};
+
+use crate::artifact::{Artifact, Order, Workshop};
+use crate::catalog::{Catalog, LoadedSuite, files_of};
+use crate::engine::{Engines, Root};
+use crate::error::{Error, Result, While};
+use crate::event::{Events, Phase};
+use crate::host::{Assigned, MeasuringLock, assign, fingerprint, keep_to};
+use crate::image::{self, BuildError};
+use crate::measure::{Bench, Measured};
+use crate::source::{self, Resolved};
+
+/// Who asked to compare what.
+#[derive(Debug, Clone)]
+pub struct Request {
+    pub suite: String,
+    pub baseline: String,
+    pub candidate: String,
+    pub host: String,
+    pub rounds: u32,
+    /// Measure even if the store holds the very same job already.
+    pub again: bool,
+    /// Pin the image anew if the mirror no longer has what its lock names (the demo alone).
+    pub may_pin_again: bool,
+}
+
+/// What is of this machine and this call.
+pub struct Surroundings {
+    pub catalog: Catalog,
+    pub store: Store,
+    pub cache: PathBuf,
+    pub mirror: Option<String>,
+    /// Dyno's own program, which the embedded engine starts again.
+    pub program: PathBuf,
+    pub events: Events,
+    /// Set once the engine is open, so that an interrupt can remove its containers.
+    pub engines: Arc<std::sync::OnceLock<Arc<Engines>>>,
+}
+
+#[async_trait]
+impl Root for image::Built {
+    fn id(&self) -> &Digest {
+        &self.id
+    }
+    fn rootfs(&self) -> &Path {
+        &self.rootfs
+    }
+    async fn archive(&self) -> Result<PathBuf> {
+        image::archive(self).await
+    }
+}
+
+/// What became of a request.
+pub struct Done {
+    pub job: JobId,
+    pub suite: String,
+    /// False if the store held the job already.
+    pub measured: bool,
+    /// Bytes that publishing wrote.
+    pub bytes: u64,
+    pub samples: usize,
+}
+
+/// Everything the plan stands on, found before anything is built.
+struct Ground {
+    suite: LoadedSuite,
+    host: Host,
+    cores: Assigned,
+    engines: Arc<Engines>,
+    root: Arc<dyn Root>,
+    baseline: Resolved,
+    candidate: Resolved,
+    plan: Plan,
+}
+
+/// Carries out a request.
+pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
+    let mut clock = PhaseClock::new();
+    let started_us = Utc::now().timestamp_micros();
+    let ground = prepare(request, around, &mut clock).await?;
+    let Some(job) = ground.plan.jobs.first() else {
+        let job = ground.plan.held[0].clone();
+        around.events.notice(format!("job {job} is in the store already; --again measures it again"));
+        let suite = ground.suite.suite.name.clone();
+        return Ok(Done { job, suite, measured: false, bytes: 0, samples: 0 });
+    };
+    let (inputs, built) = build(&ground, around, &mut clock).await?;
+    let measured = measure(&ground, job, &inputs, &built, around).await?;
+    clock.add("measure", measured.rounds_s);
+    clock.add("count", measured.counting_s);
+    let record = record(&ground, job, built, inputs, measured, started_us, clock);
+    let published = around.store.publish(&record).await;
+    let bytes = match published.map_err(store_error)? {
+        Published::Written { bytes, .. } => bytes,
+        Published::AlreadyHeld => 0,
+    };
+    around.events.end(Phase::Publish, format!("{} samples, {bytes} bytes", record.samples.len()));
+    let suite = record.run.suite;
+    Ok(Done { job: job.id.clone(), suite, measured: true, bytes, samples: record.samples.len() })
+}
+
+/// The plan of a request, without carrying it out.
+pub async fn plan_only(request: &Request, around: &Surroundings) -> Result<(Plan, String)> {
+    let ground = prepare(request, around, &mut PhaseClock::new()).await?;
+    let cases = ground.suite.suite.cases();
+    let mut text = String::new();
+    for job in &ground.plan.jobs {
+        text.push_str(&format!(
+            "job {}: {} {} → {}, {} cases, {} rounds, on {}\n",
+            job.id,
+            request.suite,
+            ground.baseline.commit.short(),
+            ground.candidate.commit.short(),
+            cases.len(),
+            job.inputs.rounds,
+            ground.host.name
+        ));
+        let limit: u64 = job
+            .cases
+            .iter()
+            .filter_map(|case| ground.suite.suite.benchmark(&case.benchmark))
+            .map(|benchmark| benchmark.limits.time_s * 2 * u64::from(job.inputs.rounds + 1))
+            .sum();
+        text.push_str(&format!("  at most {limit} s of rounds, if every process took its whole limit\n"));
+    }
+    for held in &ground.plan.held {
+        text.push_str(&format!("job {held}: in the store already\n"));
+    }
+    Ok((ground.plan, text))
+}
+
+async fn prepare(
+    request: &Request,
+    around: &Surroundings,
+    clock: &mut PhaseClock,
+) -> Result<Ground> {
+    let suite = around.catalog.suite(&request.suite)?;
+    let host = around.catalog.host(&request.host)?;
+    let image_folder = around.catalog.image(&suite.suite.image)?;
+    let cores = assign(&host)?;
+    around.store.check_writable().await.map_err(store_error)?;
+    let engines = Engines::open(&host, &around.cache, &around.program).await?;
+    let _ = around.engines.set(Arc::clone(&engines));
+    for left in engines.sweep().await? {
+        around.events.notice(format!("removed the container {left} of a dyno that is gone"));
+    }
+    let asked = [request.baseline.clone(), request.candidate.clone()];
+    let resolving =
+        source::resolve(&suite.suite.source, &suite.folder, &asked, &around.cache, &around.events);
+    let mut resolved = clock.time("source", resolving).await?.into_iter();
+    let (baseline, candidate) =
+        resolved.next().zip(resolved.next()).expect("one answer for each of two names");
+    let making = ensure_image(&image_folder, request, around);
+    let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
+    let found = fingerprint(&engines.name(), &cores);
+    let mut inputs = JobInputs {
+        suite_digest: suite.digest.clone(),
+        image_id: root.id().clone(),
+        baseline: baseline.commit.clone(),
+        candidate: candidate.commit.clone(),
+        host: host.name.clone(),
+        fingerprint: found.digest(),
+        rounds: request.rounds,
+        repetition: 0,
+    };
+    while request.again && around.store.holds(&inputs.id()).await.map_err(store_error)? {
+        inputs.repetition += 1;
+    }
+    let held = around.store.holds(&inputs.id()).await.map_err(store_error)?;
+    let plan = plan(&suite.suite, inputs, &|_| held);
+    Ok(Ground { suite, host, cores, engines, root, baseline, candidate, plan })
+}
+
+async fn ensure_image(
+    folder: &Path,
+    request: &Request,
+    around: &Surroundings,
+) -> Result<image::Built> {
+    let settings = image::Settings {
+        mirror: around.mirror.clone(),
+        cache: around.cache.clone(),
+        keys: around.catalog.keys(),
+    };
+    let machine = std::env::consts::ARCH;
+    let architecture = debian_architecture(machine)
+        .ok_or_else(|| Error::host(format!("Debian has no architecture for {machine}")))?;
+    let built = match image::build(folder, architecture, &settings, &around.events).await {
+        Err(BuildError::Gone(error)) if request.may_pin_again => {
+            around.events.notice(format!(
+                "{error}; pinning the image anew from the suite as it is today, and writing {}",
+                folder.join("image.lock").display()
+            ));
+            image::lock(folder, &settings, &around.events).await?;
+            image::build(folder, architecture, &settings, &around.events).await
+        }
+        other => other,
+    };
+    let built = built.map_err(Error::from)?;
+    around.events.end(Phase::Image, format!("image {}", built.id));
+    Ok(built)
+}
+
+/// The inputs, and each side built or failed.
+type Sides = BTreeMap<Side, Result<Artifact, Failure>>;
+
+async fn build(
+    ground: &Ground,
+    around: &Surroundings,
+    clock: &mut PhaseClock,
+) -> Result<(Option<Result<Artifact, Failure>>, Sides)> {
+    let suite = &ground.suite.suite;
+    let workshop = Workshop {
+        engines: Arc::clone(&ground.engines),
+        cache: around.cache.clone(),
+        cpus: ground.cores.all(),
+        events: around.events.clone(),
+    };
+    let mut inputs = None;
+    if let Some(recipe) = &suite.inputs {
+        let order = Order {
+            what: format!("the inputs of the suite {}", suite.name),
+            source: ground.suite.digest.to_string(),
+            recipe,
+            root: Arc::clone(&ground.root),
+        };
+        let folder = ground.suite.folder.clone();
+        let making = workshop.make(&order, async |into: &Path| copy_folder(&folder, into));
+        let made = clock.time("inputs", making).await?;
+        inputs = Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure }));
+    }
+    let mut sides = Sides::new();
+    for (side, resolved) in [(Side::Baseline, &ground.baseline), (Side::Candidate, &ground.candidate)] {
+        let order = Order {
+            what: format!("{} {}", target(&suite.source), resolved.asked),
+            source: resolved.commit.hex().to_string(),
+            recipe: &suite.build,
+            root: Arc::clone(&ground.root),
+        };
+        let making = workshop.make(&order, async |into: &Path| resolved.check_out(into).await);
+        let made = clock.time("build", making).await?;
+        if let Err(failure) = &made {
+            around.events.notice(format!(
+                "{} {} does not build ({}); the other side is measured alone",
+                side.name(),
+                resolved.asked,
+                failure.reason
+            ));
+        }
+        sides.insert(side, made.map_err(|failure| Failure { side: Some(side), ..failure }));
+    }
+    Ok((inputs, sides))
+}
+
+fn copy_folder(from: &Path, into: &Path) -> Result<()> {
+    for file in files_of(from)? {
+        let dest = into.join(file.strip_prefix(from).unwrap_or(&file));
+        let copy = || -> std::io::Result<()> {
+            std::fs::create_dir_all(dest.parent().unwrap_or(into))?;
+            std::fs::copy(&file, &dest).map(|_| ())
+        };
+        copy().while_(|| format!("copying {}", file.display()))?;
+    }
+    Ok(())
+}
+
+async fn measure(
+    ground: &Ground,
+    job: &Job,
+    inputs: &Option<Result<Artifact, Failure>>,
+    sides: &Sides,
+    around: &Surroundings,
+) -> Result<Measured> {
+    let artifacts: BTreeMap<Side, Artifact> = sides
+        .iter()
+        .filter_map(|(side, made)| Some((*side, made.as_ref().ok()?.clone())))
+        .collect();
+    let inputs = match inputs {
+        Some(Err(_)) => return Ok(Measured::default()),
+        Some(Ok(inputs)) => Some(inputs.clone()),
+        None => None,
+    };
+    if artifacts.is_empty() {
+        return Ok(Measured::default());
+    }
+    let bench = Bench {
+        suite: &ground.suite.suite,
+        suite_folder: &ground.suite.folder,
+        job,
+        root: Arc::clone(&ground.root),
+        artifacts,
+        inputs,
+        engines: Arc::clone(&ground.engines),
+        benchmark_cores: ground.cores.benchmark.clone(),
+        all_cores: ground.cores.all(),
+        cache: around.cache.clone(),
+        events: around.events.clone(),
+    };
+    let _lock = MeasuringLock::take(&around.events).await?;
+    keep_to(&ground.cores.housekeeping);
+    let measured = bench.measure().await;
+    keep_to(&ground.cores.all());
+    measured
+}
+
+#[allow(clippy::too_many_arguments, reason = "a record is made of everything a job came to")]
+fn record(
+    ground: &Ground,
+    job: &Job,
+    sides: Sides,
+    inputs: Option<Result<Artifact, Failure>>,
+    measured: Measured,
+    started_us: i64,
+    clock: PhaseClock,
+) -> Record {
+    let suite = &ground.suite.suite;
+    let mut failures: Vec<Failure> = sides.values().filter_map(|s| s.as_ref().err().cloned()).collect();
+    failures.extend(inputs.and_then(Result::err));
+    failures.extend(measured.failures);
+    let built = |side: Side, resolved: &Resolved| {
+        let artifact = sides[&side].as_ref().ok();
+        Built {
+            asked: resolved.asked.clone(),
+            commit: resolved.commit.clone(),
+            artifact: artifact.map(|a| a.digest.clone()),
+            files: artifact.map(|a| a.files.clone()).unwrap_or_default(),
+            build_s: artifact.and_then(|a| a.build_s),
+        }
+    };
+    let mut notices = ground.cores.notices.clone();
+    notices.extend(measured.notices);
+    let found = fingerprint(&ground.engines.name(), &ground.cores);
+    if found.virtualised {
+        notices.push("the host is a virtual machine: its times depend on neighbours it cannot see".into());
+    }
+    let run = Run {
+        job: job.id.clone(),
+        dyno_version: env!("CARGO_PKG_VERSION").into(),
+        suite: suite.name.clone(),
+        suite_digest: ground.suite.digest.clone(),
+        target: target(&suite.source).to_string(),
+        image: suite.image.clone(),
+        image_id: ground.root.id().clone(),
+        host: ground.host.name.clone(),
+        fingerprint: found,
+        baseline: built(Side::Baseline, &ground.baseline),
+        candidate: built(Side::Candidate, &ground.candidate),
+        metrics: suite.metrics.clone(),
+        rounds: job.inputs.rounds,
+        seed: job.seed,
+        outcome: if failures.is_empty() { Outcome::Done } else { Outcome::FailedCase },
+        failures,
+        notices,
+        started_us,
+        finished_us: Utc::now().timestamp_micros(),
+        measured_share: measured.share,
+        phases_s: clock.phases_s,
+    };
+    Record { run, samples: measured.samples }
+}
+
+/// What a source is called in a sentence.
+fn target(source: &Source) -> &str {
+    match source {
+        Source::Crate(name) => name,
+        Source::Git(location) => {
+            let name = location.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(location);
+            name.strip_suffix(".git").unwrap_or(name)
+        }
+    }
+}
+
+/// An error of the store, with the exit code it deserves.
+pub fn store_error(error: dyno_query::Error) -> Error {
+    use dyno_query::Error as Store;
+    let text = crate::error::chain(&error);
+    match error {
+        Store::NoComparison { .. } | Store::Ambiguous { .. } | Store::ReadOnly { .. } | Store::Sql(_) => {
+            Error::input(text)
+        }
+        _ => Err::<(), _>(error).while_(|| "the store".into()).expect_err("an error was given"),
+    }
+}
+
+/// Seconds spent in each phase.
+struct PhaseClock {
+    phases_s: BTreeMap<String, f64>,
+}
+
+impl PhaseClock {
+    fn new() -> Self {
+        Self { phases_s: BTreeMap::new() }
+    }
+
+    fn add(&mut self, phase: &str, seconds: f64) {
+        *self.phases_s.entry(phase.to_string()).or_default() += seconds;
+    }
+
+    async fn time<T>(&mut self, phase: &str, work: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let value = work.await;
+        self.add(phase, started.elapsed().as_secs_f64());
+        value
+    }
+}
