@@ -43,6 +43,8 @@ pub enum Event {
     End { phase: Phase, what: String },
     /// Something the person should know, not tied to progress.
     Notice(String),
+    /// Nothing more comes: the answer follows.
+    Finished,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

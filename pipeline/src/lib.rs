@@ -12,3 +12,11 @@ pub mod catalog;
 pub mod host;
 pub mod measure;
 pub mod run;
+pub mod cli;
+pub mod report;
+pub mod show;
+
+/// Text from outside for a terminal: control characters are shown, not obeyed.
+pub fn plain(text: &str) -> std::borrow::Cow<'_, str> {
+    dyno_reports::escape::line(text)
+}

@@ -1,7 +1,95 @@
-use dyno_pipeline::engine;
-fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|a| a == engine::embedded::CHILD) {
-        std::process::exit(engine::embedded::child_main(&arguments[1..]).into());
+//! The binary `dyno`: glue. It turns signals into a clean end and errors into an exit code.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use dyno_pipeline::cli::{self, Cli, Opened};
+use dyno_pipeline::engine::embedded;
+use dyno_pipeline::error::{Error, Kind};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
+use tokio::signal::unix::{SignalKind, signal};
+
+fn main() -> ExitCode {
+    // Before any thread is started: a container's parent forks.
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
+    if arguments.first().is_some_and(|first| first == embedded::CHILD) {
+        return ExitCode::from(embedded::child_main(&arguments[1..]));
     }
+    let cli = Cli::parse();
+    if let Some(filter) = std::env::var_os("DYNO_LOG") {
+        let filter = tracing_subscriber::EnvFilter::new(filter.to_string_lossy());
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::from(Kind::Host.exit_code());
+        }
+    };
+    let code = runtime.block_on(work(cli));
+    // A download in a blocking thread need not be waited for.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ExitCode::from(code)
+}
+
+async fn work(cli: Cli) -> u8 {
+    let opened = Opened::default();
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be awaited");
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be awaited");
+    let done = tokio::select! {
+        done = cli::main(cli, opened.clone()) => done,
+        _ = interrupt.recv() => Err(interrupted()),
+        _ = terminate.recv() => Err(interrupted()),
+    };
+    let Err(error) = done else { return done.unwrap_or_default() };
+    // Whatever ended the work early, its containers end too; a second signal does not wait.
+    if let Some(engines) = opened.get() {
+        tokio::select! {
+            cleaned = engines.remove_all() => {
+                if let Err(error) = cleaned {
+                    tell(&error);
+                }
+            }
+            _ = interrupt.recv() => {}
+        }
+    }
+    tell(&error);
+    error.kind.exit_code()
+}
+
+fn interrupted() -> Error {
+    Error::new(Kind::Interrupted, "interrupted; nothing was published")
+        .hint("the same command goes on from what is cached")
+}
+
+/// Shows an error: the files with mistakes in place, then the message, then what to do.
+fn tell(error: &Error) {
+    for mistakes in &error.mistakes {
+        let source = NamedSource::new(&mistakes.file, mistakes.text.clone());
+        for mistake in &mistakes.list {
+            let label = format!("expected {}", mistake.expected);
+            let mut shown = MietteDiagnostic::new(mistake.message.clone())
+                .with_label(LabeledSpan::at(mistake.span.clone(), label));
+            shown.help.clone_from(&mistake.hint);
+            let report = miette::Report::new(shown).with_source_code(source.clone());
+            let mut text = String::new();
+            let theme = if colored() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
+            let handler = GraphicalReportHandler::new_themed(theme);
+            if handler.render_report(&mut text, report.as_ref()).is_ok() {
+                eprint!("{text}");
+            }
+        }
+    }
+    eprintln!("error: {}", dyno_pipeline::plain(&error.message));
+    if let Some(hint) = &error.hint {
+        eprintln!("hint: {hint}");
+    }
+}
+
+fn colored() -> bool {
+    use std::io::IsTerminal;
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }

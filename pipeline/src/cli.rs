@@ -1,0 +1,453 @@
+//! The command line. Each command is glue: open what it needs, call the deep modules, print.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use dyno_model::catalog::image::debian_architecture;
+use dyno_model::plan::ROUNDS_MAX;
+use dyno_model::verdict::Conclusion;
+use dyno_query::{Filter, Session, Store};
+use dyno_reports::Terminal;
+
+use crate::catalog::Catalog;
+use crate::engine::Engines;
+use crate::error::{Error, Kind, Result, While};
+use crate::event::{Event, Events, Phase};
+use crate::image;
+use crate::report::{self, Answer};
+use crate::run::{self, Request, Surroundings, store_error};
+use crate::show::{self, Detail};
+
+/// What `demo` compares.
+const DEMO: [&str; 3] = ["wasmi", "0.31.2", "0.46.0"];
+
+/// Rounds where the command line names none: enough for the t distribution to have lost most of
+/// its heavy tail (t(9) = 2.26 against 1.96), and a demo of a few minutes.
+const ROUNDS: u32 = 10;
+
+/// A dynamometer for compilers: builds two commits in a pinned container image, measures them
+/// side by side, and says what got slower.
+#[derive(Debug, Parser)]
+#[command(version, after_help = "Exit codes: 0 done, 1 regressed (with --fail-on-regression), \
+2 wrong input, 3 this machine cannot, 4 network, disk or engine failed, 5 a commit or case failed, \
+130 interrupted. More: docs/exit-codes.md")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// The folder with suites/, images/, hosts/ and policies/ [default: the nearest above]
+    #[arg(long, global = true, env = "DYNO_CATALOG", value_name = "FOLDER")]
+    catalog: Option<PathBuf>,
+    /// Where measurements are kept: a folder or a URL such as s3://bucket/prefix
+    /// [default: dyno/store in the user's data folder]
+    #[arg(long, global = true, env = "DYNO_STORE", value_name = "URL")]
+    store: Option<String>,
+    /// Where downloads, images and artifacts are kept [default: dyno in the user's cache folder]
+    #[arg(long, global = true, env = "DYNO_CACHE", value_name = "FOLDER")]
+    cache: Option<PathBuf>,
+    /// Root of a Debian mirror [default: DYNO_DEBIAN_MIRROR, else this machine's apt sources]
+    #[arg(long, global = true, value_name = "URL")]
+    mirror: Option<String>,
+    /// Show every line of every build
+    #[arg(long, short, global = true)]
+    verbose: bool,
+    /// Show notices only
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Whether the table has colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    color: Color,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compare two releases of a WebAssembly interpreter: the main job, from nothing
+    Demo {
+        #[command(flatten)]
+        measuring: Measuring,
+    },
+    /// Build, measure and compare two commits
+    Run {
+        /// A suite of the catalog
+        suite: String,
+        /// The commit to compare with: a branch, a tag, a version or a full id
+        baseline: String,
+        /// The commit in question
+        candidate: String,
+        /// Print the plan and stop before building
+        #[arg(long)]
+        plan: bool,
+        /// Measure again even if the store has this very job
+        #[arg(long)]
+        again: bool,
+        #[command(flatten)]
+        measuring: Measuring,
+    },
+    /// Compare two commits that were measured already
+    Compare {
+        /// A commit id (7 digits or more), or what was asked for when it was measured
+        baseline: String,
+        candidate: String,
+        /// Only this suite
+        #[arg(long)]
+        suite: Option<String>,
+        /// Only this host
+        #[arg(long)]
+        host: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Ask the store anything
+    Sql {
+        query: String,
+        #[arg(long, default_value = "table")]
+        output: Format,
+        #[arg(long, default_value = "default")]
+        policy: String,
+    },
+    /// Pin, build and verify images
+    Image {
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Measuring {
+    /// Rounds: each runs every case once on each side
+    #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    rounds: u32,
+    /// A host of the catalog
+    #[arg(long, default_value = "local")]
+    host: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, Args)]
+struct Output {
+    /// A policy of the catalog
+    #[arg(long, default_value = "default")]
+    policy: String,
+    /// Folder for report.html, comment.md and report.json [default: dyno/reports/JOB in the user's data folder]
+    #[arg(long, value_name = "FOLDER")]
+    report: Option<PathBuf>,
+    /// Print the report as JSON instead of a table
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+    /// Print the pull request's comment instead of a table
+    #[arg(long)]
+    markdown: bool,
+    /// Exit with 1 if something that decides regressed
+    #[arg(long)]
+    fail_on_regression: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Csv,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum ImageCommand {
+    /// Pin an image to what its suite or registry has now, and write image.lock
+    Lock { name: String },
+    /// Build an image from its lock
+    Build {
+        name: String,
+        /// A Debian architecture [default: this machine's]
+        #[arg(long)]
+        arch: Option<String>,
+        /// Write the archive for `docker load` too, and print its path
+        #[arg(long)]
+        archive: bool,
+    },
+    /// Build every architecture anew and compare with the lock
+    Verify { name: String },
+}
+
+/// The engine of this process, once there is one: what an interrupt has to clean.
+pub type Opened = Arc<OnceLock<Arc<Engines>>>;
+
+/// Carries out a command. Returns the exit code.
+pub async fn main(cli: Cli, opened: Opened) -> Result<u8> {
+    let detail = match (cli.global.quiet, cli.global.verbose) {
+        (true, _) => Detail::Quiet,
+        (_, true) => Detail::Verbose,
+        _ => Detail::Normal,
+    };
+    let events = show::events(detail);
+    let done = command(&cli, &events, opened).await;
+    events.send(Event::Finished);
+    done
+}
+
+async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Demo { measuring } => {
+            let [suite, baseline, candidate] = DEMO.map(String::from);
+            let request = Request {
+                suite,
+                baseline,
+                candidate,
+                host: measuring.host.clone(),
+                rounds: measuring.rounds,
+                again: true,
+                may_pin_again: true,
+            };
+            measured(&request, measuring, global, events, opened).await
+        }
+        Command::Run { suite, baseline, candidate, plan, again, measuring } => {
+            let request = Request {
+                suite: suite.clone(),
+                baseline: baseline.clone(),
+                candidate: candidate.clone(),
+                host: measuring.host.clone(),
+                rounds: measuring.rounds,
+                again: *again,
+                may_pin_again: false,
+            };
+            if *plan {
+                let around = surroundings(global, events, opened).await?;
+                let (plan, text) = run::plan_only(&request, &around).await?;
+                events.send(Event::Finished);
+                if measuring.output.json { print_json(&plan)? } else { out(&text)? }
+                return Ok(0);
+            }
+            measured(&request, measuring, global, events, opened).await
+        }
+        Command::Compare { baseline, candidate, suite, host, output } => {
+            let catalog = Catalog::open(global.catalog.as_deref())?;
+            let policy = catalog.policy(&output.policy)?;
+            let store = open_store(global).await?;
+            let filter = Filter { suite: suite.clone(), host: host.clone() };
+            let answer = report::ask(&store, &policy, baseline, candidate, &filter, events).await?;
+            print(&answer, output, output.report.clone(), global, events)
+        }
+        Command::Sql { query, output, policy } => {
+            sql(query, *output, policy, global, events).await
+        }
+        Command::Image { command } => images(command, global, events).await,
+    }
+}
+
+/// Measures, then asks the store for the answer: what is shown is what is stored.
+async fn measured(
+    request: &Request,
+    measuring: &Measuring,
+    global: &Global,
+    events: &Events,
+    opened: Opened,
+) -> Result<u8> {
+    let around = surroundings(global, events, opened).await?;
+    let policy = around.catalog.policy(&measuring.output.policy)?;
+    let done = run::run(request, &around).await?;
+    let run = around.store.run(&done.job).await.map_err(store_error)?;
+    let run = run.ok_or_else(|| Error::infrastructure(format!("job {} is not in the store", done.job)))?;
+    let filter = Filter { suite: Some(done.suite.clone()), host: Some(request.host.clone()) };
+    let (baseline, candidate) = (run.baseline.commit.hex(), run.candidate.commit.hex());
+    let answer = report::ask(&around.store, &policy, baseline, candidate, &filter, events).await?;
+    if done.measured {
+        let phases: Vec<String> =
+            run.phases_s.iter().map(|(phase, seconds)| format!("{phase} {seconds:.1} s")).collect();
+        let store = around.store.url();
+        events.end(Phase::Publish, format!("job {} in {store} ({})", done.job, phases.join(", ")));
+    }
+    let folder = match &measuring.output.report {
+        Some(folder) => folder.clone(),
+        None => data_folder()?.join("reports").join(done.job.hex()),
+    };
+    let code = print(&answer, &measuring.output, Some(folder), global, events)?;
+    let failed = done.measured && !run.failures.is_empty();
+    Ok(if code == 0 && failed { Kind::Case.exit_code() } else { code })
+}
+
+fn print(
+    answer: &Answer,
+    output: &Output,
+    folder: Option<PathBuf>,
+    global: &Global,
+    events: &Events,
+) -> Result<u8> {
+    let page = folder.map(|folder| report::write(&answer.view, &folder)).transpose()?;
+    if let Some(page) = &page {
+        events.end(Phase::Report, page.display().to_string());
+    }
+    events.send(Event::Finished);
+    let text = if output.json {
+        dyno_reports::json(&answer.view)
+    } else if output.markdown {
+        dyno_reports::markdown(&answer.view)
+    } else {
+        let page = page.map(|page| page.display().to_string());
+        dyno_reports::text(&answer.view, page.as_deref(), terminal(global))
+    };
+    out(&text)?;
+    let regressed = matches!(answer.conclusion, Conclusion::Regressed | Conclusion::Mixed);
+    Ok(u8::from(output.fail_on_regression && regressed))
+}
+
+async fn sql(
+    query: &str,
+    format: Format,
+    policy: &str,
+    global: &Global,
+    events: &Events,
+) -> Result<u8> {
+    let catalog = Catalog::open(global.catalog.as_deref())?;
+    let policy = catalog.policy(policy)?;
+    let store = open_store(global).await?;
+    let session = Session::open(&store, policy).await.map_err(store_error)?;
+    let batches = session.sql(query).await.map_err(store_error)?;
+    for problem in session.problems() {
+        events.notice(problem.to_string());
+    }
+    let mut text = Vec::new();
+    match format {
+        Format::Table => dyno_query::write_table(&mut text, &batches),
+        Format::Csv => dyno_query::write_csv(&mut text, &batches),
+        Format::Json => dyno_query::write_json(&mut text, &batches),
+    }
+    .map_err(store_error)?;
+    events.send(Event::Finished);
+    out(&String::from_utf8_lossy(&text))?;
+    Ok(0)
+}
+
+async fn images(command: &ImageCommand, global: &Global, events: &Events) -> Result<u8> {
+    let catalog = Catalog::open(global.catalog.as_deref())?;
+    let settings = image::Settings {
+        mirror: global.mirror.clone(),
+        cache: cache_folder(global)?,
+        keys: catalog.keys(),
+    };
+    match command {
+        ImageCommand::Lock { name } => {
+            let lock = image::lock(&catalog.image(name)?, &settings, events).await?;
+            events.send(Event::Finished);
+            for (architecture, locked) in &lock.architectures {
+                out(&format!("{architecture} {}\n", locked.id))?;
+            }
+        }
+        ImageCommand::Build { name, arch, archive } => {
+            let folder = catalog.image(name)?;
+            let machine = debian_architecture(std::env::consts::ARCH).unwrap_or("unknown");
+            let arch = arch.as_deref().unwrap_or(machine);
+            let built = image::build(&folder, arch, &settings, events).await?;
+            let place = if *archive { image::archive(&built).await? } else { built.rootfs };
+            events.send(Event::Finished);
+            out(&format!("{} {}\n", built.id, place.display()))?;
+        }
+        ImageCommand::Verify { name } => {
+            let verified = image::verify(&catalog.image(name)?, &settings, events).await?;
+            events.send(Event::Finished);
+            let mut differs = Vec::new();
+            for v in &verified {
+                let equal = v.pinned == v.found;
+                let word = if equal { "equal" } else { "DIFFERS" };
+                out(&format!("{} pinned {} built {} {word}\n", v.architecture, v.pinned, v.found))?;
+                if !equal {
+                    differs.push(v.architecture.clone());
+                }
+            }
+            if !differs.is_empty() {
+                return Err(Error::new(Kind::Case, format!("{name} came out otherwise for {}", differs.join(", "))));
+            }
+        }
+    }
+    Ok(0)
+}
+
+async fn surroundings(global: &Global, events: &Events, opened: Opened) -> Result<Surroundings> {
+    Ok(Surroundings {
+        catalog: Catalog::open(global.catalog.as_deref())?,
+        store: open_store(global).await?,
+        cache: cache_folder(global)?,
+        mirror: global.mirror.clone(),
+        program: std::env::current_exe().while_(|| "finding dyno's own program".into())?,
+        events: events.clone(),
+        engines: opened,
+    })
+}
+
+async fn open_store(global: &Global) -> Result<Store> {
+    let url = match &global.store {
+        Some(url) => url.clone(),
+        None => data_folder()?.join("store").display().to_string(),
+    };
+    Store::open(&url).await.map_err(store_error)
+}
+
+fn cache_folder(global: &Global) -> Result<PathBuf> {
+    let folder = match &global.cache {
+        Some(folder) => folder.clone(),
+        None => user_folder("XDG_CACHE_HOME", ".cache")?.join("dyno"),
+    };
+    std::fs::create_dir_all(&folder).while_(|| format!("making the cache {}", folder.display()))?;
+    folder.canonicalize().while_(|| format!("finding the cache {}", folder.display()))
+}
+
+fn data_folder() -> Result<PathBuf> {
+    Ok(user_folder("XDG_DATA_HOME", ".local/share")?.join("dyno"))
+}
+
+/// XDG Base Directory Specification: the variable if it holds an absolute path, else below HOME.
+fn user_folder(variable: &str, below_home: &str) -> Result<PathBuf> {
+    let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    named
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(below_home)))
+        .ok_or_else(|| Error::host(format!("neither {variable} nor HOME is set")))
+}
+
+fn terminal(global: &Global) -> Terminal {
+    let is_terminal = std::io::stdout().is_terminal();
+    let color = match global.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none(),
+    };
+    let width = terminal_width().filter(|_| is_terminal).unwrap_or(100);
+    Terminal { width, color }
+}
+
+fn terminal_width() -> Option<usize> {
+    // SAFETY: fills a live struct.
+    unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        let asked = libc::ioctl(1, libc::TIOCGWINSZ, &mut size);
+        (asked == 0 && size.ws_col > 0).then_some(size.ws_col.into())
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    out(&format!("{}\n", serde_json::to_string_pretty(value).expect("plain fields serialise")))
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+fn out(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).while_(|| "writing to standard output".into())
+        }
+        _ => Ok(()),
+    }
+}

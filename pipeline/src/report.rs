@@ -1,0 +1,88 @@
+//! From the store to what a person reads: the comparison is asked of the store, always, and the
+//! page, the comment, the terminal table and the JSON are made from its one view.
+
+use std::path::{Path, PathBuf};
+
+use dyno_model::catalog::policy::Policy;
+use dyno_model::verdict::{Conclusion, SeriesKey, conclude};
+use dyno_query::{Compared, Filter, Session, Store};
+use dyno_reports::{Input, Links, View};
+
+use crate::error::{Result, While};
+use crate::event::{Events, Phase};
+use crate::run::store_error;
+
+/// A comparison as the store has it now, with its conclusion.
+pub struct Answer {
+    pub compared: Compared,
+    pub conclusion: Conclusion,
+    pub view: View,
+}
+
+/// Asks the store to compare two commits under `policy`.
+pub async fn ask(
+    store: &Store,
+    policy: &Policy,
+    baseline: &str,
+    candidate: &str,
+    filter: &Filter,
+    events: &Events,
+) -> Result<Answer> {
+    let started = std::time::Instant::now();
+    let session = Session::open(store, policy.clone()).await.map_err(store_error)?;
+    let compared = session.compare(baseline, candidate, filter).await.map_err(store_error)?;
+    for problem in &compared.problems {
+        events.notice(problem.to_string());
+    }
+    let took_ms = started.elapsed().as_millis();
+    events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
+    let conclusion = conclude(&compared.judged);
+    let samples = compared
+        .runs
+        .iter()
+        .flat_map(|run| shard_of(store, run.job.hex(), &run.fingerprint.architecture, run.finished_us))
+        .collect();
+    let command = {
+        let mut words = format!("dyno compare {} {}", compared.baseline, compared.candidate);
+        words.push_str(&format!(" --suite {} --policy {} --store {}", compared.suite, policy.name, store.url()));
+        words
+    };
+    let sql = |series: &SeriesKey| compared.sql_for(series);
+    let view = View::new(Input {
+        runs: &compared.runs,
+        judged: &compared.judged,
+        policy,
+        conclusion,
+        links: Links { samples, store: store.url().to_string(), command },
+        sql: &sql,
+    });
+    Ok(Answer { compared, conclusion, view })
+}
+
+/// The samples of a job, as a path in the store.
+fn shard_of(store: &Store, job: &str, architecture: &str, finished_us: i64) -> Option<String> {
+    let month = chrono::DateTime::from_timestamp_micros(finished_us)?.format("%Y-%m");
+    let path = format!("samples/arch={architecture}/month={month}/{job}.parquet");
+    let base = store.url().trim_end_matches('/');
+    Some(format!("{base}/{path}"))
+}
+
+/// Writes page, comment and JSON into `folder`; returns the page's path.
+pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
+    let doing = || format!("writing the report into {}", folder.display());
+    std::fs::create_dir_all(folder).while_(doing)?;
+    let page = folder.join("report.html");
+    for (path, text) in [
+        (&page, dyno_reports::html(view)),
+        (&folder.join("comment.md"), dyno_reports::markdown(view)),
+        (&folder.join("report.json"), dyno_reports::json(view)),
+    ] {
+        // Whole or not at all: a reader of the folder never sees half a page.
+        let mut file = tempfile::NamedTempFile::new_in(folder).while_(doing)?;
+        std::io::Write::write_all(&mut file, text.as_bytes()).while_(doing)?;
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).while_(doing)?;
+        file.persist(path).map_err(|error| error.error).while_(doing)?;
+    }
+    page.canonicalize().while_(doing)
+}

@@ -1,0 +1,140 @@
+//! Events for a person: bars on a terminal, plain lines elsewhere. Everything goes to standard
+//! error, so that standard output is the answer alone.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::event::{Event, Events, Unit};
+
+/// How often a line about progress is printed where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Notices only.
+    Quiet,
+    Normal,
+    /// Every line of every build too.
+    Verbose,
+}
+
+/// The sink for standard error as it is.
+pub fn events(detail: Detail) -> Events {
+    if std::io::stderr().is_terminal() && detail == Detail::Normal {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+        bar.set_style(spinner());
+        let state = Mutex::new(Bar { bar, started: Instant::now() });
+        Events::new(move |event| state.lock().expect("no panic while held").show(event))
+    } else {
+        let state = Mutex::new(Lines { detail, last: Instant::now(), started: Instant::now() });
+        Events::new(move |event| state.lock().expect("no panic while held").show(event))
+    }
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {prefix:>8}  {wide_msg}  {elapsed}")
+        .expect("a constant template")
+}
+
+fn counted(unit: Unit) -> ProgressStyle {
+    let template = match unit {
+        Unit::Bytes => "{spinner} {prefix:>8}  {msg} {bar:24} {bytes}/{total_bytes}, {eta} left",
+        Unit::Items | Unit::Processes => {
+            "{spinner} {prefix:>8}  {msg} {bar:24} {pos}/{len}, {eta} left"
+        }
+    };
+    ProgressStyle::with_template(template).expect("a constant template").progress_chars("=> ")
+}
+
+struct Bar {
+    bar: ProgressBar,
+    started: Instant,
+}
+
+impl Bar {
+    fn show(&mut self, event: Event) {
+        match event {
+            Event::Begin { phase, what } => {
+                self.bar.reset();
+                self.bar.unset_length();
+                self.bar.set_style(spinner());
+                self.bar.set_prefix(phase.name());
+                self.bar.set_message(what);
+                self.bar.enable_steady_tick(Duration::from_millis(125));
+                self.started = Instant::now();
+            }
+            Event::Progress { done, total, unit, .. } => {
+                if total > 0 && self.bar.length() != Some(total) {
+                    self.bar.set_length(total);
+                    self.bar.set_style(counted(unit));
+                }
+                self.bar.set_position(done);
+            }
+            // The last line of a build stands beside its name: a long build is seen to live.
+            Event::Line { text, .. } => {
+                let plain = crate::plain(&text);
+                let message = self.bar.message();
+                let what = message.split(": ").next().unwrap_or_default().to_string();
+                self.bar.set_message(format!("{what}: {}", plain.trim()));
+            }
+            Event::End { phase, what } => {
+                self.bar.disable_steady_tick();
+                self.bar.println(format!("{:>10}  {what}", phase.name()));
+                self.bar.set_message(String::new());
+            }
+            Event::Notice(text) => self.bar.println(format!("      note  {}", crate::plain(&text))),
+            Event::Finished => self.bar.finish_and_clear(),
+        }
+    }
+}
+
+struct Lines {
+    detail: Detail,
+    last: Instant,
+    started: Instant,
+}
+
+impl Lines {
+    fn show(&mut self, event: Event) {
+        let quiet = self.detail == Detail::Quiet;
+        match event {
+            Event::Notice(text) => eprintln!("note: {}", crate::plain(&text)),
+            Event::Begin { phase, what } if !quiet => {
+                (self.started, self.last) = (Instant::now(), Instant::now());
+                eprintln!("{}: {what} …", phase.name());
+            }
+            Event::End { phase, what } if !quiet => eprintln!("{}: {what}", phase.name()),
+            Event::Progress { phase, done, total, unit } if !quiet => {
+                if self.last.elapsed() >= LINE_EVERY {
+                    self.last = Instant::now();
+                    eprintln!("{}: {}", phase.name(), self.progress(done, total, unit));
+                }
+            }
+            Event::Line { phase, text } if self.detail == Detail::Verbose => {
+                eprintln!("{}: {}", phase.name(), crate::plain(&text));
+            }
+            Event::Line { phase, text } if !quiet && self.last.elapsed() >= LINE_EVERY => {
+                self.last = Instant::now();
+                let elapsed = self.started.elapsed().as_secs();
+                eprintln!("{}: {elapsed} s: {}", phase.name(), crate::plain(&text).trim());
+            }
+            _ => {}
+        }
+    }
+
+    fn progress(&self, done: u64, total: u64, unit: Unit) -> String {
+        let amount = |n: u64| match unit {
+            Unit::Bytes => HumanBytes(n).to_string(),
+            Unit::Items | Unit::Processes => n.to_string(),
+        };
+        if total == 0 || done == 0 {
+            return amount(done);
+        }
+        let left = self.started.elapsed().as_secs_f64() * (total.saturating_sub(done)) as f64 / done as f64;
+        format!("{} of {}, about {left:.0} s left", amount(done), amount(total))
+    }
+}
