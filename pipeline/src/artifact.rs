@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use dyno_model::catalog::suite::Recipe;
@@ -62,6 +62,8 @@ pub struct Workshop {
     pub cache: PathBuf,
     pub cpus: std::collections::BTreeSet<u32>,
     pub events: Events,
+    /// Begin of the first fetch and end of the last: builds go on beside each other.
+    fetching: Mutex<Option<(Instant, Instant)>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,6 +72,21 @@ struct Manifest {
 }
 
 impl Workshop {
+    pub fn new(
+        engines: Arc<Engines>,
+        cache: PathBuf,
+        cpus: std::collections::BTreeSet<u32>,
+        events: Events,
+    ) -> Self {
+        Self { engines, cache, cpus, events, fetching: Mutex::default() }
+    }
+
+    /// Seconds from the begin of the first fetch step to the end of the last.
+    pub fn fetched_s(&self) -> f64 {
+        let fetching = *self.fetching.lock().expect("no panic while held");
+        fetching.map_or(0.0, |(begin, end)| (end - begin).as_secs_f64())
+    }
+
     /// The artifact of `order`, from the cache or built. `lay_out` writes the source into the
     /// folder it is given. The inner error is the case's own: the build did not work.
     pub async fn make(
@@ -98,7 +115,14 @@ impl Workshop {
             let mut mounts = writable.clone();
             let mut env = build_env(order.recipe);
             lend_network(&mut mounts, &mut env);
-            if let Err(failure) = self.step(order, Phase::Fetch, fetch, mounts, env).await? {
+            let begin = Instant::now();
+            let fetched = self.step(order, Phase::Fetch, fetch, mounts, env).await?;
+            {
+                let mut fetching = self.fetching.lock().expect("no panic while held");
+                let (first, _) = fetching.unwrap_or((begin, begin));
+                *fetching = Some((first, Instant::now()));
+            }
+            if let Err(failure) = fetched {
                 return Ok(Err(failure));
             }
         }
@@ -178,8 +202,11 @@ impl Workshop {
             stream: true,
             count_instructions: false,
         };
-        let events = self.events.clone();
-        let ran = container.run(&run, |text| events.send(Event::Line { phase, text })).await;
+        let line = |text: String| {
+            let text = format!("{}: {}", order.what, text.trim());
+            self.events.send(Event::Line { phase, text });
+        };
+        let ran = container.run(&run, line).await;
         container.remove().await?;
         let exit = ran?;
         if exit.end == End::Code(0) {

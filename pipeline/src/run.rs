@@ -219,41 +219,40 @@ async fn ensure_image(
 /// The inputs, and each side built or failed.
 type Sides = BTreeMap<Side, Result<Artifact, Failure>>;
 
+/// Builds the inputs and both sides at once: a build that links on one core leaves the others
+/// something to do.
 async fn build(
     ground: &Ground,
     around: &Surroundings,
     clock: &mut PhaseClock,
 ) -> Result<(Option<Result<Artifact, Failure>>, Sides)> {
     let suite = &ground.suite.suite;
-    let workshop = Workshop {
-        engines: Arc::clone(&ground.engines),
-        cache: around.cache.clone(),
-        cpus: ground.cores.all(),
-        events: around.events.clone(),
-    };
-    let mut inputs = None;
-    if let Some(recipe) = &suite.inputs {
+    let workshop = Workshop::new(
+        Arc::clone(&ground.engines),
+        around.cache.clone(),
+        ground.cores.all(),
+        around.events.clone(),
+    );
+    let inputs = async {
+        let Some(recipe) = &suite.inputs else { return Ok(None) };
         let order = Order {
-            what: format!("the inputs of the suite {}", suite.name),
+            what: format!("inputs of {}", suite.name),
             source: ground.suite.digest.to_string(),
             recipe,
             root: Arc::clone(&ground.root),
         };
         let folder = ground.suite.folder.clone();
-        let making = workshop.make(&order, async |into: &Path| copy_folder(&folder, into));
-        let made = clock.time("inputs", making).await?;
-        inputs = Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure }));
-    }
-    let mut sides = Sides::new();
-    for (side, resolved) in [(Side::Baseline, &ground.baseline), (Side::Candidate, &ground.candidate)] {
+        let made = workshop.make(&order, async |into: &Path| copy_folder(&folder, into)).await?;
+        Ok(Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure })))
+    };
+    let side = async |side: Side, resolved: &Resolved| {
         let order = Order {
             what: format!("{} {}", target(&suite.source), resolved.asked),
             source: resolved.commit.hex().to_string(),
             recipe: &suite.build,
             root: Arc::clone(&ground.root),
         };
-        let making = workshop.make(&order, async |into: &Path| resolved.check_out(into).await);
-        let made = clock.time("build", making).await?;
+        let made = workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
         if let Err(failure) = &made {
             around.events.notice(format!(
                 "{} {} does not build ({}); the other side is measured alone",
@@ -262,8 +261,18 @@ async fn build(
                 failure.reason
             ));
         }
-        sides.insert(side, made.map_err(|failure| Failure { side: Some(side), ..failure }));
-    }
+        Ok(made.map_err(|failure| Failure { side: Some(side), ..failure }))
+    };
+    let started = Instant::now();
+    let (inputs, baseline, candidate) = futures::try_join!(
+        inputs,
+        side(Side::Baseline, &ground.baseline),
+        side(Side::Candidate, &ground.candidate)
+    )?;
+    let fetch_s = workshop.fetched_s();
+    clock.add("fetch", fetch_s);
+    clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
+    let sides = Sides::from([(Side::Baseline, baseline), (Side::Candidate, candidate)]);
     Ok((inputs, sides))
 }
 

@@ -27,7 +27,7 @@ pub fn events(detail: Detail) -> Events {
     if std::io::stderr().is_terminal() && detail == Detail::Normal {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
         bar.set_style(spinner());
-        let state = Mutex::new(Bar { bar, started: Instant::now() });
+        let state = Mutex::new(Bar { bar });
         Events::new(move |event| state.lock().expect("no panic while held").show(event))
     } else {
         let state = Mutex::new(Lines { detail, last: Instant::now(), started: Instant::now() });
@@ -52,7 +52,6 @@ fn counted(unit: Unit) -> ProgressStyle {
 
 struct Bar {
     bar: ProgressBar,
-    started: Instant,
 }
 
 impl Bar {
@@ -65,7 +64,6 @@ impl Bar {
                 self.bar.set_prefix(phase.name());
                 self.bar.set_message(what);
                 self.bar.enable_steady_tick(Duration::from_millis(125));
-                self.started = Instant::now();
             }
             Event::Progress { done, total, unit, .. } => {
                 if total > 0 && self.bar.length() != Some(total) {
@@ -74,12 +72,10 @@ impl Bar {
                 }
                 self.bar.set_position(done);
             }
-            // The last line of a build stands beside its name: a long build is seen to live.
-            Event::Line { text, .. } => {
-                let plain = crate::plain(&text);
-                let message = self.bar.message();
-                let what = message.split(": ").next().unwrap_or_default().to_string();
-                self.bar.set_message(format!("{what}: {}", plain.trim()));
+            // A long build is seen to live.
+            Event::Line { phase, text } => {
+                self.bar.set_prefix(phase.name());
+                self.bar.set_message(crate::plain(&text).into_owned());
             }
             Event::End { phase, what } => {
                 self.bar.disable_steady_tick();
@@ -119,8 +115,7 @@ impl Lines {
             }
             Event::Line { phase, text } if !quiet && self.last.elapsed() >= LINE_EVERY => {
                 self.last = Instant::now();
-                let elapsed = self.started.elapsed().as_secs();
-                eprintln!("{}: {elapsed} s: {}", phase.name(), crate::plain(&text).trim());
+                eprintln!("{}: {}", phase.name(), crate::plain(&text).trim());
             }
             _ => {}
         }

@@ -7,7 +7,7 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
@@ -21,10 +21,10 @@ const COUNTS: &str = "/tmp/.dyno-cachegrind.";
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
     let exit = start(run).map(|child| child.wait(run, line));
     let mut exit = exit.unwrap_or_else(|error| not_started(error));
-    if run.count_instructions && exit.end == End::Code(0) {
-        exit.instructions = read_counts();
+    let counted = tidy(run);
+    if exit.end == End::Code(0) {
+        exit.instructions = counted;
     }
-    empty_tmp(run.uid, run.gid);
     exit
 }
 
@@ -389,28 +389,40 @@ fn read_counts() -> Option<u64> {
     sum
 }
 
-/// Removes what the program wrote to `/tmp`, as the program's user: the next run must not find it.
-fn empty_tmp(uid: u32, gid: u32) {
+/// Reads the counts, if the run was to count, and removes what the program wrote to `/tmp`: the
+/// next run must not find it. Both as the program's user, whose files they are; the probe has no
+/// right to them.
+fn tidy(run: &Run) -> Option<u64> {
     // SAFETY: getpid cannot fail.
     if unsafe { libc::getpid() } != 1 || fs::read_dir("/tmp").is_ok_and(|mut d| d.next().is_none()) {
-        return;
+        return None;
     }
+    let (mut answer, mut report) = pipe().ok()?;
     // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
-    unsafe {
-        let pid = libc::fork();
-        if pid == 0 {
-            libc::setresgid(gid, gid, gid);
-            libc::setresuid(uid, uid, uid);
-            for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
-                let path = entry.path();
-                let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
-            }
-            libc::_exit(0);
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: plain system calls.
+        unsafe {
+            libc::setresgid(run.gid, run.gid, run.gid);
+            libc::setresuid(run.uid, run.uid, run.uid);
         }
-        if pid > 0 {
-            wait4(pid);
+        if let Some(count) = read_counts().filter(|_| run.count_instructions) {
+            let _ = report.write_all(&count.to_le_bytes());
         }
+        for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        }
+        // SAFETY: does not return.
+        unsafe { libc::_exit(0) };
     }
+    drop(report);
+    let mut count = [0; 8];
+    let read = answer.read_exact(&mut count);
+    if pid > 0 {
+        wait4(pid);
+    }
+    read.ok().map(|()| u64::from_le_bytes(count))
 }
 
 fn digest(file: &mut File) -> (u64, String, String) {

@@ -40,7 +40,7 @@ impl Releases {
         let doing = || format!("reading the registry's index of {name}");
         let wrong = |error: tame_index::Error| Error::infrastructure(chain(&error));
         // The version decides sparse or git where nothing is configured; this dyno's own is sparse.
-        let url = IndexUrl::crates_io(None, None, Some(env!("CARGO_PKG_RUST_VERSION")));
+        let url = IndexUrl::crates_io(None, None, Some(concat!(env!("CARGO_PKG_RUST_VERSION"), ".0")));
         let index = url.and_then(|url| SparseIndex::new(IndexLocation::new(url)));
         let index = index.map_err(wrong).while_(doing)?;
         let krate = KrateName::try_from(name)
