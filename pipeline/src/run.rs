@@ -243,9 +243,9 @@ async fn build(
         };
         let folder = ground.suite.folder.clone();
         let made = workshop.make(&order, async |into: &Path| copy_folder(&folder, into)).await?;
-        Ok(Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure })))
+        Ok::<_, Error>(Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure })))
     };
-    let side = async |side: Side, resolved: &Resolved| {
+    let side = async |side: Side, resolved: &Resolved| -> Result<Result<Artifact, Failure>> {
         let order = Order {
             what: format!("{} {}", target(&suite.source), resolved.asked),
             source: resolved.commit.hex().to_string(),
