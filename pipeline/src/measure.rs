@@ -143,7 +143,8 @@ impl Bench<'_> {
     fn prepare(&self) -> Result<Vec<Prepared<'_>>> {
         let mut prepared = Vec::new();
         for case in &self.job.cases {
-            let benchmark = self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
+            let benchmark =
+                self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
             for side in Side::BOTH.into_iter().filter(|side| self.artifacts.contains_key(side)) {
                 prepared.push(self.prepare_one(case, benchmark, side)?);
             }
@@ -232,7 +233,9 @@ impl Bench<'_> {
         }
         let started = Instant::now();
         let mut inside_ns = 0;
-        for (sequence, turn) in turns(self.job.cases.len(), rounds, self.job.seed).iter().enumerate() {
+        for (sequence, turn) in
+            turns(self.job.cases.len(), rounds, self.job.seed).iter().enumerate()
+        {
             let Some(&i) = index.get(&(&self.job.cases[turn.case], turn.side)) else { continue };
             done += 1;
             let ready = &mut prepared[i];
@@ -252,7 +255,10 @@ impl Bench<'_> {
         let share = measured.share * 100.0;
         self.events.end(
             Phase::Measure,
-            format!("rounds in {:.0} s, {share:.1} % of it inside measured processes", measured.rounds_s),
+            format!(
+                "rounds in {:.0} s, {share:.1} % of it inside measured processes",
+                measured.rounds_s
+            ),
         );
         Ok(())
     }
@@ -331,7 +337,8 @@ impl Bench<'_> {
             }
         }
         measured.counting_s = started.elapsed().as_secs_f64();
-        self.events.end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
+        self.events
+            .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
         Ok(())
     }
 }

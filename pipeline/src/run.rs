@@ -96,7 +96,9 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
     let ground = prepare(request, around, &mut clock).await?;
     let Some(job) = ground.plan.jobs.first() else {
         let job = ground.plan.held[0].clone();
-        around.events.notice(format!("job {job} is in the store already; --again measures it again"));
+        around
+            .events
+            .notice(format!("job {job} is in the store already; --again measures it again"));
         let suite = ground.suite.suite.name.clone();
         return Ok(Done { job, suite, measured: false, bytes: 0, samples: 0 });
     };
@@ -137,7 +139,9 @@ pub async fn plan_only(request: &Request, around: &Surroundings) -> Result<(Plan
             .filter_map(|case| ground.suite.suite.benchmark(&case.benchmark))
             .map(|benchmark| benchmark.limits.time_s * 2 * u64::from(job.inputs.rounds + 1))
             .sum();
-        text.push_str(&format!("  at most {limit} s of rounds, if every process took its whole limit\n"));
+        text.push_str(&format!(
+            "  at most {limit} s of rounds, if every process took its whole limit\n"
+        ));
     }
     for held in &ground.plan.held {
         text.push_str(&format!("job {held}: in the store already\n"));
@@ -252,7 +256,8 @@ async fn build(
             recipe: &suite.build,
             root: Arc::clone(&ground.root),
         };
-        let made = workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
+        let made =
+            workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
         if let Err(failure) = &made {
             around.events.notice(format!(
                 "{} {} does not build ({}); the other side is measured alone",
@@ -338,7 +343,8 @@ fn record(
     clock: PhaseClock,
 ) -> Record {
     let suite = &ground.suite.suite;
-    let mut failures: Vec<Failure> = sides.values().filter_map(|s| s.as_ref().err().cloned()).collect();
+    let mut failures: Vec<Failure> =
+        sides.values().filter_map(|s| s.as_ref().err().cloned()).collect();
     failures.extend(inputs.and_then(Result::err));
     failures.extend(measured.failures);
     let built = |side: Side, resolved: &Resolved| {
@@ -355,7 +361,9 @@ fn record(
     notices.extend(measured.notices);
     let found = fingerprint(&ground.engines.name(), &ground.cores);
     if found.virtualised {
-        notices.push("the host is a virtual machine: its times depend on neighbours it cannot see".into());
+        notices.push(
+            "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
+        );
     }
     let run = Run {
         job: job.id.clone(),
@@ -399,9 +407,10 @@ pub fn store_error(error: dyno_query::Error) -> Error {
     use dyno_query::Error as Store;
     let text = crate::error::chain(&error);
     match error {
-        Store::NoComparison { .. } | Store::Ambiguous { .. } | Store::ReadOnly { .. } | Store::Sql(_) => {
-            Error::input(text)
-        }
+        Store::NoComparison { .. }
+        | Store::Ambiguous { .. }
+        | Store::ReadOnly { .. }
+        | Store::Sql(_) => Error::input(text),
         _ => Err::<(), _>(error).while_(|| "the store".into()).expect_err("an error was given"),
     }
 }

@@ -107,7 +107,8 @@ impl Remote {
         check_git_location(location).map_err(|expected| {
             Error::input(format!("{location:?} is not a source: expected {expected}"))
         })?;
-        let url = if location.contains("://") || (location.contains(':') && !location.contains('/')) {
+        let url = if location.contains("://") || (location.contains(':') && !location.contains('/'))
+        {
             location.to_string()
         } else {
             let path = folder.join(location);
@@ -140,11 +141,10 @@ impl Remote {
         match fetched {
             Ok(_) if self.has(&commit).await => Ok(commit),
             Ok(_) => Err(Error::input(format!("{commit} is not a commit of {}", self.url))),
-            Err(error) if error.message.contains("not our ref") => Err(Error::input(format!(
-                "{} has no commit {commit}",
-                self.url
-            ))
-            .hint("give a branch, a tag, or the full id of a commit that was pushed")),
+            Err(error) if error.message.contains("not our ref") => {
+                Err(Error::input(format!("{} has no commit {commit}", self.url))
+                    .hint("give a branch, a tag, or the full id of a commit that was pushed"))
+            }
             Err(error) => Err(error).while_(|| format!("fetching {commit} from {}", self.url)),
         }
     }
@@ -202,8 +202,11 @@ fn check_ref(name: &str) -> Result<()> {
         || name.chars().any(bad_character)
         || name.split('/').any(bad_part);
     if bad {
-        return Err(Error::input(format!("\"{}\" cannot be the name of a commit", name.escape_debug()))
-            .hint("give a branch, a tag, a version or a full commit id"));
+        return Err(Error::input(format!(
+            "\"{}\" cannot be the name of a commit",
+            name.escape_debug()
+        ))
+        .hint("give a branch, a tag, a version or a full commit id"));
     }
     Ok(())
 }
@@ -220,9 +223,8 @@ fn git() -> Command {
 
 async fn run(mut git: Command) -> Result<Output> {
     let output = git.output().await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::host("git is not installed").hint("install git (apt-get install git) and run the same command again")
-        }
+        std::io::ErrorKind::NotFound => Error::host("git is not installed")
+            .hint("install git (apt-get install git) and run the same command again"),
         _ => Error::infrastructure(format!("starting git: {error}")),
     })?;
     if output.status.success() {
@@ -254,9 +256,23 @@ mod tests {
         for good in ["main", "v1.2.3", "feature/x", "0.31.2", "a@b"] {
             assert!(check_ref(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", "-x", "--upload-pack=x", "a..b", "a^", "a~1", "HEAD:x", "a b", "a\n", "@", "@{1}", "x.lock", "/x", "x/", ".x"]
-        {
+        for bad in [
+            "",
+            "-x",
+            "--upload-pack=x",
+            "a..b",
+            "a^",
+            "a~1",
+            "HEAD:x",
+            "a b",
+            "a\n",
+            "@",
+            "@{1}",
+            "x.lock",
+            "/x",
+            "x/",
+            ".x",
+        ] {
             assert!(check_ref(bad).is_err(), "{bad}");
         }
     }
@@ -265,7 +281,12 @@ mod tests {
         fs::write(repository.join("file"), text).unwrap();
         let git = |words: &[&str]| {
             let mut git = git();
-            git.arg("-C").arg(repository).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]);
+            git.arg("-C").arg(repository).args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.org",
+            ]);
             git.args(words);
             git
         };
@@ -292,7 +313,8 @@ mod tests {
         let source = Source::Git("origin".into());
         let ask = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            let (source, cache, folder) = (source.clone(), cache.clone(), folder.path().to_path_buf());
+            let (source, cache, folder) =
+                (source.clone(), cache.clone(), folder.path().to_path_buf());
             async move { resolve(&source, &folder, &names, &cache, &Events::none()).await }
         };
         let resolved = ask(&["main", "v1", &first]).await.unwrap();
@@ -304,7 +326,9 @@ mod tests {
 
         let error = ask(&["nope", "--upload-pack=x", &"0".repeat(40)]).await.unwrap_err();
         assert_eq!(error.kind, crate::error::Kind::Input);
-        for part in ["no branch or tag \"nope\"", "\"--upload-pack=x\" cannot be", "has no commit 0000"] {
+        for part in
+            ["no branch or tag \"nope\"", "\"--upload-pack=x\" cannot be", "has no commit 0000"]
+        {
             assert!(error.message.contains(part), "{part}: {}", error.message);
         }
     }

@@ -40,7 +40,8 @@ impl Releases {
         let doing = || format!("reading the registry's index of {name}");
         let wrong = |error: tame_index::Error| Error::infrastructure(chain(&error));
         // The version decides sparse or git where nothing is configured; this dyno's own is sparse.
-        let url = IndexUrl::crates_io(None, None, Some(concat!(env!("CARGO_PKG_RUST_VERSION"), ".0")));
+        let url =
+            IndexUrl::crates_io(None, None, Some(concat!(env!("CARGO_PKG_RUST_VERSION"), ".0")));
         let index = url.and_then(|url| SparseIndex::new(IndexLocation::new(url)));
         let index = index.map_err(wrong).while_(doing)?;
         let krate = KrateName::try_from(name)
@@ -79,9 +80,13 @@ impl Releases {
         let wanted = &self.versions[..=last];
         let first_missing = wanted.iter().position(|v| !have.contains_key(v.version.as_str()));
         let Some(first) = first_missing else { return Ok(have[asked].clone()) };
-        let mut parent = first.checked_sub(1).map(|before| have[wanted[before].version.as_str()].clone());
+        let mut parent =
+            first.checked_sub(1).map(|before| have[wanted[before].version.as_str()].clone());
         let total = (wanted.len() - first) as u64;
-        events.begin(Phase::Source, format!("downloading {total} releases of {} up to {version}", self.name));
+        events.begin(
+            Phase::Source,
+            format!("downloading {total} releases of {} up to {version}", self.name),
+        );
         let downloads = wanted[first..].iter().map(|version| self.download(version));
         // In order, a few at a time.
         let mut downloads = Box::pin(futures::stream::iter(downloads).buffered(8));
@@ -98,8 +103,13 @@ impl Releases {
     }
 
     fn unknown(&self, version: &str) -> Error {
-        let mut newest: Vec<&str> =
-            self.versions.iter().rev().filter(|v| !v.is_yanked()).map(|v| v.version.as_str()).collect();
+        let mut newest: Vec<&str> = self
+            .versions
+            .iter()
+            .rev()
+            .filter(|v| !v.is_yanked())
+            .map(|v| v.version.as_str())
+            .collect();
         newest.truncate(6);
         Error::input(format!("{} has no release {version:?}", self.name))
             .hint(format!("its newest releases are {}", newest.join(", ")))
@@ -121,7 +131,8 @@ impl Releases {
     async fn download(&self, version: &IndexVersion) -> Result<Vec<u8>> {
         let what = || format!("downloading {} {}", self.name, version.version);
         let url = version.download_url(&self.config);
-        let url = url.ok_or_else(|| Error::infrastructure("the index names no place")).while_(what)?;
+        let url =
+            url.ok_or_else(|| Error::infrastructure("the index names no place")).while_(what)?;
         let archive = http::get(&self.client, &url, ARCHIVE_MAX).await;
         let archive = archive.map_err(Error::from).while_(what)?;
         let (found, expected) = (Digest::of(&archive), hex::encode(version.checksum()));
@@ -224,7 +235,10 @@ mod tests {
     use super::*;
 
     fn archive(members: &[(&str, tar::EntryType)]) -> Vec<u8> {
-        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
         for (path, kind) in members {
             let mut header = tar::Header::new_gnu();
             let name = path.as_bytes();

@@ -55,9 +55,11 @@ impl GuestRoot {
         let config = serde_json::to_vec(&config).unwrap();
         let id = Digest::of(&config);
         let name = format!("{}.json", id.hex());
-        let manifest = serde_json::json!([{"Config": name, "RepoTags": [], "Layers": ["layer.tar"]}]);
+        let manifest =
+            serde_json::json!([{"Config": name, "RepoTags": [], "Layers": ["layer.tar"]}]);
         let manifest = serde_json::to_vec(&manifest).unwrap();
-        let mut archive = tar::Builder::new(std::fs::File::create(folder.join("image.tar")).unwrap());
+        let mut archive =
+            tar::Builder::new(std::fs::File::create(folder.join("image.tar")).unwrap());
         for (path, bytes) in
             [("layer.tar", &layer), (name.as_str(), &config), ("manifest.json", &manifest)]
         {
