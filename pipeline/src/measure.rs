@@ -222,7 +222,7 @@ impl Bench<'_> {
         let total = prepared.len() as u64 * u64::from(rounds + 1);
         self.events.begin(
             Phase::Measure,
-            format!("{} cases, {rounds} rounds after one to warm up", self.job.cases.len()),
+            format!("{} cases, rounds: one to warm up and {rounds}", self.job.cases.len()),
         );
         let mut done = 0;
         for ready in prepared.iter_mut() {
