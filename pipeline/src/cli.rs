@@ -281,7 +281,7 @@ async fn measured(
         None => data_folder()?.join("reports").join(done.job.hex()),
     };
     let code = print(&answer, &measuring.output, Some(folder), global, events)?;
-    let failed = done.measured && !run.failures.is_empty();
+    let failed = !run.failures.is_empty();
     Ok(if code == 0 && failed { Kind::Case.exit_code() } else { code })
 }
 
@@ -419,10 +419,11 @@ fn data_folder() -> Result<PathBuf> {
 
 /// XDG Base Directory Specification: the variable if it holds an absolute path, else below HOME.
 fn user_folder(variable: &str, below_home: &str) -> Result<PathBuf> {
-    let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    named
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(below_home)))
-        .ok_or_else(|| Error::host(format!("neither {variable} nor HOME is set")))
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(variable)
+        .or_else(|| Some(absolute("HOME")?.join(below_home)))
+        .ok_or_else(|| Error::host(format!("neither {variable} nor HOME names a folder")))
 }
 
 fn terminal(global: &Global) -> Terminal {

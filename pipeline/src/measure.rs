@@ -39,6 +39,8 @@ pub struct Bench<'a> {
     pub artifacts: BTreeMap<Side, Artifact>,
     pub inputs: Option<Artifact>,
     pub engines: Arc<Engines>,
+    /// What the host allows a container, in bytes; a benchmark's limit may be lower.
+    pub memory_bytes: u64,
     pub benchmark_cores: BTreeSet<u32>,
     pub all_cores: BTreeSet<u32>,
     pub cache: PathBuf,
@@ -119,7 +121,8 @@ impl Bench<'_> {
 
     fn spec(&self, artifacts: &Path, cpus: BTreeSet<u32>) -> Spec {
         let limits = || self.suite.benchmarks.iter().map(|b| b.limits);
-        let memory = limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30);
+        let memory =
+            limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30).min(self.memory_bytes);
         let mut mounts = vec![
             Mount::read_only(artifacts, "/artifact"),
             Mount::read_only(self.suite_folder, "/suite"),
@@ -222,7 +225,7 @@ impl Bench<'_> {
         let total = prepared.len() as u64 * u64::from(rounds + 1);
         self.events.begin(
             Phase::Measure,
-            format!("{} cases, rounds: one to warm up and {rounds}", self.job.cases.len()),
+            format!("{} case(s), {rounds} round(s) after one to warm up", self.job.cases.len()),
         );
         let mut done = 0;
         for ready in prepared.iter_mut() {
@@ -289,7 +292,7 @@ impl Bench<'_> {
         let alive: Vec<usize> =
             (0..prepared.len()).filter(|&i| prepared[i].failed.is_none()).collect();
         let total = alive.len() as u64;
-        self.events.begin(Phase::Measure, format!("counting the instructions of {total} cases"));
+        self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
         let runs: Vec<(usize, Run)> = alive
             .into_iter()
             .map(|i| {

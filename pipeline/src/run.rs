@@ -154,8 +154,8 @@ async fn prepare(
     around: &Surroundings,
     clock: &mut PhaseClock,
 ) -> Result<Ground> {
-    let suite = around.catalog.suite(&request.suite)?;
-    let host = around.catalog.host(&request.host)?;
+    let suite = around.catalog.suite(&request.suite);
+    let (suite, host) = both(suite, around.catalog.host(&request.host))?;
     let image_folder = around.catalog.image(&suite.suite.image)?;
     let cores = assign(&host)?;
     around.store.check_writable().await.map_err(store_error)?;
@@ -189,6 +189,20 @@ async fn prepare(
     let held = around.store.holds(&inputs.id()).await.map_err(store_error)?;
     let plan = plan(&suite.suite, inputs, &|_| held);
     Ok(Ground { suite, host, cores, engines, root, baseline, candidate, plan })
+}
+
+/// Two values, or all that is wrong with either.
+fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(mut a), Err(b)) if a.kind == b.kind => {
+            a.message = format!("{}; {}", a.message, b.message);
+            a.hint = a.hint.or(b.hint);
+            a.mistakes.extend(b.mistakes);
+            Err(a)
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 async fn ensure_image(
@@ -258,14 +272,6 @@ async fn build(
         };
         let made =
             workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
-        if let Err(failure) = &made {
-            around.events.notice(format!(
-                "{} {} does not build ({}); the other side is measured alone",
-                side.name(),
-                resolved.asked,
-                failure.reason
-            ));
-        }
         Ok(made.map_err(|failure| Failure { side: Some(side), ..failure }))
     };
     let started = Instant::now();
@@ -278,6 +284,16 @@ async fn build(
     clock.add("fetch", fetch_s);
     clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
     let sides = Sides::from([(Side::Baseline, baseline), (Side::Candidate, candidate)]);
+    let works = sides.values().filter(|made| made.is_ok()).count();
+    for (side, made) in &sides {
+        let Err(failure) = made else { continue };
+        let rest = if works == 0 { "" } else { "; the other side is measured alone" };
+        around.events.notice(format!(
+            "the {} does not build: {}{rest}",
+            side.name(),
+            failure.reason
+        ));
+    }
     Ok((inputs, sides))
 }
 
@@ -320,6 +336,7 @@ async fn measure(
         artifacts,
         inputs,
         engines: Arc::clone(&ground.engines),
+        memory_bytes: ground.host.memory_bytes,
         benchmark_cores: ground.cores.benchmark.clone(),
         all_cores: ground.cores.all(),
         cache: around.cache.clone(),

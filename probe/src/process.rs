@@ -392,13 +392,16 @@ fn read_counts() -> Option<u64> {
     sum
 }
 
-/// Reads the counts, if the run was to count, and removes what the program wrote to `/tmp`: the
-/// next run must not find it. Both as the program's user, whose files they are; the probe has no
-/// right to them.
+/// Reads the counts, if the run was to count, and removes what the program wrote where it may
+/// write: the next run must not find it. Both as the program's user, whose files they are; the
+/// probe has no right to them.
 fn tidy(run: &Run) -> Option<u64> {
+    let written = || {
+        let entries = |folder| fs::read_dir(folder).into_iter().flatten().flatten();
+        ["/tmp", "/dev/shm"].into_iter().flat_map(entries)
+    };
     // SAFETY: getpid cannot fail.
-    if unsafe { libc::getpid() } != 1 || fs::read_dir("/tmp").is_ok_and(|mut d| d.next().is_none())
-    {
+    if unsafe { libc::getpid() } != 1 || written().next().is_none() {
         return None;
     }
     let (mut answer, mut report) = pipe().ok()?;
@@ -413,7 +416,7 @@ fn tidy(run: &Run) -> Option<u64> {
         if let Some(count) = read_counts().filter(|_| run.count_instructions) {
             let _ = report.write_all(&count.to_le_bytes());
         }
-        for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
+        for entry in written() {
             let path = entry.path();
             let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
         }

@@ -135,7 +135,8 @@ impl Remote {
         events.begin(Phase::Source, format!("fetching {name} ({})", commit.short()));
         let mut git = git();
         git.arg("--git-dir").arg(&self.repository);
-        git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head", "--"]);
+        git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]);
+        git.args(self.upload_pack()).arg("--");
         git.args([self.url.as_str(), commit.hex()]);
         let fetched = run(git).await;
         match fetched {
@@ -149,6 +150,13 @@ impl Remote {
         }
     }
 
+    /// Git does not hand settings on to the process that serves a local repository, and that
+    /// process refuses the repository of another user; root often measures what a user wrote.
+    fn upload_pack(&self) -> Option<&'static str> {
+        let local = self.url.starts_with('/') || self.url.starts_with("file:");
+        local.then_some("--upload-pack=git -c 'safe.directory=*' upload-pack")
+    }
+
     async fn has(&self, commit: &CommitId) -> bool {
         let mut git = git();
         git.arg("--git-dir").arg(&self.repository);
@@ -160,7 +168,7 @@ impl Remote {
     async fn look_up(&self, name: &str) -> Result<CommitId> {
         check_ref(name)?;
         let mut git = git();
-        git.args(["ls-remote", "--quiet", "--", &self.url]);
+        git.args(["ls-remote", "--quiet"]).args(self.upload_pack()).args(["--", &self.url]);
         let wanted = [
             format!("refs/tags/{name}^{{}}"),
             format!("refs/tags/{name}"),
@@ -231,7 +239,10 @@ async fn run(mut git: Command) -> Result<Output> {
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.trim().lines().last().unwrap_or("it said nothing").to_string();
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    // What is wrong stands in the line of git's own that is marked so; advice surrounds it.
+    let marked = lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let said = marked.or_else(|| lines().last()).unwrap_or("it said nothing").to_string();
     Err(Error::infrastructure(format!("git: {said}")))
 }
 
