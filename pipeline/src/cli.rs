@@ -275,8 +275,7 @@ async fn measured(
         None => data_folder()?.join("reports").join(done.job.hex()),
     };
     let code = print(&answer, &measuring.output, Some(folder), global, events)?;
-    let failed = done.measured && !run.failures.is_empty();
-    Ok(if code == 0 && failed { Kind::Case.exit_code() } else { code })
+    Ok(if code == 0 && !run.failures.is_empty() { Kind::Case.exit_code() } else { code })
 }
 
 fn print(
