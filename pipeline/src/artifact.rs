@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::{Engines, Mount, Root, Spec, base_env};
-use crate::error::{Error, Kind, Result, While};
+use crate::error::{DISK_FULL, Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::http::file_digest;
 
@@ -212,6 +212,12 @@ impl Workshop {
         if exit.end == End::Code(0) {
             return Ok(Ok(()));
         }
+        if exit.stdout_tail.contains(DISK_FULL) && nearly_full(&self.cache) {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(full).while_(|| {
+                format!("{} of {} in {}", phase.name(), order.what, self.cache.display())
+            });
+        }
         let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
         Ok(Err(failure(phase.name(), reason, exit.stdout_tail)))
     }
@@ -253,6 +259,13 @@ impl Workshop {
         }
         Ok(files)
     }
+}
+
+/// Whether less than 16 MiB are free there: a build that met a full disk of this machine did not
+/// fail by itself. (A full `/tmp` of its container is its own doing.)
+fn nearly_full(folder: &Path) -> bool {
+    nix::sys::statvfs::statvfs(folder)
+        .is_ok_and(|found| found.blocks_available() as u64 * found.fragment_size() as u64 <= 16 << 20)
 }
 
 fn failure(step: &str, reason: String, log_tail: String) -> Failure {
@@ -388,6 +401,19 @@ fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Digest,
 /// is removed by the next one.
 pub struct Scratch {
     folder: tempfile::TempDir,
+}
+
+impl Drop for Scratch {
+    /// An interrupt drops a job whose container is still on its way out and may be writing here.
+    fn drop(&mut self) {
+        let until = Instant::now() + Duration::from_secs(2);
+        while fs::remove_dir_all(self.folder.path()).is_err()
+            && self.folder.path().exists()
+            && Instant::now() < until
+        {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }
 
 impl Scratch {

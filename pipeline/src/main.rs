@@ -61,8 +61,8 @@ async fn work(cli: Cli) -> u8 {
 }
 
 fn interrupted() -> Error {
-    Error::new(Kind::Interrupted, "interrupted; nothing was published")
-        .hint("the same command goes on from what is cached")
+    Error::new(Kind::Interrupted, "interrupted; nothing half-done was published")
+        .hint("the same command goes on from what is cached and stored")
 }
 
 /// Shows an error: the files with mistakes in place, then the message, then what to do.

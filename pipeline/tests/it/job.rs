@@ -29,7 +29,7 @@ fn two_commits_come_to_a_verdict() {
     let first = world.dyno(&["run", "made", "v1", "main", "--rounds", "3", "--fail-on-regression"]);
     assert_eq!(first.code, Some(1), "{first:?}");
     assert!(first.out.to_lowercase().contains("regressed"), "{first:?}");
-    assert!(first.out.contains(&head[..7]), "{first:?}");
+    assert!(first.err.contains(&format!("fetching main ({})", &head[..12])), "{first:?}");
     assert_eq!(world.runs(), "1");
 
     // The store holds it: nothing is measured, and the answer is the same.
