@@ -12,7 +12,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
@@ -403,19 +403,6 @@ pub struct Scratch {
     folder: tempfile::TempDir,
 }
 
-impl Drop for Scratch {
-    /// An interrupt drops a job whose container is still on its way out and may be writing here.
-    fn drop(&mut self) {
-        let until = Instant::now() + Duration::from_secs(2);
-        while fs::remove_dir_all(self.folder.path()).is_err()
-            && self.folder.path().exists()
-            && Instant::now() < until
-        {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
 impl Scratch {
     pub fn new(cache: &Path) -> Result<Self> {
         let parent = cache.join("scratch");
@@ -439,10 +426,20 @@ impl Scratch {
 
 /// Removes work folders whose process is gone.
 fn sweep(parent: &Path) {
+    remove_of(parent, |pid| !Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// Removes the work folders of this process that could not be removed while a container was
+/// still writing into them: for whoever has ended all of them.
+pub fn clear_scratch(cache: &Path) {
+    remove_of(&cache.join("scratch"), |pid| pid == std::process::id());
+}
+
+fn remove_of(parent: &Path, whose: impl Fn(u32) -> bool) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        if owner.is_some_and(&whose) {
             // Best effort: what cannot be removed now is tried again next time.
             let _ = fs::remove_dir_all(entry.path());
         }

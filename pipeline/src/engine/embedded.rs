@@ -36,7 +36,8 @@ impl Embedded {
     /// Checks that this process may make containers.
     pub fn open(program: &Path) -> Result<Self> {
         if !nix::unistd::geteuid().is_root() {
-            return Err(Error::host("making containers without a daemon needs root"));
+            return Err(Error::host("making containers without a daemon needs root")
+                .hint("run dyno as root, or name a host with engine = \"docker\""));
         }
         let cgroups = ["/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/memory"];
         if !cgroups.iter().any(|path| Path::new(path).exists()) {

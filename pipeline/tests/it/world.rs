@@ -41,11 +41,15 @@ pub fn guest() -> &'static [u8] {
     })
 }
 
-/// Serves `files` (path → body) over HTTP on loopback until the process ends; what begins with a
-/// path in `stalled` waits for as long as the flag is up. Returns `127.0.0.1:PORT`.
-pub fn serve(files: HashMap<String, Vec<u8>>, stalled: Arc<AtomicBool>) -> String {
+/// Serves files (path → body, made for the address `127.0.0.1:PORT` that this returns) over HTTP
+/// on loopback until the process ends; blobs wait for as long as the flag is up.
+pub fn serve(
+    files: impl FnOnce(&str) -> HashMap<String, Vec<u8>>,
+    stalled: Arc<AtomicBool>,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    let files = files(&address);
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (files, stalled) = (files.clone(), Arc::clone(&stalled));
@@ -222,7 +226,7 @@ impl World {
             (blob(&config), config),
             (blob(&layer), layer),
         ]);
-        let host = serve(files, Arc::clone(&self.stalled));
+        let host = serve(|_| files, Arc::clone(&self.stalled));
         format!("architectures = [\"{debian}\"]\nregistry = \"{host}/guest@{id}\"\n")
     }
 
@@ -360,12 +364,32 @@ pub fn left_by(id: u32) -> Vec<String> {
     left
 }
 
+/// The Docker or Podman of this machine; says so where there is none.
+pub async fn docker() -> Option<bollard::Docker> {
+    let docker = match bollard::Docker::connect_with_local_defaults() {
+        Ok(docker) => docker.negotiate_version().await,
+        Err(error) => Err(error),
+    };
+    docker.map_err(|error| skip("docker", &error.to_string())).ok()
+}
+
+/// The names of the containers that the dyno `id` has in Docker or Podman.
+pub async fn in_docker(docker: &bollard::Docker, id: u32) -> Vec<String> {
+    let options = bollard::query_parameters::ListContainersOptionsBuilder::default().all(true);
+    let listed = docker.list_containers(Some(options.build())).await.unwrap();
+    let names = listed.into_iter().filter_map(|container| container.labels?.remove("dyno.container"));
+    names.filter(|name| name.starts_with(&format!("dyno-{id}-"))).collect()
+}
+
 /// Whether the embedded engine works here; says so where it does not.
 pub fn embedded() -> bool {
-    // SAFETY: cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
-    if !root {
+    if !root() {
         skip("embedded", "only root makes containers without a daemon");
     }
-    root
+    root()
+}
+
+pub fn root() -> bool {
+    // SAFETY: cannot fail.
+    unsafe { libc::geteuid() == 0 }
 }
