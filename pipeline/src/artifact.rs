@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::engine::{Engines, Mount, Root, Spec, base_env};
-use crate::error::{Error, Kind, Result, While};
+use crate::error::{DISK_FULL, Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::http::file_digest;
 
@@ -214,6 +214,12 @@ impl Workshop {
         if exit.end == End::Code(0) {
             return Ok(Ok(()));
         }
+        if exit.stdout_tail.contains(DISK_FULL) && nearly_full(&self.cache) {
+            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+            return Err(full).while_(|| {
+                format!("{} of {} in {}", phase.name(), order.what, self.cache.display())
+            });
+        }
         let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
         Ok(Err(failure(phase.name(), reason, exit.stdout_tail)))
     }
@@ -262,6 +268,14 @@ impl Workshop {
         }
         Ok(files)
     }
+}
+
+/// Whether less than 16 MiB are free there: a build that met a full disk of this machine did not
+/// fail by itself. (A full `/tmp` of its container is its own doing.)
+fn nearly_full(folder: &Path) -> bool {
+    nix::sys::statvfs::statvfs(folder).is_ok_and(|found| {
+        found.blocks_available() as u64 * found.fragment_size() as u64 <= 16 << 20
+    })
 }
 
 fn failure(step: &str, reason: String, log_tail: String) -> Failure {
@@ -426,10 +440,20 @@ impl Scratch {
 
 /// Removes work folders whose process is gone.
 fn sweep(parent: &Path) {
+    remove_of(parent, |pid| !Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// Removes the work folders of this process that could not be removed while a container was
+/// still writing into them: for whoever has ended all of them.
+pub fn clear_scratch(cache: &Path) {
+    remove_of(&cache.join("scratch"), |pid| pid == std::process::id());
+}
+
+fn remove_of(parent: &Path, whose: impl Fn(u32) -> bool) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
-        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+        if owner.is_some_and(&whose) {
             // Best effort: what cannot be removed now is tried again next time.
             let _ = fs::remove_dir_all(entry.path());
         }

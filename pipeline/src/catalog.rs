@@ -31,7 +31,9 @@ impl Catalog {
             |folder: &Path| folder.join("suites").is_dir() && folder.join("images").is_dir();
         if let Some(root) = given {
             if is_catalog(root) {
-                return Ok(Self { root: root.to_path_buf() });
+                // Engines want absolute paths of what they mount.
+                let root = root.canonicalize().while_(|| format!("finding {}", root.display()))?;
+                return Ok(Self { root });
             }
             return Err(Error::input(format!("{} is no catalog", root.display()))
                 .hint("a catalog is a folder with suites/, images/, hosts/ and policies/"));

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dyno_model::catalog::image::debian_architecture;
@@ -12,12 +11,11 @@ use dyno_query::{Filter, Session, Store};
 use dyno_reports::Terminal;
 
 use crate::catalog::Catalog;
-use crate::engine::Engines;
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::image;
 use crate::report::{self, Answer};
-use crate::run::{self, Request, Surroundings, store_error};
+use crate::run::{self, Opened, Request, Surroundings, store_error};
 use crate::show::{self, Detail};
 
 /// What `demo` compares.
@@ -185,9 +183,6 @@ enum ImageCommand {
     Verify { name: String },
 }
 
-/// The engine of this process, once there is one: what an interrupt has to clean.
-pub type Opened = Arc<OnceLock<Arc<Engines>>>;
-
 /// Carries out a command. Returns the exit code.
 pub async fn main(cli: Cli, opened: Opened) -> Result<u8> {
     let detail = match (cli.global.quiet, cli.global.verbose) {
@@ -281,8 +276,7 @@ async fn measured(
         None => data_folder()?.join("reports").join(done.job.hex()),
     };
     let code = print(&answer, &measuring.output, Some(folder), global, events)?;
-    let failed = !run.failures.is_empty();
-    Ok(if code == 0 && failed { Kind::Case.exit_code() } else { code })
+    Ok(if code == 0 && !run.failures.is_empty() { Kind::Case.exit_code() } else { code })
 }
 
 fn print(
@@ -392,7 +386,7 @@ async fn surroundings(global: &Global, events: &Events, opened: Opened) -> Resul
         mirror: global.mirror.clone(),
         program: std::env::current_exe().while_(|| "finding dyno's own program".into())?,
         events: events.clone(),
-        engines: opened,
+        opened,
     })
 }
 

@@ -110,6 +110,12 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What the system says of a full disk (`strerror(ENOSPC)`), however many programs passed it on.
+pub const DISK_FULL: &str = "No space left on device";
+
+const FREE_SPACE: &str =
+    "the disk is full: free some space and run the same command again; what is cached is kept";
+
 /// Says what was being done when an error of the world came up.
 pub trait While<T> {
     /// As an infrastructure error: "`doing`: cause". A full disk gets its hint.
@@ -123,6 +129,9 @@ impl<T, E: std::error::Error + 'static> While<T> for std::result::Result<T, E> {
             if let Some(already) = any.downcast_ref::<Error>() {
                 let mut kept = Error::new(already.kind, format!("{}: {already}", doing()));
                 kept.hint.clone_from(&already.hint);
+                if kept.hint.is_none() && kept.message.contains(DISK_FULL) {
+                    kept.hint = Some(FREE_SPACE.into());
+                }
                 kept.mistakes.clone_from(&already.mistakes);
                 return kept;
             }
@@ -130,13 +139,9 @@ impl<T, E: std::error::Error + 'static> While<T> for std::result::Result<T, E> {
             let full = any
                 .downcast_ref::<std::io::Error>()
                 .is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
-                || text.contains("No space left on device");
+                || text.contains(DISK_FULL);
             let error = Error::infrastructure(format!("{}: {text}", doing()));
-            if full {
-                error.hint("the disk is full: free some space and run the same command again; what is cached is kept")
-            } else {
-                error
-            }
+            if full { error.hint(FREE_SPACE) } else { error }
         })
     }
 }

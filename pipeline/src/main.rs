@@ -4,9 +4,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use dyno_pipeline::cli::{self, Cli, Opened};
+use dyno_pipeline::cli::{self, Cli};
 use dyno_pipeline::engine::embedded;
 use dyno_pipeline::error::{Error, Kind};
+use dyno_pipeline::run::Opened;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -46,9 +47,9 @@ async fn work(cli: Cli) -> u8 {
     };
     let Err(error) = done else { return done.unwrap_or_default() };
     // Whatever ended the work early, its containers end too; a second signal does not wait.
-    if let Some(engines) = opened.get() {
+    if let Some(traces) = opened.get() {
         tokio::select! {
-            cleaned = engines.remove_all() => {
+            cleaned = traces.clear() => {
                 if let Err(error) = cleaned {
                     tell(&error);
                 }
@@ -61,8 +62,8 @@ async fn work(cli: Cli) -> u8 {
 }
 
 fn interrupted() -> Error {
-    Error::new(Kind::Interrupted, "interrupted; nothing was published")
-        .hint("the same command goes on from what is cached")
+    Error::new(Kind::Interrupted, "interrupted; nothing half-done was published")
+        .hint("the same command goes on from what is cached and stored")
 }
 
 /// Shows an error: the files with mistakes in place, then the message, then what to do.

@@ -67,6 +67,8 @@ struct Prepared<'a> {
     expected: Digest,
     stream: Stream,
     time_s: u64,
+    /// The most processes that one run left behind.
+    left_behind: u32,
     /// Why it runs no more.
     failed: Option<Failure>,
 }
@@ -94,6 +96,15 @@ impl Bench<'_> {
                 ));
             }
         }
+        measured.notices.extend(prepared.iter().filter(|p| p.left_behind > 0).map(|p| {
+            let noun = if p.left_behind == 1 { "process" } else { "processes" };
+            format!(
+                "{} ({}) left {} {noun} behind: ended by dyno, and counted in wall time at most",
+                p.case,
+                p.side.name(),
+                p.left_behind
+            )
+        }));
         measured.failures.extend(prepared.into_iter().filter_map(|p| p.failed));
         Ok(measured)
     }
@@ -189,7 +200,7 @@ impl Bench<'_> {
         };
         let time_s = benchmark.limits.time_s;
         let stream = benchmark.expected.stream;
-        Ok(Prepared { case, side, run, expected, stream, time_s, failed: None })
+        Ok(Prepared { case, side, run, expected, stream, time_s, left_behind: 0, failed: None })
     }
 
     /// The size of each file of each artifact: a series a file, sampled once.
@@ -357,6 +368,7 @@ const fn letter(side: Side) -> &'static str {
 impl Prepared<'_> {
     /// Notes the case as failed on this side if it ended badly or answered wrongly.
     fn check(&mut self, exit: &Exit) {
+        self.left_behind = self.left_behind.max(exit.leftovers);
         let (answer, text) = match self.stream {
             Stream::Stdout => (&exit.stdout_sha256, &exit.stdout_tail),
             Stream::Stderr => (&exit.stderr_sha256, &exit.stderr_tail),

@@ -16,7 +16,7 @@ use dyno_model::plan::{Job, JobInputs, Plan, plan};
 use dyno_model::record::{Built, Failure, Outcome, Record, Run, Side};
 use dyno_query::{Published, Store};
 
-use crate::artifact::{Artifact, Order, Workshop};
+use crate::artifact::{Artifact, Order, Workshop, clear_scratch};
 use crate::catalog::{Catalog, LoadedSuite, files_of};
 use crate::engine::{Engines, Root};
 use crate::error::{Error, Result, While};
@@ -49,8 +49,26 @@ pub struct Surroundings {
     /// Dyno's own program, which the embedded engine starts again.
     pub program: PathBuf,
     pub events: Events,
-    /// Set once the engine is open, so that an interrupt can remove its containers.
-    pub engines: Arc<std::sync::OnceLock<Arc<Engines>>>,
+    /// Set once the engine is open, so that an interrupt can clean up.
+    pub opened: Opened,
+}
+
+/// What this process may leave on the machine, once there is an engine.
+pub type Opened = Arc<std::sync::OnceLock<Traces>>;
+
+/// Containers and work folders of this process.
+pub struct Traces {
+    engines: Arc<Engines>,
+    cache: PathBuf,
+}
+
+impl Traces {
+    /// Removes them, whatever the work that made them was doing. The work itself is over.
+    pub async fn clear(&self) -> Result<()> {
+        let removed = self.engines.remove_all().await;
+        clear_scratch(&self.cache);
+        removed
+    }
 }
 
 #[async_trait]
@@ -160,7 +178,8 @@ async fn prepare(
     let cores = assign(&host)?;
     around.store.check_writable().await.map_err(store_error)?;
     let engines = Engines::open(&host, &around.cache, &around.program).await?;
-    let _ = around.engines.set(Arc::clone(&engines));
+    let _ =
+        around.opened.set(Traces { engines: Arc::clone(&engines), cache: around.cache.clone() });
     for left in engines.sweep().await? {
         around.events.notice(format!("removed the container {left} of a dyno that is gone"));
     }

@@ -79,16 +79,25 @@ async fn connect(address: &str) -> Result<DockerEngine> {
     };
     let docker = Docker::connect_with_unix(path, 600, API_DEFAULT_VERSION).map_err(failed)?;
     let version = docker.version().await;
+    let too_old = |speaks: &str| {
+        Error::host(format!("{path}: the engine is too old: {speaks}"))
+            .hint("Docker Engine 20.10 or Podman 4 (API 1.41) at least")
+    };
     let docker = match version {
         Ok(_) => docker.negotiate_version().await.map_err(failed)?,
         // Older engines refuse a path that names a version above theirs.
         Err(_) => Docker::connect_with_unix(path, 600, &OLDEST).map_err(failed)?,
     };
-    let version = docker.version().await.map_err(failed)?;
+    let version = match docker.version().await {
+        // They say so, and which version they speak.
+        Err(bollard::errors::Error::DockerResponseServerError { status_code: 400, message }) => {
+            return Err(too_old(&message));
+        }
+        other => other.map_err(failed)?,
+    };
     if docker.client_version() < OLDEST {
         let speaks = version.api_version.unwrap_or_default();
-        return Err(Error::host(format!("{path}: the engine is too old: it speaks API {speaks}"))
-            .hint("Docker Engine 20.10 or Podman 4 (API 1.41) at least"));
+        return Err(too_old(&format!("it speaks API {speaks}")));
     }
     let kind =
         version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));

@@ -36,7 +36,8 @@ impl Embedded {
     /// Checks that this process may make containers.
     pub fn open(program: &Path) -> Result<Self> {
         if !nix::unistd::geteuid().is_root() {
-            return Err(Error::host("making containers without a daemon needs root"));
+            return Err(Error::host("making containers without a daemon needs root")
+                .hint("run dyno as root, or name a host with engine = \"docker\""));
         }
         let cgroups = ["/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/memory"];
         if !cgroups.iter().any(|path| Path::new(path).exists()) {
@@ -307,13 +308,24 @@ fn close_streams() {
 }
 
 fn delete_container(name: &str) -> Result<(), String> {
+    const ATTEMPTS: u32 = 20;
     let state = Path::new(STATE).join("containers").join(name);
-    match libcontainer::container::Container::load(state.clone()) {
-        Ok(mut container) => {
-            container.delete(true).map_err(|error| crate::error::chain(&error))?;
+    let mut last = String::new();
+    for _ in 0..ATTEMPTS {
+        let done = match libcontainer::container::Container::load(state.clone()) {
+            Ok(mut container) => {
+                container.delete(true).map_err(|error| crate::error::chain(&error))
+            }
+            // Killed before its state was whole: nothing runs yet.
+            Err(_) => fs::remove_dir_all(&state).map_err(|e| format!("{}: {e}", state.display())),
+        };
+        match done {
+            Ok(()) => return Ok(()),
+            // Its parent, or another dyno's sweep, was at it too.
+            Err(_) if !state.exists() => return Ok(()),
+            Err(error) => last = error,
         }
-        // Killed before its state was whole: nothing runs yet.
-        Err(_) => fs::remove_dir_all(&state).map_err(|e| format!("{}: {e}", state.display()))?,
+        std::thread::sleep(Duration::from_millis(100));
     }
-    Ok(())
+    Err(last)
 }

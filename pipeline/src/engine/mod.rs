@@ -155,7 +155,8 @@ impl Engines {
         let streams = match self.engine.start(&name, spec, &self.probe).await {
             Ok(streams) => streams,
             Err(error) => {
-                self.remove(&name).await?;
+                // Why it did not start says more than that it cannot be removed.
+                let _ = self.remove(&name).await;
                 return Err(error);
             }
         };
@@ -169,7 +170,7 @@ impl Engines {
                 Ok(container)
             }
             Err(error) => {
-                container.remove().await?;
+                let _ = container.remove().await;
                 Err(error)
             }
         }

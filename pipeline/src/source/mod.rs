@@ -18,6 +18,7 @@ use tokio::process::Command;
 
 use crate::error::{Error, Result, While};
 use crate::event::{Events, Phase};
+use crate::http;
 
 /// A commit that is in a local repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +87,8 @@ impl Resolved {
         let doing = || format!("checking out {} into {}", self.commit, folder.display());
         fs::create_dir_all(folder).while_(doing)?;
         // An index of its own, so that several check-outs of one repository do not meet.
-        let index = tempfile::tempdir().while_(doing)?;
+        let beside = folder.parent().unwrap_or(folder);
+        let index = tempfile::tempdir_in(beside).while_(doing)?;
         let mut git = git();
         git.arg("--git-dir").arg(&self.repository).arg("--work-tree").arg(folder);
         git.env("GIT_INDEX_FILE", index.path().join("index"));
@@ -132,8 +134,22 @@ impl Remote {
         if self.has(&commit).await {
             return Ok(commit);
         }
+        let lock = http::locked(&self.repository.join("dyno.lock")).await?;
+        if self.has(&commit).await {
+            return Ok(commit);
+        }
         events.begin(Phase::Source, format!("fetching {name} ({})", commit.short()));
+        let doing = || format!("fetching {commit} from {}", self.url);
+        // A fetch that was killed leaves git's own lock behind, and no other fetch is at work here.
+        match fs::remove_file(self.repository.join("shallow.lock")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).while_(doing);
+            }
+            _ => {}
+        }
         let mut git = git();
+        // Not to be read: so dyno's lock lasts as long as this git, even if dyno is killed.
+        git.stdin(lock.try_clone().while_(doing)?);
         git.arg("--git-dir").arg(&self.repository);
         git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]);
         git.args(self.upload_pack()).arg("--");
@@ -146,7 +162,7 @@ impl Remote {
                 Err(Error::input(format!("{} has no commit {commit}", self.url))
                     .hint("give a branch, a tag, or the full id of a commit that was pushed"))
             }
-            Err(error) => Err(error).while_(|| format!("fetching {commit} from {}", self.url)),
+            Err(error) => Err(error).while_(doing),
         }
     }
 

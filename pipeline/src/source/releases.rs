@@ -40,10 +40,12 @@ impl Releases {
         let doing = || format!("reading the registry's index of {name}");
         let wrong = |error: tame_index::Error| Error::infrastructure(chain(&error));
         // The version decides sparse or git where nothing is configured; this dyno's own is sparse.
-        let url =
-            IndexUrl::crates_io(None, None, Some(concat!(env!("CARGO_PKG_RUST_VERSION"), ".0")));
-        let index = url.and_then(|url| SparseIndex::new(IndexLocation::new(url)));
-        let index = index.map_err(wrong).while_(doing)?;
+        // It is named, or Cargo itself would be asked for its own: hosts need not have it.
+        const VERSION: &str = concat!(env!("CARGO_PKG_RUST_VERSION"), ".0");
+        let url = IndexUrl::crates_io(None, None, Some(VERSION)).map_err(wrong).while_(doing)?;
+        let mut location = IndexLocation::new(url);
+        location.cargo_version = VERSION.parse().ok();
+        let index = SparseIndex::new(location).map_err(wrong).while_(doing)?;
         let krate = KrateName::try_from(name)
             .map_err(|error| Error::input(format!("{name:?} cannot be a crate: {error}")))?;
         let client = http::client()?;

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +15,7 @@ use dyno_pipeline::error::Result;
 use dyno_probe::{End, Exit, Run};
 
 use crate::skip;
+use crate::world::{guest, left_by};
 
 /// A root of nothing but mount points and the guest.
 struct GuestRoot {
@@ -34,14 +34,8 @@ impl GuestRoot {
         for file in ["dyno/probe", "etc/resolv.conf", "etc/hosts"] {
             std::fs::write(rootfs.join(file), "").unwrap();
         }
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest.rs");
-        let built = Command::new("rustc")
-            .args(["-O", "--edition=2024", "-Ctarget-feature=+crt-static", "-o"])
-            .arg(rootfs.join("guest"))
-            .arg(source)
-            .status()
-            .unwrap();
-        assert!(built.success());
+        std::fs::write(rootfs.join("guest"), guest()).unwrap();
+        std::fs::set_permissions(rootfs.join("guest"), PermissionsExt::from_mode(0o755)).unwrap();
         let mut layer = tar::Builder::new(Vec::new());
         layer.follow_symlinks(false);
         layer.append_dir_all(".", &rootfs).unwrap();
@@ -103,7 +97,7 @@ fn run(words: &[&str]) -> Run {
     }
 }
 
-async fn guest(container: &mut Container, words: &[&str]) -> Exit {
+async fn ask(container: &mut Container, words: &[&str]) -> Exit {
     container.run(&run(words), |_| ()).await.unwrap()
 }
 
@@ -159,25 +153,25 @@ async fn conforms(engine: &str) {
         (&["connect", "192.0.2.1:80"], "Some(101)"),
     ];
     for (words, expected) in cases {
-        assert_eq!(said(&guest(&mut container, words).await), ok(expected), "{words:?}");
+        assert_eq!(said(&ask(&mut container, words).await), ok(expected), "{words:?}");
     }
     assert_eq!(std::fs::read(work.join("x")).unwrap(), b"x");
 
-    let environment = guest(&mut container, &["environment"]).await.stdout_tail;
+    let environment = ask(&mut container, &["environment"]).await.stdout_tail;
     let names: Vec<&str> = environment.lines().filter_map(|l| Some(l.split_once('=')?.0)).collect();
     assert_eq!(names, ["HOME", "LANG", "PATH", "TZ"], "nothing of the host's environment");
 
     // Limits bound, and the container lives on.
-    assert_eq!(guest(&mut container, &["memory", "500"]).await.end, End::Signal(9));
-    let many = guest(&mut container, &["processes", "100"]).await;
+    assert_eq!(ask(&mut container, &["memory", "500"]).await.end, End::Signal(9));
+    let many = ask(&mut container, &["processes", "100"]).await;
     let started: u32 = many.stdout_tail.trim().parse().unwrap();
     assert!((10..32).contains(&started), "{started}");
     assert_eq!(many.leftovers, started, "what is left behind is ended and counted");
-    let flood = guest(&mut container, &["flood"]).await;
+    let flood = ask(&mut container, &["flood"]).await;
     assert_eq!((flood.end, flood.stdout_bytes), (End::Signal(25), 1 << 20));
     let endless = Run { time_ms: 200, ..run(&["spin"]) };
     assert_eq!(container.run(&endless, |_| ()).await.unwrap().end, End::Timeout);
-    assert_eq!(said(&guest(&mut container, &["print", "still here"]).await), ok("still here"));
+    assert_eq!(said(&ask(&mut container, &["print", "still here"]).await), ok("still here"));
 
     // Kill: a container is removed while a process in it runs.
     let long = run(&["sleep", "60"]);
@@ -192,25 +186,7 @@ async fn conforms(engine: &str) {
     let online = engines.start(&Spec { network: true, ..spec.clone() }).await.unwrap();
     assert!(!online.sandbox().interfaces.is_empty());
     online.remove().await.unwrap();
-    assert_nothing_left();
-}
-
-fn assert_nothing_left() {
-    let mine = format!("dyno-{}-", std::process::id());
-    let left = |folder: &str| -> Vec<String> {
-        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-        let names = entries.map(|e| e.file_name().to_string_lossy().into_owned());
-        names.filter(|name| name.starts_with(&mine)).collect()
-    };
-    for folder in [
-        "/run/dyno/containers",
-        "/run/dyno/bundles",
-        "/sys/fs/cgroup/dyno",
-        "/sys/fs/cgroup/memory/dyno",
-        "/sys/fs/cgroup/cpuset/dyno",
-    ] {
-        assert_eq!(left(folder), Vec::<String>::new(), "{folder}");
-    }
+    assert_eq!(left_by(std::process::id()), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -1,12 +1,41 @@
-//! The program that the conformance test runs inside containers: it tries things and says what
-//! it could do. Compiled by the test itself, statically, so that it needs no image.
+//! The program that tests run inside containers: it tries things and says what it could do. It is
+//! compiler, build system and benchmark of the made-up targets too: `script FILE` does each line
+//! of a file. Compiled by the test itself, statically, so that it needs nothing of an image.
 
 use std::io::Write;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    match words.as_slice() {
+    obey(&words);
+}
+
+fn obey(words: &[&str]) {
+    match words {
+        ["script", path] => {
+            for line in std::fs::read_to_string(path).unwrap().lines().filter(|l| !l.is_empty()) {
+                obey(&line.split_whitespace().collect::<Vec<_>>());
+            }
+        }
+        ["copy", from, to] => drop(std::fs::copy(from, to).unwrap()),
+        ["link", target, path] => std::os::unix::fs::symlink(target, path).unwrap(),
+        ["exit", code] => std::process::exit(code.parse().unwrap()),
+        ["complain", text] => eprintln!("{text}"),
+        ["fill", path, mib] => {
+            let mut file = std::fs::File::create(path).unwrap();
+            for _ in 0..mib.parse().unwrap() {
+                file.write_all(&[1; 1 << 20]).unwrap();
+            }
+        }
+        // Makes and removes files without end: whoever removes the folder meanwhile has a race.
+        ["churn", folder] => {
+            println!("churning");
+            for number in 0_u64.. {
+                let path = format!("{folder}/{number}");
+                drop(std::fs::create_dir(&path));
+                drop(std::fs::write(format!("{path}/x"), "x"));
+            }
+        }
         ["print", text] => print!("{text}"),
         ["environment"] => std::env::vars().for_each(|(k, v)| println!("{k}={v}")),
         ["write", path] => match std::fs::write(path, "x") {

@@ -3,7 +3,13 @@
 //! What a test needs of the machine and does not find makes it print `skipped: …` and return,
 //! unless `DYNO_TEST_REQUIRE` (a comma list) names it: CI names everything and skips nothing.
 
+mod cli;
 mod engine;
+mod interrupt;
+mod job;
+mod source;
+mod trouble;
+mod world;
 
 /// Whether to go on without `what`; panics where CI has asked for it.
 pub fn skip(what: &str, why: &str) {

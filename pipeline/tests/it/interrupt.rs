@@ -1,0 +1,156 @@
+//! Ctrl-C, a termination signal and `kill -9` at several moments of a job: nothing stays behind,
+//! nothing half-done is published, and the same command then goes on from what is cached.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::world::{BUILD, Running, World, alive, embedded, left_by};
+
+const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
+
+/// Waits for `left` to become empty, and fails if that takes longer than a few seconds.
+fn gone(what: &str, left: impl Fn() -> Vec<String>) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !left().is_empty() {
+        assert!(Instant::now() < until, "{what}: {:?} is left", left());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Ends `dyno` by `signal` as a person or an init system would.
+fn interrupted(world: &World, dyno: Running, signal: i32) {
+    let id = dyno.id();
+    let started = Instant::now();
+    dyno.signal(signal);
+    let (code, said) = dyno.end();
+    assert_eq!(code, Some(130), "{said}");
+    assert!(said.contains("error: interrupted"), "{said}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    assert_eq!(left_by(id), Vec::<String>::new(), "{said}");
+    assert_eq!(world.scratch(), Vec::<String>::new(), "{said}");
+    assert_eq!(world.runs(), "0");
+}
+
+/// The candidate is made so that the job stays at `moment` for long; then it is interrupted, and
+/// the same words with a candidate that ends come to a verdict from what is cached.
+fn at(moment: &str, build: &str, program: &str, signal: i32) {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    world.commit("v3", build, program);
+    let dyno = world.until(&["run", "made", "v1", "v3"], moment);
+    // Somewhere within the step rather than at its very begin.
+    std::thread::sleep(Duration::from_millis(400));
+    interrupted(&world, dyno, signal);
+    let next = world.dyno(&RUN);
+    assert_eq!(next.code, Some(0), "{next:?}");
+    assert!(!next.err.contains("removed the container"), "nothing was left to sweep: {next:?}");
+}
+
+#[test]
+fn ctrl_c_while_building() {
+    at("build: target v3", "sleep 60\n", "", libc::SIGINT);
+}
+
+#[test]
+fn termination_while_a_build_writes() {
+    at("build: target v3", "churn /build\n", "", libc::SIGTERM);
+}
+
+#[test]
+fn ctrl_c_while_measuring() {
+    at("measure: ", BUILD, "sleep 60\n", libc::SIGINT);
+}
+
+#[test]
+fn termination_while_measuring() {
+    at("measure: ", BUILD, "processes 20\nsleep 60\n", libc::SIGTERM);
+}
+
+#[test]
+fn ctrl_c_at_the_begin_of_each_container() {
+    if !embedded() {
+        return;
+    }
+    for delay_ms in [0, 10, 25, 50, 100] {
+        let world = World::new();
+        world.commit("v3", "sleep 60\n", "");
+        let dyno = world.until(&["run", "made", "v1", "v3"], "build: target v3");
+        std::thread::sleep(Duration::from_millis(delay_ms));
+        interrupted(&world, dyno, libc::SIGINT);
+    }
+}
+
+#[test]
+fn ctrl_c_while_an_image_is_made() {
+    let world = World::new();
+    std::fs::remove_dir_all(world.cache()).unwrap();
+    world.stalled.store(true, Ordering::Relaxed);
+    let dyno = world.until(&["image", "build", "guest"], "image: image guest");
+    interrupted(&world, dyno, libc::SIGINT);
+    world.stalled.store(false, Ordering::Relaxed);
+    assert_eq!(world.dyno(&["image", "build", "guest"]).code, Some(0));
+    let images: Vec<_> =
+        std::fs::read_dir(world.cache().join("images")).unwrap().flatten().collect();
+    assert_eq!(images.len(), 2, "the image and the lock: {images:?}");
+}
+
+#[test]
+fn ctrl_c_while_a_commit_is_fetched() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    // A remote that takes its time: git runs this instead of packing at once.
+    let hook = world.path().join("slow");
+    world.write("slow", "#!/bin/sh\ntouch slow-began\nsleep 5\nexec \"$@\"\n");
+    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let settings = format!("[uploadpack]\npackObjectsHook = {}\n", hook.display());
+    world.write(".gitconfig", &settings);
+    let dyno = world.until(&RUN, "source: fetching v1");
+    std::thread::sleep(Duration::from_millis(1000));
+    interrupted(&world, dyno, libc::SIGINT);
+    world.write(".gitconfig", "");
+    let next = world.dyno(&RUN);
+    assert_eq!(next.code, Some(0), "{next:?}");
+}
+
+/// `kill -9` at `moment`: containers end by themselves, and the next run sweeps what they left.
+fn killed(moment: &str, delay_ms: u64, build: &str, program: &str) {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    world.commit("v3", build, program);
+    let dyno = world.until(&["run", "made", "v1", "v3"], moment);
+    std::thread::sleep(Duration::from_millis(delay_ms));
+    let id = dyno.id();
+    dyno.signal(libc::SIGKILL);
+    let (code, said) = dyno.end();
+    assert_eq!(code, None, "{said}");
+    // At once: the containers may still be on their way out.
+    let next = world.dyno(&RUN);
+    assert_eq!(next.code, Some(0), "{next:?}");
+    gone("cgroup", || alive(id));
+    gone("container", || left_by(id));
+    assert_eq!(world.scratch(), Vec::<String>::new());
+    assert_eq!(world.runs(), "1");
+}
+
+#[test]
+fn killed_while_building() {
+    killed("build: target v3", 400, "churn /build\n", "");
+}
+
+#[test]
+fn killed_at_the_begin_of_a_container() {
+    for delay_ms in [0, 15, 30, 60] {
+        killed("build: target v3", delay_ms, "sleep 60\n", "");
+    }
+}
+
+#[test]
+fn killed_while_measuring() {
+    killed("measure: ", 200, BUILD, "processes 20\nsleep 60\n");
+}

@@ -1,0 +1,177 @@
+//! Whole jobs without network: two commits of a made-up target to a verdict, and what becomes of
+//! commits and cases that do not work.
+
+use serde_json::Value;
+
+use crate::world::{BUILD, Told, World, embedded};
+
+const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "3"];
+
+fn run(world: &World, more: &[&str]) -> Told {
+    let told = world.dyno(&[&RUN[..], more].concat());
+    assert_eq!(world.scratch(), Vec::<String>::new(), "{told:?}");
+    told
+}
+
+fn json(told: &Told) -> Value {
+    serde_json::from_str(&told.out).unwrap_or_else(|error| panic!("{error}: {told:?}"))
+}
+
+#[test]
+fn two_commits_come_to_a_verdict() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    // A larger artifact: a metric without noise.
+    let program = format!("print hello\n{}", "\n".repeat(5000));
+    let head = world.commit("v3", BUILD, &program);
+    let first = world.dyno(&["run", "made", "v1", "main", "--rounds", "3", "--fail-on-regression"]);
+    assert_eq!(first.code, Some(1), "{first:?}");
+    assert!(first.out.to_lowercase().contains("regressed"), "{first:?}");
+    assert!(first.err.contains(&format!("fetching main ({})", &head[..12])), "{first:?}");
+    assert_eq!(world.runs(), "1");
+
+    // The store holds it: nothing is measured, and the answer is the same.
+    let again = world.dyno(&["run", "made", "v1", &head, "--rounds", "3"]);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert!(again.err.contains("is in the store already; --again measures it again"), "{again:?}");
+    assert_eq!(world.runs(), "1");
+    let asked = world.dyno(&["compare", "v1", "main", "--markdown"]);
+    assert_eq!(asked.code, Some(0), "{asked:?}");
+    assert!(asked.out.to_lowercase().contains("regressed"), "{asked:?}");
+
+    // Measured again with everything cached: no image and no artifact is made.
+    let more = world.dyno(&["run", "made", "v1", "main", "--rounds", "3", "--again"]);
+    assert_eq!(more.code, Some(0), "{more:?}");
+    assert_eq!(more.err.matches("from the cache").count(), 2, "{more:?}");
+    assert_eq!(world.runs(), "2");
+    let samples = "SELECT count(*) FROM samples WHERE metric = 'wall'";
+    let counted = world.dyno(&["sql", "--output", "csv", samples]);
+    assert!(counted.out.trim().ends_with("\n12"), "3 rounds, 2 sides, 2 runs: {counted:?}");
+}
+
+#[test]
+fn a_catalog_may_be_named_by_a_relative_path() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    let told = world.dyno(&[
+        "--catalog",
+        ".",
+        "--store",
+        "there",
+        "run",
+        "made",
+        "v1",
+        "v2",
+        "--rounds",
+        "1",
+    ]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+}
+
+/// The candidate is `build` and `program`; the job must come to a failed case whose reason has
+/// `reason`, with the baseline measured alone if `alone`.
+fn fails(build: &str, program: &str, reason: &str) {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    world.edit("suites/made/suite.toml", "time_s = 20", "time_s = 1");
+    world.commit("v3", build, program);
+    let words = ["run", "made", "v1", "v3", "--rounds", "2", "--json"];
+    let told = world.dyno(&words);
+    assert_eq!(told.code, Some(5), "{told:?}");
+    let view = json(&told);
+    let failures = view["failures"].to_string();
+    assert!(failures.contains(reason), "{reason}: {failures}");
+    assert_eq!(world.scratch(), Vec::<String>::new());
+    let wall = "SELECT count(*) FROM samples WHERE metric = 'wall' AND side = 'baseline'";
+    let counted = world.dyno(&["sql", "--output", "csv", wall]);
+    assert!(counted.out.trim().ends_with("\n2"), "the baseline is measured alone: {counted:?}");
+    // It is held, and says the same again.
+    let again = world.dyno(&words);
+    assert_eq!(again.code, Some(5), "{}", again.err);
+    assert!(again.err.contains("in the store already"), "{again:?}");
+}
+
+#[test]
+fn a_failing_build_is_shown_and_the_other_side_measured() {
+    fails("complain E0308-mismatched\nexit 7\n", "print hello\n", "build ended with exit code 7");
+}
+
+#[test]
+fn a_build_without_its_output_fails() {
+    fails("copy /guest /build/tool\n", "", "the output program (program) cannot be taken");
+}
+
+#[test]
+fn an_output_that_leads_outside_fails() {
+    let build = "copy /guest /build/tool\nlink /etc/passwd /build/program\n";
+    fails(build, "", "the output program (program) cannot be taken");
+}
+
+#[test]
+fn a_wrong_answer_fails() {
+    fails(BUILD, "print jello\n", "a wrong answer");
+}
+
+#[test]
+fn a_crash_fails() {
+    fails(BUILD, "complain oops\nexit 3\n", "ended with exit code 3");
+}
+
+#[test]
+fn a_process_that_takes_too_long_fails() {
+    fails(BUILD, "sleep 30\n", "took longer than 1 s");
+}
+
+#[test]
+fn a_process_that_takes_too_much_memory_fails() {
+    fails(BUILD, "memory 400\nprint hello\n", "signal 9");
+}
+
+#[test]
+fn nothing_works_and_that_is_the_answer() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    for tag in ["bad1", "bad2"] {
+        world.commit(tag, "exit 7\n", "");
+    }
+    let told = world.dyno(&["run", "made", "bad1", "bad2", "--rounds", "1", "--json"]);
+    assert_eq!(told.code, Some(5), "{told:?}");
+    assert_eq!(json(&told)["failures"].as_array().map(Vec::len), Some(2), "{told:?}");
+}
+
+#[test]
+fn daemons_left_behind_are_ended_and_told() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    world.write("suites/made/hello.txt", "3\n");
+    for tag in ["d1", "d2"] {
+        world.commit(tag, BUILD, "processes 3\n");
+    }
+    let told = world.dyno(&["run", "made", "d1", "d2", "--rounds", "2", "--json"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let notices = json(&told)["notices"].to_string();
+    assert!(notices.contains("greet (baseline) left 3 processes behind"), "{notices}");
+}
+
+#[test]
+fn docker_comes_to_the_same() {
+    let world = World::new();
+    let told = run(&world, &["--host", "docker", "--catalog", "."]);
+    if told.code == Some(3) {
+        return crate::skip("docker", &told.err);
+    }
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let engines = "SELECT count(*) FROM runs WHERE engine LIKE 'docker%' OR engine LIKE 'podman%'";
+    let counted = world.dyno(&["sql", "--output", "csv", engines]);
+    assert!(counted.out.trim().ends_with("\n1"), "{counted:?}");
+}

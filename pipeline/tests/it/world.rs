@@ -1,0 +1,402 @@
+//! What the tests of whole jobs stand on, none of it from outside: the guest and an image of
+//! nothing but it, a registry on loopback that has this image, a git repository with two commits,
+//! a catalog, and a `dyno` that sees only these.
+//!
+//! A commit of the made-up target is two scripts for the guest: `build` makes the artifact (the
+//! guest itself and the second script), and `program` is what the benchmark then runs.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use dyno_model::id::Digest;
+
+use crate::skip;
+
+/// How long one dyno may take before the test gives up on it; other dynos may be measuring on
+/// this machine, and only one measures at a time.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The guest, compiled once a test process.
+pub fn guest() -> &'static [u8] {
+    static GUEST: OnceLock<Vec<u8>> = OnceLock::new();
+    GUEST.get_or_init(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("guest");
+        let built = Command::new("rustc")
+            .args(["-O", "--edition=2024", "-Ctarget-feature=+crt-static", "-Cstrip=symbols", "-o"])
+            .arg(&program)
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest.rs"))
+            .status()
+            .unwrap();
+        assert!(built.success());
+        fs::read(program).unwrap()
+    })
+}
+
+/// Serves files (path → body, made for the address `127.0.0.1:PORT` that this returns) over HTTP
+/// on loopback until the process ends; blobs wait for as long as the flag is up.
+pub fn serve(
+    files: impl FnOnce(&str) -> HashMap<String, Vec<u8>>,
+    stalled: Arc<AtomicBool>,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let files = files(&address);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let (files, stalled) = (files.clone(), Arc::clone(&stalled));
+            std::thread::spawn(move || {
+                answer(stream, |path| {
+                    let until = Instant::now() + PATIENCE;
+                    while path.contains("/blobs/")
+                        && stalled.load(Ordering::Relaxed)
+                        && Instant::now() < until
+                    {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                    match files.get(path) {
+                        Some(body) => ("200 OK", body.clone()),
+                        None if path == "/v2/" => ("200 OK", b"{}".to_vec()),
+                        None => ("404 Not Found", Vec::new()),
+                    }
+                })
+            });
+        }
+    });
+    address
+}
+
+/// Answers one HTTP request on `stream`: path → status and body.
+pub fn answer(mut stream: impl Read + Write, reply: impl Fn(&str) -> (&'static str, Vec<u8>)) {
+    let mut head = Vec::new();
+    let mut byte = [0];
+    while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let (status, body) = reply(head.split(' ').nth(1).unwrap_or(""));
+    let headers = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    // Whoever asked may be gone.
+    drop(stream.write_all(headers.as_bytes()).and_then(|()| stream.write_all(&body)));
+}
+
+/// A git that is nobody's in particular.
+pub fn git(folder: &Path, words: &[&str]) -> String {
+    let mut git = Command::new("git");
+    git.arg("-C").arg(folder).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]);
+    git.args(["-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"]);
+    let output = git.args(words).output().unwrap();
+    assert!(output.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_string()
+}
+
+/// A script that makes the usual artifact.
+pub const BUILD: &str = "copy /guest /build/tool\ncopy /src/program /build/program\n";
+
+const SUITE: &str = r#"what = "a made-up target"
+image = "guest"
+metrics = ["wall", "max-rss", "artifact-size"]
+[source]
+git = "../../target"
+[build]
+command = ["/guest", "script", "/src/build"]
+outputs = { tool = "tool", program = "program" }
+limits = { time_s = 30, memory = "256MiB", pids = 64, output = "64MiB" }
+[[benchmark]]
+name = "greet"
+what = "says hello"
+command = ["{artifact}/tool", "script", "{artifact}/program"]
+expected = { stdout_file = "hello.txt" }
+limits = { time_s = 20, memory = "256MiB", pids = 64, output = "1MiB" }
+"#;
+
+/// A catalog and everything it names, in a folder that goes with it.
+pub struct World {
+    folder: tempfile::TempDir,
+    /// While it is up, the registry gives no blob.
+    pub stalled: Arc<AtomicBool>,
+}
+
+/// What a dyno came to.
+#[derive(Debug)]
+pub struct Told {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl World {
+    /// A catalog with an image that is not pinned yet.
+    pub fn bare() -> Self {
+        // Not /tmp, which may be a file system that containers cannot use as they use others.
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let stalled = Arc::new(AtomicBool::new(false));
+        let world = Self { folder, stalled };
+        for name in ["suites/made", "images/keys", "images/guest", "hosts", "policies"] {
+            fs::create_dir_all(world.path().join(name)).unwrap();
+        }
+        let image = world.registry();
+        world.write("images/guest/image.toml", &image);
+        world.write("suites/made/suite.toml", SUITE);
+        world.write("suites/made/hello.txt", "hello");
+        world.write("hosts/local.toml", "engine = \"embedded\"\n");
+        world.write("hosts/docker.toml", "engine = \"docker\"\n");
+        world.write(
+            "policies/default.toml",
+            "[metric.wall]\nsmallest_effect = 0.5\n[metric.artifact-size]\nsmallest_effect = 0.01\ndecides = true\n",
+        );
+        world
+    }
+
+    /// As [`World::bare`], the image pinned and in the cache, and a target with two equal commits
+    /// tagged `v1` and `v2`.
+    pub fn new() -> Self {
+        let world = Self::bare();
+        world.commit("v1", BUILD, "print hello\n");
+        world.commit("v2", BUILD, "print hello\n");
+        let locked = world.dyno(&["image", "lock", "guest"]);
+        assert_eq!(locked.code, Some(0), "{locked:?}");
+        world
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn cache(&self) -> PathBuf {
+        self.path().join("cache")
+    }
+
+    pub fn write(&self, file: &str, text: &str) {
+        fs::write(self.path().join(file), text).unwrap();
+    }
+
+    /// Changes a file of the catalog; `from` must be there.
+    pub fn edit(&self, file: &str, from: &str, to: &str) {
+        let text = fs::read_to_string(self.path().join(file)).unwrap();
+        assert!(text.contains(from), "{file}: {from}");
+        self.write(file, &text.replacen(from, to, 1));
+    }
+
+    /// A new commit of the target, tagged `tag` on the branch `main`; returns its id.
+    pub fn commit(&self, tag: &str, build: &str, program: &str) -> String {
+        let target = self.path().join("target");
+        if !target.exists() {
+            fs::create_dir(&target).unwrap();
+            git(&target, &["init", "-q", "-b", "main"]);
+        }
+        fs::write(target.join("build"), build).unwrap();
+        fs::write(target.join("program"), program).unwrap();
+        git(&target, &["add", "."]);
+        git(&target, &["commit", "-q", "--allow-empty", "-m", tag]);
+        git(&target, &["tag", tag]);
+        git(&target, &["rev-parse", "HEAD"])
+    }
+
+    /// Starts a registry that has the guest's image; returns the `image.toml` that names it.
+    fn registry(&self) -> String {
+        let mut layer = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(guest().len() as u64);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        layer.append_data(&mut header, "guest", guest()).unwrap();
+        let layer = layer.into_inner().unwrap();
+        let (architecture, debian) =
+            if cfg!(target_arch = "x86_64") { ("amd64", "amd64") } else { ("arm64", "arm64") };
+        let config = serde_json::json!({"architecture": architecture, "os": "linux", "config": {}});
+        let config = serde_json::to_vec(&config).unwrap();
+        let described =
+            |bytes: &[u8]| serde_json::json!({"digest": Digest::of(bytes), "size": bytes.len()});
+        let manifest =
+            serde_json::json!({"config": described(&config), "layers": [described(&layer)]});
+        let manifest = serde_json::to_vec(&manifest).unwrap();
+        let id = Digest::of(&manifest);
+        let blob = |bytes: &[u8]| format!("/v2/guest/blobs/{}", Digest::of(bytes));
+        let files = HashMap::from([
+            (format!("/v2/guest/manifests/{id}"), manifest),
+            (blob(&config), config),
+            (blob(&layer), layer),
+        ]);
+        let host = serve(|_| files, Arc::clone(&self.stalled));
+        format!("architectures = [\"{debian}\"]\nregistry = \"{host}/guest@{id}\"\n")
+    }
+
+    /// `dyno` with the environment of this world and no other.
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut dyno = Command::new(env!("CARGO_BIN_EXE_dyno"));
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        dyno.args(words).current_dir(self.path()).env_clear().env("PATH", path);
+        dyno.env("DYNO_CATALOG", self.path()).env("DYNO_CACHE", self.cache());
+        dyno.env("DYNO_STORE", self.path().join("store"));
+        dyno.env("HOME", self.path()).env("XDG_DATA_HOME", self.path().join("data"));
+        dyno.stdin(Stdio::null());
+        dyno
+    }
+
+    /// Runs `dyno` to its end.
+    pub fn dyno(&self, words: &[&str]) -> Told {
+        self.told(self.command(words))
+    }
+
+    /// Runs a command to its end, in bounded time; this world's folder reads `[world]` in what it says.
+    pub fn told(&self, command: Command) -> Told {
+        let output = assert_cmd::Command::from_std(command).timeout(PATIENCE).output().unwrap();
+        self.redacted(output)
+    }
+
+    fn redacted(&self, output: Output) -> Told {
+        let folder = self.path().display().to_string();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&folder, "[world]");
+        Told { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// Starts `dyno` and returns it as soon as it says `moment` on standard error.
+    pub fn until(&self, words: &[&str], moment: &str) -> Running {
+        let mut command = self.command(words);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (send, lines) = channel();
+        let reader = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            for line in reader.lines().map_while(Result::ok) {
+                drop(send.send(line));
+            }
+        });
+        let mut running = Running { child, lines, said: Vec::new() };
+        running.wait_for(moment);
+        running
+    }
+
+    /// The names of what is in the cache's folder for work in progress.
+    pub fn scratch(&self) -> Vec<String> {
+        names(&self.cache().join("scratch"), "")
+    }
+
+    /// How many runs the store holds.
+    pub fn runs(&self) -> String {
+        let told = self.dyno(&["sql", "--output", "csv", "SELECT count(*) AS n FROM runs"]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        told.out.trim().trim_start_matches("n\n").to_string()
+    }
+}
+
+/// A dyno at work.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Running {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Reads on until dyno says `moment`.
+    pub fn wait_for(&mut self, moment: &str) {
+        let until = Instant::now() + PATIENCE;
+        while !self.said.last().is_some_and(|line| line.contains(moment)) {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => self.said.push(line),
+                Err(_) => panic!("dyno never said {moment:?}: {:#?}", self.said),
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: sends a signal to our own child, which was not waited for.
+        assert_eq!(unsafe { libc::kill(self.id() as i32, signal) }, 0);
+    }
+
+    /// Waits for the end: exit code (`None` when killed) and everything it said.
+    pub fn end(mut self) -> (Option<i32>, String) {
+        let until = Instant::now() + PATIENCE;
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(Instant::now() < until, "dyno does not end: {:#?}", self.said);
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(5)) {
+            self.said.push(line);
+        }
+        (status.code(), self.said.join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The entries of `folder` that begin with `prefix`.
+fn names(folder: &Path, prefix: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(prefix)).collect()
+}
+
+/// What of the embedded engine's containers of process `id` runs or holds a cgroup.
+pub fn alive(id: u32) -> Vec<String> {
+    let mine = format!("dyno-{id}-");
+    let folders =
+        ["/sys/fs/cgroup/dyno", "/sys/fs/cgroup/memory/dyno", "/sys/fs/cgroup/cpuset/dyno"];
+    folders.iter().flat_map(|folder| names(Path::new(folder), &mine)).collect()
+}
+
+/// Everything the embedded engine keeps about containers of process `id`.
+pub fn left_by(id: u32) -> Vec<String> {
+    let mine = format!("dyno-{id}-");
+    let folders = ["/run/dyno/containers", "/run/dyno/bundles"];
+    let mut left = alive(id);
+    left.extend(folders.iter().flat_map(|folder| names(Path::new(folder), &mine)));
+    left
+}
+
+/// The Docker or Podman of this machine; says so where there is none.
+pub async fn docker() -> Option<bollard::Docker> {
+    let docker = match bollard::Docker::connect_with_local_defaults() {
+        Ok(docker) => docker.negotiate_version().await,
+        Err(error) => Err(error),
+    };
+    docker.map_err(|error| skip("docker", &error.to_string())).ok()
+}
+
+/// The names of the containers that the dyno `id` has in Docker or Podman.
+pub async fn in_docker(docker: &bollard::Docker, id: u32) -> Vec<String> {
+    let options = bollard::query_parameters::ListContainersOptionsBuilder::default().all(true);
+    let listed = docker.list_containers(Some(options.build())).await.unwrap();
+    let names =
+        listed.into_iter().filter_map(|container| container.labels?.remove("dyno.container"));
+    names.filter(|name| name.starts_with(&format!("dyno-{id}-"))).collect()
+}
+
+/// Whether the embedded engine works here; says so where it does not.
+pub fn embedded() -> bool {
+    if !root() {
+        skip("embedded", "only root makes containers without a daemon");
+    }
+    root()
+}
+
+pub fn root() -> bool {
+    // SAFETY: cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
