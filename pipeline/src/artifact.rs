@@ -273,9 +273,8 @@ impl Workshop {
 /// Whether less than 16 MiB are free there: a build that met a full disk of this machine did not
 /// fail by itself. (A full `/tmp` of its container is its own doing.)
 fn nearly_full(folder: &Path) -> bool {
-    nix::sys::statvfs::statvfs(folder).is_ok_and(|found| {
-        found.blocks_available() * found.fragment_size() <= 16 << 20
-    })
+    nix::sys::statvfs::statvfs(folder)
+        .is_ok_and(|found| found.blocks_available() * found.fragment_size() <= 16 << 20)
 }
 
 fn failure(step: &str, reason: String, log_tail: String) -> Failure {
