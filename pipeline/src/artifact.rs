@@ -265,7 +265,7 @@ impl Workshop {
 /// fail by itself. (A full `/tmp` of its container is its own doing.)
 fn nearly_full(folder: &Path) -> bool {
     nix::sys::statvfs::statvfs(folder)
-        .is_ok_and(|found| found.blocks_available() as u64 * found.fragment_size() as u64 <= 16 << 20)
+        .is_ok_and(|found| found.blocks_available() * found.fragment_size() <= 16 << 20)
 }
 
 fn failure(step: &str, reason: String, log_tail: String) -> Failure {

@@ -104,11 +104,11 @@ impl Lines {
                 eprintln!("{}: {what} …", phase.name());
             }
             Event::End { phase, what } if !quiet => eprintln!("{}: {what}", phase.name()),
-            Event::Progress { phase, done, total, unit } if !quiet => {
-                if self.last.elapsed() >= LINE_EVERY {
-                    self.last = Instant::now();
-                    eprintln!("{}: {}", phase.name(), self.progress(done, total, unit));
-                }
+            Event::Progress { phase, done, total, unit }
+                if !quiet && self.last.elapsed() >= LINE_EVERY =>
+            {
+                self.last = Instant::now();
+                eprintln!("{}: {}", phase.name(), self.progress(done, total, unit));
             }
             Event::Line { phase, text } if self.detail == Detail::Verbose => {
                 eprintln!("{}: {}", phase.name(), crate::plain(&text));

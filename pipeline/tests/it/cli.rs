@@ -24,7 +24,10 @@ fn unknown_names_are_wrong_input() {
         ("run zzz v1 v1", &["there is no suite \"zzz\"", "suites/ has: made"]),
         ("run ../made v1 v1", &["there is no suite \"../made\""]),
         ("run made v1 v1 --host locl", &["there is no host \"locl\"", "did you mean `local`?"]),
-        ("run made v1 v1 --policy strict", &["there is no policy \"strict\"", "policies/ has: default"]),
+        (
+            "run made v1 v1 --policy strict",
+            &["there is no policy \"strict\"", "policies/ has: default"],
+        ),
         ("compare v1 v2 --policy strict", &["there is no policy \"strict\""]),
         ("image build gest", &["there is no image \"gest\"", "did you mean `guest`?"]),
         ("image build guest", &["the image guest is not pinned", "run: dyno image lock guest"]),
@@ -39,7 +42,10 @@ fn unknown_names_are_wrong_input() {
         ("run made v1 v1 --json --markdown", &["cannot be used with"]),
         ("rn made v1 v1", &["unrecognized subcommand 'rn'"]),
         ("sql --output xml SELECT", &["[possible values: table, csv, json]"]),
-        ("--catalog nowhere run made v1 v1", &["nowhere is no catalog", "suites/, images/, hosts/ and policies/"]),
+        (
+            "--catalog nowhere run made v1 v1",
+            &["nowhere is no catalog", "suites/, images/, hosts/ and policies/"],
+        ),
     ];
     for (words, parts) in cases {
         refused(&world, &words.split(' ').collect::<Vec<_>>(), 2, parts);
@@ -132,6 +138,10 @@ fn a_lock_edited_by_hand_is_named() {
     world.write("images/guest/image.lock", &lock);
     world.edit("images/guest/image.toml", "registry", "# a comment changes nothing\nregistry");
     assert_eq!(world.dyno(&["image", "build", "guest"]).code, Some(0));
-    world.edit("images/guest/image.toml", "registry", "[[link]]\npath = \"/x\"\ntarget = \"y\"\n# ");
+    world.edit(
+        "images/guest/image.toml",
+        "registry",
+        "[[link]]\npath = \"/x\"\ntarget = \"y\"\n# ",
+    );
     assert_eq!(world.dyno(&["image", "build", "guest"]).code, Some(2));
 }

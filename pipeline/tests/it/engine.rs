@@ -15,7 +15,7 @@ use dyno_pipeline::error::Result;
 use dyno_probe::{End, Exit, Run};
 
 use crate::skip;
-use crate::world::{guest, left_by};
+use crate::world::{docker, forget, guest, left_by};
 
 /// A root of nothing but mount points and the guest.
 struct GuestRoot {
@@ -49,9 +49,11 @@ impl GuestRoot {
         let config = serde_json::to_vec(&config).unwrap();
         let id = Digest::of(&config);
         let name = format!("{}.json", id.hex());
-        let manifest = serde_json::json!([{"Config": name, "RepoTags": [], "Layers": ["layer.tar"]}]);
+        let manifest =
+            serde_json::json!([{"Config": name, "RepoTags": [], "Layers": ["layer.tar"]}]);
         let manifest = serde_json::to_vec(&manifest).unwrap();
-        let mut archive = tar::Builder::new(std::fs::File::create(folder.join("image.tar")).unwrap());
+        let mut archive =
+            tar::Builder::new(std::fs::File::create(folder.join("image.tar")).unwrap());
         for (path, bytes) in
             [("layer.tar", &layer), (name.as_str(), &config), ("manifest.json", &manifest)]
         {
@@ -114,8 +116,9 @@ async fn conforms(engine: &str) {
     std::fs::create_dir(&read).unwrap();
     std::fs::write(read.join("secret"), "12345").unwrap();
     let last = std::thread::available_parallelism().unwrap().get() as u32 - 1;
+    let root = Arc::new(GuestRoot::new(folder.path()));
     let spec = Spec {
-        root: Arc::new(GuestRoot::new(folder.path())),
+        root: Arc::clone(&root) as Arc<dyn Root>,
         mounts: vec![Mount::writable(&work, "/work"), Mount::read_only(&read, "/etc/ssl/certs")],
         network: false,
         cpus: BTreeSet::from([last]),
@@ -185,6 +188,11 @@ async fn conforms(engine: &str) {
     assert!(!online.sandbox().interfaces.is_empty());
     online.remove().await.unwrap();
     assert_eq!(left_by(std::process::id()), Vec::<String>::new());
+    if engine == "docker"
+        && let Some(docker) = docker().await
+    {
+        forget(&docker, &root.id().to_string()).await;
+    }
 }
 
 #[tokio::test]

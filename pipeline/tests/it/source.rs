@@ -94,7 +94,8 @@ fn with_registry(world: &World, served: Vec<u8>) {
             format!("{entry}\n")
         };
         let index = line("0.1.0", "print hello\n") + &line("0.2.0", "print hello\n\n");
-        let config = serde_json::json!({"dl": format!("http://{address}/dl/{{crate}}-{{version}}")});
+        let config =
+            serde_json::json!({"dl": format!("http://{address}/dl/{{crate}}-{{version}}")});
         HashMap::from([
             ("/config.json".to_string(), config.to_string().into_bytes()),
             ("/ma/de/made-up".to_string(), index.into_bytes()),
@@ -128,14 +129,18 @@ fn releases_of_a_crate() {
     with_registry(&world, archive("0.2.0", "print evil\n"));
     let told = dyno(&world, &["run", "made", "0.1.0", "0.2.0"]);
     assert_eq!(told.code, Some(4), "{told:?}");
-    for part in ["made-up 0.2.0 has the checksum", "but the index says", "nothing of them was used"] {
+    for part in ["made-up 0.2.0 has the checksum", "but the index says", "nothing of them was used"]
+    {
         assert!(told.err.contains(part), "{told:?}");
     }
     // Mended, in the cache that saw the wrong bytes and in one of another machine.
     with_registry(&world, archive("0.2.0", "print hello\n\n"));
     let mut commits = Vec::new();
     for (cache, asked) in [("cache", ["0.1.0", "0.2.0"]), ("other", ["v0.1.0", "v0.2.0"])] {
-        let told = dyno(&world, &["--cache", cache, "run", "made", "--plan", "--json", asked[0], asked[1]]);
+        let told = dyno(
+            &world,
+            &["--cache", cache, "run", "made", "--plan", "--json", asked[0], asked[1]],
+        );
         assert_eq!(told.code, Some(0), "{told:?}");
         let plan: serde_json::Value = serde_json::from_str(&told.out).unwrap();
         let inputs = &plan["jobs"][0]["inputs"];

@@ -36,7 +36,9 @@ fn without_rights_both_ways_out_are_named() {
     let run = |host: &str| {
         let like = world.command(&[]);
         let mut dyno = Command::new(&program);
-        dyno.args(["run", "made", "v1", "v1", "--host", host]).current_dir(world.path()).env_clear();
+        dyno.args(["run", "made", "v1", "v1", "--host", host])
+            .current_dir(world.path())
+            .env_clear();
         dyno.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
         dyno.env("DOCKER_HOST", "unix:///nowhere/docker.sock");
         if root() {
@@ -59,14 +61,23 @@ fn old_engine(folder: &Path, refuses: bool) -> PathBuf {
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             answer(stream, |path| {
-                let asked = path.strip_prefix("/v1.").and_then(|rest| rest.split('/').next()?.parse().ok());
+                let asked =
+                    path.strip_prefix("/v1.").and_then(|rest| rest.split('/').next()?.parse().ok());
                 match asked {
-                    Some(30..1000) | None if !path.ends_with("/version") => ("404 Not Found", Vec::new()),
+                    Some(30..1000) | None if !path.ends_with("/version") => {
+                        ("404 Not Found", Vec::new())
+                    }
                     Some(minor @ 31..) if refuses => {
-                        let text = format!("client version 1.{minor} is too new. Maximum supported API version is 1.30");
+                        let text = format!(
+                            "client version 1.{minor} is too new. Maximum supported API version is 1.30"
+                        );
                         ("400 Bad Request", format!("{{\"message\":\"{text}\"}}").into_bytes())
                     }
-                    _ => ("200 OK", br#"{"Version":"17.06.0","ApiVersion":"1.30","MinAPIVersion":"1.12"}"#.to_vec()),
+                    _ => (
+                        "200 OK",
+                        br#"{"Version":"17.06.0","ApiVersion":"1.30","MinAPIVersion":"1.12"}"#
+                            .to_vec(),
+                    ),
                 }
             });
         }
@@ -88,7 +99,11 @@ fn an_engine_that_is_too_old_is_named() {
         let told = run(&format!("unix://{}", socket.display()));
         check(&told, 3, &["engine.sock: the engine is too old", "1.30", "API 1.41) at least"]);
     }
-    check(&run("tcp://127.0.0.1:9"), 3, &["only local sockets are supported", "unix:///path/to/socket"]);
+    check(
+        &run("tcp://127.0.0.1:9"),
+        3,
+        &["only local sockets are supported", "unix:///path/to/socket"],
+    );
     world.write("hosts/docker.toml", "engine = \"docker\"\nsocket = \"/nowhere/x.sock\"\n");
     check(&run("unix:///elsewhere"), 3, &["/nowhere/x.sock", "hint: start Docker or Podman"]);
 }
@@ -99,7 +114,9 @@ fn a_container_that_is_killed_from_outside_is_told() {
         return;
     }
     let world = World::new();
-    for (tag, moment, build) in [("v3", "measure: ", BUILD), ("v4", "build: target v4", "sleep 60\n")] {
+    for (tag, moment, build) in
+        [("v3", "measure: ", BUILD), ("v4", "build: target v4", "sleep 60\n")]
+    {
         world.commit(tag, build, "sleep 60\n");
         let dyno = world.until(&["run", "made", "v1", tag], moment);
         std::thread::sleep(std::time::Duration::from_millis(500));
@@ -107,7 +124,8 @@ fn a_container_that_is_killed_from_outside_is_told() {
         let states = Path::new("/run/dyno/containers");
         let mut killed = 0;
         for name in left_by(id) {
-            let state = fs::read_to_string(states.join(&name).join("state.json")).unwrap_or_default();
+            let state =
+                fs::read_to_string(states.join(&name).join("state.json")).unwrap_or_default();
             let state: serde_json::Value = serde_json::from_str(&state).unwrap_or_default();
             if let Some(pid) = state["pid"].as_i64() {
                 // SAFETY: the process 1 of a container that this test had made.
@@ -160,6 +178,7 @@ async fn docker_that_loses_a_container_or_is_interrupted_keeps_nothing() {
     }
     assert_eq!(world.runs(), "0");
     check(&world.dyno(&[&RUN[..], &["--host", "docker"]].concat()), 0, &[]);
+    world.forget(&docker).await;
 }
 
 #[tokio::test]
@@ -171,7 +190,8 @@ async fn docker_interrupted_at_the_begin_of_a_container_keeps_nothing() {
     check(&world.dyno(&[&RUN[..], &["--host", "docker"]].concat()), 0, &[]);
     let mut ids = Vec::new();
     for delay_ms in [0, 10, 20, 40, 80, 120, 160, 240, 320] {
-        let dyno = world.until(&["run", "made", "v1", "v3", "--host", "docker"], "build: target v3");
+        let dyno =
+            world.until(&["run", "made", "v1", "v3", "--host", "docker"], "build: target v3");
         std::thread::sleep(std::time::Duration::from_millis(delay_ms));
         ids.push((delay_ms, dyno.id()));
         dyno.signal(libc::SIGINT);
@@ -184,6 +204,7 @@ async fn docker_interrupted_at_the_begin_of_a_container_keeps_nothing() {
     for (delay_ms, id) in ids {
         assert_eq!(in_docker(&docker, id).await, Vec::<String>::new(), "after {delay_ms} ms");
     }
+    world.forget(&docker).await;
 }
 
 /// A file system in memory, as large as asked; gone when dropped.
@@ -193,7 +214,10 @@ impl Disk {
     fn mount(path: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir_all(&path).unwrap();
         let options = format!("size={size},mode=755");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "dyno-test"]).arg(&path).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "dyno-test"])
+            .arg(&path)
+            .output();
         match mounted {
             Ok(output) if output.status.success() => Some(Self(path)),
             _ => {
@@ -204,7 +228,10 @@ impl Disk {
     }
 
     fn grow(&self, size: &str) {
-        let grown = Command::new("mount").args(["-o", &format!("remount,size={size}")]).arg(&self.0).status();
+        let grown = Command::new("mount")
+            .args(["-o", &format!("remount,size={size}")])
+            .arg(&self.0)
+            .status();
         assert!(grown.unwrap().success());
     }
 }
@@ -284,7 +311,8 @@ fn damaged_files_in_the_store_are_named_and_the_rest_is_used() {
     let find = |folder: &str| {
         let mut path = world.path().join("store").join(folder);
         while path.is_dir() {
-            let mut entries: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()).collect();
+            let mut entries: Vec<_> =
+                fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()).collect();
             entries.sort_by_key(|entry| !entry.to_string_lossy().contains(&job));
             path = entries.remove(0);
         }
@@ -298,7 +326,8 @@ fn damaged_files_in_the_store_are_named_and_the_rest_is_used() {
         let mut flipped = good.clone();
         let middle = good.len() / 2;
         flipped[4..middle].fill(0xff);
-        for bad in [&b"PAR1"[..], &good[..middle], &flipped, b"not Parquet at all, but a text", b""] {
+        for bad in [&b"PAR1"[..], &good[..middle], &flipped, b"not Parquet at all, but a text", b""]
+        {
             fs::write(&file, bad).unwrap();
             let told = world.dyno(&["compare", "v1", "v2"]);
             check(&told, 0, &[]);

@@ -56,7 +56,10 @@ pub fn serve(
             std::thread::spawn(move || {
                 answer(stream, |path| {
                     let until = Instant::now() + PATIENCE;
-                    while path.contains("/blobs/") && stalled.load(Ordering::Relaxed) && Instant::now() < until {
+                    while path.contains("/blobs/")
+                        && stalled.load(Ordering::Relaxed)
+                        && Instant::now() < until
+                    {
                         std::thread::sleep(Duration::from_millis(20));
                     }
                     match files.get(path) {
@@ -211,13 +214,19 @@ impl World {
         header.set_gid(0);
         header.set_mtime(0);
         layer.append_data(&mut header, "guest", guest()).unwrap();
+        // An image of this world's own, which it may remove from Docker.
+        let name = self.path().display().to_string();
+        header.set_size(name.len() as u64);
+        layer.append_data(&mut header, "world", name.as_bytes()).unwrap();
         let layer = layer.into_inner().unwrap();
         let (architecture, debian) =
             if cfg!(target_arch = "x86_64") { ("amd64", "amd64") } else { ("arm64", "arm64") };
         let config = serde_json::json!({"architecture": architecture, "os": "linux", "config": {}});
         let config = serde_json::to_vec(&config).unwrap();
-        let described = |bytes: &[u8]| serde_json::json!({"digest": Digest::of(bytes), "size": bytes.len()});
-        let manifest = serde_json::json!({"config": described(&config), "layers": [described(&layer)]});
+        let described =
+            |bytes: &[u8]| serde_json::json!({"digest": Digest::of(bytes), "size": bytes.len()});
+        let manifest =
+            serde_json::json!({"config": described(&config), "layers": [described(&layer)]});
         let manifest = serde_json::to_vec(&manifest).unwrap();
         let id = Digest::of(&manifest);
         let blob = |bytes: &[u8]| format!("/v2/guest/blobs/{}", Digest::of(bytes));
@@ -274,6 +283,13 @@ impl World {
         let mut running = Running { child, lines, said: Vec::new() };
         running.wait_for(moment);
         running
+    }
+
+    /// Removes this world's image from Docker or Podman.
+    pub async fn forget(&self, docker: &bollard::Docker) {
+        let lock = fs::read_to_string(self.path().join("images/guest/image.lock")).unwrap();
+        let id = lock.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'));
+        forget(docker, id.unwrap()).await;
     }
 
     /// The names of what is in the cache's folder for work in progress.
@@ -351,7 +367,8 @@ fn names(folder: &Path, prefix: &str) -> Vec<String> {
 /// What of the embedded engine's containers of process `id` runs or holds a cgroup.
 pub fn alive(id: u32) -> Vec<String> {
     let mine = format!("dyno-{id}-");
-    let folders = ["/sys/fs/cgroup/dyno", "/sys/fs/cgroup/memory/dyno", "/sys/fs/cgroup/cpuset/dyno"];
+    let folders =
+        ["/sys/fs/cgroup/dyno", "/sys/fs/cgroup/memory/dyno", "/sys/fs/cgroup/cpuset/dyno"];
     folders.iter().flat_map(|folder| names(Path::new(folder), &mine)).collect()
 }
 
@@ -364,7 +381,7 @@ pub fn left_by(id: u32) -> Vec<String> {
     left
 }
 
-/// The Docker or Podman of this machine; says so where there is none.
+/// The Docker or Podman of this machine, which `dyno` finds too; says so where there is none.
 pub async fn docker() -> Option<bollard::Docker> {
     let docker = match bollard::Docker::connect_with_local_defaults() {
         Ok(docker) => docker.negotiate_version().await,
@@ -373,11 +390,18 @@ pub async fn docker() -> Option<bollard::Docker> {
     docker.map_err(|error| skip("docker", &error.to_string())).ok()
 }
 
+/// Removes an image from Docker or Podman.
+pub async fn forget(docker: &bollard::Docker, id: &str) {
+    let options = None::<bollard::query_parameters::RemoveImageOptions>;
+    docker.remove_image(id, options, None).await.unwrap();
+}
+
 /// The names of the containers that the dyno `id` has in Docker or Podman.
 pub async fn in_docker(docker: &bollard::Docker, id: u32) -> Vec<String> {
     let options = bollard::query_parameters::ListContainersOptionsBuilder::default().all(true);
     let listed = docker.list_containers(Some(options.build())).await.unwrap();
-    let names = listed.into_iter().filter_map(|container| container.labels?.remove("dyno.container"));
+    let names =
+        listed.into_iter().filter_map(|container| container.labels?.remove("dyno.container"));
     names.filter(|name| name.starts_with(&format!("dyno-{id}-"))).collect()
 }
 
