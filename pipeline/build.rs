@@ -31,9 +31,13 @@ fn main() {
         // Naming the target keeps the flags below away from procedural macros, which cannot be static.
         .args(["--target", &target, "--target-dir"])
         .arg(&target_dir)
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static");
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static",
+        );
     // clippy and sccache set these for dyno's own build; the probe must be built, not checked.
-    for variable in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS", "CARGO_TARGET_DIR"] {
+    for variable in ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "CLIPPY_ARGS", "CARGO_TARGET_DIR"]
+    {
         cargo.env_remove(variable);
     }
     let output = cargo.output().expect("cargo starts");

@@ -10,6 +10,7 @@ pub mod id;
 pub mod metric;
 pub mod mistake;
 pub mod plan;
+pub mod pool;
 pub mod record;
 pub mod stats;
 pub mod verdict;

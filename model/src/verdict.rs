@@ -33,7 +33,7 @@ pub struct Comparison {
     pub variance: Option<Variance>,
     /// δ on the log scale.
     pub delta: f64,
-    /// Benjamini–Hochberg or –Yekutieli over all series of the comparison.
+    /// p adjusted over the series' family: see [`compare`].
     pub q: Option<f64>,
 }
 
@@ -158,25 +158,42 @@ pub struct Input {
     pub summary: Summary,
 }
 
-/// Estimates every series and adjusts p over all of them. The order is kept.
+/// Estimates every series and adjusts p. The order is kept.
 ///
-/// A metric sampled once per case has no variance: its estimate is the value itself.
+/// Two families are adjusted, each by itself: the series that decide, and those that do not, so
+/// that neither the many that are only shown lend the deciding ones their discoveries, nor dilute
+/// them. A metric sampled once per case has no variance and so is no test: it stands in no family,
+/// its estimate is the value itself, and its q is its p (0 or 1).
 pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
     let mut comparisons: Vec<Comparison> =
         inputs.iter().map(|input| estimate_one(input, policy)).collect();
-    let tested: Vec<usize> =
-        (0..comparisons.len()).filter(|&i| comparisons[i].estimate.is_some()).collect();
-    let p: Vec<f64> = tested.iter().filter_map(|&i| comparisons[i].estimate).map(|e| e.p).collect();
-    for (index, q) in tested.into_iter().zip(stats::adjust(&p, policy.procedure)) {
-        comparisons[index].q = Some(q);
+    for comparison in &mut comparisons {
+        comparison.q = comparison.estimate.map(|estimate| estimate.p);
+    }
+    for decides in [true, false] {
+        let in_family = |c: &Comparison| {
+            c.q.is_some()
+                && !is_once(&c.key.metric)
+                && policy.metric(&c.key.metric).decides == decides
+        };
+        let family: Vec<usize> =
+            (0..comparisons.len()).filter(|&i| in_family(&comparisons[i])).collect();
+        let p: Vec<f64> = family.iter().filter_map(|&i| comparisons[i].q).collect();
+        for (index, q) in family.into_iter().zip(stats::adjust(&p, policy.procedure)) {
+            comparisons[index].q = Some(q);
+        }
     }
     comparisons
+}
+
+fn is_once(name: &str) -> bool {
+    metric::find(name).is_some_and(|m| m.sampling == Sampling::Once)
 }
 
 fn estimate_one(input: &Input, policy: &Policy) -> Comparison {
     let summary = &input.summary;
     let delta = stats::log_effect(policy.metric(&summary.metric).smallest_effect);
-    let once = metric::find(&summary.metric).is_some_and(|m| m.sampling == Sampling::Once);
+    let once = is_once(&summary.metric);
     let moments = summary.mean_log_ratio.map(|mean| Moments {
         n: summary.rounds,
         mean,
@@ -244,12 +261,7 @@ fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
     }
     let variance = comparison.variance.unwrap_or(Variance { value: 0.0, df: f64::INFINITY });
     Verdict::Inconclusive(Reason::TooWide {
-        rounds: stats::rounds_needed(
-            comparison.rounds,
-            variance,
-            comparison.delta,
-            policy.confidence,
-        ),
+        rounds: stats::rounds_needed(&estimate, variance, comparison.delta, policy.confidence),
     })
 }
 
@@ -376,6 +388,34 @@ mod tests {
         let count = |b, c| verdicts(&samples("b", "instructions:cachegrind", &[(b, c)])).0;
         assert_eq!(count(1_000_000, 1_010_000), [Verdict::Regressed]);
         assert_eq!(count(1_000_000, 1_000_100), [Verdict::Unchanged]);
+    }
+
+    #[test]
+    fn families_do_not_lend_each_other_discoveries() {
+        // One borderline wall series: p is about 0.03, so q must be too, whatever else there is.
+        let wall = [(1000, 1030), (1000, 1015), (1000, 1035), (1000, 1022)];
+        let q_of_wall = |others: &[Vec<Sample>]| {
+            let mut all = samples("b", "wall", &wall);
+            all.extend(others.concat());
+            let inputs: Vec<Input> = summarise(&all)
+                .into_iter()
+                .map(|summary| Input { host: "h".into(), summary })
+                .collect();
+            let compared = compare(&inputs, &default_policy());
+            compared.iter().find(|c| c.key.metric == "wall").and_then(|c| c.q).unwrap()
+        };
+        let alone = q_of_wall(&[]);
+        let counters: Vec<Vec<Sample>> = (0..9)
+            .map(|i| samples(&format!("c{i}"), "instructions:cachegrind", &[(1000, 2000 * i)]))
+            .collect();
+        let shown: Vec<Vec<Sample>> = (0..9)
+            .map(|i| {
+                samples(&format!("r{i}"), "max-rss", &[(1000, 2000), (1000, 2001), (1000, 1999)])
+            })
+            .collect();
+        assert_eq!(q_of_wall(&counters), alone);
+        assert_eq!(q_of_wall(&shown), alone);
+        assert!(alone > 0.001 && alone < 0.2, "{alone}");
     }
 
     #[test]

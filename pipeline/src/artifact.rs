@@ -132,7 +132,9 @@ impl Workshop {
             Mount::writable(&build, "/build"),
         ];
         let env = build_env(order.recipe);
-        if let Err(failure) = self.step(order, Phase::Build, &order.recipe.build, mounts, env).await? {
+        if let Err(failure) =
+            self.step(order, Phase::Build, &order.recipe.build, mounts, env).await?
+        {
             return Ok(Err(failure));
         }
         let files = match self.collect(order.recipe, &build, &folder) {
@@ -237,21 +239,28 @@ impl Workshop {
         let mut files = BTreeMap::new();
         for (name, path) in &recipe.outputs {
             let file = open_beneath(build, path).map_err(|error| {
-                Error::new(Kind::Case, format!("the output {name} ({path}) cannot be taken: {error}"))
+                Error::new(
+                    Kind::Case,
+                    format!("the output {name} ({path}) cannot be taken: {error}"),
+                )
             })?;
             let dest = new.path().join("files").join(name);
             let kept = copy_bounded(file, &dest, recipe.limits.output_bytes);
             let kept = kept.map_err(|error| match error.kind() {
                 std::io::ErrorKind::FileTooLarge => Error::new(
                     Kind::Case,
-                    format!("the output {name} is larger than {} bytes", recipe.limits.output_bytes),
+                    format!(
+                        "the output {name} is larger than {} bytes",
+                        recipe.limits.output_bytes
+                    ),
                 ),
                 _ => Error::from_io(error, doing()),
             })?;
             files.insert(name.clone(), kept);
         }
         let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
-        fs::write(new.path().join("manifest.json"), manifest.expect("plain fields")).while_(doing)?;
+        fs::write(new.path().join("manifest.json"), manifest.expect("plain fields"))
+            .while_(doing)?;
         fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755)).while_(doing)?;
         // Another dyno may have built the same meanwhile; either is as good.
         if fs::rename(new.path(), folder).is_err() && !folder.join("manifest.json").exists() {
@@ -298,7 +307,9 @@ fn lend_network(mounts: &mut Vec<Mount>, env: &mut BTreeMap<String, String>) {
     const INSIDE: &str = "/etc/ssl/certs/ca-certificates.crt";
     let usual = [INSIDE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
     let bundle = std::env::var("SSL_CERT_FILE").ok().into_iter().chain(usual.map(String::from));
-    if let Some(bundle) = bundle.filter_map(|file| fs::canonicalize(file).ok()).find(|f| f.is_file()) {
+    if let Some(bundle) =
+        bundle.filter_map(|file| fs::canonicalize(file).ok()).find(|f| f.is_file())
+    {
         mounts.push(Mount::read_only(bundle, INSIDE));
         for name in ["SSL_CERT_FILE", "CARGO_HTTP_CAINFO", "GIT_SSL_CAINFO"] {
             env.insert(name.into(), INSIDE.into());
@@ -323,7 +334,8 @@ fn cargo_configuration(cargo: &Path) -> Result<()> {
     });
     let Some(Ok(table)) = text.map(|text| text.parse::<toml::Table>()) else { return Ok(()) };
     let wanted = ["source", "registries", "registry", "http", "net"];
-    let kept: toml::Table = table.into_iter().filter(|(k, _)| wanted.contains(&k.as_str())).collect();
+    let kept: toml::Table =
+        table.into_iter().filter(|(k, _)| wanted.contains(&k.as_str())).collect();
     if kept.is_empty() {
         return Ok(());
     }
@@ -355,7 +367,8 @@ fn give(folder: &Path, (uid, gid): (u32, u32)) -> Result<()> {
 /// Opens a regular file below `folder` without following any link, mount or `..`
 /// (openat2(2)): what a stranger's build left there may be anything.
 fn open_beneath(folder: &Path, path: &str) -> std::io::Result<File> {
-    let wrong = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what.to_string());
+    let wrong =
+        |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what.to_string());
     let base = File::open(folder)?;
     let path = std::ffi::CString::new(path).map_err(|_| wrong("a NUL in its path"))?;
     // SAFETY: an all-zero open_how is valid.

@@ -27,7 +27,8 @@ pub struct LoadedSuite {
 impl Catalog {
     /// The catalog at `given`, else the nearest one from the current folder upwards.
     pub fn open(given: Option<&Path>) -> Result<Self> {
-        let is_catalog = |folder: &Path| folder.join("suites").is_dir() && folder.join("images").is_dir();
+        let is_catalog =
+            |folder: &Path| folder.join("suites").is_dir() && folder.join("images").is_dir();
         if let Some(root) = given {
             if is_catalog(root) {
                 // Engines want absolute paths of what they mount.
@@ -52,9 +53,8 @@ impl Catalog {
 
     /// The folder of the image `name`, if there is one.
     pub fn image(&self, name: &str) -> Result<PathBuf> {
-        self.find("images", "image", name, "image.toml").map(|file| {
-            file.parent().expect("the file is in a folder").to_path_buf()
-        })
+        self.find("images", "image", name, "image.toml")
+            .map(|file| file.parent().expect("the file is in a folder").to_path_buf())
     }
 
     pub fn host(&self, name: &str) -> Result<Host> {
@@ -125,7 +125,11 @@ impl Catalog {
 fn read(file: &Path) -> Result<String> {
     let bytes = fs::read(file).while_(|| format!("reading {}", file.display()))?;
     String::from_utf8(bytes).map_err(|error| {
-        Error::input(format!("{} is not UTF-8 at byte {}", file.display(), error.utf8_error().valid_up_to()))
+        Error::input(format!(
+            "{} is not UTF-8 at byte {}",
+            file.display(),
+            error.utf8_error().valid_up_to()
+        ))
     })
 }
 

@@ -28,9 +28,12 @@ const ROUNDS: u32 = 10;
 /// A dynamometer for compilers: builds two commits in a pinned container image, measures them
 /// side by side, and says what got slower.
 #[derive(Debug, Parser)]
-#[command(version, after_help = "Exit codes: 0 done, 1 regressed (with --fail-on-regression), \
+#[command(
+    version,
+    after_help = "Exit codes: 0 done, 1 regressed (with --fail-on-regression), \
 2 wrong input, 3 this machine cannot, 4 network, disk or engine failed, 5 a commit or case failed, \
-130 interrupted. More: docs/exit-codes.md")]
+130 interrupted. More: docs/exit-codes.md"
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -223,7 +226,11 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
                 let around = surroundings(global, events, opened).await?;
                 let (plan, text) = run::plan_only(&request, &around).await?;
                 events.send(Event::Finished);
-                if measuring.output.json { print_json(&plan)? } else { out(&text)? }
+                if measuring.output.json {
+                    print_json(&plan)?
+                } else {
+                    out(&text)?
+                }
                 return Ok(0);
             }
             measured(&request, measuring, global, events, opened).await
@@ -236,9 +243,7 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
             let answer = report::ask(&store, &policy, baseline, candidate, &filter, events).await?;
             print(&answer, output, output.report.clone(), global, events)
         }
-        Command::Sql { query, output, policy } => {
-            sql(query, *output, policy, global, events).await
-        }
+        Command::Sql { query, output, policy } => sql(query, *output, policy, global, events).await,
         Command::Image { command } => images(command, global, events).await,
     }
 }
@@ -255,7 +260,8 @@ async fn measured(
     let policy = around.catalog.policy(&measuring.output.policy)?;
     let done = run::run(request, &around).await?;
     let run = around.store.run(&done.job).await.map_err(store_error)?;
-    let run = run.ok_or_else(|| Error::infrastructure(format!("job {} is not in the store", done.job)))?;
+    let run =
+        run.ok_or_else(|| Error::infrastructure(format!("job {} is not in the store", done.job)))?;
     let filter = Filter { suite: Some(done.suite.clone()), host: Some(request.host.clone()) };
     let (baseline, candidate) = (run.baseline.commit.hex(), run.candidate.commit.hex());
     let answer = report::ask(&around.store, &policy, baseline, candidate, &filter, events).await?;
@@ -362,7 +368,10 @@ async fn images(command: &ImageCommand, global: &Global, events: &Events) -> Res
                 }
             }
             if !differs.is_empty() {
-                return Err(Error::new(Kind::Case, format!("{name} came out otherwise for {}", differs.join(", "))));
+                return Err(Error::new(
+                    Kind::Case,
+                    format!("{name} came out otherwise for {}", differs.join(", ")),
+                ));
             }
         }
     }
@@ -404,10 +413,11 @@ fn data_folder() -> Result<PathBuf> {
 
 /// XDG Base Directory Specification: the variable if it holds an absolute path, else below HOME.
 fn user_folder(variable: &str, below_home: &str) -> Result<PathBuf> {
-    let named = std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    named
-        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(below_home)))
-        .ok_or_else(|| Error::host(format!("neither {variable} nor HOME is set")))
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(variable)
+        .or_else(|| Some(absolute("HOME")?.join(below_home)))
+        .ok_or_else(|| Error::host(format!("neither {variable} nor HOME names a folder")))
 }
 
 fn terminal(global: &Global) -> Terminal {

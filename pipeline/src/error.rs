@@ -141,11 +141,7 @@ impl<T, E: std::error::Error + 'static> While<T> for std::result::Result<T, E> {
                 .is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
                 || text.contains(DISK_FULL);
             let error = Error::infrastructure(format!("{}: {text}", doing()));
-            if full {
-                error.hint(FREE_SPACE)
-            } else {
-                error
-            }
+            if full { error.hint(FREE_SPACE) } else { error }
         })
     }
 }

@@ -81,15 +81,19 @@ fn split(host: &Host, online: &BTreeSet<u32>) -> Result<Assigned> {
 pub fn fingerprint(engine: &str, cores: &Assigned) -> Fingerprint {
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
-        let line = cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|k| k.trim() == name));
+        let line =
+            cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|k| k.trim() == name));
         line.and_then(|line| Some(line.split_once(':')?.1.trim().to_string())).unwrap_or_default()
     };
     let first = cores.benchmark.first().copied().unwrap_or(0);
     let governor = read(&format!("/sys/devices/system/cpu/cpu{first}/cpufreq/scaling_governor"));
     let memory_kb = read("/proc/meminfo").and_then(|text| {
-        text.lines().find_map(|l| l.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok())
+        text.lines().find_map(|l| {
+            l.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok()
+        })
     });
-    let model = Some(field("model name")).filter(|m| !m.is_empty()).unwrap_or_else(|| field("CPU part"));
+    let model =
+        Some(field("model name")).filter(|m| !m.is_empty()).unwrap_or_else(|| field("CPU part"));
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     Fingerprint {
         architecture: std::env::consts::ARCH.into(),
@@ -97,7 +101,8 @@ pub fn fingerprint(engine: &str, cores: &Assigned) -> Fingerprint {
         microcode: field("microcode"),
         kernel: read("/proc/sys/kernel/osrelease").unwrap_or_default().trim().into(),
         governor: governor.map_or_else(|| "unknown".into(), |g| g.trim().to_string()),
-        cores: cpuinfo.matches("\nprocessor").count() as u32 + u32::from(cpuinfo.starts_with("processor")),
+        cores: cpuinfo.matches("\nprocessor").count() as u32
+            + u32::from(cpuinfo.starts_with("processor")),
         memory_bytes: memory_kb.unwrap_or(0) * 1024,
         virtualised: field("flags").split(' ').any(|flag| flag == "hypervisor"),
         cgroup: if v2 { "v2" } else { "v1" }.into(),
@@ -124,7 +129,13 @@ impl MeasuringLock {
         let mut options = fs::OpenOptions::new();
         let file = options.read(true).open(&path).or_else(|_| {
             use std::os::unix::fs::OpenOptionsExt;
-            fs::OpenOptions::new().read(true).write(true).create(true).mode(0o666).truncate(false).open(&path)
+            fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .mode(0o666)
+                .truncate(false)
+                .open(&path)
         });
         let file = file.while_(doing)?;
         if file.try_lock().is_err() {
@@ -141,7 +152,8 @@ impl MeasuringLock {
 
 fn lock_path() -> PathBuf {
     let shared = Path::new("/run/lock");
-    if shared.is_dir() { shared.to_path_buf() } else { std::env::temp_dir() }.join("dyno-measuring.lock")
+    if shared.is_dir() { shared.to_path_buf() } else { std::env::temp_dir() }
+        .join("dyno-measuring.lock")
 }
 
 /// Binds every thread of this process to `cores`: dyno keeps off the benchmark cores while it
@@ -150,7 +162,10 @@ pub fn keep_to(cores: &BTreeSet<u32>) {
     // SAFETY: the set is plain data, and CPU_SET is bounded by its size.
     let set = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        cores.iter().filter(|c| **c < libc::CPU_SETSIZE as u32).for_each(|c| libc::CPU_SET(*c as usize, &mut set));
+        cores
+            .iter()
+            .filter(|c| **c < libc::CPU_SETSIZE as u32)
+            .for_each(|c| libc::CPU_SET(*c as usize, &mut set));
         set
     };
     for thread in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {

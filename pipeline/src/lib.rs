@@ -1,20 +1,20 @@
 //! Everything of dyno that touches the world: clock, environment, processes, container engines,
 //! git, registries, files. The binary `dyno` is glue over it.
 
+pub mod artifact;
+pub mod catalog;
+pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod host;
 pub mod http;
 pub mod image;
-pub mod source;
-pub mod artifact;
-pub mod catalog;
-pub mod host;
 pub mod measure;
-pub mod run;
-pub mod cli;
 pub mod report;
+pub mod run;
 pub mod show;
+pub mod source;
 
 /// Text from outside for a terminal: control characters are shown, not obeyed.
 pub fn plain(text: &str) -> std::borrow::Cow<'_, str> {

@@ -39,6 +39,8 @@ pub struct Bench<'a> {
     pub artifacts: BTreeMap<Side, Artifact>,
     pub inputs: Option<Artifact>,
     pub engines: Arc<Engines>,
+    /// What the host allows a container, in bytes; a benchmark's limit may be lower.
+    pub memory_bytes: u64,
     pub benchmark_cores: BTreeSet<u32>,
     pub all_cores: BTreeSet<u32>,
     pub cache: PathBuf,
@@ -130,7 +132,8 @@ impl Bench<'_> {
 
     fn spec(&self, artifacts: &Path, cpus: BTreeSet<u32>) -> Spec {
         let limits = || self.suite.benchmarks.iter().map(|b| b.limits);
-        let memory = limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30);
+        let memory =
+            limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30).min(self.memory_bytes);
         let mut mounts = vec![
             Mount::read_only(artifacts, "/artifact"),
             Mount::read_only(self.suite_folder, "/suite"),
@@ -154,7 +157,8 @@ impl Bench<'_> {
     fn prepare(&self) -> Result<Vec<Prepared<'_>>> {
         let mut prepared = Vec::new();
         for case in &self.job.cases {
-            let benchmark = self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
+            let benchmark =
+                self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
             for side in Side::BOTH.into_iter().filter(|side| self.artifacts.contains_key(side)) {
                 prepared.push(self.prepare_one(case, benchmark, side)?);
             }
@@ -232,7 +236,7 @@ impl Bench<'_> {
         let total = prepared.len() as u64 * u64::from(rounds + 1);
         self.events.begin(
             Phase::Measure,
-            format!("{} cases, {rounds} rounds after one to warm up", self.job.cases.len()),
+            format!("{} case(s), {rounds} round(s) after one to warm up", self.job.cases.len()),
         );
         let mut done = 0;
         for ready in prepared.iter_mut() {
@@ -243,7 +247,9 @@ impl Bench<'_> {
         }
         let started = Instant::now();
         let mut inside_ns = 0;
-        for (sequence, turn) in turns(self.job.cases.len(), rounds, self.job.seed).iter().enumerate() {
+        for (sequence, turn) in
+            turns(self.job.cases.len(), rounds, self.job.seed).iter().enumerate()
+        {
             let Some(&i) = index.get(&(&self.job.cases[turn.case], turn.side)) else { continue };
             done += 1;
             let ready = &mut prepared[i];
@@ -263,7 +269,10 @@ impl Bench<'_> {
         let share = measured.share * 100.0;
         self.events.end(
             Phase::Measure,
-            format!("rounds in {:.0} s, {share:.1} % of it inside measured processes", measured.rounds_s),
+            format!(
+                "rounds in {:.0} s, {share:.1} % of it inside measured processes",
+                measured.rounds_s
+            ),
         );
         Ok(())
     }
@@ -294,7 +303,7 @@ impl Bench<'_> {
         let alive: Vec<usize> =
             (0..prepared.len()).filter(|&i| prepared[i].failed.is_none()).collect();
         let total = alive.len() as u64;
-        self.events.begin(Phase::Measure, format!("counting the instructions of {total} cases"));
+        self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
         let runs: Vec<(usize, Run)> = alive
             .into_iter()
             .map(|i| {
@@ -342,7 +351,8 @@ impl Bench<'_> {
             }
         }
         measured.counting_s = started.elapsed().as_secs_f64();
-        self.events.end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
+        self.events
+            .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
         Ok(())
     }
 }

@@ -40,11 +40,18 @@ pub async fn ask(
     let samples = compared
         .runs
         .iter()
-        .flat_map(|run| shard_of(store, run.job.hex(), &run.fingerprint.architecture, run.finished_us))
+        .flat_map(|run| {
+            shard_of(store, run.job.hex(), &run.fingerprint.architecture, run.finished_us)
+        })
         .collect();
     let command = {
         let mut words = format!("dyno compare {} {}", compared.baseline, compared.candidate);
-        words.push_str(&format!(" --suite {} --policy {} --store {}", compared.suite, policy.name, store.url()));
+        words.push_str(&format!(
+            " --suite {} --policy {} --store {}",
+            compared.suite,
+            policy.name,
+            store.url()
+        ));
         words
     };
     let sql = |series: &SeriesKey| compared.sql_for(series);
@@ -81,7 +88,8 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
         let mut file = tempfile::NamedTempFile::new_in(folder).while_(doing)?;
         std::io::Write::write_all(&mut file, text.as_bytes()).while_(doing)?;
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644)).while_(doing)?;
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))
+            .while_(doing)?;
         file.persist(path).map_err(|error| error.error).while_(doing)?;
     }
     page.canonicalize().while_(doing)

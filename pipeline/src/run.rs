@@ -114,7 +114,9 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
     let ground = prepare(request, around, &mut clock).await?;
     let Some(job) = ground.plan.jobs.first() else {
         let job = ground.plan.held[0].clone();
-        around.events.notice(format!("job {job} is in the store already; --again measures it again"));
+        around
+            .events
+            .notice(format!("job {job} is in the store already; --again measures it again"));
         let suite = ground.suite.suite.name.clone();
         return Ok(Done { job, suite, measured: false, bytes: 0, samples: 0 });
     };
@@ -155,7 +157,9 @@ pub async fn plan_only(request: &Request, around: &Surroundings) -> Result<(Plan
             .filter_map(|case| ground.suite.suite.benchmark(&case.benchmark))
             .map(|benchmark| benchmark.limits.time_s * 2 * u64::from(job.inputs.rounds + 1))
             .sum();
-        text.push_str(&format!("  at most {limit} s of rounds, if every process took its whole limit\n"));
+        text.push_str(&format!(
+            "  at most {limit} s of rounds, if every process took its whole limit\n"
+        ));
     }
     for held in &ground.plan.held {
         text.push_str(&format!("job {held}: in the store already\n"));
@@ -168,13 +172,14 @@ async fn prepare(
     around: &Surroundings,
     clock: &mut PhaseClock,
 ) -> Result<Ground> {
-    let suite = around.catalog.suite(&request.suite)?;
-    let host = around.catalog.host(&request.host)?;
+    let suite = around.catalog.suite(&request.suite);
+    let (suite, host) = both(suite, around.catalog.host(&request.host))?;
     let image_folder = around.catalog.image(&suite.suite.image)?;
     let cores = assign(&host)?;
     around.store.check_writable().await.map_err(store_error)?;
     let engines = Engines::open(&host, &around.cache, &around.program).await?;
-    let _ = around.opened.set(Traces { engines: Arc::clone(&engines), cache: around.cache.clone() });
+    let _ =
+        around.opened.set(Traces { engines: Arc::clone(&engines), cache: around.cache.clone() });
     for left in engines.sweep().await? {
         around.events.notice(format!("removed the container {left} of a dyno that is gone"));
     }
@@ -203,6 +208,20 @@ async fn prepare(
     let held = around.store.holds(&inputs.id()).await.map_err(store_error)?;
     let plan = plan(&suite.suite, inputs, &|_| held);
     Ok(Ground { suite, host, cores, engines, root, baseline, candidate, plan })
+}
+
+/// Two values, or all that is wrong with either.
+fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(mut a), Err(b)) if a.kind == b.kind => {
+            a.message = format!("{}; {}", a.message, b.message);
+            a.hint = a.hint.or(b.hint);
+            a.mistakes.extend(b.mistakes);
+            Err(a)
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 async fn ensure_image(
@@ -270,15 +289,8 @@ async fn build(
             recipe: &suite.build,
             root: Arc::clone(&ground.root),
         };
-        let made = workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
-        if let Err(failure) = &made {
-            around.events.notice(format!(
-                "{} {} does not build ({}); the other side is measured alone",
-                side.name(),
-                resolved.asked,
-                failure.reason
-            ));
-        }
+        let made =
+            workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
         Ok(made.map_err(|failure| Failure { side: Some(side), ..failure }))
     };
     let started = Instant::now();
@@ -291,6 +303,16 @@ async fn build(
     clock.add("fetch", fetch_s);
     clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
     let sides = Sides::from([(Side::Baseline, baseline), (Side::Candidate, candidate)]);
+    let works = sides.values().filter(|made| made.is_ok()).count();
+    for (side, made) in &sides {
+        let Err(failure) = made else { continue };
+        let rest = if works == 0 { "" } else { "; the other side is measured alone" };
+        around.events.notice(format!(
+            "the {} does not build: {}{rest}",
+            side.name(),
+            failure.reason
+        ));
+    }
     Ok((inputs, sides))
 }
 
@@ -333,6 +355,7 @@ async fn measure(
         artifacts,
         inputs,
         engines: Arc::clone(&ground.engines),
+        memory_bytes: ground.host.memory_bytes,
         benchmark_cores: ground.cores.benchmark.clone(),
         all_cores: ground.cores.all(),
         cache: around.cache.clone(),
@@ -356,7 +379,8 @@ fn record(
     clock: PhaseClock,
 ) -> Record {
     let suite = &ground.suite.suite;
-    let mut failures: Vec<Failure> = sides.values().filter_map(|s| s.as_ref().err().cloned()).collect();
+    let mut failures: Vec<Failure> =
+        sides.values().filter_map(|s| s.as_ref().err().cloned()).collect();
     failures.extend(inputs.and_then(Result::err));
     failures.extend(measured.failures);
     let built = |side: Side, resolved: &Resolved| {
@@ -373,7 +397,9 @@ fn record(
     notices.extend(measured.notices);
     let found = fingerprint(&ground.engines.name(), &ground.cores);
     if found.virtualised {
-        notices.push("the host is a virtual machine: its times depend on neighbours it cannot see".into());
+        notices.push(
+            "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
+        );
     }
     let run = Run {
         job: job.id.clone(),
@@ -417,9 +443,10 @@ pub fn store_error(error: dyno_query::Error) -> Error {
     use dyno_query::Error as Store;
     let text = crate::error::chain(&error);
     match error {
-        Store::NoComparison { .. } | Store::Ambiguous { .. } | Store::ReadOnly { .. } | Store::Sql(_) => {
-            Error::input(text)
-        }
+        Store::NoComparison { .. }
+        | Store::Ambiguous { .. }
+        | Store::ReadOnly { .. }
+        | Store::Sql(_) => Error::input(text),
         _ => Err::<(), _>(error).while_(|| "the store".into()).expect_err("an error was given"),
     }
 }

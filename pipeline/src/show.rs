@@ -129,7 +129,8 @@ impl Lines {
         if total == 0 || done == 0 {
             return amount(done);
         }
-        let left = self.started.elapsed().as_secs_f64() * (total.saturating_sub(done)) as f64 / done as f64;
+        let left = self.started.elapsed().as_secs_f64() * (total.saturating_sub(done)) as f64
+            / done as f64;
         format!("{} of {}, about {left:.0} s left", amount(done), amount(total))
     }
 }

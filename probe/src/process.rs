@@ -20,7 +20,7 @@ const COUNTS: &str = "/tmp/.dyno-cachegrind.";
 /// Runs one process. `line` gets its output as it comes, if the run asks for that.
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
     let exit = start(run).map(|child| child.wait(run, line));
-    let mut exit = exit.unwrap_or_else(|error| not_started(error));
+    let mut exit = exit.unwrap_or_else(not_started);
     let counted = tidy(run);
     if exit.end == End::Code(0) {
         exit.instructions = counted;
@@ -355,7 +355,10 @@ fn not_started(why: String) -> Exit {
 fn command(run: &Run) -> Vec<String> {
     let mut words = Vec::new();
     if run.count_instructions {
-        words.extend(["valgrind", "--tool=cachegrind", "--cache-sim=no", "--quiet", "--trace-children=yes"].map(String::from));
+        words.extend(
+            ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--quiet", "--trace-children=yes"]
+                .map(String::from),
+        );
         words.push(format!("--cachegrind-out-file={COUNTS}%p"));
         words.push("--".into());
     }
@@ -389,12 +392,16 @@ fn read_counts() -> Option<u64> {
     sum
 }
 
-/// Reads the counts, if the run was to count, and removes what the program wrote to `/tmp`: the
-/// next run must not find it. Both as the program's user, whose files they are; the probe has no
-/// right to them.
+/// Reads the counts, if the run was to count, and removes what the program wrote where it may
+/// write: the next run must not find it. Both as the program's user, whose files they are; the
+/// probe has no right to them.
 fn tidy(run: &Run) -> Option<u64> {
+    let written = || {
+        let entries = |folder| fs::read_dir(folder).into_iter().flatten().flatten();
+        ["/tmp", "/dev/shm"].into_iter().flat_map(entries)
+    };
     // SAFETY: getpid cannot fail.
-    if unsafe { libc::getpid() } != 1 || fs::read_dir("/tmp").is_ok_and(|mut d| d.next().is_none()) {
+    if unsafe { libc::getpid() } != 1 || written().next().is_none() {
         return None;
     }
     let (mut answer, mut report) = pipe().ok()?;
@@ -409,7 +416,7 @@ fn tidy(run: &Run) -> Option<u64> {
         if let Some(count) = read_counts().filter(|_| run.count_instructions) {
             let _ = report.write_all(&count.to_le_bytes());
         }
-        for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
+        for entry in written() {
             let path = entry.path();
             let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
         }
@@ -525,16 +532,22 @@ mod tests {
             (&["no-such-program"][..], "no program `no-such-program`"),
             (&["/etc/passwd"], "exec: Permission denied"),
         ] {
-            let End::NotStarted(text) = run(&spec(argv), &mut |_| ()).end else { panic!("{argv:?}") };
+            let End::NotStarted(text) = run(&spec(argv), &mut |_| ()).end else {
+                panic!("{argv:?}")
+            };
             assert!(text.contains(why), "{text}");
         }
     }
 
     #[test]
     fn output_is_hashed_and_time_is_counted() {
-        let exit = run(&spec(&["sh", "-c", "printf dyno; printf oops >&2; sleep 0.05"]), &mut |_| ());
+        let exit =
+            run(&spec(&["sh", "-c", "printf dyno; printf oops >&2; sleep 0.05"]), &mut |_| ());
         assert_eq!(exit.stdout_sha256, hex::encode(Sha256::digest("dyno")));
-        assert_eq!((exit.stdout_bytes, &*exit.stdout_tail, &*exit.stderr_tail), (4, "dyno", "oops"));
+        assert_eq!(
+            (exit.stdout_bytes, &*exit.stdout_tail, &*exit.stderr_tail),
+            (4, "dyno", "oops")
+        );
         assert!(exit.wall_ns >= 50_000_000, "{}", exit.wall_ns);
         assert!(exit.max_rss_bytes > 0 && exit.minor_faults > 0);
     }
@@ -543,7 +556,9 @@ mod tests {
     fn a_stream_comes_in_lines() {
         let mut lines = Vec::new();
         let script = "echo one; echo two >&2; printf three";
-        let exit = run(&Run { stream: true, ..spec(&["sh", "-c", script]) }, &mut |l| lines.push(l.to_string()));
+        let exit = run(&Run { stream: true, ..spec(&["sh", "-c", script]) }, &mut |l| {
+            lines.push(l.to_string())
+        });
         assert_eq!(lines, ["one", "two", "three"]);
         assert_eq!(exit.stdout_tail, "one\ntwo\nthree");
     }

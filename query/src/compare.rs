@@ -14,8 +14,8 @@ use dyno_model::record::{Built, Run, Side, Summary};
 use dyno_model::verdict::{self, Input, Judged, SeriesKey};
 
 use crate::error::{Error, Problem, Result};
-use crate::pool::pool;
 use crate::snapshot::StoredRun;
+use dyno_model::pool::pool;
 
 /// A prefix of a commit id must be at least this long, as git's are.
 const PREFIX_MIN: usize = 7;

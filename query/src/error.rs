@@ -19,7 +19,7 @@ pub enum Error {
     #[error("{}", no_comparison(.baseline, .candidate, .hint, .stored))]
     NoComparison { baseline: String, candidate: String, hint: String, stored: Vec<String> },
     /// What was asked could mean more than one thing.
-    #[error("`{asked}` could mean: {}; write more of it", .meanings.join(", "))]
+    #[error("`{asked}` could mean: {}; say which", .meanings.join(", "))]
     Ambiguous { asked: String, meanings: Vec<String> },
     /// The statement would change something.
     #[error("the store is asked, never changed, with SQL: {statement} is refused")]

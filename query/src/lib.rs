@@ -20,7 +20,6 @@ mod error;
 mod files;
 mod judged;
 mod layout;
-mod pool;
 mod print;
 mod schema;
 mod session;

@@ -264,7 +264,8 @@ pub(crate) fn phases(phases_s: &BTreeMap<String, f64>) -> Vec<(String, f64, Stri
 
 /// The policy, in words.
 pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
-    let tested = judged.iter().filter(|j| j.comparison.q.is_some()).count();
+    let is_tested = |j: &&Judged| j.comparison.q.is_some() && !is_counted(&j.comparison.key.metric);
+    let tested = judged.iter().filter(is_tested).count();
     let procedure = match policy.procedure {
         Procedure::BenjaminiHochberg => "Benjamini–Hochberg",
         Procedure::BenjaminiYekutieli => "Benjamini–Yekutieli, valid under any dependence",
@@ -288,7 +289,8 @@ pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
         vec![
         format!(
             "Regressed or Improved: the effect exceeds the smallest effect of interest δ of its \
-             metric, with q ≤ {} ({procedure} over {} tested together): of all series so \
+             metric, with q ≤ {} ({procedure} over {}, those that decide \
+             apart from the others): of all series so \
              called, about {} at most are expected to be false.",
             policy.q, many(tested, "series"), number::percent(policy.q)
         ),

@@ -121,6 +121,11 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// Whether the file had a syntax error, after which whole tables may be missing.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     /// Whether the key was written at all (does not take it).
     pub fn has(&self, key: &str) -> bool {
         self.left.contains_key(key)

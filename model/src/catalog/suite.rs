@@ -212,7 +212,7 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
         }
         known.extend(axes.keys().map(String::as_str));
         let mut seen = BTreeSet::new();
-        let none_written = !table.has("benchmark");
+        let none_written = !table.has("benchmark") && !table.is_broken();
         let benchmarks = table.tables("benchmark", |table| benchmark(table, &known, &mut seen));
         if none_written {
             table.note(table.span(), "no benchmark", "at least one [[benchmark]]", None);

@@ -40,7 +40,8 @@ struct DockerEngine {
 
 /// Connects to `socket`, else to `DOCKER_HOST`, else to the usual sockets.
 pub async fn open(socket: Option<&str>) -> Result<Box<dyn Engine>> {
-    let candidates = match socket.map(str::to_string).or_else(|| std::env::var("DOCKER_HOST").ok()) {
+    let candidates = match socket.map(str::to_string).or_else(|| std::env::var("DOCKER_HOST").ok())
+    {
         Some(named) => vec![named],
         None => usual_sockets(),
     };
@@ -69,8 +70,9 @@ fn usual_sockets() -> Vec<String> {
 async fn connect(address: &str) -> Result<DockerEngine> {
     let path = address.strip_prefix("unix://").unwrap_or(address);
     if path.contains("://") {
-        return Err(Error::host(format!("{address}: only local sockets are supported"))
-            .hint("dyno mounts folders of this machine: set DOCKER_HOST to unix:///path/to/socket"));
+        return Err(Error::host(format!("{address}: only local sockets are supported")).hint(
+            "dyno mounts folders of this machine: set DOCKER_HOST to unix:///path/to/socket",
+        ));
     }
     let failed = |error: bollard::errors::Error| {
         Error::host(format!("{path}: {}", crate::error::chain(&error)))
@@ -97,11 +99,8 @@ async fn connect(address: &str) -> Result<DockerEngine> {
         let speaks = version.api_version.unwrap_or_default();
         return Err(too_old(&format!("it speaks API {speaks}")));
     }
-    let kind = version
-        .components
-        .iter()
-        .flatten()
-        .any(|component| component.name.starts_with("Podman"));
+    let kind =
+        version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));
     let kind = if kind { "podman" } else { "docker" };
     let info = docker.info().await.map_err(failed)?;
     let rootless = info.security_options.iter().flatten().any(|o| o.contains("rootless"));
@@ -232,7 +231,9 @@ impl Engine for DockerEngine {
         // "Removal in progress" (409) is the engine doing it already: wait until it is gone.
         for _ in 0..50 {
             match self.docker.remove_container(name, Some(options.clone())).await {
-                Err(bollard::errors::Error::DockerResponseServerError { status_code: 404, .. }) => {
+                Err(bollard::errors::Error::DockerResponseServerError {
+                    status_code: 404, ..
+                }) => {
                     return Ok(());
                 }
                 Ok(()) => {}
@@ -284,10 +285,5 @@ fn demultiplex(attached: AttachContainerResults) -> Streams {
             }
         }
     });
-    Streams {
-        input: attached.input,
-        output: Box::pin(output_end),
-        errors: Box::pin(errors_end),
-    }
+    Streams { input: attached.input, output: Box::pin(output_end), errors: Box::pin(errors_end) }
 }
-

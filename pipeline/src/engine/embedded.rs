@@ -73,7 +73,11 @@ impl Engine for Embedded {
         fs::write(bundle.join("config.json"), config).while_(doing)?;
         let mut command = Command::new(&self.program);
         command.args([CHILD, "run", name]).arg(&bundle);
-        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().while_(|| "starting the container's parent".into())?;
         let streams = Streams {
             input: Box::pin(child.stdin.take().expect("piped")),
@@ -210,8 +214,7 @@ fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
 /// Memory and swap together are bounded by the same number, where the kernel counts swap.
 fn memory(bytes: u64) -> Value {
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    let counts_swap =
-        v2 || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
+    let counts_swap = v2 || Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists();
     if counts_swap { json!({"limit": bytes, "swap": bytes}) } else { json!({"limit": bytes}) }
 }
 
@@ -252,7 +255,9 @@ fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
         .build()
         .map_err(told)?;
     let pid = container.pid();
-    let started = pid.map_or(Ok(()), |pid| loopback_up(pid.as_raw())).and_then(|()| container.start().map_err(told));
+    let started = pid
+        .map_or(Ok(()), |pid| loopback_up(pid.as_raw()))
+        .and_then(|()| container.start().map_err(told));
     if started.is_ok()
         && let Some(pid) = pid
     {
@@ -308,7 +313,9 @@ fn delete_container(name: &str) -> Result<(), String> {
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let done = match libcontainer::container::Container::load(state.clone()) {
-            Ok(mut container) => container.delete(true).map_err(|error| crate::error::chain(&error)),
+            Ok(mut container) => {
+                container.delete(true).map_err(|error| crate::error::chain(&error))
+            }
             // Killed before its state was whole: nothing runs yet.
             Err(_) => fs::remove_dir_all(&state).map_err(|e| format!("{}: {e}", state.display())),
         };

@@ -309,8 +309,9 @@ impl Container {
             Err(_) => Err(self.lost("no answer in time").await),
             Ok(Err(error)) => Err(self.lost(&error.to_string()).await),
             Ok(Ok(0)) => Err(self.lost("it ended").await),
-            Ok(Ok(_)) => serde_json::from_slice(&line)
-                .map_err(|error| self.nonsense(&format!("{error} in {:?}", String::from_utf8_lossy(&line)))),
+            Ok(Ok(_)) => serde_json::from_slice(&line).map_err(|error| {
+                self.nonsense(&format!("{error} in {:?}", String::from_utf8_lossy(&line)))
+            }),
         }
     }
 

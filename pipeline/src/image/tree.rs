@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::unpack::{Blob, Kind, Member};
 
 /// Folders that containers need as mount points: the root is read-only.
-const FOLDERS: [&str; 15] = [
+const FOLDERS: [&str; 13] = [
     "proc",
     "sys",
     "dev",
@@ -25,8 +25,6 @@ const FOLDERS: [&str; 15] = [
     "cargo",
     "inputs",
     "artifact",
-    "artifact/baseline",
-    "artifact/candidate",
     "suite",
     "dyno",
     "etc",

@@ -109,7 +109,8 @@ impl Remote {
         check_git_location(location).map_err(|expected| {
             Error::input(format!("{location:?} is not a source: expected {expected}"))
         })?;
-        let url = if location.contains("://") || (location.contains(':') && !location.contains('/')) {
+        let url = if location.contains("://") || (location.contains(':') && !location.contains('/'))
+        {
             location.to_string()
         } else {
             let path = folder.join(location);
@@ -150,19 +151,26 @@ impl Remote {
         // Not to be read: so dyno's lock lasts as long as this git, even if dyno is killed.
         git.stdin(lock.try_clone().while_(doing)?);
         git.arg("--git-dir").arg(&self.repository);
-        git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head", "--"]);
+        git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]);
+        git.args(self.upload_pack()).arg("--");
         git.args([self.url.as_str(), commit.hex()]);
         let fetched = run(git).await;
         match fetched {
             Ok(_) if self.has(&commit).await => Ok(commit),
             Ok(_) => Err(Error::input(format!("{commit} is not a commit of {}", self.url))),
-            Err(error) if error.message.contains("not our ref") => Err(Error::input(format!(
-                "{} has no commit {commit}",
-                self.url
-            ))
-            .hint("give a branch, a tag, or the full id of a commit that was pushed")),
+            Err(error) if error.message.contains("not our ref") => {
+                Err(Error::input(format!("{} has no commit {commit}", self.url))
+                    .hint("give a branch, a tag, or the full id of a commit that was pushed"))
+            }
             Err(error) => Err(error).while_(doing),
         }
+    }
+
+    /// Git does not hand settings on to the process that serves a local repository, and that
+    /// process refuses the repository of another user; root often measures what a user wrote.
+    fn upload_pack(&self) -> Option<&'static str> {
+        let local = self.url.starts_with('/') || self.url.starts_with("file:");
+        local.then_some("--upload-pack=git -c 'safe.directory=*' upload-pack")
     }
 
     async fn has(&self, commit: &CommitId) -> bool {
@@ -176,7 +184,7 @@ impl Remote {
     async fn look_up(&self, name: &str) -> Result<CommitId> {
         check_ref(name)?;
         let mut git = git();
-        git.args(["ls-remote", "--quiet", "--", &self.url]);
+        git.args(["ls-remote", "--quiet"]).args(self.upload_pack()).args(["--", &self.url]);
         let wanted = [
             format!("refs/tags/{name}^{{}}"),
             format!("refs/tags/{name}"),
@@ -218,8 +226,11 @@ fn check_ref(name: &str) -> Result<()> {
         || name.chars().any(bad_character)
         || name.split('/').any(bad_part);
     if bad {
-        return Err(Error::input(format!("\"{}\" cannot be the name of a commit", name.escape_debug()))
-            .hint("give a branch, a tag, a version or a full commit id"));
+        return Err(Error::input(format!(
+            "\"{}\" cannot be the name of a commit",
+            name.escape_debug()
+        ))
+        .hint("give a branch, a tag, a version or a full commit id"));
     }
     Ok(())
 }
@@ -236,16 +247,18 @@ fn git() -> Command {
 
 async fn run(mut git: Command) -> Result<Output> {
     let output = git.output().await.map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::host("git is not installed").hint("install git (apt-get install git) and run the same command again")
-        }
+        std::io::ErrorKind::NotFound => Error::host("git is not installed")
+            .hint("install git (apt-get install git) and run the same command again"),
         _ => Error::infrastructure(format!("starting git: {error}")),
     })?;
     if output.status.success() {
         return Ok(output);
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.trim().lines().last().unwrap_or("it said nothing").to_string();
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    // What is wrong stands in the line of git's own that is marked so; advice surrounds it.
+    let marked = lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let said = marked.or_else(|| lines().last()).unwrap_or("it said nothing").to_string();
     Err(Error::infrastructure(format!("git: {said}")))
 }
 
@@ -276,9 +289,23 @@ mod tests {
         for good in ["main", "v1.2.3", "feature/x", "0.31.2", "a@b"] {
             assert!(check_ref(good).is_ok(), "{good}");
         }
-        for bad in
-            ["", "-x", "--upload-pack=x", "a..b", "a^", "a~1", "HEAD:x", "a b", "a\n", "@", "@{1}", "x.lock", "/x", "x/", ".x"]
-        {
+        for bad in [
+            "",
+            "-x",
+            "--upload-pack=x",
+            "a..b",
+            "a^",
+            "a~1",
+            "HEAD:x",
+            "a b",
+            "a\n",
+            "@",
+            "@{1}",
+            "x.lock",
+            "/x",
+            "x/",
+            ".x",
+        ] {
             assert!(check_ref(bad).is_err(), "{bad}");
         }
     }
@@ -287,7 +314,12 @@ mod tests {
         fs::write(repository.join("file"), text).unwrap();
         let git = |words: &[&str]| {
             let mut git = git();
-            git.arg("-C").arg(repository).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]);
+            git.arg("-C").arg(repository).args([
+                "-c",
+                "user.name=t",
+                "-c",
+                "user.email=t@example.org",
+            ]);
             git.args(words);
             git
         };
@@ -314,7 +346,8 @@ mod tests {
         let source = Source::Git("origin".into());
         let ask = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            let (source, cache, folder) = (source.clone(), cache.clone(), folder.path().to_path_buf());
+            let (source, cache, folder) =
+                (source.clone(), cache.clone(), folder.path().to_path_buf());
             async move { resolve(&source, &folder, &names, &cache, &Events::none()).await }
         };
         let resolved = ask(&["main", "v1", &first]).await.unwrap();
@@ -326,7 +359,9 @@ mod tests {
 
         let error = ask(&["nope", "--upload-pack=x", &"0".repeat(40)]).await.unwrap_err();
         assert_eq!(error.kind, crate::error::Kind::Input);
-        for part in ["no branch or tag \"nope\"", "\"--upload-pack=x\" cannot be", "has no commit 0000"] {
+        for part in
+            ["no branch or tag \"nope\"", "\"--upload-pack=x\" cannot be", "has no commit 0000"]
+        {
             assert!(error.message.contains(part), "{part}: {}", error.message);
         }
     }

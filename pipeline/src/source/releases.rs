@@ -82,9 +82,13 @@ impl Releases {
         let wanted = &self.versions[..=last];
         let first_missing = wanted.iter().position(|v| !have.contains_key(v.version.as_str()));
         let Some(first) = first_missing else { return Ok(have[asked].clone()) };
-        let mut parent = first.checked_sub(1).map(|before| have[wanted[before].version.as_str()].clone());
+        let mut parent =
+            first.checked_sub(1).map(|before| have[wanted[before].version.as_str()].clone());
         let total = (wanted.len() - first) as u64;
-        events.begin(Phase::Source, format!("downloading {total} releases of {} up to {version}", self.name));
+        events.begin(
+            Phase::Source,
+            format!("downloading {total} releases of {} up to {version}", self.name),
+        );
         let downloads = wanted[first..].iter().map(|version| self.download(version));
         // In order, a few at a time.
         let mut downloads = Box::pin(futures::stream::iter(downloads).buffered(8));
@@ -101,8 +105,13 @@ impl Releases {
     }
 
     fn unknown(&self, version: &str) -> Error {
-        let mut newest: Vec<&str> =
-            self.versions.iter().rev().filter(|v| !v.is_yanked()).map(|v| v.version.as_str()).collect();
+        let mut newest: Vec<&str> = self
+            .versions
+            .iter()
+            .rev()
+            .filter(|v| !v.is_yanked())
+            .map(|v| v.version.as_str())
+            .collect();
         newest.truncate(6);
         Error::input(format!("{} has no release {version:?}", self.name))
             .hint(format!("its newest releases are {}", newest.join(", ")))
@@ -124,7 +133,8 @@ impl Releases {
     async fn download(&self, version: &IndexVersion) -> Result<Vec<u8>> {
         let what = || format!("downloading {} {}", self.name, version.version);
         let url = version.download_url(&self.config);
-        let url = url.ok_or_else(|| Error::infrastructure("the index names no place")).while_(what)?;
+        let url =
+            url.ok_or_else(|| Error::infrastructure("the index names no place")).while_(what)?;
         let archive = http::get(&self.client, &url, ARCHIVE_MAX).await;
         let archive = archive.map_err(Error::from).while_(what)?;
         let (found, expected) = (Digest::of(&archive), hex::encode(version.checksum()));
@@ -227,7 +237,10 @@ mod tests {
     use super::*;
 
     fn archive(members: &[(&str, tar::EntryType)]) -> Vec<u8> {
-        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut tar = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
         for (path, kind) in members {
             let mut header = tar::Header::new_gnu();
             let name = path.as_bytes();

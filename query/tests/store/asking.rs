@@ -241,7 +241,7 @@ async fn hosts_and_suites_are_kept_apart() {
     place.publish(&changed("suite", |r| r.run.suite = "other".into())).await;
     let session = place.session().await;
     let error = session.compare("v1", "v2", &Filter::default()).await.unwrap_err();
-    assert_eq!(error.to_string(), "`v1 v2` could mean: suite other, suite wasmi; write more of it");
+    assert_eq!(error.to_string(), "`v1 v2` could mean: suite other, suite wasmi; say which");
     let suite = Filter { suite: Some("other".into()), ..Filter::default() };
     assert_eq!(session.compare("v1", "v2", &suite).await.unwrap().judged.len(), 3);
     let text = place.ask("SELECT DISTINCT arch FROM samples WHERE month = '2026-11' ORDER BY arch");

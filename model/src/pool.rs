@@ -6,10 +6,10 @@
 //! (n − 1) s² = Σ Mᵢ + Σ nᵢ (d̄ᵢ − d̄)². Extremes are exact too. A median does not follow from
 //! medians: what is shown is their mean, weighted by samples' rounds, and no statistic uses it.
 
-use dyno_model::record::{Extent, Summary};
+use crate::record::{Extent, Summary};
 
 /// One summary from several of one series. The names are those of the first; `None` for none.
-pub(crate) fn pool(parts: &[&Summary]) -> Option<Summary> {
+pub fn pool(parts: &[&Summary]) -> Option<Summary> {
     let first = match parts {
         [] => return None,
         [only] => return Some((*only).clone()),
@@ -54,7 +54,7 @@ fn extent(parts: impl Iterator<Item = (u32, Option<Extent>)>) -> Option<Extent> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dyno_model::stats;
+    use crate::stats;
     use proptest::prelude::*;
 
     fn summary(d: &[f64]) -> Summary {
