@@ -267,11 +267,17 @@ async fn init(repository: &Path) -> Result<()> {
         return Ok(());
     }
     let doing = || format!("making the repository {}", repository.display());
-    fs::create_dir_all(repository).while_(doing)?;
+    let parent = repository.parent().unwrap_or(repository);
+    fs::create_dir_all(parent).while_(doing)?;
+    let new = tempfile::tempdir_in(parent).while_(doing)?;
     let mut git = git();
-    git.args(["init", "--quiet", "--bare", "--initial-branch=main", "--"]).arg(repository);
+    git.args(["init", "--quiet", "--bare", "--initial-branch=main", "--"]).arg(new.path());
     run(git).await.while_(doing)?;
-    Ok(())
+    // Whole or not at all; another dyno may have made it meanwhile.
+    match fs::rename(new.path(), repository) {
+        Err(error) if !repository.join("HEAD").exists() => Err(error).while_(doing),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

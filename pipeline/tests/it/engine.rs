@@ -15,7 +15,7 @@ use dyno_pipeline::error::Result;
 use dyno_probe::{End, Exit, Run};
 
 use crate::skip;
-use crate::world::{guest, left_by};
+use crate::world::{docker, forget, guest, left_by};
 
 /// A root of nothing but mount points and the guest.
 struct GuestRoot {
@@ -116,8 +116,9 @@ async fn conforms(engine: &str) {
     std::fs::create_dir(&read).unwrap();
     std::fs::write(read.join("secret"), "12345").unwrap();
     let last = std::thread::available_parallelism().unwrap().get() as u32 - 1;
+    let root = Arc::new(GuestRoot::new(folder.path()));
     let spec = Spec {
-        root: Arc::new(GuestRoot::new(folder.path())),
+        root: Arc::clone(&root) as Arc<dyn Root>,
         mounts: vec![Mount::writable(&work, "/work"), Mount::read_only(&read, "/etc/ssl/certs")],
         network: false,
         cpus: BTreeSet::from([last]),
@@ -187,6 +188,11 @@ async fn conforms(engine: &str) {
     assert!(!online.sandbox().interfaces.is_empty());
     online.remove().await.unwrap();
     assert_eq!(left_by(std::process::id()), Vec::<String>::new());
+    if engine == "docker"
+        && let Some(docker) = docker().await
+    {
+        forget(&docker, &root.id().to_string()).await;
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Ctrl-C, a termination signal and `kill -9` at several moments of a job: nothing stays behind,
 //! nothing half-done is published, and the same command then goes on from what is cached.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -83,37 +84,66 @@ fn ctrl_c_at_the_begin_of_each_container() {
 }
 
 #[test]
-fn ctrl_c_while_an_image_is_made() {
-    let world = World::new();
-    std::fs::remove_dir_all(world.cache()).unwrap();
-    world.stalled.store(true, Ordering::Relaxed);
-    let dyno = world.until(&["image", "build", "guest"], "image: image guest");
-    interrupted(&world, dyno, libc::SIGINT);
-    world.stalled.store(false, Ordering::Relaxed);
-    assert_eq!(world.dyno(&["image", "build", "guest"]).code, Some(0));
-    let images: Vec<_> =
-        std::fs::read_dir(world.cache().join("images")).unwrap().flatten().collect();
-    assert_eq!(images.len(), 2, "the image and the lock: {images:?}");
+fn ended_while_an_image_is_made() {
+    for signal in [libc::SIGINT, libc::SIGKILL] {
+        let world = World::new();
+        std::fs::remove_dir_all(world.cache()).unwrap();
+        world.stalled.store(true, Ordering::Relaxed);
+        let dyno = world.until(&["image", "build", "guest"], "image: image guest");
+        if signal == libc::SIGINT {
+            interrupted(&world, dyno, signal);
+        } else {
+            dyno.signal(signal);
+            dyno.end();
+        }
+        world.stalled.store(false, Ordering::Relaxed);
+        assert_eq!(world.dyno(&["image", "build", "guest"]).code, Some(0));
+        let images = std::fs::read_dir(world.cache().join("images")).unwrap().count();
+        assert_eq!(images, 2, "the image and the lock");
+    }
 }
 
 #[test]
-fn ctrl_c_while_a_commit_is_fetched() {
+fn ended_while_a_commit_is_fetched() {
+    if !embedded() {
+        return;
+    }
+    for signal in [libc::SIGINT, libc::SIGKILL] {
+        let world = World::new();
+        // A remote that takes its time: git runs this instead of packing at once.
+        let hook = world.path().join("slow");
+        world.write("slow", "#!/bin/sh\nsleep 3\nexec \"$@\"\n");
+        std::fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
+        let settings = format!("[uploadpack]\npackObjectsHook = {}\n", hook.display());
+        world.write(".gitconfig", &settings);
+        let dyno = world.until(&RUN, "source: fetching v1");
+        std::thread::sleep(Duration::from_millis(1000));
+        if signal == libc::SIGINT {
+            interrupted(&world, dyno, signal);
+        } else {
+            // Its git goes on alone; the next run waits for that.
+            dyno.signal(signal);
+            dyno.end();
+        }
+        world.write(".gitconfig", "");
+        let next = world.dyno(&RUN);
+        assert_eq!(next.code, Some(0), "{next:?}");
+    }
+}
+
+#[test]
+fn ctrl_c_while_waiting_for_another_measurement() {
     if !embedded() {
         return;
     }
     let world = World::new();
-    // A remote that takes its time: git runs this instead of packing at once.
-    let hook = world.path().join("slow");
-    world.write("slow", "#!/bin/sh\ntouch slow-began\nsleep 5\nexec \"$@\"\n");
-    std::fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let settings = format!("[uploadpack]\npackObjectsHook = {}\n", hook.display());
-    world.write(".gitconfig", &settings);
-    let dyno = world.until(&RUN, "source: fetching v1");
-    std::thread::sleep(Duration::from_millis(1000));
+    let lock =
+        std::fs::File::options().append(true).create(true).open("/run/lock/dyno-measuring.lock");
+    let lock = lock.unwrap();
+    // If another dyno has it, that is as good.
+    drop(lock.try_lock());
+    let dyno = world.until(&RUN, "note: waiting: another dyno is measuring");
     interrupted(&world, dyno, libc::SIGINT);
-    world.write(".gitconfig", "");
-    let next = world.dyno(&RUN);
-    assert_eq!(next.code, Some(0), "{next:?}");
 }
 
 /// `kill -9` at `moment`: containers end by themselves, and the next run sweeps what they left.

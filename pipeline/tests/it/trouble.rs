@@ -178,6 +178,7 @@ async fn docker_that_loses_a_container_or_is_interrupted_keeps_nothing() {
     }
     assert_eq!(world.runs(), "0");
     check(&world.dyno(&[&RUN[..], &["--host", "docker"]].concat()), 0, &[]);
+    world.forget(&docker).await;
 }
 
 #[tokio::test]
@@ -203,6 +204,7 @@ async fn docker_interrupted_at_the_begin_of_a_container_keeps_nothing() {
     for (delay_ms, id) in ids {
         assert_eq!(in_docker(&docker, id).await, Vec::<String>::new(), "after {delay_ms} ms");
     }
+    world.forget(&docker).await;
 }
 
 /// A file system in memory, as large as asked; gone when dropped.

@@ -214,6 +214,10 @@ impl World {
         header.set_gid(0);
         header.set_mtime(0);
         layer.append_data(&mut header, "guest", guest()).unwrap();
+        // An image of this world's own, which it may remove from Docker.
+        let name = self.path().display().to_string();
+        header.set_size(name.len() as u64);
+        layer.append_data(&mut header, "world", name.as_bytes()).unwrap();
         let layer = layer.into_inner().unwrap();
         let (architecture, debian) =
             if cfg!(target_arch = "x86_64") { ("amd64", "amd64") } else { ("arm64", "arm64") };
@@ -279,6 +283,13 @@ impl World {
         let mut running = Running { child, lines, said: Vec::new() };
         running.wait_for(moment);
         running
+    }
+
+    /// Removes this world's image from Docker or Podman.
+    pub async fn forget(&self, docker: &bollard::Docker) {
+        let lock = fs::read_to_string(self.path().join("images/guest/image.lock")).unwrap();
+        let id = lock.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'));
+        forget(docker, id.unwrap()).await;
     }
 
     /// The names of what is in the cache's folder for work in progress.
@@ -370,13 +381,19 @@ pub fn left_by(id: u32) -> Vec<String> {
     left
 }
 
-/// The Docker or Podman of this machine; says so where there is none.
+/// The Docker or Podman of this machine, which `dyno` finds too; says so where there is none.
 pub async fn docker() -> Option<bollard::Docker> {
     let docker = match bollard::Docker::connect_with_local_defaults() {
         Ok(docker) => docker.negotiate_version().await,
         Err(error) => Err(error),
     };
     docker.map_err(|error| skip("docker", &error.to_string())).ok()
+}
+
+/// Removes an image from Docker or Podman.
+pub async fn forget(docker: &bollard::Docker, id: &str) {
+    let options = None::<bollard::query_parameters::RemoveImageOptions>;
+    docker.remove_image(id, options, None).await.unwrap();
 }
 
 /// The names of the containers that the dyno `id` has in Docker or Podman.
