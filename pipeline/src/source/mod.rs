@@ -258,7 +258,7 @@ async fn run(mut git: Command) -> Result<Output> {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     // What is wrong stands in the line of git's own that is marked so; advice surrounds it.
     let marked = lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
-    let said = marked.or_else(|| lines().last()).unwrap_or("it said nothing").to_string();
+    let said = marked.or_else(|| lines().next_back()).unwrap_or("it said nothing").to_string();
     Err(Error::infrastructure(format!("git: {said}")))
 }
 
