@@ -8,6 +8,7 @@ use dyno_pipeline::cli::{self, Cli};
 use dyno_pipeline::engine::embedded;
 use dyno_pipeline::error::{Error, Kind};
 use dyno_pipeline::run::Opened;
+use dyno_pipeline::show::say;
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -80,13 +81,13 @@ fn tell(error: &Error) {
             let theme = if colored() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
             let handler = GraphicalReportHandler::new_themed(theme);
             if handler.render_report(&mut text, report.as_ref()).is_ok() {
-                eprint!("{text}");
+                say(text.trim_end());
             }
         }
     }
-    eprintln!("error: {}", dyno_pipeline::plain(&error.message));
+    say(format_args!("error: {}", dyno_pipeline::plain(&error.message)));
     if let Some(hint) = &error.hint {
-        eprintln!("hint: {hint}");
+        say(format_args!("hint: {hint}"));
     }
 }
 

@@ -443,7 +443,8 @@ pub fn store_error(error: dyno_query::Error) -> Error {
     use dyno_query::Error as Store;
     let text = crate::error::chain(&error);
     match error {
-        Store::NoComparison { .. }
+        Store::NoPlace { .. }
+        | Store::NoComparison { .. }
         | Store::Ambiguous { .. }
         | Store::ReadOnly { .. }
         | Store::Sql(_) => Error::input(text),

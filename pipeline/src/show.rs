@@ -88,6 +88,13 @@ impl Bar {
     }
 }
 
+/// Writes a line to standard error. A reader that has gone away (`2>&1 | head`) is no reason to
+/// stop, nor to panic as `eprintln!` does.
+pub fn say(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 struct Lines {
     detail: Detail,
     last: Instant,
@@ -98,24 +105,24 @@ impl Lines {
     fn show(&mut self, event: Event) {
         let quiet = self.detail == Detail::Quiet;
         match event {
-            Event::Notice(text) => eprintln!("note: {}", crate::plain(&text)),
+            Event::Notice(text) => say(format_args!("note: {}", crate::plain(&text))),
             Event::Begin { phase, what } if !quiet => {
                 (self.started, self.last) = (Instant::now(), Instant::now());
-                eprintln!("{}: {what} …", phase.name());
+                say(format_args!("{}: {what} …", phase.name()));
             }
-            Event::End { phase, what } if !quiet => eprintln!("{}: {what}", phase.name()),
+            Event::End { phase, what } if !quiet => say(format_args!("{}: {what}", phase.name())),
             Event::Progress { phase, done, total, unit }
                 if !quiet && self.last.elapsed() >= LINE_EVERY =>
             {
                 self.last = Instant::now();
-                eprintln!("{}: {}", phase.name(), self.progress(done, total, unit));
+                say(format_args!("{}: {}", phase.name(), self.progress(done, total, unit)));
             }
             Event::Line { phase, text } if self.detail == Detail::Verbose => {
-                eprintln!("{}: {}", phase.name(), crate::plain(&text));
+                say(format_args!("{}: {}", phase.name(), crate::plain(&text)));
             }
             Event::Line { phase, text } if !quiet && self.last.elapsed() >= LINE_EVERY => {
                 self.last = Instant::now();
-                eprintln!("{}: {}", phase.name(), crate::plain(&text).trim());
+                say(format_args!("{}: {}", phase.name(), crate::plain(&text).trim()));
             }
             _ => {}
         }

@@ -9,6 +9,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// What was given can be no store.
+    #[error("`{url}` cannot be a store: {why}")]
+    NoPlace { url: String, why: String },
     /// The place cannot be opened, listed, read or written.
     #[error("store {url}: {why}")]
     Place { url: String, why: String },

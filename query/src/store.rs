@@ -52,10 +52,12 @@ impl Store {
     /// URL that object_store knows (`s3://bucket/prefix`, set up by the `AWS_*` variables).
     ///
     /// # Errors
-    /// [`Error::Place`] if the URL makes no sense, or the place cannot be made or listed.
+    /// [`Error::NoPlace`] if the URL makes no sense, [`Error::Place`] if the place cannot be made or
+    /// listed.
     pub async fn open(url: &str) -> Result<Self> {
         let place = |why: String| Error::Place { url: url.to_string(), why };
-        let objects: Arc<dyn ObjectStore> = match local_path(url).map_err(place)? {
+        let no_place = |why: String| Error::NoPlace { url: url.escape_debug().to_string(), why };
+        let objects: Arc<dyn ObjectStore> = match local_path(url).map_err(no_place)? {
             Some(path) => {
                 let shown = path.display();
                 std::fs::create_dir_all(&path)
@@ -64,10 +66,10 @@ impl Store {
                 Arc::new(local.map_err(|e| place(format!("cannot open the folder {shown}: {e}")))?)
             }
             None => {
-                let parsed = Url::parse(url).map_err(|e| place(format!("not a URL: {e}")))?;
+                let parsed = Url::parse(url).map_err(|e| no_place(format!("not a URL: {e}")))?;
                 let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
                 let (objects, prefix) = object_store::parse_url_opts(&parsed, settings)
-                    .map_err(|e| place(format!("cannot be opened: {e}")))?;
+                    .map_err(|e| no_place(e.to_string()))?;
                 Arc::new(PrefixStore::new(objects, prefix))
             }
         };

@@ -50,6 +50,10 @@ fn unknown_names_are_wrong_input() {
     for (words, parts) in cases {
         refused(&world, &words.split(' ').collect::<Vec<_>>(), 2, parts);
     }
+    for url in ["", "gopher://x/y", "s3://", "http//x://", "file://elsewhere/x"] {
+        let words = ["--store", url, "compare", "v1", "v1"];
+        refused(&world, &words, 2, &["` cannot be a store: "]);
+    }
     // A suite that names what is not there.
     world.edit("suites/made/suite.toml", "image = \"guest\"", "image = \"gast\"");
     refused(&world, &two.split(' ').collect::<Vec<_>>(), 2, &["there is no image \"gast\""]);
@@ -60,6 +64,25 @@ fn unknown_names_are_wrong_input() {
         2,
         &["suites/made/suite.toml names files that are not there: gone.txt (benchmark greet)"],
     );
+}
+
+/// Whoever reads what dyno says may go away before its end, like `head`.
+#[test]
+fn a_reader_that_goes_away_is_no_panic() {
+    let world = World::bare();
+    world.write("policies/default.toml", "q = 2\n");
+    for (words, code) in [
+        (&["compare", "v1", "v2"][..], 2),
+        (&["run", "mad", "v1", "v1"], 2),
+        (&["sql", "SELECT 1"], 2),
+        (&["image", "lock", "guest"], 0),
+    ] {
+        let (gone, writer) = std::io::pipe().unwrap();
+        drop(gone);
+        let mut dyno = world.command(words);
+        dyno.stdout(writer.try_clone().unwrap()).stderr(writer);
+        assert_eq!(dyno.status().unwrap().code(), Some(code), "{words:?}");
+    }
 }
 
 #[test]

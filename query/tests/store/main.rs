@@ -179,9 +179,11 @@ async fn places_that_cannot_be_used_say_so() {
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
     let below = file.join("store");
-    for url in ["", "gopher://x/y", "file://elsewhere/x", "s3://", below.to_str().unwrap()] {
+    let below = Store::open(below.to_str().unwrap()).await.unwrap_err();
+    assert!(matches!(below, Error::Place { .. }), "{below:?}");
+    for url in ["", "gopher://x/y", "file://elsewhere/x", "s3://"] {
         let error = Store::open(url).await.unwrap_err();
-        assert!(matches!(error, Error::Place { .. }), "{url}: {error:?}");
+        assert!(matches!(error, Error::NoPlace { .. }), "{url}: {error:?}");
     }
     // A folder that stops being one: publishing names the file and the reason.
     let place = Place::new().await;
