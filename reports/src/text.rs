@@ -45,6 +45,9 @@ impl Terminal {
 pub fn text(view: &View, path: Option<&str>, terminal: Terminal) -> String {
     let terminal = Terminal { width: terminal.width.max(WIDTH_MIN), ..terminal };
     let mut out = String::new();
+    for text in wrap(&view.title, terminal.width, "") {
+        let _ = writeln!(out, "{text}");
+    }
     for text in wrap(&view.sentence, terminal.width, "") {
         let bold = terminal.paint("1", &text);
         let _ = writeln!(out, "{}", terminal.verdict(view.conclusion, &bold));

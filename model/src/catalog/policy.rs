@@ -82,7 +82,7 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Policy, Mistakes> {
             }))
         })?;
         let metrics: BTreeMap<_, _> = metrics.into_iter().collect();
-        if !metrics.values().any(|metric| metric.decides) {
+        if !metrics.values().any(|metric| metric.decides) && !table.is_broken() {
             table.note(
                 table.span(),
                 "no metric decides",
