@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
-    MountBindOptions, MountBindOptionsPropagationEnum, MountType,
+    MountBindOptions, MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ImportImageOptions,
@@ -23,7 +23,7 @@ use dyno_model::catalog::host::format_cores;
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
-use super::{CAPABILITIES, Engine, Owner, Root, Spec, Streams};
+use super::{CAPABILITIES, Engine, Owner, RLIMITS, Root, Spec, Streams};
 use crate::error::{Error, Result, While};
 
 /// Docker Engine 20.10; Podman 4 speaks it too.
@@ -31,6 +31,9 @@ const OLDEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 4
 
 /// Whose container it is: see [`Owner`].
 const LABEL: &str = "dyno.container";
+
+/// What an engine of Podman's is called.
+const PODMAN: &str = "podman";
 
 struct DockerEngine {
     docker: Docker,
@@ -101,7 +104,7 @@ async fn connect(address: &str) -> Result<DockerEngine> {
     }
     let kind =
         version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));
-    let kind = if kind { "podman" } else { "docker" };
+    let kind = if kind { PODMAN } else { "docker" };
     let info = docker.info().await.map_err(failed)?;
     let rootless = info.security_options.iter().flatten().any(|o| o.contains("rootless"));
     let me = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
@@ -136,6 +139,18 @@ impl DockerEngine {
         }
         Err(Error::host(format!("{} gave the image another ID than {wanted}", self.name))
             .hint("engines with the containerd image store name images otherwise: use the embedded engine, or switch that store off"))
+    }
+
+    /// `/tmp`; and under Podman, which adds writable folders to a read-only root, those closed.
+    fn tmpfs(&self, spec: &Spec) -> HashMap<String, String> {
+        let tmp = format!("rw,exec,nosuid,nodev,mode=1777,size={}", spec.tmp_bytes);
+        let mut tmpfs = HashMap::from([("/tmp".to_string(), tmp)]);
+        if self.name.starts_with(PODMAN) {
+            for folder in ["/run", "/var/tmp"] {
+                tmpfs.insert(folder.into(), "ro,nosuid,nodev,noexec,mode=755,size=64k".into());
+            }
+        }
+        tmpfs
     }
 
     fn body(&self, name: &str, image: String, spec: &Spec, probe: &Path) -> ContainerCreateBody {
@@ -176,13 +191,11 @@ impl DockerEngine {
                 memory: Some(spec.memory_bytes as i64),
                 memory_swap: Some(spec.memory_bytes as i64),
                 pids_limit: Some(spec.pids as i64),
+                ulimits: Some(RLIMITS.map(rlimit).into()),
                 cpuset_cpus: Some(format_cores(&spec.cpus)),
                 network_mode: Some(if spec.network { "bridge" } else { "none" }.into()),
                 readonly_rootfs: Some(true),
-                tmpfs: Some(HashMap::from([(
-                    "/tmp".to_string(),
-                    format!("rw,exec,nosuid,nodev,mode=1777,size={}", spec.tmp_bytes),
-                )])),
+                tmpfs: Some(self.tmpfs(spec)),
                 cap_drop: Some(vec!["ALL".into()]),
                 cap_add: Some(CAPABILITIES.map(String::from).into()),
                 // The probe installs its own filter, the same under every engine.
@@ -262,6 +275,14 @@ impl Engine for DockerEngine {
             }
         }
         Ok(swept)
+    }
+}
+
+fn rlimit((name, value): (&str, u64)) -> ResourcesUlimits {
+    ResourcesUlimits {
+        name: Some(name.to_string()),
+        soft: Some(value as i64),
+        hard: Some(value as i64),
     }
 }
 

@@ -18,7 +18,7 @@ use dyno_model::catalog::host::format_cores;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use super::{CAPABILITIES, Engine, Owner, Spec, Streams};
+use super::{CAPABILITIES, Engine, Owner, RLIMITS, Spec, Streams};
 use crate::error::{Error, Result, While};
 
 /// First argument of a dyno that is a container's parent.
@@ -189,6 +189,7 @@ fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
             "env": env,
             "cwd": "/",
             "noNewPrivileges": true,
+            "rlimits": RLIMITS.map(rlimit),
             "capabilities": {"bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES},
         },
         "mounts": mounts,
@@ -209,6 +210,10 @@ fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
             "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
         },
     })
+}
+
+fn rlimit((name, value): (&str, u64)) -> Value {
+    json!({"type": format!("RLIMIT_{}", name.to_uppercase()), "soft": value, "hard": value})
 }
 
 /// Memory and swap together are bounded by the same number, where the kernel counts swap.

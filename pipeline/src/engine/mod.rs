@@ -34,6 +34,11 @@ pub const PROBE: &[u8] = include_bytes!(env!("DYNO_PROBE"));
 /// starts, and ends processes of that user.
 pub const CAPABILITIES: [&str; 3] = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"];
 
+/// Open files of a process, and processes of a user, the same under every engine whatever the
+/// host's defaults are, and below what an engine without the right to raise limits was itself
+/// given. (The container's own number of processes is bounded by its cgroup.)
+pub const RLIMITS: [(&str, u64); 2] = [("nofile", 16_384), ("nproc", 16_384)];
+
 /// A folder or file of the host inside the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {
