@@ -13,7 +13,7 @@ use dyno_model::catalog::image::debian_architecture;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
 use dyno_model::plan::{Job, JobInputs, Plan, plan};
-use dyno_model::record::{Built, Failure, Outcome, Record, Run, Side};
+use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Side};
 use dyno_query::{Published, Store};
 
 use crate::artifact::{Artifact, Order, Workshop, clear_scratch};
@@ -100,6 +100,8 @@ struct Ground {
     suite: LoadedSuite,
     host: Host,
     cores: Assigned,
+    /// The machine as the job's id knows it.
+    found: Fingerprint,
     engines: Arc<Engines>,
     root: Arc<dyn Root>,
     baseline: Resolved,
@@ -202,12 +204,15 @@ async fn prepare(
         rounds: request.rounds,
         repetition: 0,
     };
-    while request.again && around.store.holds(&inputs.id()).await.map_err(store_error)? {
+    let held = loop {
+        let held = around.store.holds(&inputs.id()).await.map_err(store_error)?;
+        if !(held && request.again) {
+            break held;
+        }
         inputs.repetition += 1;
-    }
-    let held = around.store.holds(&inputs.id()).await.map_err(store_error)?;
+    };
     let plan = plan(&suite.suite, inputs, &|_| held);
-    Ok(Ground { suite, host, cores, engines, root, baseline, candidate, plan })
+    Ok(Ground { suite, host, cores, found, engines, root, baseline, candidate, plan })
 }
 
 /// Two values, or all that is wrong with either.
@@ -368,7 +373,6 @@ async fn measure(
     measured
 }
 
-#[allow(clippy::too_many_arguments, reason = "a record is made of everything a job came to")]
 fn record(
     ground: &Ground,
     job: &Job,
@@ -395,8 +399,7 @@ fn record(
     };
     let mut notices = ground.cores.notices.clone();
     notices.extend(measured.notices);
-    let found = fingerprint(&ground.engines.name(), &ground.cores);
-    if found.virtualised {
+    if ground.found.virtualised {
         notices.push(
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
         );
@@ -410,7 +413,7 @@ fn record(
         image: suite.image.clone(),
         image_id: ground.root.id().clone(),
         host: ground.host.name.clone(),
-        fingerprint: found,
+        fingerprint: ground.found.clone(),
         baseline: built(Side::Baseline, &ground.baseline),
         candidate: built(Side::Candidate, &ground.candidate),
         metrics: suite.metrics.clone(),

@@ -52,9 +52,6 @@ use self::tree::{Entry, Overlap, Tree};
 use crate::error::{Error, Result, While as _};
 use crate::event::{Events, Phase};
 
-pub use self::layer::label;
-pub use self::tree::mount_points;
-
 const ENV: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What is of this machine and not of the image.

@@ -219,7 +219,7 @@ async fn the_same_packages_give_the_same_image_anywhere() {
     let manifest: serde_json::Value = serde_json::from_slice(&files["manifest.json"]).unwrap();
     let config = manifest[0]["Config"].as_str().unwrap();
     let layer = manifest[0]["Layers"][0].as_str().unwrap();
-    assert_eq!(manifest[0]["RepoTags"][0], label(id));
+    assert_eq!(manifest[0]["RepoTags"][0], super::layer::label(id));
     assert_eq!(Digest::of(&files[config]), *id);
     let config: serde_json::Value = serde_json::from_slice(&files[config]).unwrap();
     assert_eq!(config["rootfs"]["diff_ids"][0], Digest::of(&files[layer]).to_string());

@@ -7,7 +7,7 @@
 //!
 //! Pure: contents are names of spooled files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use dyno_model::catalog::image::Image;
 use serde::{Deserialize, Serialize};
@@ -387,11 +387,6 @@ fn is_whiteout(member: &Member, overlap: Overlap) -> bool {
     overlap == Overlap::Replace && name.starts_with(".wh.")
 }
 
-/// The paths of every mount point, for tests of whoever mounts there.
-pub fn mount_points() -> BTreeSet<&'static str> {
-    FOLDERS.into_iter().chain(FILES.map(|(path, _)| path)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -496,7 +491,7 @@ mod tests {
             let mut tree = Tree::merge(&all, Overlap::Refuse).unwrap();
             assert!(tree.finish(&image).unwrap_err().contains("containers mount there"), "{wrong}");
         }
-        for point in mount_points() {
+        for point in FOLDERS.into_iter().chain(FILES.map(|(path, _)| path)) {
             let node = &tree.nodes[point];
             assert!(matches!(node.what, What::Folder | What::File(_)), "{point}");
         }
