@@ -3,13 +3,29 @@
 //! For round i, dᵢ = ln(candidateᵢ / baselineᵢ): the two processes ran next to each other, so
 //! what drifts slowly cancels. All of this works on d; a fraction comes out at the end as
 //! exp(d̄) − 1. Variances carry their degrees of freedom ([`Variance`]), so that a variance
-//! moderated by history and by the crowd takes the place of the run's own without any other
-//! change here.
+//! that borrows from history and from the crowd ([`moderate`]) takes the place of the run's own.
+//!
+//! | input | answer |
+//! |---|---|
+//! | zero or negative value, other side not the same | the round gives no ratio ([`NoRatio`]) |
+//! | equal values, zero included | d = 0 |
+//! | one round | a mean, no variance, no estimate |
+//! | a round with one side only | left out |
+//! | rounds that do not vary | s² is at least what rounding to integers makes ([`rounding_variance`]) |
+//! | both sides zero in every round | s² = 0: the interval is a point, p is 0 or 1 |
+
+use std::cell::RefCell;
 
 use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, StudentsT};
+use statrs::distribution::{Beta, ContinuousCDF, StudentsT};
 
 use crate::catalog::policy::Procedure;
+
+mod exact;
+mod moderate;
+
+pub use exact::{SIGN_FLIP_MAX, sign_flip};
+pub use moderate::{Noise, crowd, moderate, pool_history, trigamma};
 
 /// Why rounds give no log ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,11 +123,38 @@ pub fn estimate(
         let p = if mean.abs() > delta { 0.0 } else { 1.0 };
         return Estimate { rounds, mean, half_width: 0.0, p };
     }
-    let t = StudentsT::new(0.0, 1.0, variance.df).expect("degrees of freedom are positive");
-    let half_width = t.inverse_cdf(0.5 + confidence / 2.0) * se;
+    let t = students_t(variance.df);
+    let half_width = t_quantile(confidence, variance.df) * se;
     let upper = |x: f64| t.sf(x);
     let p = (upper((mean.abs() - delta) / se) + upper((mean.abs() + delta) / se)).min(1.0);
     Estimate { rounds, mean, half_width, p }
+}
+
+/// Quantile of Student's t that leaves (1 − `confidence`)/2 on each side.
+///
+/// The inverse of the incomplete beta function costs more than everything else about a series, and
+/// a comparison asks for few distinct degrees of freedom: answers are remembered by thread.
+pub fn t_quantile(confidence: f64, df: f64) -> f64 {
+    const REMEMBERED: usize = 256;
+    thread_local! {
+        static KNOWN: RefCell<Vec<(u64, u64, f64)>> = const { RefCell::new(Vec::new()) };
+    }
+    let (a, b) = (confidence.to_bits(), df.to_bits());
+    let place = (a ^ b).wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize >> 16 & (REMEMBERED - 1);
+    KNOWN.with_borrow_mut(|known| {
+        known.resize(REMEMBERED, (0, 0, f64::NAN));
+        let (known_a, known_b, value) = known[place];
+        if (known_a, known_b) == (a, b) {
+            return value;
+        }
+        let value = students_t(df).inverse_cdf(0.5 + confidence / 2.0);
+        known[place] = (a, b, value);
+        value
+    })
+}
+
+fn students_t(df: f64) -> StudentsT {
+    StudentsT::new(0.0, 1.0, df).expect("degrees of freedom are positive")
 }
 
 /// Rounds in all after which a series like this would probably be settled; at least one more than
@@ -119,7 +162,8 @@ pub fn estimate(
 ///
 /// Settled is an interval inside ±δ or outside it, so its half-width must come below the distance
 /// of the mean from δ; where the mean is near δ, below δ/2, which is as precise as a policy asks
-/// for. Solved by bisection, since the quantile of t depends on the number of rounds too.
+/// for. With g(n) = (t(n) s/target)², which falls as n grows, the answer is the first n > g(n):
+/// bracketed by g itself, then halved.
 pub fn rounds_needed(estimate: &Estimate, variance: Variance, delta: f64, confidence: f64) -> u32 {
     const CAP: u32 = 10_000;
     let rounds = estimate.rounds;
@@ -128,22 +172,88 @@ pub fn rounds_needed(estimate: &Estimate, variance: Variance, delta: f64, confid
         return CAP;
     }
     let borrowed = variance.df - (f64::from(rounds) - 1.0);
-    let enough = |n: u32| {
+    let g = |n: u32| {
         let df = (borrowed + f64::from(n) - 1.0).max(1.0);
-        let t = StudentsT::new(0.0, 1.0, df).expect("degrees of freedom are positive");
-        let se = (variance.value / f64::from(n)).sqrt();
-        t.inverse_cdf(0.5 + confidence / 2.0) * se < target
+        (t_quantile(confidence, df) / target).powi(2) * variance.value
     };
-    let (mut low, mut high) = (rounds, rounds.max(1));
-    while high < CAP && !enough(high) {
-        low = high;
-        high = (high * 2).min(CAP);
+    let enough = |n: u32| g(n) < f64::from(n);
+    let bounded = |x: f64| x.min(f64::from(CAP)) as u32;
+    let mut high = bounded(g(rounds).floor() + 1.0).max(rounds + 1);
+    let mut low = rounds;
+    if high >= CAP && !enough(CAP) {
+        return CAP;
     }
+    // Below g(high) no n is enough, since g(n) ≥ g(high) there.
+    low = low.max(bounded(g(high).floor()).min(high - 1));
+    high = high.min(bounded(g(low).floor() + 1.0).max(low + 1));
     while high - low > 1 {
         let middle = low + (high - low) / 2;
         if enough(middle) { high = middle } else { low = middle }
     }
     high.max(rounds + 1).min(CAP)
+}
+
+/// The smallest true effect (log scale) that a test at `alpha` against δ would find with the
+/// probability `power`: δ + (t₁₋α⸝₂ + t_power) se (Bloom 1995, "Minimum detectable effects",
+/// Evaluation Review 19(5); for one series, before q is adjusted).
+pub fn detectable(rounds: u32, variance: Variance, delta: f64, alpha: f64, power: f64) -> f64 {
+    let se = (variance.value / f64::from(rounds)).sqrt();
+    if se == 0.0 {
+        return delta;
+    }
+    delta + (t_quantile(1.0 - alpha, variance.df) + t_quantile(2.0 * power - 1.0, variance.df)) * se
+}
+
+/// The variance of d that rounding to whole units makes when a true value is as likely anywhere
+/// within its unit: (1/b² + 1/c²)/12 for medians b and c (Sheppard 1898). Without it a page-fault
+/// count that happens to repeat would be as certain after two rounds as after a thousand. 0 where
+/// a median is 0.
+pub fn rounding_variance(baseline: f64, candidate: f64) -> f64 {
+    if baseline == 0.0 || candidate == 0.0 {
+        return 0.0;
+    }
+    (baseline.powi(-2) + candidate.powi(-2)) / 12.0
+}
+
+/// The effect over a group of series, each weighing the same.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct GeometricMean {
+    pub series: u32,
+    /// Mean of the d̄: exp(mean) − 1 is the change of the geometric mean.
+    pub mean: f64,
+    /// Half-width of the confidence interval of `mean`.
+    pub half_width: f64,
+}
+
+/// The geometric mean of ratios (Fleming & Wallace 1986, "How not to lie with statistics", CACM
+/// 29(3)) over series given as (d̄, variance of d, rounds). The interval is that of the measurement
+/// of just these series, not of a larger population of benchmarks: var = Σ sᵢ²/nᵢ / k², its degrees
+/// of freedom after Satterthwaite 1946 (Biometrics 2(6)). `None` for none.
+pub fn geometric_mean(series: &[(f64, Variance, u32)], confidence: f64) -> Option<GeometricMean> {
+    if series.is_empty() {
+        return None;
+    }
+    let k = series.len() as f64;
+    let mean = series.iter().map(|(mean, ..)| mean).sum::<f64>() / k;
+    let squares = |(_, variance, n): &(f64, Variance, u32)| variance.value / f64::from(*n);
+    let sum: f64 = series.iter().map(squares).sum();
+    let spread: f64 = series.iter().map(|s| squares(s).powi(2) / s.1.df).sum();
+    let half_width = match sum > 0.0 && spread > 0.0 {
+        true => t_quantile(confidence, sum * sum / spread) * sum.sqrt() / k,
+        false => 0.0,
+    };
+    Some(GeometricMean { series: series.len() as u32, mean, half_width })
+}
+
+/// The interval of a share of which `hits` of `of` were seen (Clopper & Pearson 1934, Biometrika
+/// 26(4)): at least `confidence`, whatever the true share. (0, 1) for `of` = 0.
+pub fn share_interval(hits: u64, of: u64, confidence: f64) -> (f64, f64) {
+    let tail = (1.0 - confidence) / 2.0;
+    let (x, n) = (hits as f64, of as f64);
+    let bound = |a: f64, b: f64, at: f64| Beta::new(a, b).expect("positive").inverse_cdf(at);
+    let low = if hits == 0 { 0.0 } else { bound(x, n - x + 1.0, tail) };
+    let high = if hits >= of { 1.0 } else { bound(x + 1.0, n - x, 1.0 - tail) };
+    (low, high)
 }
 
 /// q-values: for each p, the smallest false-discovery rate at which it would be a discovery.
@@ -221,6 +331,28 @@ mod tests {
             assert!(half(needed) < target, "{mean}: {needed}");
             assert!(needed == 3 || half(needed - 1) >= target, "{mean}: {needed}");
         }
+    }
+
+    #[test]
+    fn shares_groups_and_what_is_detectable() {
+        // scipy.stats.binomtest(7, 200).proportion_ci(method="exact") = (0.014186, 0.070781).
+        let (low, high) = share_interval(7, 200, 0.95);
+        near(low, 0.014_186, 1e-6);
+        near(high, 0.070_781, 1e-6);
+        assert_eq!((share_interval(0, 10, 0.95).0, share_interval(10, 10, 0.95).1), (0.0, 1.0));
+        assert_eq!(share_interval(0, 0, 0.95), (0.0, 1.0));
+        let one = (0.02, Variance { value: 0.0004, df: 3.0 }, 4);
+        let alone = geometric_mean(&[one], 0.95).unwrap();
+        let same = estimate(4, 0.02, one.1, 0.0, 0.95);
+        near(alone.half_width, same.half_width, 1e-12);
+        let two = geometric_mean(&[one, one], 0.95).unwrap();
+        assert_eq!((two.mean, two.series), (0.02, 2));
+        assert!(two.half_width < alone.half_width / 2f64.sqrt());
+        assert_eq!(geometric_mean(&[], 0.95), None);
+        // A power of one half is found where the mean just reaches the quantile.
+        let found = detectable(4, one.1, 0.01, 0.05, 0.5);
+        near(found, 0.01 + same.half_width, 1e-12);
+        near(rounding_variance(100.0, 100.0), 1e-4 / 6.0, 1e-15);
     }
 
     proptest! {

@@ -1,0 +1,252 @@
+//! A variance that borrows: from the same series in past runs, and from the other series of the
+//! same metric and host.
+//!
+//! Three rounds know their variance badly: with two degrees of freedom it is off by a factor of
+//! four as often as not, and a t-test pays for that with a quantile of 4.3. But the noise of a
+//! series hardly changes from run to run, and series of one metric on one host resemble each
+//! other. So, in two steps:
+//!
+//! 1. **History.** s_p² = (ν_h s_h² + (n−1) s²) / (ν_h + n−1), where s_h² is the pooled within-run
+//!    variance of past runs and ν_h its degrees of freedom, capped by the policy so that a host
+//!    that changed is forgotten.
+//! 2. **Crowd.** A scaled inverse-χ² prior (d₀, s₀²) is fitted over the series by the method of
+//!    moments on ln s_p² (Smyth 2004, "Linear models and empirical Bayes methods", SAGMB 3(1),
+//!    section 6.2), and s̃² = (d₀ s₀² + ν s_p²) / (d₀ + ν), with d₀ + ν degrees of freedom.
+//!
+//! ln s_p² is clipped at the 5 % and 90 % quantiles before the fit, so that a few wild series do
+//! not make the crowd look diverse (the idea of Phipson et al. 2016, "Robust hyperparameter
+//! estimation", Ann. Appl. Stat. 10(2); their correction for the clipped tails is left out).
+//! Clipping and the model itself err towards lending too much where a series is noisier than the
+//! crowd; that error is bounded: s̃² is never below s²/2 for a series with history and never below
+//! s² for one without. What this does to error rates is measured: docs/decisions.md.
+
+use serde::Serialize;
+use statrs::function::gamma::digamma;
+
+use super::Variance;
+
+/// Share of the series clipped below and above before the prior is fitted.
+const CLIPPED: (f64, f64) = (0.05, 0.10);
+
+/// Fewer series than this are no crowd.
+const CROWD_MIN: usize = 3;
+
+/// A prior as good as certain: d₀ where the series differ by no more than chance.
+const PRIOR_DF_MAX: f64 = 1e6;
+
+/// A variance below this share of the crowd's median counts as this much, so that one constant
+/// series does not pull ln s² to −∞ (limma's `fitFDist` does the same).
+const TINY_SHARE: f64 = 1e-5;
+
+/// Where the variance of a series comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Noise {
+    /// The run's own, with n − 1 degrees of freedom.
+    pub run: Variance,
+    /// Of past runs, its degrees of freedom capped; `None` without history.
+    pub history: Option<Variance>,
+    /// The prior (s₀², d₀); `None` without a crowd.
+    pub crowd: Option<Variance>,
+    /// What the estimate uses.
+    pub used: Variance,
+}
+
+/// The run's own variance with that of past runs, whose degrees of freedom count `cap` at most.
+pub fn pool_history(run: Variance, history: Option<Variance>, cap: f64) -> Variance {
+    let Some(history) = history.map(|h| Variance { df: h.df.min(cap), ..h }) else { return run };
+    let df = run.df + history.df;
+    if df <= 0.0 {
+        return run;
+    }
+    Variance { value: (run.df * run.value + history.df * history.value) / df, df }
+}
+
+/// The prior of a crowd: s₀² with d₀ degrees of freedom. `None` for fewer than three series with
+/// a positive variance.
+///
+/// With e = ln s² − ψ(ν/2) + ln(ν/2): ψ′(d₀/2) = var(e) − mean ψ′(ν/2), and
+/// ln s₀² = mean(e) + ψ(d₀/2) − ln(d₀/2). Where var(e) is no larger than chance makes it, d₀ is
+/// as good as infinite.
+pub fn crowd(variances: &[Variance]) -> Option<Variance> {
+    let usable = |v: &&Variance| v.value.is_finite() && v.value > 0.0 && v.df > 0.0;
+    let mut values: Vec<f64> = variances.iter().filter(usable).map(|v| v.value).collect();
+    if values.len() < CROWD_MIN {
+        return None;
+    }
+    let middle = values.len() / 2;
+    let median = *values.select_nth_unstable_by(middle, f64::total_cmp).1;
+    // ψ and ψ′ are asked for few distinct ν: the last answer is nearly always the next one's.
+    let mut last = (f64::NAN, 0.0, 0.0);
+    let mut trigammas = 0.0;
+    let mut e: Vec<f64> = variances
+        .iter()
+        .filter(usable)
+        .map(|v| {
+            if last.0 != v.df {
+                last = (v.df, digamma(v.df / 2.0) - (v.df / 2.0).ln(), trigamma(v.df / 2.0));
+            }
+            trigammas += last.2;
+            v.value.max(TINY_SHARE * median).ln() - last.1
+        })
+        .collect();
+    clip(&mut e);
+    let n = e.len() as f64;
+    let mean = e.iter().sum::<f64>() / n;
+    let spread = e.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (n - 1.0) - trigammas / n;
+    let half = trigamma_inverse(spread).unwrap_or(PRIOR_DF_MAX / 2.0).min(PRIOR_DF_MAX / 2.0);
+    let value = (mean + digamma(half) - half.ln()).exp();
+    Some(Variance { value, df: 2.0 * half })
+}
+
+/// Clips values at the quantiles of [`CLIPPED`] (linear interpolation between order statistics,
+/// Hyndman & Fan 1996, type 7).
+fn clip(values: &mut [f64]) {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let quantile = |share: f64| {
+        let place = share * (sorted.len() - 1) as f64;
+        let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
+        below + (above - below) * place.fract()
+    };
+    let (low, high) = (quantile(CLIPPED.0), quantile(1.0 - CLIPPED.1));
+    for value in values {
+        *value = value.clamp(low, high);
+    }
+}
+
+/// The variance a series is judged with; `df_all` is the sum of all the crowd's degrees of
+/// freedom, more than which nothing can be known of a variance.
+pub fn moderate(
+    run: Variance,
+    history: Option<Variance>,
+    cap: f64,
+    crowd: Option<Variance>,
+    df_all: f64,
+) -> Noise {
+    let history = history.filter(|h| h.df > 0.0).map(|h| Variance { df: h.df.min(cap), ..h });
+    let pooled = pool_history(run, history, cap);
+    let floor = if history.is_some() { run.value / 2.0 } else { run.value };
+    let used = match crowd {
+        None => Variance { value: pooled.value.max(floor), ..pooled },
+        Some(prior) => {
+            let df = prior.df + pooled.df;
+            let value = (prior.df * prior.value + pooled.df * pooled.value) / df;
+            Variance { value: value.max(floor), df: df.min(df_all.max(pooled.df)) }
+        }
+    };
+    Noise { run, history, crowd, used }
+}
+
+/// ψ′(x) for x > 0: recurrence up to 12, then the asymptotic series (Abramowitz & Stegun 6.4.6 and
+/// 6.4.12; the method of Schneider 1978, AS 121). No kept crate of this workspace has it.
+pub fn trigamma(mut x: f64) -> f64 {
+    let mut sum = 0.0;
+    while x < 12.0 {
+        sum += 1.0 / (x * x);
+        x += 1.0;
+    }
+    let y = 1.0 / (x * x);
+    let series =
+        1.0 / 6.0 - y * (1.0 / 30.0 - y * (1.0 / 42.0 - y * (1.0 / 30.0 - y * (5.0 / 66.0))));
+    sum + 1.0 / x + y / 2.0 + y / x * series
+}
+
+/// x with ψ′(x) = `value`; `None` where there is none (not positive) or it is beyond 10⁷.
+///
+/// ψ′ falls from ∞ to 0, between 1/x and 1/x + 1/x², so the root is bracketed and halved on a
+/// logarithmic scale.
+fn trigamma_inverse(value: f64) -> Option<f64> {
+    if !(value > 1e-7) {
+        return None;
+    }
+    let (mut low, mut high) =
+        ((1.0 / (value + 1.0)).min(1.0 / value.sqrt()) / 2.0, 2.0 + 2.0 / value);
+    for _ in 0..200 {
+        let middle = (low * high).sqrt();
+        if trigamma(middle) > value {
+            low = middle
+        } else {
+            high = middle
+        }
+        if high / low < 1.0 + 1e-14 {
+            break;
+        }
+    }
+    Some((low * high).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn v(value: f64, df: f64) -> Variance {
+        Variance { value, df }
+    }
+
+    #[test]
+    fn trigamma_is_known_and_inverts() {
+        // ψ′(1) = π²/6, ψ′(1/2) = π²/2 (Abramowitz & Stegun 6.4.2, 6.4.4).
+        let pi2 = std::f64::consts::PI.powi(2);
+        for (x, expected) in [(1.0, pi2 / 6.0), (0.5, pi2 / 2.0), (2.0, pi2 / 6.0 - 1.0)] {
+            assert!((trigamma(x) / expected - 1.0).abs() < 1e-12, "{x}");
+        }
+        for x in [1e-3, 0.3, 1.0, 7.5, 400.0, 9e5] {
+            let back = trigamma_inverse(trigamma(x)).unwrap();
+            assert!((back / x - 1.0).abs() < 1e-6, "{x}: {back}");
+        }
+        for none in [0.0, -1.0, f64::NAN] {
+            assert_eq!(trigamma_inverse(none), None);
+        }
+    }
+
+    #[test]
+    fn what_is_lent_and_what_is_not() {
+        let run = v(4.0, 2.0);
+        // (what, history, cap, crowd, df of all, expected)
+        for (what, history, cap, crowd, all, expected) in [
+            ("alone", None, 10.0, None, 2.0, v(4.0, 2.0)),
+            ("history", Some(v(1.0, 6.0)), 10.0, None, 2.0, v(2.0, 8.0)),
+            ("history is capped", Some(v(1.0, 60.0)), 2.0, None, 2.0, v(2.5, 4.0)),
+            ("half of s² at least", Some(v(0.0, 6.0)), 10.0, None, 2.0, v(2.0, 8.0)),
+            ("history of nothing", Some(v(1.0, 0.0)), 10.0, None, 2.0, v(4.0, 2.0)),
+            ("crowd", None, 10.0, Some(v(7.0, 1.0)), 50.0, v(5.0, 3.0)),
+            ("s² at least", None, 10.0, Some(v(1.0, 1.0)), 50.0, v(4.0, 3.0)),
+            ("no more than all know", None, 10.0, Some(v(4.0, 1e6)), 50.0, v(4.0, 50.0)),
+        ] {
+            let noise = moderate(run, history, cap, crowd, all);
+            assert!((noise.used.value - expected.value).abs() < 1e-12, "{what}: {noise:?}");
+            assert_eq!(noise.used.df, expected.df, "{what}");
+        }
+    }
+
+    #[test]
+    fn a_crowd_needs_three_that_vary() {
+        assert_eq!(crowd(&[]), None);
+        assert_eq!(crowd(&[v(1.0, 2.0), v(2.0, 2.0)]), None);
+        assert_eq!(crowd(&[v(1.0, 2.0), v(2.0, 2.0), v(0.0, 2.0), v(f64::NAN, 2.0)]), None);
+        let alike = crowd(&[v(1.0, 2.0), v(1.1, 2.0), v(0.9, 2.0)]).unwrap();
+        assert_eq!(alike.df, PRIOR_DF_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn never_below_the_floor_and_scale_free(
+            values in proptest::collection::vec((1e-8f64..1.0, 1.0f64..20.0), 3..40),
+            history in proptest::option::of((1e-8f64..1.0, 0.5f64..50.0)),
+            scale in 1e-3f64..1e3,
+        ) {
+            let of = |scale: f64| {
+                let all: Vec<Variance> = values.iter().map(|(x, df)| v(x * scale, *df)).collect();
+                let prior = crowd(&all);
+                let history = history.map(|(x, df)| v(x * scale, df));
+                moderate(all[0], history, 10.0, prior, all.iter().map(|v| v.df).sum())
+            };
+            let (a, b) = (of(1.0), of(scale));
+            let share = if history.is_some() { 0.5 } else { 1.0 };
+            prop_assert!(a.used.value >= share * a.run.value - 1e-15);
+            prop_assert!(a.used.df >= a.run.df && a.used.df.is_finite());
+            prop_assert!((b.used.value / a.used.value / scale - 1.0).abs() < 1e-6, "{a:?} {b:?}");
+        }
+    }
+}
