@@ -64,7 +64,18 @@ impl Catalog {
 
     pub fn policy(&self, name: &str) -> Result<Policy> {
         let file = self.find("policies", "policy", name, "")?;
-        Ok(policy::parse(name, &self.shown(&file), &read(&file)?)?)
+        Ok(policy::parse(name, &self.shown(&file), &read(&file)?, &self.axes())?)
+    }
+
+    /// The axes of all suites here that can be read: what a policy may name.
+    fn axes(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(self.root.join("suites")).into_iter().flatten().flatten();
+        let axes = |entry: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(entry.path().join("suite.toml")).ok()?;
+            let suite = suite::parse(entry.file_name().to_str()?, "suite.toml", &text).ok()?;
+            Some(suite.axes.into_keys())
+        };
+        folders.filter_map(axes).flatten().collect()
     }
 
     pub fn suite(&self, name: &str) -> Result<LoadedSuite> {

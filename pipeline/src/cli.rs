@@ -300,7 +300,8 @@ fn print(
         dyno_reports::text(&answer.view, page.as_deref(), terminal(global))
     };
     out(&text)?;
-    let regressed = matches!(answer.conclusion, Conclusion::Regressed | Conclusion::Mixed);
+    let regressed =
+        matches!(answer.concluded.conclusion, Conclusion::Regressed | Conclusion::Mixed);
     Ok(u8::from(output.fail_on_regression && regressed))
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::policy::Policy;
-use dyno_model::verdict::{Conclusion, SeriesKey, conclude};
+use dyno_model::verdict::{Concluded, SeriesKey, conclude};
 use dyno_query::{Compared, Filter, Session, Store};
 use dyno_reports::{Input, Links, View};
 
@@ -15,7 +15,7 @@ use crate::run::store_error;
 /// A comparison as the store has it now, with its conclusion.
 pub struct Answer {
     pub compared: Compared,
-    pub conclusion: Conclusion,
+    pub concluded: Concluded,
     pub view: View,
 }
 
@@ -36,7 +36,7 @@ pub async fn ask(
     }
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
-    let conclusion = conclude(&compared.judged);
+    let concluded = conclude(&compared.judged, policy);
     let samples = compared
         .runs
         .iter()
@@ -59,11 +59,11 @@ pub async fn ask(
         runs: &compared.runs,
         judged: &compared.judged,
         policy,
-        conclusion,
+        concluded: &concluded,
         links: Links { samples, store: store.url().to_string(), command },
         sql: &sql,
     });
-    Ok(Answer { compared, conclusion, view })
+    Ok(Answer { compared, concluded, view })
 }
 
 /// The samples of a job, as a path in the store.

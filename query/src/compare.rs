@@ -14,6 +14,7 @@ use dyno_model::record::{Built, Run, Side, Summary};
 use dyno_model::verdict::{self, Input, Judged, SeriesKey};
 
 use crate::error::{Error, Problem, Result};
+use crate::noise::Variances;
 use crate::snapshot::StoredRun;
 use dyno_model::pool::pool;
 
@@ -34,7 +35,10 @@ pub struct Filter {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredSummary {
     pub job: JobId,
+    /// The integer that stands for the series in the store.
+    pub series: i64,
     pub host: String,
+    pub architecture: String,
     pub summary: Summary,
 }
 
@@ -52,6 +56,8 @@ pub struct Compared {
     pub left_out: Vec<JobId>,
     /// Ordered by benchmark, config, metric, host.
     pub judged: Vec<Judged>,
+    /// Past runs that lend their noise.
+    pub lending: Vec<JobId>,
     /// Jobs pooled into each series, as `judged`.
     pub jobs: Vec<u32>,
     /// Files that were set aside while reading.
@@ -231,23 +237,29 @@ pub(crate) fn alike<'a>(runs: &[&'a Arc<StoredRun>]) -> (Vec<&'a Run>, Vec<JobId
     (kept, left.into_iter().map(|run| run.job.clone()).collect())
 }
 
-/// Judges one family: pools each series' summaries, estimates, adjusts, decides. With the number
-/// of jobs in each series.
+/// Judges one family: pools each series' summaries, estimates with what `history` lends, adjusts,
+/// decides. With the number of jobs in each series.
 pub(crate) fn judge_family(
     summaries: &[StoredSummary],
+    history: &Variances,
     policy: &Policy,
 ) -> (Vec<Judged>, Vec<u32>) {
-    let mut series: BTreeMap<(&str, &str, &str, &str), Vec<&Summary>> = BTreeMap::new();
-    for StoredSummary { host, summary, .. } in summaries {
-        let Summary { benchmark, config, metric, .. } = summary;
-        series.entry((benchmark, config, metric, host)).or_default().push(summary);
+    let mut series: BTreeMap<(&str, &str, &str, &str), Vec<&StoredSummary>> = BTreeMap::new();
+    for stored in summaries {
+        let Summary { benchmark, config, metric, .. } = &stored.summary;
+        series.entry((benchmark, config, metric, &stored.host)).or_default().push(stored);
     }
     let jobs = series.values().map(|parts| parts.len() as u32).collect();
-    let inputs: Vec<Input> = series
-        .into_iter()
-        .filter_map(|((_, _, _, host), parts)| {
-            Some(Input { host: host.to_string(), summary: pool(&parts)? })
+    let input = |parts: Vec<&StoredSummary>| {
+        let first = parts.first()?;
+        let summaries: Vec<&Summary> = parts.iter().map(|stored| &stored.summary).collect();
+        Some(Input {
+            host: first.host.clone(),
+            architecture: first.architecture.clone(),
+            summary: pool(&summaries)?,
+            history: history.get(&first.series).copied(),
         })
-        .collect();
+    };
+    let inputs: Vec<Input> = series.into_values().filter_map(input).collect();
     (verdict::judge(verdict::compare(&inputs, policy), policy), jobs)
 }

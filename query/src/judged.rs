@@ -18,13 +18,16 @@ use datafusion::datasource::{MemTable, TableType};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
-use dyno_model::catalog::policy::Policy;
+use dyno_model::catalog::policy::{Policy, Tier};
+use dyno_model::id::JobId;
 use dyno_model::metric;
 use dyno_model::record::{Extent, Run, Summary};
+use dyno_model::stats::{Noise, Variance};
 use dyno_model::verdict::{Judged, Verdict};
 
 use crate::compare::{Compared, Filter, Pair, StoredSummary, alike, judge_family, resolve};
 use crate::error::{Error, Result};
+use crate::noise::{History, Past};
 use crate::snapshot::{Snapshot, StoredRun};
 use crate::table::{collect, rows_kept};
 
@@ -65,9 +68,12 @@ impl Judge {
     ) -> Result<Compared> {
         let (pair, stored) = resolve(&self.snapshot.runs, baseline, candidate, filter)?;
         let (runs, left_out) = alike(&stored);
+        let lending = Past::new(&self.snapshot.runs).before(&runs);
+        let history = History::read(self, &lending).await?.of(&lending);
         let summaries = self.summaries(&runs).await?;
-        let (judged, jobs) = judge_family(&summaries, &self.policy);
+        let (judged, jobs) = judge_family(&summaries, &history, &self.policy);
         Ok(Compared {
+            lending: lending.into_iter().map(|run| run.job.clone()).collect(),
             baseline: pair.baseline,
             candidate: pair.candidate,
             suite: pair.suite,
@@ -84,17 +90,7 @@ impl Judge {
     pub(crate) async fn summaries(&self, runs: &[&Run]) -> Result<Vec<StoredSummary>> {
         let by_job: BTreeMap<String, &Run> =
             runs.iter().map(|run| (run.job.to_string(), *run)).collect();
-        if by_job.is_empty() {
-            return Ok(Vec::new());
-        }
-        let sql = |e: DataFusionError| Error::sql(&e);
-        let mut table = self.stored.table("summaries").await.map_err(sql)?;
-        if by_job.len() <= JOBS_LISTED_MAX {
-            let jobs = by_job.keys().map(|job| lit(job.as_str())).collect();
-            table = table.filter(col("job").in_list(jobs, false)).map_err(sql)?;
-        }
-        let plan = table.into_unoptimized_plan();
-        let batches = collect(&self.stored, &self.snapshot, plan).await?;
+        let batches = self.columns_of(runs, &[]).await?;
         let mut all: Vec<StoredSummary> = Vec::new();
         for batch in &batches {
             all.extend(decode(batch, &by_job));
@@ -102,6 +98,28 @@ impl Judge {
         let key = |s: &StoredSummary| (s.job.clone(), s.summary.benchmark.clone());
         all.sort_by_cached_key(key);
         Ok(all)
+    }
+
+    /// The named columns (all, where none is named) of the summaries of `runs`, in no order; other
+    /// runs' may be among them.
+    pub(crate) async fn columns_of(
+        &self,
+        runs: &[&Run],
+        columns: &[&str],
+    ) -> Result<Vec<RecordBatch>> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = |e: DataFusionError| Error::sql(&e);
+        let mut table = self.stored.table("summaries").await.map_err(sql)?;
+        if runs.len() <= JOBS_LISTED_MAX {
+            let jobs = runs.iter().map(|run| lit(run.job.hex())).collect();
+            table = table.filter(col("job").in_list(jobs, false)).map_err(sql)?;
+        }
+        if !columns.is_empty() {
+            table = table.select_columns(columns).map_err(sql)?;
+        }
+        collect(&self.stored, &self.snapshot, table.into_unoptimized_plan()).await
     }
 
     async fn families(&self, stored: Vec<&Arc<StoredRun>>) -> Result<Vec<Family>> {
@@ -112,14 +130,19 @@ impl Judge {
         let kept: Vec<(Pair, Vec<&Run>)> =
             pairs.into_iter().map(|(pair, runs)| (pair, alike(&runs).0)).collect();
         let runs: Vec<&Run> = kept.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+        let past = Past::new(&self.snapshot.runs);
+        let lending: Vec<Vec<&Run>> = kept.iter().map(|(_, runs)| past.before(runs)).collect();
+        let all: BTreeMap<&JobId, &Run> =
+            lending.iter().flatten().map(|run| (&run.job, *run)).collect();
+        let history = History::read(self, &Vec::from_iter(all.into_values())).await?;
         let mut by_job: BTreeMap<_, Vec<StoredSummary>> = BTreeMap::new();
         for summary in self.summaries(&runs).await? {
             by_job.entry(summary.job.clone()).or_default().push(summary);
         }
-        let family = |(pair, runs): (Pair, Vec<&Run>)| {
+        let family = |((pair, runs), lending): ((Pair, Vec<&Run>), Vec<&Run>)| {
             let of_run = |run: &&Run| by_job.get(&run.job).cloned().unwrap_or_default();
             let summaries: Vec<StoredSummary> = runs.iter().flat_map(of_run).collect();
-            let (judged, jobs) = judge_family(&summaries, &self.policy);
+            let (judged, jobs) = judge_family(&summaries, &history.of(&lending), &self.policy);
             let newest = runs.last()?;
             Some(Family {
                 pair,
@@ -130,7 +153,7 @@ impl Judge {
                 jobs,
             })
         };
-        Ok(kept.into_iter().filter_map(family).collect())
+        Ok(kept.into_iter().zip(lending).filter_map(family).collect())
     }
 
     fn rows(&self, families: &[Family]) -> RecordBatch {
@@ -162,6 +185,11 @@ impl Judge {
             Verdict::Inconclusive(reason) => Some(reason.to_string()),
             _ => None,
         });
+        text("architecture", &|(_, j, _)| Some(j.comparison.architecture.clone()));
+        text("tier", &|(_, j, _)| {
+            let inform = j.comparison.tier == Tier::Inform;
+            Some(if inform { "inform" } else { "gate" }.to_string())
+        });
         text("policy", &|_| Some(self.policy.name.clone()));
         let mut float = |name, of: &dyn Fn(&Judged) -> Option<f64>| {
             let array: Float64Array = all.iter().map(|(_, j, _)| of(j)).collect();
@@ -173,6 +201,17 @@ impl Judge {
         float("p", &|j| Some(j.comparison.estimate?.p));
         float("q", &|j| j.comparison.q);
         float("smallest_effect", &|j| Some(j.comparison.delta.exp_m1()));
+        float("detectable", &|j| j.comparison.detectable(&self.policy));
+        let noise =
+            |j: &Judged, of: &dyn Fn(Noise) -> Option<Variance>| j.comparison.noise.and_then(of);
+        float("mean_log_ratio", &|j| Some(j.comparison.estimate?.mean));
+        float("variance", &|j| Some(noise(j, &|n| Some(n.used))?.value));
+        float("df", &|j| Some(noise(j, &|n| Some(n.used))?.df));
+        float("run_variance", &|j| Some(noise(j, &|n| Some(n.run))?.value));
+        float("history_variance", &|j| Some(noise(j, &|n| n.history)?.value));
+        float("history_df", &|j| Some(noise(j, &|n| n.history)?.df));
+        float("crowd_variance", &|j| Some(noise(j, &|n| n.crowd)?.value));
+        float("crowd_df", &|j| Some(noise(j, &|n| n.crowd)?.df));
         float("baseline_median", &|j| Some(j.comparison.baseline?.median));
         float("candidate_median", &|j| Some(j.comparison.candidate?.median));
         let mut integer = |name, of: &dyn Fn(&Judged) -> Option<i64>| {
@@ -187,7 +226,8 @@ impl Judge {
         integer("tainted", &|j| Some(i64::from(j.comparison.tainted)));
         let jobs = Int32Array::from_iter_values(all.iter().map(|(_, _, jobs)| *jobs as i32));
         columns.push(("jobs", Arc::new(jobs), true));
-        let decides: BooleanArray = all.iter().map(|(_, j, _)| Some(j.decides)).collect();
+        let decides: BooleanArray =
+            all.iter().map(|(_, j, _)| Some(j.comparison.decides)).collect();
         columns.push(("decides", Arc::new(decides), true));
         let finished =
             TimestampMicrosecondArray::from_iter_values(all.iter().map(|(f, ..)| f.finished_us));
@@ -223,11 +263,14 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &Run>) -> Vec<StoredSumma
         })
     };
     let (rounds, tainted) = (small("rounds"), small("tainted"));
+    let series = column("series").as_primitive::<Int64Type>();
     let summary = |row: usize| {
         let run = runs.get(jobs.value(row))?;
         Some(StoredSummary {
             job: run.job.clone(),
+            series: series.value(row),
             host: run.host.clone(),
+            architecture: run.fingerprint.architecture.clone(),
             summary: Summary {
                 benchmark: benchmarks.value(row).to_string(),
                 config: configs.value(row).to_string(),

@@ -20,6 +20,7 @@ mod error;
 mod files;
 mod judged;
 mod layout;
+mod noise;
 mod print;
 mod schema;
 mod session;

@@ -35,15 +35,19 @@ const HISTORY: &str = "
            candidate_min, candidate_max, finished, arch, month
     FROM summaries WHERE candidate_median IS NOT NULL";
 
-/// The pooled within-run variance of d of each series (design, \"Noise from history\"):
-/// Σ (nᵢ − 1) sᵢ² / Σ (nᵢ − 1). `sd` is close to a fraction: 0.01 is about one per cent a round.
+/// The pooled within-run variance of d of each series (design, \"Noise from history\") and its
+/// degrees of freedom, Σ (nᵢ − 1) sᵢ² / Σ (nᵢ − 1), over runs on one fingerprint in one image: a
+/// change of kernel, microcode, governor, engine or image starts afresh. `sd` is close to a
+/// fraction: 0.01 is about one per cent a round.
 const NOISE: &str = "
-    SELECT suite, benchmark, config, metric, host, series, count(*) AS jobs,
-           sum(rounds - 1) AS df,
-           sum((rounds - 1) * variance) / sum(rounds - 1) AS variance,
-           sqrt(sum((rounds - 1) * variance) / sum(rounds - 1)) AS sd
-    FROM summaries WHERE rounds > 1 AND variance IS NOT NULL
-    GROUP BY suite, benchmark, config, metric, host, series";
+    SELECT s.suite, s.benchmark, s.config, s.metric, s.host, s.series, s.fingerprint, r.image_id,
+           count(*) AS jobs, sum(s.rounds - 1) AS df,
+           sum((s.rounds - 1) * s.variance) / sum(s.rounds - 1) AS variance,
+           sqrt(sum((s.rounds - 1) * s.variance) / sum(s.rounds - 1)) AS sd,
+           max(s.finished) AS newest
+    FROM summaries s JOIN runs r ON s.job = r.job
+    WHERE s.rounds > 1 AND s.variance >= 0
+    GROUP BY s.suite, s.benchmark, s.config, s.metric, s.host, s.series, s.fingerprint, r.image_id";
 
 /// The store as it stood when the session was opened, under one policy.
 ///

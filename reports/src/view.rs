@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::metric::{self, Sampling, Unit};
 use dyno_model::record::{Built, Extent, Failure, Fingerprint, Outcome, Run, Side};
-use dyno_model::verdict::{Conclusion, Judged, Reason, SeriesKey, Verdict};
+use dyno_model::verdict::{Concluded, Judged, Reason, SeriesKey, Verdict};
 use serde::Serialize;
 
 use crate::{number, words};
@@ -28,7 +28,7 @@ pub struct Input<'a> {
     pub runs: &'a [Run],
     pub judged: &'a [Judged],
     pub policy: &'a Policy,
-    pub conclusion: Conclusion,
+    pub concluded: &'a Concluded,
     pub links: Links,
     /// The SQL that gives the numbers of a series.
     pub sql: &'a dyn Fn(&SeriesKey) -> String,
@@ -53,6 +53,10 @@ pub struct View {
     pub conclusion: &'static str,
     /// The conclusion and what it rests on, in one sentence.
     pub sentence: String,
+    /// Why the conclusion is what it is, a sentence each.
+    pub reasons: Vec<String>,
+    /// Hosts to ask again, because they contradict each other.
+    pub ask_again: Vec<String>,
     /// What else a reader must know at once, a sentence each; at most seven.
     pub remarks: Vec<String>,
     pub counts: Counts,
@@ -234,7 +238,8 @@ impl View {
             .map(|(index, j)| (*j, row(index, j, input.policy, input.sql)))
             .collect();
         let deciding = |name: &str| -> Vec<Row> {
-            let wanted = |(j, _): &&(&Judged, Row)| j.decides && j.verdict.name() == name;
+            let wanted =
+                |(j, _): &&(&Judged, Row)| j.comparison.decides && j.verdict.name() == name;
             rows.iter().filter(wanted).map(|(_, row)| row.clone()).collect()
         };
         let failures: Vec<FailureView> = input
@@ -250,8 +255,10 @@ impl View {
         let mut view = Self {
             version: VERSION,
             title: words::title(input.runs),
-            conclusion: input.conclusion.name(),
+            conclusion: input.concluded.conclusion.name(),
             sentence: words::sentence(&input, &counts.deciding),
+            reasons: input.concluded.reasons.iter().map(ToString::to_string).collect(),
+            ask_again: input.concluded.ask_again.iter().cloned().collect(),
             remarks: Vec::new(),
             counts,
             many_hosts: hosts.len() > 1,
@@ -259,7 +266,11 @@ impl View {
             improved: deciding("Improved"),
             inconclusive: deciding("Inconclusive"),
             unchanged: deciding("Unchanged"),
-            not_deciding: rows.iter().filter(|(j, _)| !j.decides).map(|(_, r)| r.clone()).collect(),
+            not_deciding: rows
+                .iter()
+                .filter(|(j, _)| !j.comparison.decides)
+                .map(|(_, r)| r.clone())
+                .collect(),
             failures,
             notices: notices(input.runs),
             policy: PolicyView {
@@ -292,7 +303,7 @@ fn order(judged: &Judged) -> (bool, u8) {
         Verdict::Inconclusive(_) => 2,
         Verdict::Unchanged => 3,
     };
-    (!judged.decides, verdict)
+    (!judged.comparison.decides, verdict)
 }
 
 fn size(judged: &Judged) -> f64 {
@@ -304,7 +315,7 @@ fn size(judged: &Judged) -> f64 {
 
 fn tally(judged: &[&Judged], decides: bool) -> Tally {
     let mut tally = Tally::default();
-    for j in judged.iter().filter(|j| j.decides == decides) {
+    for j in judged.iter().filter(|j| j.comparison.decides == decides) {
         tally.series += 1;
         *match j.verdict {
             Verdict::Regressed => &mut tally.regressed,
@@ -358,7 +369,7 @@ fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) 
         metric: key.metric.clone(),
         unit: unit.name(),
         host: key.host.clone(),
-        decides: judged.decides,
+        decides: judged.comparison.decides,
         baseline: value(comparison.baseline),
         candidate: value(comparison.candidate),
         why: words::why(judged, effect.as_ref(), &delta, policy),

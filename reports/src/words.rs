@@ -37,7 +37,7 @@ fn adjectives(input: &Input<'_>) -> (&'static str, &'static str) {
     let time = |j: &Judged| {
         metric::find(&j.comparison.key.metric).is_some_and(|m| m.unit == Unit::Nanoseconds)
     };
-    if input.judged.iter().filter(|j| j.decides).all(time) {
+    if input.judged.iter().filter(|j| j.comparison.decides).all(time) {
         ("faster", "slower")
     } else {
         ("better", "worse")
@@ -58,7 +58,7 @@ fn part(of: usize, all: usize) -> String {
 pub(crate) fn sentence(input: &Input<'_>, tally: &Tally) -> String {
     let (better, worse) = adjectives(input);
     let all = tally.series;
-    let what = match input.conclusion {
+    let what = match input.concluded.conclusion {
         Conclusion::Regressed => {
             format!("{} {worse}; none is {better}", part(tally.regressed, all))
         }
@@ -75,7 +75,7 @@ pub(crate) fn sentence(input: &Input<'_>, tally: &Tally) -> String {
     let cases = failed_cases(input.runs);
     let failed =
         if cases > 0 { format!("; {} failed", many(cases, "case")) } else { String::new() };
-    format!("{}: {what}{failed}.", input.conclusion.name())
+    format!("{}: {what}{failed}.", input.concluded.conclusion.name())
 }
 
 /// Cases that failed, each counted once a host.
@@ -91,7 +91,7 @@ fn failed_cases(runs: &[Run]) -> usize {
 fn inconclusive(input: &Input<'_>, tally: &Tally, better: &str, worse: &str) -> String {
     let missing =
         |j: &Judged| matches!(j.verdict, Verdict::Inconclusive(Reason::MissingSide { .. }));
-    let nothing_compared = input.judged.iter().filter(|j| j.decides).all(missing);
+    let nothing_compared = input.judged.iter().filter(|j| j.comparison.decides).all(missing);
     if nothing_compared && let Some(failed) = whole_failure(input.runs) {
         return format!("{failed}, so there is nothing to compare");
     }
@@ -127,7 +127,7 @@ fn whole_failure(runs: &[Run]) -> Option<String> {
 fn deltas(judged: &[Judged]) -> String {
     let deltas: BTreeSet<String> = judged
         .iter()
-        .filter(|j| j.decides)
+        .filter(|j| j.comparison.decides)
         .map(|j| number::percent(j.comparison.delta.exp_m1()))
         .collect();
     match deltas.iter().next() {
@@ -270,19 +270,17 @@ pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
         Procedure::BenjaminiHochberg => "Benjamini–Hochberg",
         Procedure::BenjaminiYekutieli => "Benjamini–Yekutieli, valid under any dependence",
     };
-    let measured: BTreeSet<&str> =
-        judged.iter().map(|j| j.comparison.key.metric.as_str()).collect();
+    // A metric may decide for some series and not for others, and with several δ.
     let listed = |decides: bool| -> Vec<String> {
-        let mut names: BTreeSet<&str> = measured.clone();
-        if decides {
-            names.extend(policy.metrics.keys().map(String::as_str));
+        let mut metrics: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+        for j in judged.iter().filter(|j| j.comparison.decides == decides) {
+            let delta = number::percent(j.comparison.delta.exp_m1());
+            metrics.entry(&j.comparison.key.metric).or_default().insert(delta);
         }
-        names
-            .into_iter()
-            .map(|name| (name, policy.metric(name)))
-            .filter(|(_, m)| m.decides == decides)
-            .map(|(name, m)| format!("{name} (δ = {})", number::percent(m.smallest_effect)))
-            .collect()
+        let text = |(name, deltas): (&str, BTreeSet<String>)| {
+            format!("{name} (δ = {})", Vec::from_iter(deltas).join(" or "))
+        };
+        metrics.into_iter().map(text).collect()
     };
     let confidence = number::percent(policy.confidence);
     let mut words =
@@ -297,8 +295,11 @@ pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
         format!("Unchanged: the whole {confidence} interval of the effect lies within ±δ."),
         "Inconclusive: everything else, missing data included. It is not a verdict of no change."
             .to_string(),
-        format!("Metrics that decide: {}.", listed(true).join(", ")),
     ];
+    let deciding = listed(true);
+    if !deciding.is_empty() {
+        words.push(format!("Metrics that decide: {}.", deciding.join(", ")));
+    }
     let others = listed(false);
     if !others.is_empty() {
         words.push(format!("Shown without deciding: {}.", others.join(", ")));

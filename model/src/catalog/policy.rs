@@ -1,10 +1,16 @@
-//! `policies/<name>.toml`: thresholds and error rates, in one place and with a name.
+//! `policies/<name>.toml`: thresholds, error rates and what counts, in one place and with a name.
+//!
+//! A policy answers one question: which [`Rule`] holds for this series? Metrics have a rule each,
+//! with exceptions where a benchmark, host or axis says so; `[[inform]]` names what is shown and
+//! does not count.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wildmatch::WildMatch;
 
-use super::reader::{one_of, read, suggest};
+use super::reader::{At, Table, one_of, read, suggest};
+use super::suite::{AXES, Config};
 use crate::metric;
 use crate::mistake::Mistakes;
 
@@ -18,44 +24,159 @@ pub enum Procedure {
     BenjaminiYekutieli,
 }
 
+/// Whether a metric's verdicts count towards the conclusion; the others are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Decides {
+    No,
+    Yes,
+    /// Where no metric that decides was measured for the case on that host.
+    Otherwise,
+}
+
+/// Whether a case or host counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tier {
+    /// Its verdicts count towards the conclusion.
+    Gate,
+    /// Its verdicts are shown.
+    Inform,
+}
+
+/// What two hosts of one architecture that disagree about a series mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostConflict {
+    /// The series is inconclusive on both, and both are to be asked again.
+    AskAgain,
+    /// Each host's verdict counts as it is.
+    Count,
+}
+
+/// What an axis must be for an exception to hold.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    OneOf(Vec<String>),
+    Not(String),
+    Above(f64),
+    AtLeast(f64),
+    Below(f64),
+    AtMost(f64),
+}
+
+impl Condition {
+    fn holds(&self, value: &str) -> bool {
+        let number = |test: &dyn Fn(f64) -> bool| value.parse().is_ok_and(test);
+        match self {
+            Self::OneOf(values) => values.iter().any(|v| v == value),
+            Self::Not(other) => value != other,
+            Self::Above(limit) => number(&|v| v > *limit),
+            Self::AtLeast(limit) => number(&|v| v >= *limit),
+            Self::Below(limit) => number(&|v| v < *limit),
+            Self::AtMost(limit) => number(&|v| v <= *limit),
+        }
+    }
+}
+
+/// Which series an exception is about: all that is named must hold. An axis that a series does
+/// not have does not hold.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Where {
+    /// Names with `*` and `?`.
+    pub benchmark: Option<String>,
+    pub host: Option<String>,
+    pub axes: BTreeMap<String, Condition>,
+}
+
+impl Where {
+    fn holds(&self, benchmark: &str, config: &Config, host: &str) -> bool {
+        let like = |pattern: &Option<String>, name: &str| {
+            pattern.as_ref().is_none_or(|pattern| WildMatch::new(pattern).matches(name))
+        };
+        let axis = |(axis, condition): (&String, &Condition)| {
+            config.0.get(axis).is_some_and(|value| condition.holds(value))
+        };
+        like(&self.benchmark, benchmark) && like(&self.host, host) && self.axes.iter().all(axis)
+    }
+}
+
+/// `[[metric.<name>.where]]`: what differs there; of several that hold, the last wins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exception {
+    pub place: Where,
+    pub smallest_effect: Option<f64>,
+    pub decides: Option<Decides>,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricPolicy {
     /// Smallest effect of interest δ, as a fraction (0.01 is one per cent).
     pub smallest_effect: f64,
-    /// Whether this metric's verdicts count towards the overall conclusion; the others are shown.
-    pub decides: bool,
+    pub decides: Decides,
+    pub exceptions: Vec<Exception>,
+}
+
+/// What holds for one series.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rule {
+    /// δ as a fraction.
+    pub smallest_effect: f64,
+    pub decides: Decides,
+    pub tier: Tier,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Policy {
     pub name: String,
-    /// False-discovery rate over all series of a comparison.
+    /// False-discovery rate over the series that decide.
     pub q: f64,
     /// Confidence of the intervals shown and of the equivalence test.
     pub confidence: f64,
     pub procedure: Procedure,
+    /// Most degrees of freedom that past runs lend to a variance.
+    pub history: f64,
     /// By metric name; a metric that is not named is shown with `default_effect` and does not decide.
     pub metrics: BTreeMap<String, MetricPolicy>,
     /// δ of a metric that is not named.
     pub default_effect: f64,
+    /// What is shown and does not count.
+    pub inform: Vec<Where>,
+    pub conflicting_hosts: HostConflict,
 }
 
 impl Policy {
-    /// What holds for the metric called `name`.
-    pub fn metric(&self, name: &str) -> MetricPolicy {
-        self.metrics
-            .get(name)
-            .cloned()
-            .unwrap_or(MetricPolicy { smallest_effect: self.default_effect, decides: false })
+    /// What holds for the series of `metric` of one case on one host.
+    pub fn rule(&self, benchmark: &str, config: &Config, host: &str, metric: &str) -> Rule {
+        let inform = self.inform.iter().any(|place| place.holds(benchmark, config, host));
+        let tier = if inform { Tier::Inform } else { Tier::Gate };
+        let smallest_effect = self.default_effect;
+        let mut rule = Rule { smallest_effect, decides: Decides::No, tier };
+        let Some(named) = self.metrics.get(metric) else { return rule };
+        (rule.smallest_effect, rule.decides) = (named.smallest_effect, named.decides);
+        for exception in &named.exceptions {
+            if exception.place.holds(benchmark, config, host) {
+                rule.smallest_effect = exception.smallest_effect.unwrap_or(rule.smallest_effect);
+                rule.decides = exception.decides.unwrap_or(rule.decides);
+            }
+        }
+        rule
     }
 }
 
-/// Reads `policies/<name>.toml`.
-pub fn parse(name: &str, file: &str, text: &str) -> Result<Policy, Mistakes> {
+/// Reads `policies/<name>.toml`. `axes` are those of the suites at hand, which a policy may name
+/// besides the usual ones ([`AXES`]).
+pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Policy, Mistakes> {
+    let mut known: Vec<&str> = AXES.to_vec();
+    known.extend(axes.iter().map(String::as_str));
+    known.sort_unstable();
+    known.dedup();
     read(file, text, |table| {
         let q = table.optional_number("q", 1e-6..=0.5).unwrap_or(0.05);
         let confidence = table.optional_number("confidence", 0.5..=0.9999).unwrap_or(0.95);
         let default_effect = table.optional_number("default_effect", 0.0..=1.0).unwrap_or(0.01);
+        let history = table.optional_number("history", 0.0..=1000.0).unwrap_or(10.0);
         let procedure = table
             .optional_choice(
                 "procedure",
@@ -65,24 +186,35 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Policy, Mistakes> {
                 ],
             )
             .unwrap_or(Procedure::BenjaminiHochberg);
-        let metrics = table.required_table("metric", |table| {
-            Some(table.named_tables(|name, table| {
-                let smallest_effect =
-                    table.optional_number("smallest_effect", 0.0..=1.0).unwrap_or(default_effect);
-                let decides = table.optional_bool("decides").unwrap_or(false);
-                if metric::find(&name.value).is_none() {
-                    table.note(
-                        name.span.clone(),
-                        format!("there is no metric `{}`", name.value),
-                        one_of(&metric::names()),
-                        suggest(&name.value, metric::names().into_iter()),
-                    );
-                }
-                Some((name.value.clone(), MetricPolicy { smallest_effect, decides }))
-            }))
-        })?;
-        let metrics: BTreeMap<_, _> = metrics.into_iter().collect();
-        if !metrics.values().any(|metric| metric.decides) && !table.is_broken() {
+        let conflicting_hosts = table
+            .optional_choice(
+                "conflicting_hosts",
+                &[("ask-again", HostConflict::AskAgain), ("count", HostConflict::Count)],
+            )
+            .unwrap_or(HostConflict::AskAgain);
+        let inform = table.tables("inform", |table| {
+            let place = place(table, &known);
+            if place == Where::default() {
+                table.note(
+                    table.span(),
+                    "an [[inform]] that names nothing would silence everything",
+                    "`benchmark`, `host` or `axis`",
+                    None,
+                );
+            }
+            Some(place)
+        });
+        let metrics: BTreeMap<_, _> = table
+            .required_table("metric", |table| {
+                Some(table.named_tables(|name, table| metric(name, table, default_effect, &known)))
+            })?
+            .into_iter()
+            .collect();
+        let can_decide = |m: &MetricPolicy| {
+            let mut all = m.exceptions.iter().filter_map(|e| e.decides).chain([m.decides]);
+            all.any(|decides| decides != Decides::No)
+        };
+        if !metrics.values().any(can_decide) && !table.is_broken() {
             table.note(
                 table.span(),
                 "no metric decides",
@@ -90,6 +222,184 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Policy, Mistakes> {
                 None,
             );
         }
-        Some(Policy { name: name.to_string(), q, confidence, procedure, metrics, default_effect })
+        Some(Policy {
+            name: name.to_string(),
+            q,
+            confidence,
+            procedure,
+            history,
+            metrics,
+            default_effect,
+            inform,
+            conflicting_hosts,
+        })
     })
+}
+
+fn metric(
+    name: &At<String>,
+    table: &mut Table<'_>,
+    default_effect: f64,
+    known: &[&str],
+) -> Option<(String, MetricPolicy)> {
+    if metric::find(&name.value).is_none() {
+        table.note(
+            name.span.clone(),
+            format!("there is no metric `{}`", name.value),
+            one_of(&metric::names()),
+            suggest(&name.value, metric::names().into_iter()),
+        );
+    }
+    let smallest_effect =
+        table.optional_number("smallest_effect", 0.0..=1.0).unwrap_or(default_effect);
+    // Something wrong was meant to decide, too: one mistake is not reported as two.
+    let unclear = if table.has("decides") { Decides::Yes } else { Decides::No };
+    let decides = decides(table).unwrap_or(unclear);
+    let exceptions = table.tables("where", |table| {
+        Some(Exception {
+            place: place(table, known),
+            smallest_effect: table.optional_number("smallest_effect", 0.0..=1.0),
+            decides: self::decides(table),
+        })
+    });
+    Some((name.value.clone(), MetricPolicy { smallest_effect, decides, exceptions }))
+}
+
+fn decides(table: &mut Table<'_>) -> Option<Decides> {
+    let choices =
+        [("true", Decides::Yes), ("false", Decides::No), ("otherwise", Decides::Otherwise)];
+    table.optional_choice("decides", &choices)
+}
+
+/// The keys `benchmark`, `host` and `axis` of a table.
+fn place(table: &mut Table<'_>, known: &[&str]) -> Where {
+    let benchmark = table.optional_str("benchmark").map(|b| b.value);
+    let host = table.optional_str("host").map(|h| h.value);
+    let conditions = |table: &mut Table<'_>| {
+        let mut axes = BTreeMap::new();
+        for (name, values) in table.named_strings(true) {
+            if !known.contains(&name.value.as_str()) {
+                table.note(
+                    name.span.clone(),
+                    format!("there is no axis `{}`", name.value),
+                    one_of(known),
+                    suggest(&name.value, known.iter().copied()),
+                );
+            }
+            axes.extend(condition(table, &values).map(|condition| (name.value, condition)));
+        }
+        Some(axes)
+    };
+    let axes = table.optional_table("axis", conditions).unwrap_or_default();
+    Where { benchmark, host, axes }
+}
+
+/// `"4"`, `["2", "4"]`, `"!= 1"`, `"> 1"`, `">= 2"`, `"< 8"`, `"<= 4"`.
+fn condition(table: &Table<'_>, values: &[At<String>]) -> Option<Condition> {
+    let [only] = values else {
+        return Some(Condition::OneOf(values.iter().map(|v| v.value.clone()).collect()));
+    };
+    let text = only.value.trim();
+    if let Some(other) = text.strip_prefix("!=") {
+        return Some(Condition::Not(other.trim().to_string()));
+    }
+    type Make = fn(f64) -> Condition;
+    let comparisons: [(&str, Make); 4] = [
+        (">=", Condition::AtLeast),
+        (">", Condition::Above),
+        ("<=", Condition::AtMost),
+        ("<", Condition::Below),
+    ];
+    let Some((limit, make)) =
+        comparisons.iter().find_map(|(sign, make)| Some((text.strip_prefix(sign)?, make)))
+    else {
+        return Some(Condition::OneOf(vec![text.to_string()]));
+    };
+    match limit.trim().parse::<f64>() {
+        Ok(limit) if limit.is_finite() => Some(make(limit)),
+        _ => {
+            table.note(
+                only.span.clone(),
+                format!("`{}` compares with no number", text.escape_debug()),
+                "a value, a list of values, or one of \"!= x\", \"> 1\", \">= 2\", \"< 8\", \"<= 4\"",
+                None,
+            );
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        Config::read(text)
+    }
+
+    #[test]
+    fn the_rule_of_a_series() {
+        let text = r#"
+            [[inform]]
+            benchmark = "stress-*"
+            [[inform]]
+            host = "laptop"
+            axis = { profile = ["doc", "clippy"] }
+            [metric.wall]
+            smallest_effect = 0.01
+            decides = "otherwise"
+            [[metric.wall.where]]
+            axis = { threads = "> 1" }
+            decides = true
+            [[metric.wall.where]]
+            axis = { threads = ">= 8" }
+            smallest_effect = 0.02
+            [metric."instructions:cachegrind"]
+            smallest_effect = 0.002
+            decides = true
+            [[metric."instructions:cachegrind".where]]
+            axis = { threads = "!= 1" }
+            decides = false
+        "#;
+        let policy = parse("p", "p.toml", text, &[]).unwrap();
+        let count = "instructions:cachegrind";
+        use {Decides::*, Tier::*};
+        // (benchmark, config, host, metric) → (δ, decides, tier)
+        for (series, expected) in [
+            (("fib", "", "h", "wall"), (0.01, Otherwise, Gate)),
+            (("fib", "", "h", count), (0.002, Yes, Gate)),
+            (("fib", "", "h", "user"), (0.01, No, Gate)),
+            (("fib", "threads=1", "h", "wall"), (0.01, Otherwise, Gate)),
+            (("fib", "threads=2", "h", "wall"), (0.01, Yes, Gate)),
+            (("fib", "threads=16", "h", "wall"), (0.02, Yes, Gate)),
+            (("fib", "threads=many", "h", "wall"), (0.01, Otherwise, Gate)),
+            (("fib", "threads=2", "h", count), (0.002, No, Gate)),
+            (("stress-1", "", "h", count), (0.002, Yes, Inform)),
+            (("fib", "profile=doc", "laptop", count), (0.002, Yes, Inform)),
+            (("fib", "profile=opt", "laptop", count), (0.002, Yes, Gate)),
+            (("fib", "profile=doc", "h", count), (0.002, Yes, Gate)),
+        ] {
+            let (benchmark, at, host, metric) = series;
+            let rule = policy.rule(benchmark, &config(at), host, metric);
+            assert_eq!((rule.smallest_effect, rule.decides, rule.tier), expected, "{series:?}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_at_once() {
+        let text = r#"q = 5
+history = -1
+conflicting_hosts = "vote"
+[[inform]]
+[metric.wal]
+smallest_effect = -0.01
+decides = "maybe"
+[[metric.wal.where]]
+axis = { thread = "> one" }
+[metric.wall]
+smallest_effect = nan
+"#;
+        let mistakes = parse("p", "policies/p.toml", text, &["opt".into()]).unwrap_err();
+        insta::assert_snapshot!(mistakes);
+    }
 }

@@ -166,7 +166,12 @@ impl<'a> Table<'a> {
         key: &'static str,
         values: &[(&str, T)],
     ) -> Option<T> {
-        let text = self.optional_str(key)?;
+        // `true` and `false` can be names of choices too.
+        let boolean = self.left.get(key).and_then(|(value, _)| value.get_ref().as_bool());
+        let text = match boolean {
+            Some(boolean) => At { value: boolean.to_string(), span: self.take(key)?.span() },
+            None => self.optional_str(key)?,
+        };
         if let Some((_, value)) = values.iter().find(|(name, _)| *name == text.value) {
             return Some(*value);
         }
@@ -340,10 +345,16 @@ impl<'a> Table<'a> {
         items
     }
 
-    /// Every remaining key of this table as a named list of strings (axes).
-    pub fn named_strings(&mut self) -> Vec<(At<String>, Vec<At<String>>)> {
+    /// Every remaining key of this table as a named list of strings (axes); where `one_will_do`,
+    /// a string stands for a list of one.
+    pub fn named_strings(&mut self, one_will_do: bool) -> Vec<(At<String>, Vec<At<String>>)> {
         let mut items = Vec::new();
         for (key, (value, span)) in std::mem::take(&mut self.left) {
+            if let (true, Some(text)) = (one_will_do, value.get_ref().as_str()) {
+                let only = At { value: text.to_string(), span: value.span() };
+                items.push((At { value: key.to_string(), span }, vec![only]));
+                continue;
+            }
             let Some(array) = value.get_ref().as_array() else {
                 self.wrong_type(key, value, "a list of strings");
                 continue;

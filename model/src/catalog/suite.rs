@@ -103,9 +103,20 @@ pub struct Suite {
     pub benchmarks: Vec<Benchmark>,
 }
 
+/// The usual axes. A suite may have others; these a policy may name whatever suites there are.
+pub const AXES: [&str; 6] = ["backend", "jobs", "pipelining", "profile", "scenario", "threads"];
+
 /// One value on each axis; written `axis=value,axis=value` in the order of names.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize)]
 pub struct Config(pub BTreeMap<String, String>);
+
+impl Config {
+    /// Reads what [`Config`] writes. What has no `=` is left out: stored names are not trusted.
+    pub fn read(text: &str) -> Self {
+        let pairs = text.split(',').filter_map(|pair| pair.split_once('='));
+        Self(pairs.map(|(axis, value)| (axis.to_string(), value.to_string())).collect())
+    }
+}
 
 impl std::fmt::Display for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -362,7 +373,7 @@ pub fn is_plain_path(path: &str) -> bool {
 
 fn axes(table: &mut Table<'_>) -> BTreeMap<String, Vec<String>> {
     let mut axes = BTreeMap::new();
-    for (name, values) in table.named_strings() {
+    for (name, values) in table.named_strings(false) {
         let reserved = ["artifact", "inputs", "suite"].contains(&name.value.as_str());
         if reserved || !is_name(&name.value) {
             table.note(

@@ -25,7 +25,7 @@ mod exact;
 mod moderate;
 
 pub use exact::{SIGN_FLIP_MAX, sign_flip};
-pub use moderate::{Noise, crowd, moderate, pool_history, trigamma};
+pub use moderate::{Noise, crowd, moderate, pool_history, pool_within, trigamma};
 
 /// Why rounds give no log ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -51,14 +51,19 @@ pub struct Noise {
     pub used: Variance,
 }
 
+/// Two variances of one series as one: (ν₁ s₁² + ν₂ s₂²) / (ν₁ + ν₂), within runs, whatever their
+/// means.
+pub fn pool_within(a: Variance, b: Variance) -> Variance {
+    let df = a.df + b.df;
+    if df <= 0.0 {
+        return a;
+    }
+    Variance { value: (a.df * a.value + b.df * b.value) / df, df }
+}
+
 /// The run's own variance with that of past runs, whose degrees of freedom count `cap` at most.
 pub fn pool_history(run: Variance, history: Option<Variance>, cap: f64) -> Variance {
-    let Some(history) = history.map(|h| Variance { df: h.df.min(cap), ..h }) else { return run };
-    let df = run.df + history.df;
-    if df <= 0.0 {
-        return run;
-    }
-    Variance { value: (run.df * run.value + history.df * history.value) / df, df }
+    history.map_or(run, |h| pool_within(run, Variance { df: h.df.min(cap), ..h }))
 }
 
 /// The prior of a crowd: s₀² with d₀ degrees of freedom. `None` for fewer than three series with
@@ -156,7 +161,7 @@ pub fn trigamma(mut x: f64) -> f64 {
 /// ψ′ falls from ∞ to 0, between 1/x and 1/x + 1/x², so the root is bracketed and halved on a
 /// logarithmic scale.
 fn trigamma_inverse(value: f64) -> Option<f64> {
-    if !(value > 1e-7) {
+    if value.is_nan() || value <= 1e-7 {
         return None;
     }
     let (mut low, mut high) =

@@ -11,7 +11,7 @@ pub const NOON_US: i64 = 1_795_176_000_000_000;
 
 pub fn policy() -> Policy {
     let text = include_str!("../../../policies/default.toml");
-    policy::parse("default", "policies/default.toml", text).unwrap()
+    policy::parse("default", "policies/default.toml", text, &[]).unwrap()
 }
 
 pub fn commit(letter: char) -> CommitId {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::id::Digest;
 use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Run, Sample, Side};
-use dyno_model::verdict::{self, Conclusion, Judged, SeriesKey};
+use dyno_model::verdict::{self, Concluded, Judged, SeriesKey};
 use dyno_reports::{Input, Links, View};
 
 pub struct Scenario {
@@ -14,7 +14,7 @@ pub struct Scenario {
     pub runs: Vec<Run>,
     pub judged: Vec<Judged>,
     pub policy: Policy,
-    pub conclusion: Conclusion,
+    pub concluded: Concluded,
 }
 
 impl Scenario {
@@ -23,19 +23,23 @@ impl Scenario {
             "default",
             "policies/default.toml",
             include_str!("../../../policies/default.toml"),
+            &[],
         )
         .expect("the project's own policy is read");
         let inputs: Vec<verdict::Input> = samples
             .iter()
             .flat_map(|(host, samples)| {
-                verdict::summarise(samples)
-                    .into_iter()
-                    .map(|summary| verdict::Input { host: host.to_string(), summary })
+                verdict::summarise(samples).into_iter().map(|summary| verdict::Input {
+                    host: host.to_string(),
+                    architecture: "x86_64".into(),
+                    summary,
+                    history: None,
+                })
             })
             .collect();
         let judged = verdict::judge(verdict::compare(&inputs, &policy), &policy);
-        let conclusion = verdict::conclude(&judged);
-        Self { name, runs, judged, policy, conclusion }
+        let concluded = verdict::conclude(&judged, &policy);
+        Self { name, runs, judged, policy, concluded }
     }
 
     pub fn view(&self) -> View {
@@ -56,7 +60,7 @@ impl Scenario {
             runs: &self.runs,
             judged: &self.judged,
             policy: &self.policy,
-            conclusion: self.conclusion,
+            concluded: &self.concluded,
             links,
             sql: &sql,
         })

@@ -1,14 +1,19 @@
 //! From summaries to verdicts: [`compare`] estimates without opinion, [`judge`] decides under a
-//! policy, [`conclude`] says it in one word. All three are pure.
+//! policy, [`conclude`] says it in one word and why. All three are pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-use crate::catalog::policy::Policy;
+use crate::catalog::policy::{Decides, HostConflict, Policy, Rule, Tier};
+use crate::catalog::suite::Config;
 use crate::metric::{self, Better, Sampling};
 use crate::record::{Extent, Sample, Side, Summary};
-use crate::stats::{self, Estimate, Moments, Variance};
+use crate::stats::{self, Estimate, Noise, Variance};
+
+mod conclude;
+
+pub use conclude::{Because, Concluded, Conclusion, Said, conclude};
 
 /// One (case, metric, host): what all tables are keyed by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -23,14 +28,19 @@ pub struct SeriesKey {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     pub key: SeriesKey,
+    /// Of the host.
+    pub architecture: String,
+    pub tier: Tier,
+    /// Whether it counts towards the conclusion, and so which family its q is adjusted in.
+    pub decides: bool,
     pub baseline: Option<Extent>,
     pub candidate: Option<Extent>,
     pub rounds: u32,
     pub tainted: u32,
     /// `None` where the rounds allow none; the verdict says why.
     pub estimate: Option<Estimate>,
-    /// The variance used, with its degrees of freedom (moderation comes in here).
-    pub variance: Option<Variance>,
+    /// Where the estimate's variance comes from; `None` for a metric that is counted once.
+    pub noise: Option<Noise>,
     /// δ on the log scale.
     pub delta: f64,
     /// p adjusted over the series' family: see [`compare`].
@@ -47,6 +57,15 @@ impl Comparison {
     pub fn interval(&self) -> Option<(f64, f64)> {
         self.estimate.map(|e| ((e.mean - e.half_width).exp_m1(), (e.mean + e.half_width).exp_m1()))
     }
+
+    /// The smallest true effect, as a fraction, that these rounds would find four times in five at
+    /// the policy's q taken as α ([`stats::detectable`]).
+    pub fn detectable(&self, policy: &Policy) -> Option<f64> {
+        let effect =
+            |variance| stats::detectable(self.rounds, variance, self.delta, policy.q, 0.8).exp_m1();
+        Some(self.noise.map_or(self.delta.exp_m1(), |noise| effect(noise.used)))
+            .filter(|_| self.estimate.is_some())
+    }
 }
 
 /// Why nothing can be said of a series.
@@ -61,6 +80,10 @@ pub enum Reason {
     ZeroValue,
     /// The interval is too wide for the policy's δ; `rounds` in all would settle it.
     TooWide { rounds: u32 },
+    /// A stored number is none (NaN, infinite, negative where that cannot be): a foreign file.
+    NotANumber,
+    /// Hosts of one architecture are sure of different things.
+    HostsDisagree { said: Vec<Said> },
 }
 
 impl std::fmt::Display for Reason {
@@ -73,6 +96,10 @@ impl std::fmt::Display for Reason {
             Self::ZeroValue => write!(f, "a value is zero on one side only"),
             Self::TooWide { rounds } => {
                 write!(f, "too noisy yet: about {rounds} rounds would settle it")
+            }
+            Self::NotANumber => write!(f, "its stored summary is not made of usable numbers"),
+            Self::HostsDisagree { said } => {
+                write!(f, "conflict: hosts ({}); both are to be asked again", Said::list(said))
             }
         }
     }
@@ -96,6 +123,11 @@ impl Verdict {
             Self::Inconclusive(_) => "Inconclusive",
         }
     }
+
+    /// Whether it claims something.
+    pub const fn is_sure(&self) -> bool {
+        !matches!(self, Self::Inconclusive(_))
+    }
 }
 
 /// A comparison under a policy.
@@ -103,8 +135,6 @@ impl Verdict {
 pub struct Judged {
     pub comparison: Comparison,
     pub verdict: Verdict,
-    /// Whether the policy lets this metric decide.
-    pub decides: bool,
 }
 
 /// Reduces one job's samples to summaries, one a series, ordered by (benchmark, config, metric).
@@ -151,11 +181,14 @@ pub fn summarise(samples: &[Sample]) -> Vec<Summary> {
     series.into_iter().map(summary).collect()
 }
 
-/// A summary with the host it came from: what [`compare`] takes.
+/// A summary with where it came from: what [`compare`] takes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     pub host: String,
+    pub architecture: String,
     pub summary: Summary,
+    /// Pooled within-run variance of d of the same series in past runs; `None` where there is none.
+    pub history: Option<Variance>,
 }
 
 /// Estimates every series and adjusts p. The order is kept.
@@ -164,17 +197,37 @@ pub struct Input {
 /// that neither the many that are only shown lend the deciding ones their discoveries, nor dilute
 /// them. A metric sampled once per case has no variance and so is no test: it stands in no family,
 /// its estimate is the value itself, and its q is its p (0 or 1).
+///
+/// The crowd that lends its variance ([`stats::moderate`]) is that of one metric and host.
 pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
-    let mut comparisons: Vec<Comparison> =
-        inputs.iter().map(|input| estimate_one(input, policy)).collect();
-    for comparison in &mut comparisons {
-        comparison.q = comparison.estimate.map(|estimate| estimate.p);
+    let rules = rules(inputs, policy);
+    let runs: Vec<Option<Variance>> = inputs.iter().map(run_variance).collect();
+    let mut crowds: HashMap<(&str, &str), Vec<Variance>> = HashMap::new();
+    for (input, run) in inputs.iter().zip(&runs) {
+        let Some(run) = run else { continue };
+        let pooled = stats::pool_history(*run, usable(input.history), policy.history);
+        crowds.entry((&input.summary.metric, &input.host)).or_default().push(pooled);
     }
+    let priors: HashMap<(&str, &str), (Option<Variance>, f64)> = crowds
+        .into_iter()
+        .map(|(key, all)| (key, (stats::crowd(&all), all.iter().map(|v| v.df).sum())))
+        .collect();
+    let noise = |input: &Input, run: &Option<Variance>| {
+        let (prior, df_all) = priors[&(input.summary.metric.as_str(), input.host.as_str())];
+        run.map(|run| stats::moderate(run, usable(input.history), policy.history, prior, df_all))
+    };
+    let mut comparisons: Vec<Comparison> = inputs
+        .iter()
+        .zip(&rules)
+        .zip(&runs)
+        .map(|((input, (rule, decides)), run)| {
+            let noise = run.and_then(|_| noise(input, run));
+            estimate_one(input, rule, *decides, noise, policy)
+        })
+        .collect();
     for decides in [true, false] {
         let in_family = |c: &Comparison| {
-            c.q.is_some()
-                && !is_once(&c.key.metric)
-                && policy.metric(&c.key.metric).decides == decides
+            c.estimate.is_some() && !is_once(&c.key.metric) && c.decides == decides
         };
         let family: Vec<usize> =
             (0..comparisons.len()).filter(|&i| in_family(&comparisons[i])).collect();
@@ -186,27 +239,76 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
     comparisons
 }
 
+/// The rule of each series, and whether it decides: it must be of the tier `gate`, and `otherwise`
+/// holds only where nothing of the case was measured that decides anyway.
+fn rules(inputs: &[Input], policy: &Policy) -> Vec<(Rule, bool)> {
+    type CaseOn<'a> = (&'a str, &'a str, &'a str);
+    fn case_on(input: &Input) -> CaseOn<'_> {
+        (&input.summary.benchmark, &input.summary.config, &input.host)
+    }
+    let mut decided: HashSet<CaseOn<'_>> = HashSet::new();
+    let mut configs: HashMap<&str, Config> = HashMap::new();
+    let rules: Vec<Rule> = inputs
+        .iter()
+        .map(|input| {
+            let Summary { benchmark, config, metric, .. } = &input.summary;
+            let config = configs.entry(config).or_insert_with(|| Config::read(config));
+            let rule = policy.rule(benchmark, config, &input.host, metric);
+            let measured = input.summary.baseline.is_some() || input.summary.candidate.is_some();
+            if rule.decides == Decides::Yes && measured {
+                decided.insert(case_on(input));
+            }
+            rule
+        })
+        .collect();
+    let decides = |(input, rule): (&Input, &Rule)| {
+        rule.tier == Tier::Gate
+            && match rule.decides {
+                Decides::Yes => true,
+                Decides::No => false,
+                Decides::Otherwise => !decided.contains(&case_on(input)),
+            }
+    };
+    inputs.iter().zip(&rules).map(|pair| (*pair.1, decides(pair))).collect()
+}
+
 fn is_once(name: &str) -> bool {
     metric::find(name).is_some_and(|m| m.sampling == Sampling::Once)
 }
 
-fn estimate_one(input: &Input, policy: &Policy) -> Comparison {
+/// A variance that can be calculated with.
+fn usable(variance: Option<Variance>) -> Option<Variance> {
+    variance.filter(|v| v.value.is_finite() && v.value >= 0.0 && v.df.is_finite() && v.df > 0.0)
+}
+
+/// The run's own variance of d, at least what rounding to integers makes; `None` for a metric that
+/// is counted once, fewer than two rounds, or a variance that is none.
+fn run_variance(input: &Input) -> Option<Variance> {
     let summary = &input.summary;
-    let delta = stats::log_effect(policy.metric(&summary.metric).smallest_effect);
-    let once = is_once(&summary.metric);
-    let moments = summary.mean_log_ratio.map(|mean| Moments {
-        n: summary.rounds,
-        mean,
-        variance: summary.variance,
-    });
-    let variance = moments.and_then(|m| match (m.variance, once) {
-        (Some(value), false) => Some(Variance { value, df: f64::from(m.n) - 1.0 }),
-        (_, true) => Some(Variance { value: 0.0, df: f64::INFINITY }),
-        (None, false) => None,
-    });
-    let estimate = moments
-        .zip(variance)
-        .map(|(m, variance)| stats::estimate(m.n, m.mean, variance, delta, policy.confidence));
+    if is_once(&summary.metric) || summary.rounds < 2 {
+        return None;
+    }
+    let median = |extent: Option<Extent>| extent.map_or(0.0, |e| e.median);
+    let rounding = stats::rounding_variance(median(summary.baseline), median(summary.candidate));
+    let run = Variance { value: summary.variance?, df: f64::from(summary.rounds) - 1.0 };
+    let rounding = if rounding.is_finite() { rounding } else { 0.0 };
+    usable(Some(run)).map(|run| Variance { value: run.value.max(rounding), ..run })
+}
+
+fn estimate_one(
+    input: &Input,
+    rule: &Rule,
+    decides: bool,
+    noise: Option<Noise>,
+    policy: &Policy,
+) -> Comparison {
+    let summary = &input.summary;
+    let delta = stats::log_effect(rule.smallest_effect);
+    let exact = Variance { value: 0.0, df: f64::INFINITY };
+    let variance = noise.map(|n| n.used).or(is_once(&summary.metric).then_some(exact));
+    let estimate = summary.mean_log_ratio.filter(|mean| mean.is_finite()).zip(variance);
+    let estimate = estimate
+        .map(|(mean, used)| stats::estimate(summary.rounds, mean, used, delta, policy.confidence));
     Comparison {
         key: SeriesKey {
             benchmark: summary.benchmark.clone(),
@@ -214,27 +316,60 @@ fn estimate_one(input: &Input, policy: &Policy) -> Comparison {
             metric: summary.metric.clone(),
             host: input.host.clone(),
         },
+        architecture: input.architecture.clone(),
+        tier: rule.tier,
+        decides,
         baseline: summary.baseline,
         candidate: summary.candidate,
         rounds: summary.rounds,
         tainted: summary.tainted,
         estimate,
-        variance,
+        noise,
         delta,
-        q: None,
+        q: estimate.map(|e| e.p),
     }
 }
 
-/// Decides each comparison under `policy`.
+/// Decides each comparison under `policy`, and holds back what hosts of one architecture are sure
+/// of differently.
 pub fn judge(comparisons: Vec<Comparison>, policy: &Policy) -> Vec<Judged> {
-    comparisons
-        .into_iter()
-        .map(|comparison| {
-            let decides = policy.metric(&comparison.key.metric).decides;
-            let verdict = verdict(&comparison, policy);
-            Judged { comparison, verdict, decides }
-        })
-        .collect()
+    let judge = |comparison: Comparison| {
+        let verdict = verdict(&comparison, policy);
+        Judged { comparison, verdict }
+    };
+    let mut judged: Vec<Judged> = comparisons.into_iter().map(judge).collect();
+    if policy.conflicting_hosts == HostConflict::AskAgain {
+        hold_back(&mut judged);
+    }
+    judged
+}
+
+/// Two hosts disagree about a series where both are sure and not of the same: one found a
+/// regression, and the other an improvement or that nothing changed. An inconclusive host
+/// contradicts nobody.
+fn hold_back(judged: &mut [Judged]) {
+    let mut series: BTreeMap<(&str, &str, &str, &str), Vec<usize>> = BTreeMap::new();
+    for (index, j) in judged.iter().enumerate().filter(|(_, j)| j.comparison.decides) {
+        if j.verdict.is_sure() {
+            let SeriesKey { benchmark, config, metric, .. } = &j.comparison.key;
+            let key = (j.comparison.architecture.as_str(), benchmark.as_str(), config.as_str());
+            series.entry((key.0, key.1, key.2, metric)).or_default().push(index);
+        }
+    }
+    let disagreeing: Vec<Vec<usize>> = series
+        .into_values()
+        .filter(|all| all.iter().any(|&i| judged[i].verdict != judged[all[0]].verdict))
+        .collect();
+    for all in disagreeing {
+        let said: Vec<Said> = all
+            .iter()
+            .map(|&i| Said::of(&judged[i].comparison.key.host, &judged[i].verdict))
+            .collect();
+        for index in all {
+            judged[index].verdict =
+                Verdict::Inconclusive(Reason::HostsDisagree { said: said.clone() });
+        }
+    }
 }
 
 fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
@@ -243,7 +378,8 @@ fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
             (None, _) => Reason::MissingSide { side: Side::Baseline.name() },
             (_, None) => Reason::MissingSide { side: Side::Candidate.name() },
             _ if comparison.rounds == 0 => Reason::ZeroValue,
-            _ => Reason::TooFewRounds { rounds: comparison.rounds },
+            _ if comparison.rounds == 1 => Reason::TooFewRounds { rounds: 1 },
+            _ => Reason::NotANumber,
         });
     };
     if q <= policy.q {
@@ -259,49 +395,12 @@ fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
     if estimate.mean.abs() + estimate.half_width <= comparison.delta {
         return Verdict::Unchanged;
     }
-    let variance = comparison.variance.unwrap_or(Variance { value: 0.0, df: f64::INFINITY });
+    let Some(noise) = comparison.noise else {
+        return Verdict::Inconclusive(Reason::NotANumber);
+    };
     Verdict::Inconclusive(Reason::TooWide {
-        rounds: stats::rounds_needed(&estimate, variance, comparison.delta, policy.confidence),
+        rounds: stats::rounds_needed(&estimate, noise.used, comparison.delta, policy.confidence),
     })
-}
-
-/// What a whole comparison comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum Conclusion {
-    Regressed,
-    Improved,
-    /// Some series regressed and others improved.
-    Mixed,
-    Unchanged,
-    Inconclusive,
-}
-
-impl Conclusion {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Regressed => "Regressed",
-            Self::Improved => "Improved",
-            Self::Mixed => "Mixed",
-            Self::Unchanged => "Unchanged",
-            Self::Inconclusive => "Inconclusive",
-        }
-    }
-}
-
-/// The conclusion over the deciding series: any regression and any improvement is Mixed; with
-/// neither, Unchanged only if every one of them is.
-pub fn conclude(judged: &[Judged]) -> Conclusion {
-    let deciding = || judged.iter().filter(|j| j.decides).map(|j| &j.verdict);
-    let regressed = deciding().any(|v| *v == Verdict::Regressed);
-    let improved = deciding().any(|v| *v == Verdict::Improved);
-    let unchanged = deciding().count() > 0 && deciding().all(|v| *v == Verdict::Unchanged);
-    match (regressed, improved) {
-        (true, true) => Conclusion::Mixed,
-        (true, false) => Conclusion::Regressed,
-        (false, true) => Conclusion::Improved,
-        (false, false) if unchanged => Conclusion::Unchanged,
-        (false, false) => Conclusion::Inconclusive,
-    }
 }
 
 #[cfg(test)]
@@ -316,6 +415,7 @@ mod tests {
             "[metric.wall]\nsmallest_effect = 0.01\ndecides = true\n\
              [metric.max-rss]\nsmallest_effect = 0.01\n\
              [metric.'instructions:cachegrind']\nsmallest_effect = 0.002\ndecides = true\n",
+            &[],
         )
         .unwrap()
     }
@@ -338,14 +438,15 @@ mod tests {
         values.iter().enumerate().flat_map(both).collect()
     }
 
+    fn input(summary: Summary) -> Input {
+        Input { host: "h".into(), architecture: "x86_64".into(), summary, history: None }
+    }
+
     fn verdicts(samples: &[Sample]) -> (Vec<Verdict>, Conclusion) {
-        let inputs: Vec<Input> = summarise(samples)
-            .into_iter()
-            .map(|summary| Input { host: "h".into(), summary })
-            .collect();
+        let inputs: Vec<Input> = summarise(samples).into_iter().map(input).collect();
         let policy = default_policy();
         let judged = judge(compare(&inputs, &policy), &policy);
-        let conclusion = conclude(&judged);
+        let conclusion = conclude(&judged, &policy).conclusion;
         (judged.into_iter().map(|j| j.verdict).collect(), conclusion)
     }
 
@@ -397,10 +498,7 @@ mod tests {
         let q_of_wall = |others: &[Vec<Sample>]| {
             let mut all = samples("b", "wall", &wall);
             all.extend(others.concat());
-            let inputs: Vec<Input> = summarise(&all)
-                .into_iter()
-                .map(|summary| Input { host: "h".into(), summary })
-                .collect();
+            let inputs: Vec<Input> = summarise(&all).into_iter().map(input).collect();
             let compared = compare(&inputs, &default_policy());
             compared.iter().find(|c| c.key.metric == "wall").and_then(|c| c.q).unwrap()
         };

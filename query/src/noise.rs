@@ -1,0 +1,116 @@
+//! Noise from history: what past runs say of the variance of each series.
+//!
+//! A past run lends its within-run variance if it measured on the same host, as it was (the same
+//! fingerprint: kernel, microcode, governor, engine …), in the same image, and had finished before
+//! the first of the runs that are compared. Anything else starts afresh. The view `noise` pools by
+//! the same rule in SQL; a test holds the two together.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use dyno_model::id::{Digest, JobId};
+use dyno_model::record::Run;
+use dyno_model::stats::{Variance, pool_within};
+
+use crate::error::Result;
+use crate::judged::Judge;
+use crate::snapshot::StoredRun;
+
+/// How many past runs are asked, newest first: the policy caps what they lend at a few degrees of
+/// freedom, so that older ones would only cost time.
+const RUNS_MAX: usize = 30;
+
+/// Pooled variances by the integer that stands for a series.
+pub(crate) type Variances = HashMap<i64, Variance>;
+
+/// What must be equal for one run's noise to be another's.
+fn environment(run: &Run) -> (&str, Digest, &Digest) {
+    (&run.host, run.fingerprint.digest(), &run.image_id)
+}
+
+/// The runs of a store in order of time, by environment.
+pub(crate) struct Past<'a> {
+    environments: BTreeMap<(&'a str, Digest, &'a Digest), Vec<&'a Run>>,
+}
+
+impl<'a> Past<'a> {
+    pub(crate) fn new(runs: &'a [Arc<StoredRun>]) -> Self {
+        let mut environments: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
+        for stored in runs {
+            environments.entry(environment(&stored.run)).or_default().push(&stored.run);
+        }
+        for runs in environments.values_mut() {
+            runs.sort_by_key(|run| (run.finished_us, &run.job));
+        }
+        Self { environments }
+    }
+
+    /// The runs that may lend their noise to `compared`: of each environment in it, the newest
+    /// [`RUNS_MAX`] that had finished before the first of it.
+    pub(crate) fn before(&self, compared: &[&Run]) -> Vec<&'a Run> {
+        let mut first: BTreeMap<_, i64> = BTreeMap::new();
+        for run in compared {
+            let earliest = first.entry(environment(run)).or_insert(i64::MAX);
+            *earliest = run.finished_us.min(*earliest);
+        }
+        let jobs: BTreeSet<&JobId> = compared.iter().map(|run| &run.job).collect();
+        let mut lending = Vec::new();
+        for (environment, earliest) in first {
+            let all = self.environments.get(&environment).map_or(&[][..], Vec::as_slice);
+            let earlier = all
+                .iter()
+                .rev()
+                .filter(|run| run.finished_us <= earliest && !jobs.contains(&run.job));
+            lending.extend(earlier.take(RUNS_MAX).copied());
+        }
+        lending
+    }
+}
+
+/// The variances that single runs found.
+#[derive(Default)]
+pub(crate) struct History {
+    by_job: HashMap<String, Vec<(i64, Variance)>>,
+}
+
+impl History {
+    /// Reads those of `runs`.
+    pub(crate) async fn read(judge: &Judge, runs: &[&Run]) -> Result<Self> {
+        let mut by_job: HashMap<String, Vec<(i64, Variance)>> = HashMap::new();
+        let columns = ["job", "series", "rounds", "variance"];
+        for batch in judge.columns_of(runs, &columns).await? {
+            let column = |name: &str| batch.column_by_name(name).expect("a column asked for");
+            let jobs = column("job").as_string_view();
+            let series = column("series").as_primitive::<Int64Type>();
+            let rounds = column("rounds").as_primitive::<Int32Type>();
+            let variances = column("variance").as_primitive::<Float64Type>();
+            for (row, value) in variances.iter().enumerate() {
+                let Some(value) = value.filter(|v| v.is_finite() && *v >= 0.0) else { continue };
+                let df = f64::from(rounds.value(row)) - 1.0;
+                if df < 1.0 {
+                    continue;
+                }
+                let variance = (series.value(row), Variance { value, df });
+                match by_job.get_mut(jobs.value(row)) {
+                    Some(all) => all.push(variance),
+                    None => _ = by_job.insert(jobs.value(row).to_string(), vec![variance]),
+                }
+            }
+        }
+        Ok(Self { by_job })
+    }
+
+    /// What `runs` lend together.
+    pub(crate) fn of(&self, runs: &[&Run]) -> Variances {
+        let mut pooled = Variances::new();
+        for (series, variance) in
+            runs.iter().filter_map(|run| self.by_job.get(run.job.hex())).flatten()
+        {
+            let so_far = pooled.entry(*series).or_insert(Variance { value: 0.0, df: 0.0 });
+            *so_far = pool_within(*so_far, *variance);
+        }
+        pooled
+    }
+}
