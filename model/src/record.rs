@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{CommitId, Digest, JobId};
+use crate::sampling::Budget;
 
 /// Version of the stored layout. A reader refuses what is newer than it knows and reads what is
 /// older; a writer writes only this.
@@ -158,7 +159,11 @@ pub struct Run {
     pub baseline: Built,
     pub candidate: Built,
     pub metrics: Vec<String>,
+    /// The most rounds that a case got.
     pub rounds: u32,
+    /// What a case might cost; `None` in records of a dyno that knew fixed rounds only.
+    #[serde(default)]
+    pub budget: Option<Budget>,
     pub seed: u64,
     pub outcome: Outcome,
     pub failures: Vec<Failure>,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dyno_model::catalog::image::debian_architecture;
-use dyno_model::plan::ROUNDS_MAX;
+use dyno_model::sampling::{Budget, ROUNDS_MAX};
 use dyno_model::verdict::Conclusion;
 use dyno_query::{Filter, Session, Store};
 use dyno_reports::Terminal;
@@ -21,9 +21,14 @@ use crate::show::{self, Detail};
 /// What `demo` compares.
 const DEMO: [&str; 3] = ["wasmi", "0.31.2", "0.46.0"];
 
-/// Rounds where the command line names none: enough for the t distribution to have lost most of
-/// its heavy tail (t(9) = 2.26 against 1.96), and a demo of a few minutes.
-const ROUNDS: u32 = 10;
+/// Least rounds of a case: with fewer, its own variance says too little to stop on.
+const ROUNDS_LEAST: u32 = 5;
+
+/// Most rounds of a case where the command line names none.
+const ROUNDS_MOST: u32 = 30;
+
+/// Most rounds of the demo's cases: a demo is to take minutes.
+const ROUNDS_DEMO: u32 = 10;
 
 /// A dynamometer for compilers: builds two commits in a pinned container image, measures them
 /// side by side, and says what got slower.
@@ -129,14 +134,53 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Measuring {
-    /// Rounds: each runs every case once on each side
-    #[arg(long, default_value_t = ROUNDS, value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
-    rounds: u32,
+    /// Most rounds of a case (each runs it once on each side) [default: 30; demo: 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    rounds: Option<u32>,
+    /// Least rounds of a case; above that, rounds end when the interval is half of what the policy
+    /// calls small [default: 5, or --rounds if that is less]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
+    min_rounds: Option<u32>,
+    /// Seconds of measured processes after which a case gets no more rounds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    budget: u64,
     /// A host of the catalog
     #[arg(long, default_value = "local")]
     host: String,
     #[command(flatten)]
     output: Output,
+}
+
+impl Measuring {
+    fn budget(&self, most: u32) -> Result<Budget> {
+        let rounds_max = self.rounds.unwrap_or_else(|| most.max(self.min_rounds.unwrap_or(0)));
+        let rounds_min = self.min_rounds.unwrap_or(ROUNDS_LEAST.min(rounds_max));
+        if rounds_min > rounds_max {
+            return Err(Error::input(format!(
+                "--min-rounds {rounds_min} is more than --rounds {rounds_max}"
+            )));
+        }
+        Ok(Budget { rounds_min, rounds_max, seconds: self.budget })
+    }
+
+    fn request(
+        &self,
+        [suite, baseline, candidate]: [String; 3],
+        most: u32,
+        global: &Global,
+    ) -> Result<Request> {
+        Ok(Request {
+            suite,
+            baseline,
+            candidate,
+            host: self.host.clone(),
+            budget: self.budget(most)?,
+            policy: Catalog::open(global.catalog.as_deref())?.policy(&self.output.policy)?,
+            counting: true,
+            again: false,
+            may_pin_again: false,
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -200,28 +244,14 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
     let global = &cli.global;
     match &cli.command {
         Command::Demo { measuring } => {
-            let [suite, baseline, candidate] = DEMO.map(String::from);
-            let request = Request {
-                suite,
-                baseline,
-                candidate,
-                host: measuring.host.clone(),
-                rounds: measuring.rounds,
-                again: true,
-                may_pin_again: true,
-            };
+            let request = measuring.request(DEMO.map(String::from), ROUNDS_DEMO, global)?;
+            let request = Request { again: true, may_pin_again: true, ..request };
             measured(&request, measuring, global, events, opened).await
         }
         Command::Run { suite, baseline, candidate, plan, again, measuring } => {
-            let request = Request {
-                suite: suite.clone(),
-                baseline: baseline.clone(),
-                candidate: candidate.clone(),
-                host: measuring.host.clone(),
-                rounds: measuring.rounds,
-                again: *again,
-                may_pin_again: false,
-            };
+            let asked = [suite, baseline, candidate].map(String::clone);
+            let request = measuring.request(asked, ROUNDS_MOST, global)?;
+            let request = Request { again: *again, ..request };
             if *plan {
                 let around = surroundings(global, events, opened).await?;
                 let (plan, text) = run::plan_only(&request, &around).await?;
@@ -257,14 +287,14 @@ async fn measured(
     opened: Opened,
 ) -> Result<u8> {
     let around = surroundings(global, events, opened).await?;
-    let policy = around.catalog.policy(&measuring.output.policy)?;
     let done = run::run(request, &around).await?;
     let run = around.store.run(&done.job).await.map_err(store_error)?;
     let run =
         run.ok_or_else(|| Error::infrastructure(format!("job {} is not in the store", done.job)))?;
     let filter = Filter { suite: Some(done.suite.clone()), host: Some(request.host.clone()) };
     let (baseline, candidate) = (run.baseline.commit.hex(), run.candidate.commit.hex());
-    let answer = report::ask(&around.store, &policy, baseline, candidate, &filter, events).await?;
+    let answer =
+        report::ask(&around.store, &request.policy, baseline, candidate, &filter, events).await?;
     if done.measured {
         let phases: Vec<String> =
             run.phases_s.iter().map(|(phase, seconds)| format!("{phase} {seconds:.1} s")).collect();

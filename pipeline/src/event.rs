@@ -8,6 +8,7 @@ use std::sync::Arc;
 pub enum Phase {
     Image,
     Source,
+    Plan,
     Fetch,
     Build,
     Measure,
@@ -21,6 +22,7 @@ impl Phase {
         match self {
             Self::Image => "image",
             Self::Source => "source",
+            Self::Plan => "plan",
             Self::Fetch => "fetch",
             Self::Build => "build",
             Self::Measure => "measure",

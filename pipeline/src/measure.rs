@@ -2,7 +2,8 @@
 //! benchmark cores, baseline and candidate next to each other, each output checked.
 //!
 //! First every case runs once on each side without being recorded: that warms the page cache and
-//! finds the cases that do not work. Then come the rounds. Instructions are counted at the end,
+//! finds the cases that do not work. Then come the rounds: `model::sampling` says which is next, by
+//! how precisely each case is known so far. Instructions are counted at the end,
 //! once per case and side: a count does not depend on time, so all cores count at once.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +13,9 @@ use std::time::Instant;
 
 use dyno_model::catalog::suite::{Answer, Benchmark, Case, Stream, Suite, fill};
 use dyno_model::id::Digest;
-use dyno_model::plan::{Job, turns};
+use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Sample, Side};
+use dyno_model::sampling::{Closed, Sampler, Turn};
 use dyno_probe::{End, Exit, Run};
 
 use crate::artifact::{Artifact, Scratch, describe};
@@ -53,6 +55,8 @@ pub struct Measured {
     pub samples: Vec<Sample>,
     pub failures: Vec<Failure>,
     pub notices: Vec<String>,
+    /// The most rounds that a case got.
+    pub rounds: u32,
     /// Of the rounds' time, the share spent inside measured processes.
     pub share: f64,
     pub rounds_s: f64,
@@ -110,7 +114,7 @@ impl Bench<'_> {
     }
 
     fn wants(&self, metric: &str) -> bool {
-        self.suite.metrics.iter().any(|wanted| wanted == metric)
+        self.job.inputs.metrics.iter().any(|wanted| wanted == metric)
     }
 
     /// One folder with both artifacts under names of equal length: a path is part of a process's
@@ -230,54 +234,77 @@ impl Bench<'_> {
         prepared: &mut [Prepared<'_>],
         measured: &mut Measured,
     ) -> Result<()> {
-        let rounds = self.job.inputs.rounds;
+        let (job, budget) = (self.job, self.job.inputs.budget);
         let index: BTreeMap<(&Case, Side), usize> =
             prepared.iter().enumerate().map(|(i, p)| ((p.case, p.side), i)).collect();
-        let total = prepared.len() as u64 * u64::from(rounds + 1);
+        let mut sampler = Sampler::new(job.targets.clone(), budget, job.confidence, job.seed);
+        let (least, most) = (budget.rounds_min, budget.rounds_max);
+        let rounds = if least < most { format!("{least} to {most}") } else { most.to_string() };
         self.events.begin(
             Phase::Measure,
-            format!("{} case(s), {rounds} round(s) after one to warm up", self.job.cases.len()),
+            format!("{} case(s), {rounds} round(s) after one to warm up", job.cases.len()),
         );
-        let mut done = 0;
-        for ready in prepared.iter_mut() {
+        let warming = prepared.len() as u64;
+        for (done, ready) in prepared.iter_mut().enumerate() {
             let exit = container.run(&ready.run, |_| ()).await?;
             ready.check(&exit);
-            done += 1;
-            self.events.progress(Phase::Measure, done, total, Unit::Processes);
+            let total = warming + 2 * sampler.progress().1;
+            self.events.progress(Phase::Measure, done as u64 + 1, total, Unit::Processes);
         }
         let started = Instant::now();
-        let mut inside_ns = 0;
-        for (sequence, turn) in
-            turns(self.job.cases.len(), rounds, self.job.seed).iter().enumerate()
-        {
-            let Some(&i) = index.get(&(&self.job.cases[turn.case], turn.side)) else { continue };
-            done += 1;
-            let ready = &mut prepared[i];
-            if ready.failed.is_some() {
-                continue;
+        let (mut inside_ns, mut sequence) = (0, 0);
+        while let Some(round) = sampler.next_round() {
+            let case = round[0].case;
+            let mut pairs: Vec<[Option<i64>; 2]> = vec![[None, None]; job.targets[case].len()];
+            let (mut spent_ns, mut working) = (0, 0);
+            for turn in round {
+                let Some(&i) = index.get(&(&job.cases[case], turn.side)) else { continue };
+                let ready = &mut prepared[i];
+                if ready.failed.is_some() {
+                    continue;
+                }
+                let exit = container.run(&ready.run, |_| ()).await?;
+                spent_ns += exit.wall_ns;
+                ready.check(&exit);
+                if ready.failed.is_none() {
+                    working += 1;
+                    let samples = self.samples(ready, &exit, turn, sequence);
+                    for (pair, target) in pairs.iter_mut().zip(&job.targets[case]) {
+                        let sample = samples.iter().find(|s| s.metric == target.metric);
+                        pair[turn.side as usize] = sample.map(|s| s.value);
+                    }
+                    measured.samples.extend(samples);
+                }
+                sequence += 1;
             }
-            let exit = container.run(&ready.run, |_| ()).await?;
-            inside_ns += exit.wall_ns;
-            ready.check(&exit);
-            if ready.failed.is_none() {
-                measured.samples.extend(self.samples(ready, &exit, turn.round, sequence as u32));
+            inside_ns += spent_ns;
+            match working {
+                0 => sampler.fail(case),
+                1 => sampler.measure_alone(case),
+                _ => {}
             }
+            let values: Vec<_> = pairs.iter().map(|[b, c]| b.zip(*c)).collect();
+            sampler.finish_round(case, spent_ns, &values);
+            let (done, total) = sampler.progress();
+            let (done, total) = (warming + 2 * done, warming + 2 * total);
             self.events.progress(Phase::Measure, done, total, Unit::Processes);
         }
         measured.rounds_s = started.elapsed().as_secs_f64();
         measured.share = inside_ns as f64 / 1e9 / measured.rounds_s.max(1e-9);
+        measured.rounds = sampler.closed().map(|(_, rounds)| rounds).max().unwrap_or(0);
         let share = measured.share * 100.0;
         self.events.end(
             Phase::Measure,
             format!(
-                "rounds in {:.0} s, {share:.1} % of it inside measured processes",
+                "{} in {:.0} s, {share:.1} % of it inside measured processes",
+                came_to(&sampler),
                 measured.rounds_s
             ),
         );
         Ok(())
     }
 
-    fn samples(&self, ready: &Prepared<'_>, exit: &Exit, round: u32, sequence: u32) -> Vec<Sample> {
+    fn samples(&self, ready: &Prepared<'_>, exit: &Exit, turn: Turn, sequence: u32) -> Vec<Sample> {
         let values = [
             ("wall", exit.wall_ns),
             ("user", exit.user_ns),
@@ -289,7 +316,7 @@ impl Bench<'_> {
             ("involuntary-switches", exit.involuntary_switches),
         ];
         let wanted = values.iter().filter(|(metric, _)| self.wants(metric));
-        wanted.map(|(metric, value)| ready.sample(metric, *value, round, sequence)).collect()
+        wanted.map(|(metric, value)| ready.sample(metric, *value, turn.round, sequence)).collect()
     }
 
     /// Counts instructions of every case that still works, one container a core.
@@ -355,6 +382,29 @@ impl Bench<'_> {
             .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
         Ok(())
     }
+}
+
+/// `184 rounds (6 cases precise enough, 4 out of rounds)`.
+fn came_to(sampler: &Sampler) -> String {
+    let mut counts: BTreeMap<Closed, u32> = BTreeMap::new();
+    let mut rounds = 0;
+    for (closed, done) in sampler.closed() {
+        rounds += done;
+        *counts.entry(closed.unwrap_or(Closed::Failed)).or_default() += 1;
+    }
+    let words = |(closed, cases): (&Closed, &u32)| {
+        let noun = if *cases == 1 { "case" } else { "cases" };
+        let why = match closed {
+            Closed::Precise => "precise enough",
+            Closed::LeastRounds => "with nothing to be precise about",
+            Closed::OutOfRounds => "out of rounds",
+            Closed::OutOfTime => "out of time",
+            Closed::Failed => "failed",
+        };
+        format!("{cases} {noun} {why}")
+    };
+    let words: Vec<String> = counts.iter().map(words).collect();
+    format!("{rounds} rounds ({})", words.join(", "))
 }
 
 /// The folder of a side's artifact.

@@ -10,10 +10,13 @@ use async_trait::async_trait;
 use chrono::Utc;
 use dyno_model::catalog::host::Host;
 use dyno_model::catalog::image::debian_architecture;
+use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
-use dyno_model::plan::{Job, JobInputs, Plan, plan};
+use dyno_model::metric::{self, Sampling};
+use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Side};
+use dyno_model::sampling::Budget;
 use dyno_query::{Published, Store};
 
 use crate::artifact::{Artifact, Order, Workshop, clear_scratch};
@@ -33,7 +36,11 @@ pub struct Request {
     pub baseline: String,
     pub candidate: String,
     pub host: String,
-    pub rounds: u32,
+    pub budget: Budget,
+    /// Whose δ steer the sampling.
+    pub policy: Policy,
+    /// Whether metrics that are counted once per case are measured too.
+    pub counting: bool,
     /// Measure even if the store holds the very same job already.
     pub again: bool,
     /// Pin the image anew if the mirror no longer has what its lock names (the demo alone).
@@ -122,6 +129,7 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
         let suite = ground.suite.suite.name.clone();
         return Ok(Done { job, suite, measured: false, bytes: 0, samples: 0 });
     };
+    around.events.end(Phase::Plan, told(&ground, job));
     let (inputs, built) = build(&ground, around, &mut clock).await?;
     let measured = measure(&ground, job, &inputs, &built, around).await?;
     clock.add("measure", measured.rounds_s);
@@ -140,33 +148,44 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
 /// The plan of a request, without carrying it out.
 pub async fn plan_only(request: &Request, around: &Surroundings) -> Result<(Plan, String)> {
     let ground = prepare(request, around, &mut PhaseClock::new()).await?;
-    let cases = ground.suite.suite.cases();
     let mut text = String::new();
     for job in &ground.plan.jobs {
-        text.push_str(&format!(
-            "job {}: {} {} → {}, {} cases, {} rounds, on {}\n",
-            job.id,
-            request.suite,
-            ground.baseline.commit.short(),
-            ground.candidate.commit.short(),
-            cases.len(),
-            job.inputs.rounds,
-            ground.host.name
-        ));
-        let limit: u64 = job
-            .cases
-            .iter()
-            .filter_map(|case| ground.suite.suite.benchmark(&case.benchmark))
-            .map(|benchmark| benchmark.limits.time_s * 2 * u64::from(job.inputs.rounds + 1))
-            .sum();
-        text.push_str(&format!(
-            "  at most {limit} s of rounds, if every process took its whole limit\n"
-        ));
+        text.push_str(&format!("{}\n", told(&ground, job)));
     }
     for held in &ground.plan.held {
         text.push_str(&format!("job {held}: in the store already\n"));
     }
     Ok((ground.plan, text))
+}
+
+/// A job in a sentence, with the longest it can take.
+fn told(ground: &Ground, job: &Job) -> String {
+    let budget = job.inputs.budget;
+    let rounds = match (budget.rounds_min, budget.rounds_max) {
+        (least, most) if least < most => format!("{least} to {most} rounds"),
+        (_, most) => format!("{most} round(s)"),
+    };
+    let limits = job.cases.iter().filter_map(|case| ground.suite.suite.benchmark(&case.benchmark));
+    let worst_s: u64 = limits.map(|b| budget.worst_case_s(b.limits.time_s)).sum();
+    format!(
+        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; at most {} in measured processes",
+        job.id,
+        ground.suite.suite.name,
+        ground.baseline.commit.short(),
+        ground.candidate.commit.short(),
+        ground.host.name,
+        job.cases.len(),
+        duration(worst_s)
+    )
+}
+
+/// `45 s`, `12 min`, `3 h 20 min`.
+fn duration(seconds: u64) -> String {
+    match seconds.div_ceil(60) {
+        _ if seconds < 120 => format!("{seconds} s"),
+        minutes if minutes < 120 => format!("{minutes} min"),
+        minutes => format!("{} h {} min", minutes / 60, minutes % 60),
+    }
 }
 
 async fn prepare(
@@ -194,6 +213,10 @@ async fn prepare(
     let making = ensure_image(&image_folder, request, around);
     let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
     let found = fingerprint(&engines.name(), &cores);
+    let once = |name: &str| metric::find(name).is_some_and(|m| m.sampling == Sampling::Once);
+    let mut metrics = suite.suite.metrics.clone();
+    metrics.retain(|name| request.counting || !once(name));
+    let (targets, steered) = steering(&suite.suite, &host.name, &metrics, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),
         image_id: root.id().clone(),
@@ -201,7 +224,9 @@ async fn prepare(
         candidate: candidate.commit.clone(),
         host: host.name.clone(),
         fingerprint: found.digest(),
-        rounds: request.rounds,
+        metrics,
+        budget: request.budget,
+        targets: steered,
         repetition: 0,
     };
     let held = loop {
@@ -211,7 +236,7 @@ async fn prepare(
         }
         inputs.repetition += 1;
     };
-    let plan = plan(&suite.suite, inputs, &|_| held);
+    let plan = plan(&suite.suite, inputs, targets, request.policy.confidence, &|_| held);
     Ok(Ground { suite, host, cores, found, engines, root, baseline, candidate, plan })
 }
 
@@ -416,8 +441,9 @@ fn record(
         fingerprint: ground.found.clone(),
         baseline: built(Side::Baseline, &ground.baseline),
         candidate: built(Side::Candidate, &ground.candidate),
-        metrics: suite.metrics.clone(),
-        rounds: job.inputs.rounds,
+        metrics: job.inputs.metrics.clone(),
+        rounds: measured.rounds,
+        budget: Some(job.inputs.budget),
         seed: job.seed,
         outcome: if failures.is_empty() { Outcome::Done } else { Outcome::FailedCase },
         failures,

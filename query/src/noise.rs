@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
-use dyno_model::id::{Digest, JobId};
+use dyno_model::id::JobId;
 use dyno_model::record::Run;
 use dyno_model::stats::{Variance, pool_within};
 
@@ -26,13 +26,13 @@ const RUNS_MAX: usize = 30;
 pub(crate) type Variances = HashMap<i64, Variance>;
 
 /// What must be equal for one run's noise to be another's.
-fn environment(run: &Run) -> (&str, Digest, &Digest) {
-    (&run.host, run.fingerprint.digest(), &run.image_id)
+fn environment(run: &Run) -> String {
+    format!("{} {} {}", run.fingerprint.digest(), run.image_id, run.host)
 }
 
 /// The runs of a store in order of time, by environment.
 pub(crate) struct Past<'a> {
-    environments: BTreeMap<(&'a str, Digest, &'a Digest), Vec<&'a Run>>,
+    environments: BTreeMap<String, Vec<&'a Run>>,
 }
 
 impl<'a> Past<'a> {
@@ -45,6 +45,11 @@ impl<'a> Past<'a> {
             runs.sort_by_key(|run| (run.finished_us, &run.job));
         }
         Self { environments }
+    }
+
+    /// The runs in the environment of `run`, oldest first.
+    pub(crate) fn like(&self, run: &Run) -> &[&'a Run] {
+        self.environments.get(&environment(run)).map_or(&[], Vec::as_slice)
     }
 
     /// The runs that may lend their noise to `compared`: of each environment in it, the newest

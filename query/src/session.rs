@@ -10,12 +10,14 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use dyno_model::catalog::policy::Policy;
+use dyno_model::record::Run;
 
 use crate::compare::{Compared, Filter, StoredSummary};
 use crate::error::{Error, Problem, Result};
 use crate::judged::{CompareFunction, Judge, JudgedTable};
 use crate::layout::Folder;
 use crate::schema;
+use crate::selfcheck::{self, AgainstItself};
 use crate::snapshot::Snapshot;
 use crate::store::Store;
 use crate::table::{STORE_URL, ShardTable, collect};
@@ -145,6 +147,12 @@ impl Session {
         let (_, stored) = crate::compare::resolve(runs, base, head, filter)?;
         let runs: Vec<_> = stored.iter().map(|stored| &stored.run).collect();
         self.judge.summaries(&runs).await
+    }
+
+    /// What the store knows of the environments (host, fingerprint, image) of `runs` compared with
+    /// themselves; each once, with no comparisons where there are none.
+    pub async fn against_itself(&self, runs: &[Run]) -> Result<Vec<AgainstItself>> {
+        selfcheck::against_itself(&self.judge, runs).await
     }
 
     /// Files that were set aside so far.

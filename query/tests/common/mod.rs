@@ -53,6 +53,7 @@ pub fn run(name: &str) -> Run {
         candidate: built("v2", commit('b')),
         metrics: vec!["wall".into(), "max-rss".into()],
         rounds: 4,
+        budget: None,
         seed: u64::MAX - 7,
         outcome: Outcome::FailedCase,
         failures: vec![Failure {

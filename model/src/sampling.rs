@@ -1,0 +1,394 @@
+//! Adaptive sampling: which process runs next, and when enough is known.
+//!
+//! Every case first gets the least number of rounds, in passes over all cases in a new random
+//! order each, so that slow drift spreads over all of them. From then on a pass goes over the cases
+//! that are still open, the widest interval first (measured against what is asked of it), so that
+//! where the machine's time ends, it was spent where most was unknown. A case is closed when the
+//! half-width of the interval of each metric that steers it is below δ/2, or when its budget of
+//! rounds or time is spent.
+//!
+//! It is the *precision* that stops a case, never its significance: looking at the verdict after
+//! each round and stopping when it pleases would multiply false alarms. The interval here is that
+//! of the run's own rounds (Student's t), whatever history and crowd lend later. Stopping a mean of
+//! normal values on their variance leaves the mean unbiased (the two are independent); what it
+//! costs in coverage is measured in docs/decisions.md.
+//!
+//! Within a round baseline and candidate run next to each other; which goes first alternates from
+//! round to round of a case (ABBA) from a random start, so that a linear drift within a pair
+//! cancels out over each two rounds.
+
+use std::collections::VecDeque;
+
+use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use crate::catalog::policy::{Decides, Policy};
+use crate::catalog::suite::Case;
+use crate::metric::{self, Sampling};
+use crate::record::Side;
+use crate::stats::{log_effect, log_ratio, moments, t_quantile};
+
+/// The largest number of rounds a request may ask for.
+pub const ROUNDS_MAX: u32 = 1000;
+
+/// What one case may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Rounds that every case gets, whatever they show; at least 1.
+    pub rounds_min: u32,
+    /// Rounds after which a case is closed.
+    pub rounds_max: u32,
+    /// Seconds inside measured processes after which a case is closed, once it has its least
+    /// rounds.
+    pub seconds: u64,
+}
+
+impl Budget {
+    /// The most seconds that a case can take inside measured processes, if one process may take
+    /// `limit_s`: a warm-up and the rounds. A round that was begun is ended.
+    pub fn worst_case_s(&self, limit_s: u64) -> u64 {
+        let rounds = |n: u32| 2 * limit_s * u64::from(n);
+        let least = rounds(self.rounds_min);
+        let adaptive = rounds(self.rounds_max).min(self.seconds + rounds(1));
+        rounds(1) + least.max(adaptive)
+    }
+}
+
+/// A metric that steers a case, and the half-width its interval must come below (log scale).
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Target {
+    pub metric: String,
+    pub half_width: f64,
+}
+
+/// What steers `case` on `host`: of the metrics measured in rounds, those that decide under
+/// `policy`; where none does, those that would otherwise.
+pub fn targets(case: &Case, host: &str, metrics: &[String], policy: &Policy) -> Vec<Target> {
+    let of = |wanted: Decides| -> Vec<Target> {
+        metrics
+            .iter()
+            .filter(|name| metric::find(name).is_some_and(|m| m.sampling == Sampling::Rounds))
+            .map(|name| (name, policy.rule(&case.benchmark, &case.config, host, name)))
+            .filter(|(_, rule)| rule.decides == wanted)
+            .map(|(name, rule)| Target {
+                metric: name.clone(),
+                half_width: log_effect(rule.smallest_effect) / 2.0,
+            })
+            .collect()
+    };
+    let deciding = of(Decides::Yes);
+    if deciding.is_empty() { of(Decides::Otherwise) } else { deciding }
+}
+
+/// One process to start: which case (index into the job's), which side, in which round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn {
+    pub case: usize,
+    pub round: u32,
+    pub side: Side,
+}
+
+/// Why a case gets no more rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Closed {
+    /// Its intervals are as narrow as the policy asks.
+    Precise,
+    /// Nothing steers it: it has its least rounds.
+    LeastRounds,
+    OutOfRounds,
+    OutOfTime,
+    /// It failed.
+    Failed,
+}
+
+struct CaseState {
+    /// The side that goes first in even rounds.
+    first: Side,
+    targets: Vec<Target>,
+    /// ln(candidate / baseline) of each finished round, by target.
+    d: Vec<Vec<f64>>,
+    rounds: u32,
+    spent_ns: u64,
+    closed: Option<Closed>,
+}
+
+/// Says what runs next. Give it the result of each round before asking again.
+pub struct Sampler {
+    cases: Vec<CaseState>,
+    budget: Budget,
+    confidence: f64,
+    random: rand_pcg::Pcg64,
+    /// All cases, as last shuffled.
+    order: Vec<usize>,
+    /// Cases of the present pass that are still to run.
+    pass: VecDeque<usize>,
+    passes: u32,
+}
+
+impl Sampler {
+    /// `targets` by case. The seed gives the order of the least rounds and who goes first.
+    pub fn new(targets: Vec<Vec<Target>>, budget: Budget, confidence: f64, seed: u64) -> Self {
+        let mut random = rand_pcg::Pcg64::seed_from_u64(seed);
+        let case = |targets: Vec<Target>| CaseState {
+            first: if random.random_bool(0.5) { Side::Baseline } else { Side::Candidate },
+            d: vec![Vec::new(); targets.len()],
+            targets,
+            rounds: 0,
+            spent_ns: 0,
+            closed: None,
+        };
+        let cases: Vec<CaseState> = targets.into_iter().map(case).collect();
+        let order = (0..cases.len()).collect();
+        Self { cases, budget, confidence, random, order, pass: VecDeque::new(), passes: 0 }
+    }
+
+    /// The next round: its two processes, in order. `None` when every case is closed.
+    pub fn next_round(&mut self) -> Option<[Turn; 2]> {
+        loop {
+            if let Some(case) = self.pass.pop_front() {
+                let state = &self.cases[case];
+                if state.closed.is_some() {
+                    continue;
+                }
+                let round = state.rounds;
+                let first = if round % 2 == 0 { state.first } else { state.first.other() };
+                return Some([first, first.other()].map(|side| Turn { case, round, side }));
+            }
+            self.begin_pass();
+            if self.pass.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    /// A round of `case` is over: `spent_ns` went by inside its processes; `values` are its
+    /// (baseline, candidate), in the order of the case's targets, `None` where a side is missing.
+    pub fn finish_round(&mut self, case: usize, spent_ns: u64, values: &[Option<(i64, i64)>]) {
+        let (budget, confidence) = (self.budget, self.confidence);
+        let state = &mut self.cases[case];
+        state.rounds += 1;
+        state.spent_ns = state.spent_ns.saturating_add(spent_ns);
+        for (d, pair) in state.d.iter_mut().zip(values) {
+            d.extend(pair.and_then(|(b, c)| log_ratio(b, c).ok()));
+        }
+        if state.closed.is_none() && state.rounds >= budget.rounds_min {
+            state.closed = match state.width(confidence) {
+                None => Some(Closed::LeastRounds),
+                Some(width) if width < 1.0 => Some(Closed::Precise),
+                Some(_) if state.rounds >= budget.rounds_max => Some(Closed::OutOfRounds),
+                Some(_) if state.spent_ns >= budget.seconds.saturating_mul(1_000_000_000) => {
+                    Some(Closed::OutOfTime)
+                }
+                Some(_) => None,
+            };
+        }
+    }
+
+    /// A case of which one side alone works has no pairs to be precise about: it gets its least
+    /// rounds.
+    pub fn measure_alone(&mut self, case: usize) {
+        self.cases[case].targets.clear();
+        self.cases[case].d.clear();
+    }
+
+    /// A case that does not work gets no more rounds.
+    pub fn fail(&mut self, case: usize) {
+        self.cases[case].closed = Some(Closed::Failed);
+    }
+
+    /// Why each case was closed, with its rounds; `None` for one that is open.
+    pub fn closed(&self) -> impl Iterator<Item = (Option<Closed>, u32)> {
+        self.cases.iter().map(|state| (state.closed, state.rounds))
+    }
+
+    /// Rounds that are done, and at most to come.
+    pub fn progress(&self) -> (u64, u64) {
+        let done: u64 = self.cases.iter().map(|s| u64::from(s.rounds)).sum();
+        let left = |s: &CaseState| match s.closed {
+            Some(_) => 0,
+            None => u64::from(self.budget.rounds_max.saturating_sub(s.rounds)),
+        };
+        (done, done + self.cases.iter().map(left).sum::<u64>())
+    }
+
+    fn begin_pass(&mut self) {
+        if self.passes < self.budget.rounds_min {
+            // Fisher–Yates; written out because `rand` may change its shuffle between versions and
+            // a stored seed must give the same order for ever.
+            for i in (1..self.order.len()).rev() {
+                self.order.swap(i, (self.random.random::<u64>() % (i as u64 + 1)) as usize);
+            }
+        } else {
+            let width = |i: usize| self.cases[i].width(self.confidence).unwrap_or(f64::INFINITY);
+            let widths: Vec<f64> = (0..self.cases.len()).map(width).collect();
+            self.order.sort_by(|&a, &b| widths[b].total_cmp(&widths[a]));
+        }
+        self.passes += 1;
+        let open = |i: &usize| self.cases[*i].closed.is_none();
+        self.pass = self.order.iter().copied().filter(open).collect();
+    }
+}
+
+impl CaseState {
+    /// The widest half-width as a share of what is asked (below 1 is precise enough); infinite
+    /// for a target with fewer than two rounds. `None` where nothing steers, or what steers has
+    /// no pair of values at all: more rounds would tell nothing.
+    fn width(&self, confidence: f64) -> Option<f64> {
+        let width = |(target, d): (&Target, &Vec<f64>)| {
+            let moments = moments(d)?;
+            let Some(variance) = moments.variance else { return Some(f64::INFINITY) };
+            let n = f64::from(moments.n);
+            let half_width = match variance > 0.0 {
+                true => t_quantile(confidence, n - 1.0) * (variance / n).sqrt(),
+                false => 0.0,
+            };
+            // δ = 0 can never be reached; but what does not vary is as precise as can be.
+            Some(if half_width == 0.0 { 0.0 } else { half_width / target.half_width })
+        };
+        self.targets.iter().zip(&self.d).filter_map(width).max_by(f64::total_cmp)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::policy;
+    use crate::catalog::suite::Config;
+    use proptest::prelude::*;
+
+    const fn budget(rounds_min: u32, rounds_max: u32, seconds: u64) -> Budget {
+        Budget { rounds_min, rounds_max, seconds }
+    }
+
+    fn wall(half_width: f64) -> Vec<Target> {
+        vec![Target { metric: "wall".into(), half_width }]
+    }
+
+    /// Runs `sampler` on cases whose d alternates between ±`noise`; all turns in order.
+    fn run(mut sampler: Sampler, noise: &[f64], round_ns: u64) -> (Vec<Turn>, Vec<(Closed, u32)>) {
+        let mut turns = Vec::new();
+        while let Some(round) = sampler.next_round() {
+            turns.extend(round);
+            let Turn { case, round, .. } = round[0];
+            let sign = if round % 2 == 0 { 1.0 } else { -1.0 };
+            let candidate = (1e9 * (sign * noise[case]).exp()) as i64;
+            sampler.finish_round(case, round_ns, &[Some((1_000_000_000, candidate))]);
+            assert!(turns.len() < 100_000, "it ends");
+        }
+        let closed = sampler.closed().map(|(closed, rounds)| (closed.unwrap(), rounds)).collect();
+        (turns, closed)
+    }
+
+    proptest! {
+        #[test]
+        fn each_round_has_both_sides_next_to_each_other_and_abba(
+            noise in proptest::collection::vec(0.0f64..0.2, 1..6),
+            least in 1u32..6, more in 0u32..10, seed: u64
+        ) {
+            let targets = vec![wall(0.005); noise.len()];
+            let sampler = Sampler::new(targets, budget(least, least + more, 1000), 0.95, seed);
+            let (turns, closed) = run(sampler, &noise, 1);
+            for pair in turns.chunks(2) {
+                prop_assert_eq!((pair[0].case, pair[0].round), (pair[1].case, pair[1].round));
+                prop_assert_eq!(pair[0].side, pair[1].side.other());
+            }
+            for (case, (_, rounds)) in closed.iter().enumerate() {
+                prop_assert!((least..=least + more).contains(rounds));
+                let firsts: Vec<Side> =
+                    turns.chunks(2).filter(|p| p[0].case == case).map(|p| p[0].side).collect();
+                prop_assert_eq!(firsts.len(), *rounds as usize);
+                for two in firsts.windows(2) {
+                    prop_assert_eq!(two[0], two[1].other(), "ABBA");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn when_a_case_is_closed() {
+        // (noise, targets, budget, ns a round) → why, rounds
+        for (what, noise, targets, budget, round_ns, expected) in [
+            ("precise", 0.001, wall(0.005), budget(3, 30, 60), 1, (Closed::Precise, 3)),
+            ("still", 0.0, wall(0.0), budget(3, 30, 60), 1, (Closed::Precise, 3)),
+            ("needs more", 0.01, wall(0.005), budget(3, 30, 60), 1, (Closed::Precise, 19)),
+            ("never precise", 0.5, wall(0.005), budget(3, 30, 60), 1, (Closed::OutOfRounds, 30)),
+            ("δ of zero", 0.5, wall(0.0), budget(3, 9, 60), 1, (Closed::OutOfRounds, 9)),
+            ("time", 0.5, wall(0.005), budget(3, 30, 60), 10_000_000_000, (Closed::OutOfTime, 6)),
+            (
+                "least rounds first",
+                0.5,
+                wall(0.005),
+                budget(9, 30, 1),
+                1 << 40,
+                (Closed::OutOfTime, 9),
+            ),
+            ("nothing steers", 0.5, vec![], budget(3, 30, 60), 1, (Closed::LeastRounds, 3)),
+        ] {
+            let sampler = Sampler::new(vec![targets], budget, 0.95, 7);
+            assert_eq!(run(sampler, &[noise], round_ns).1, [expected], "{what}");
+        }
+    }
+
+    #[test]
+    fn the_widest_come_first_and_the_failed_no_more() {
+        let mut sampler = Sampler::new(vec![wall(0.005); 3], budget(2, 3, 60), 0.95, 1);
+        let mut last = Vec::new();
+        while let Some([turn, _]) = sampler.next_round() {
+            if turn.round == 2 {
+                last.push(turn.case);
+            }
+            if turn.case == 1 {
+                sampler.fail(1);
+                continue;
+            }
+            let far: f64 = [0.1, 0.0, 0.2][turn.case] * if turn.round == 0 { 1.0 } else { -1.0 };
+            sampler.finish_round(
+                turn.case,
+                1,
+                &[Some((1 << 30, (2f64.powi(30) * far.exp()) as i64))],
+            );
+        }
+        assert_eq!(last, [2, 0]);
+        assert_eq!(sampler.progress(), (6, 6));
+    }
+
+    #[test]
+    fn a_side_that_is_missing_gets_the_least_rounds() {
+        let mut sampler = Sampler::new(vec![wall(0.005)], budget(4, 30, 60), 0.95, 1);
+        while sampler.next_round().is_some() {
+            sampler.finish_round(0, 1, &[None]);
+        }
+        assert_eq!(sampler.closed().collect::<Vec<_>>(), [(Some(Closed::LeastRounds), 4)]);
+    }
+
+    #[test]
+    fn a_seed_gives_one_order_for_ever() {
+        let sampler = Sampler::new(vec![wall(0.005); 3], budget(2, 2, 60), 0.95, 7);
+        let order: Vec<String> = run(sampler, &[0.1; 3], 1)
+            .0
+            .iter()
+            .map(|t| format!("{}{}", t.case, if t.side == Side::Baseline { 'A' } else { 'B' }))
+            .collect();
+        insta::assert_snapshot!(order.join(" "));
+    }
+
+    #[test]
+    fn what_steers_and_what_it_may_cost() {
+        let text = "[metric.wall]\nsmallest_effect = 0.01\ndecides = \"otherwise\"\n\
+                    [metric.'instructions:cachegrind']\ndecides = true\n\
+                    [[metric.max-rss.where]]\naxis = { threads = \"4\" }\ndecides = true\n";
+        let policy = policy::parse("p", "p.toml", text, &[]).unwrap();
+        let metrics = ["wall", "max-rss", "instructions:cachegrind"].map(String::from);
+        let steering = |config: &str| -> Vec<String> {
+            let case = Case { benchmark: "fib".into(), config: Config::read(config) };
+            targets(&case, "h", &metrics, &policy).into_iter().map(|t| t.metric).collect()
+        };
+        assert_eq!(steering(""), ["wall"]);
+        assert_eq!(steering("threads=4"), ["max-rss"]);
+        // A warm-up of 20 s; then 50 s and the round that was begun, or all the least rounds.
+        assert_eq!(budget(2, 30, 50).worst_case_s(10), 20 + 70);
+        assert_eq!(budget(5, 30, 50).worst_case_s(10), 20 + 100);
+        assert_eq!(budget(1, 2, 50).worst_case_s(10), 20 + 40);
+    }
+}
