@@ -12,5 +12,6 @@ pub mod mistake;
 pub mod plan;
 pub mod pool;
 pub mod record;
+pub mod selfcheck;
 pub mod stats;
 pub mod verdict;
