@@ -13,5 +13,6 @@ pub mod plan;
 pub mod pool;
 pub mod record;
 pub mod sampling;
+pub mod selfcheck;
 pub mod stats;
 pub mod verdict;

@@ -49,7 +49,7 @@ impl Budget {
     pub fn worst_case_s(&self, limit_s: u64) -> u64 {
         let rounds = |n: u32| 2 * limit_s * u64::from(n);
         let least = rounds(self.rounds_min);
-        let adaptive = rounds(self.rounds_max).min(self.seconds + rounds(1));
+        let adaptive = rounds(self.rounds_max).min(self.seconds.saturating_add(rounds(1)));
         rounds(1) + least.max(adaptive)
     }
 }

@@ -16,6 +16,7 @@ use crate::event::{Event, Events, Phase};
 use crate::image;
 use crate::report::{self, Answer};
 use crate::run::{self, Opened, Request, Surroundings, store_error};
+use crate::selfcheck;
 use crate::show::{self, Detail};
 
 /// What `demo` compares.
@@ -116,6 +117,27 @@ enum Command {
         host: Option<String>,
         #[command(flatten)]
         output: Output,
+    },
+    /// Compare a commit with itself, many times: do false positives come as rarely as promised?
+    Selfcheck {
+        /// A suite of the catalog
+        suite: String,
+        commit: String,
+        /// How many comparisons; what the store has of this host is counted with them
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        comparisons: u32,
+        /// Rounds of each comparison
+        #[arg(long, value_name = "N", default_value_t = ROUNDS_LEAST, value_parser = clap::value_parser!(u32).range(2..=i64::from(ROUNDS_MAX)))]
+        rounds: u32,
+        /// A host of the catalog
+        #[arg(long, default_value = "local")]
+        host: String,
+        /// A policy of the catalog
+        #[arg(long, default_value = "default")]
+        policy: String,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Ask the store anything
     Sql {
@@ -272,6 +294,29 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
             let filter = Filter { suite: suite.clone(), host: host.clone() };
             let answer = report::ask(&store, &policy, baseline, candidate, &filter, events).await?;
             print(&answer, output, output.report.clone(), global, events)
+        }
+        Command::Selfcheck { suite, commit, comparisons, rounds, host, policy, json } => {
+            let request = Request {
+                suite: suite.clone(),
+                baseline: commit.clone(),
+                candidate: commit.clone(),
+                host: host.clone(),
+                budget: Budget { rounds_min: *rounds, rounds_max: *rounds, seconds: u64::MAX },
+                policy: Catalog::open(global.catalog.as_deref())?.policy(policy)?,
+                // A count that repeats has no false positives to look for.
+                counting: false,
+                again: true,
+                may_pin_again: false,
+            };
+            let around = surroundings(global, events, opened).await?;
+            let checked = selfcheck::check(&request, *comparisons, &around).await?;
+            events.send(Event::Finished);
+            if *json {
+                print_json(&checked)?
+            } else {
+                out(&format!("{checked}\n"))?
+            }
+            Ok(0)
         }
         Command::Sql { query, output, policy } => sql(query, *output, policy, global, events).await,
         Command::Image { command } => images(command, global, events).await,

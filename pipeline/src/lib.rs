@@ -13,6 +13,7 @@ pub mod image;
 pub mod measure;
 pub mod report;
 pub mod run;
+mod selfcheck;
 pub mod show;
 pub mod source;
 

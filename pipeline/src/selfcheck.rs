@@ -9,7 +9,7 @@ use dyno_model::record::Run;
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
 use dyno_query::Session;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::run::{Request, Surroundings, run, store_error};
 
 /// α of a check. Not the policy's q: this asks whether p means what it says.
@@ -28,15 +28,19 @@ pub async fn check(
         let done = run(request, around).await?;
         last = around.store.run(&done.job).await.map_err(store_error)?;
         if let Some(failure) = last.iter().flat_map(|run| &run.failures).next() {
-            return Err(Error::case(format!(
-                "{} failed ({}): there is nothing to check",
-                failure.benchmark.as_deref().unwrap_or("every case"),
-                failure.reason
-            )));
+            return Err(Error::new(
+                Kind::Case,
+                format!(
+                    "{} failed ({}): there is nothing to check",
+                    failure.benchmark.as_deref().unwrap_or("every case"),
+                    failure.reason
+                ),
+            ));
         }
     }
     let run = last.ok_or_else(|| Error::infrastructure("the job is not in the store"))?;
-    let session = Session::open(&around.store, request.policy.clone()).await.map_err(store_error)?;
+    let session =
+        Session::open(&around.store, request.policy.clone()).await.map_err(store_error)?;
     let mut found = of(&session, std::slice::from_ref(&run), &request.policy).await?;
     found.pop().ok_or_else(|| Error::infrastructure("the job is not in the store"))
 }

@@ -5,6 +5,7 @@
 //! does not count.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
@@ -80,6 +81,20 @@ impl Condition {
     }
 }
 
+/// As it may follow the axis: `> 1`, `= doc or clippy`.
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OneOf(values) => write!(f, "= {}", values.join(" or ")),
+            Self::Not(other) => write!(f, "!= {other}"),
+            Self::Above(limit) => write!(f, "> {limit}"),
+            Self::AtLeast(limit) => write!(f, ">= {limit}"),
+            Self::Below(limit) => write!(f, "< {limit}"),
+            Self::AtMost(limit) => write!(f, "<= {limit}"),
+        }
+    }
+}
+
 /// Which series an exception is about: all that is named must hold. An axis that a series does
 /// not have does not hold.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -102,6 +117,23 @@ impl Where {
     }
 }
 
+/// `benchmark stress-*, threads > 1`; `anywhere` where nothing is named.
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |what: &str, name: &Option<String>| Some(format!("{what} {}", name.as_ref()?));
+        let mut parts: Vec<String> =
+            [named("benchmark", &self.benchmark), named("host", &self.host)]
+                .into_iter()
+                .flatten()
+                .collect();
+        parts.extend(self.axes.iter().map(|(axis, condition)| format!("{axis} {condition}")));
+        match parts.is_empty() {
+            true => f.write_str("anywhere"),
+            false => f.write_str(&parts.join(", ")),
+        }
+    }
+}
+
 /// `[[metric.<name>.where]]`: what differs there; of several that hold, the last wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exception {
@@ -118,6 +150,14 @@ pub struct MetricPolicy {
     pub exceptions: Vec<Exception>,
 }
 
+impl MetricPolicy {
+    /// Whether it decides for any series at all.
+    pub fn can_decide(&self) -> bool {
+        let mut all = self.exceptions.iter().filter_map(|e| e.decides).chain([self.decides]);
+        all.any(|decides| decides != Decides::No)
+    }
+}
+
 /// What holds for one series.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Rule {
@@ -125,6 +165,18 @@ pub struct Rule {
     pub smallest_effect: f64,
     pub decides: Decides,
     pub tier: Tier,
+}
+
+/// Which part of a policy a [`Rule`]'s values come from.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Sources<'p> {
+    /// `[metric.<name>]`; `None` for a metric that is not named.
+    pub metric: Option<&'p MetricPolicy>,
+    /// The exception that set δ, and the one that set whether it decides.
+    pub smallest_effect: Option<&'p Exception>,
+    pub decides: Option<&'p Exception>,
+    /// The first `[[inform]]` that holds.
+    pub inform: Option<&'p Where>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -149,19 +201,44 @@ pub struct Policy {
 impl Policy {
     /// What holds for the series of `metric` of one case on one host.
     pub fn rule(&self, benchmark: &str, config: &Config, host: &str, metric: &str) -> Rule {
-        let inform = self.inform.iter().any(|place| place.holds(benchmark, config, host));
-        let tier = if inform { Tier::Inform } else { Tier::Gate };
-        let smallest_effect = self.default_effect;
-        let mut rule = Rule { smallest_effect, decides: Decides::No, tier };
-        let Some(named) = self.metrics.get(metric) else { return rule };
-        (rule.smallest_effect, rule.decides) = (named.smallest_effect, named.decides);
-        for exception in &named.exceptions {
+        let sources = self.sources(benchmark, config, host, metric);
+        let tier = if sources.inform.is_some() { Tier::Inform } else { Tier::Gate };
+        let Some(named) = sources.metric else {
+            return Rule { smallest_effect: self.default_effect, decides: Decides::No, tier };
+        };
+        let smallest_effect = sources.smallest_effect.and_then(|e| e.smallest_effect);
+        let decides = sources.decides.and_then(|e| e.decides);
+        Rule {
+            smallest_effect: smallest_effect.unwrap_or(named.smallest_effect),
+            decides: decides.unwrap_or(named.decides),
+            tier,
+        }
+    }
+
+    /// Where the [`Rule`] of a series comes from.
+    pub fn sources(
+        &self,
+        benchmark: &str,
+        config: &Config,
+        host: &str,
+        metric: &str,
+    ) -> Sources<'_> {
+        let inform = self.inform.iter().find(|place| place.holds(benchmark, config, host));
+        let metric = self.metrics.get(metric);
+        let mut sources = Sources { metric, inform, ..Sources::default() };
+        for exception in metric.map_or(&[][..], |m| &m.exceptions) {
             if exception.place.holds(benchmark, config, host) {
-                rule.smallest_effect = exception.smallest_effect.unwrap_or(rule.smallest_effect);
-                rule.decides = exception.decides.unwrap_or(rule.decides);
+                sources.smallest_effect =
+                    exception.smallest_effect.map(|_| exception).or(sources.smallest_effect);
+                sources.decides = exception.decides.map(|_| exception).or(sources.decides);
             }
         }
-        rule
+        sources
+    }
+
+    /// Whether the metric decides for any series at all.
+    pub fn can_decide(&self, metric: &str) -> bool {
+        self.metrics.get(metric).is_some_and(MetricPolicy::can_decide)
     }
 }
 
@@ -210,11 +287,7 @@ pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Poli
             })?
             .into_iter()
             .collect();
-        let can_decide = |m: &MetricPolicy| {
-            let mut all = m.exceptions.iter().filter_map(|e| e.decides).chain([m.decides]);
-            all.any(|decides| decides != Decides::No)
-        };
-        if !metrics.values().any(can_decide) && !table.is_broken() {
+        if !metrics.values().any(MetricPolicy::can_decide) && !table.is_broken() {
             table.note(
                 table.span(),
                 "no metric decides",
@@ -383,6 +456,15 @@ mod tests {
             let rule = policy.rule(benchmark, &config(at), host, metric);
             assert_eq!((rule.smallest_effect, rule.decides, rule.tier), expected, "{series:?}");
         }
+        assert_eq!((policy.can_decide("wall"), policy.can_decide("user")), (true, false));
+        let place = |e: Option<&Exception>| e.map(|e| e.place.to_string());
+        let sources = policy.sources("fib", &config("threads=16"), "h", "wall");
+        assert_eq!(place(sources.smallest_effect).as_deref(), Some("threads >= 8"));
+        assert_eq!(place(sources.decides).as_deref(), Some("threads > 1"));
+        let sources = policy.sources("fib", &config("profile=doc"), "laptop", "user");
+        let inform = sources.inform.map(ToString::to_string);
+        assert_eq!(inform.as_deref(), Some("host laptop, profile = doc or clippy"));
+        assert_eq!((sources.metric, sources.decides), (None, None));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Judged, Reason, SeriesKey, Verdict};
-use crate::catalog::policy::{Decides, Policy, Tier};
+use crate::catalog::policy::{Policy, Tier};
 
 /// What a whole comparison comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -234,16 +234,10 @@ fn configs_disagree(deciding: &[&Judged]) -> Vec<Because> {
 
 /// Beside the metric that decides a case stand those that the policy lets decide elsewhere.
 fn metrics_disagree(judged: &[Judged], policy: &Policy) -> Vec<Because> {
-    let may_decide = |name: &str| {
-        policy.metrics.get(name).is_some_and(|m| {
-            let mut all = m.exceptions.iter().filter_map(|e| e.decides).chain([m.decides]);
-            all.any(|decides| decides != Decides::No)
-        })
-    };
     let mut cases: BTreeMap<(&str, &str, &str), Vec<&Judged>> = BTreeMap::new();
     for j in judged {
         let SeriesKey { benchmark, config, metric, host } = &j.comparison.key;
-        if j.comparison.tier == Tier::Gate && j.verdict.is_sure() && may_decide(metric) {
+        if j.comparison.tier == Tier::Gate && j.verdict.is_sure() && policy.can_decide(metric) {
             cases.entry((benchmark, config, host)).or_default().push(j);
         }
     }
