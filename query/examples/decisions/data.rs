@@ -1,0 +1,153 @@
+//! Measurements in which nothing differs, and comparisons made of them.
+//!
+//! A [`Cell`] is one benchmark of one compiler commit, measured night after night. Two neighbouring
+//! nights stand for the two processes of a round: they are next to each other in time, and what
+//! drifts over weeks drifts in the rounds too. An effect is multiplied into the candidate, so that
+//! it is known what is there to be found.
+
+use std::error::Error;
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Float64Type, Int64Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg64;
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+
+/// A random stream of its own for each purpose, whatever thread works on it.
+pub fn random(seed: u64, purpose: &[u64]) -> Pcg64 {
+    // FNV-1a over the words: streams must differ, nothing more.
+    let fold = |hash: u64, word: &u64| (hash ^ word).wrapping_mul(0x0100_0000_01b3);
+    Pcg64::seed_from_u64(purpose.iter().fold(seed ^ 0xcbf2_9ce4_8422_2325, fold))
+}
+
+/// One benchmark of one commit: its times in nanoseconds, in the order of the nights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cell {
+    pub nights: Vec<i64>,
+}
+
+/// The cells of a file as described in docs/decisions.md.
+///
+/// # Errors
+/// If the file cannot be read or lacks a column.
+pub fn read(path: &Path) -> Result<Vec<Cell>, Box<dyn Error>> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(path)?)?.build()?;
+    let mut rows: Vec<(String, i64, i64)> = Vec::new();
+    for batch in reader {
+        decode(&batch?, &mut rows)?;
+    }
+    rows.sort();
+    let cell = |rows: &[(String, i64, i64)]| Cell {
+        nights: rows.iter().map(|(_, _, time_ns)| *time_ns).collect(),
+    };
+    Ok(rows.chunk_by(|a, b| a.0 == b.0).map(cell).collect())
+}
+
+fn decode(batch: &RecordBatch, rows: &mut Vec<(String, i64, i64)>) -> Result<(), Box<dyn Error>> {
+    let column = |name: &str, kind: &DataType| {
+        let array = batch.column_by_name(name).ok_or(format!("the file has no `{name}`"))?;
+        Ok::<_, Box<dyn Error>>(cast(array, kind)?)
+    };
+    let names = ["kind", "variant", "commit", "bench"].map(|name| column(name, &DataType::Utf8));
+    let [kind, variant, commit, bench] = names;
+    let names = [kind?, variant?, commit?, bench?];
+    let dates = column("run_date", &DataType::Int64)?;
+    let times = column("time_secs", &DataType::Float64)?;
+    for row in 0..batch.num_rows() {
+        let name = names.each_ref().map(|array| array.as_string::<i32>().value(row));
+        let date = dates.as_primitive::<Int64Type>().value(row);
+        let time_ns = (times.as_primitive::<Float64Type>().value(row) * 1e9).round() as i64;
+        if times.is_valid(row) && time_ns > 0 {
+            rows.push((name.join("/"), date, time_ns));
+        }
+    }
+    Ok(())
+}
+
+/// Made-up cells for where the file is not: heavy-tailed errors (Student's t with 3 to 5 degrees of
+/// freedom) whose size differs from cell to cell (log-normal, median 0.5 %), a random walk beneath
+/// them, and an outlier now and then.
+pub fn generate(seed: u64, cells: usize) -> Vec<Cell> {
+    let mut random = random(seed, &[0]);
+    let normal = Normal::standard();
+    let cell = |_| {
+        let mut draw = || random.random_range(1e-9..1.0 - 1e-9);
+        let mut level = (1e8 * 100f64.powf(draw())).ln();
+        let sd = 0.005 * (0.8 * normal.inverse_cdf(draw())).exp();
+        let errors = StudentsT::new(0.0, 1.0, 3.0 + (draw() * 3.0).floor()).expect("df above 0");
+        let nights = 24 + (draw() * 33.0) as usize;
+        let night = |_| {
+            level += 0.3 * sd * normal.inverse_cdf(draw());
+            let outlier = if draw() < 0.01 { 0.05 * draw() } else { 0.0 };
+            (level + sd * errors.inverse_cdf(draw()) + outlier).exp().round() as i64
+        };
+        Cell { nights: (0..nights).map(night).collect() }
+    };
+    (0..cells).map(cell).collect()
+}
+
+/// (baseline, candidate) of one round, in nanoseconds.
+pub type Round = (i64, i64);
+
+/// One series of a comparison, and what is known of it from before.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    pub rounds: Vec<Round>,
+    /// The effect that is really there: 0.05 is five per cent more.
+    pub truth: f64,
+    /// The other nights of the cell as earlier runs, paired the same way.
+    pub past: Vec<Vec<Round>>,
+    /// The other nights of the cell as they are, before and after the stretch.
+    pub other_nights: [Vec<i64>; 2],
+}
+
+/// Two neighbouring nights a round, the baseline first in every other one (ABBA).
+fn pair(nights: &[i64], baseline_first: bool) -> Vec<Round> {
+    let round = |(index, two): (usize, &[i64])| match (index % 2 == 0) == baseline_first {
+        true => (two[0], two[1]),
+        false => (two[1], two[0]),
+    };
+    nights.chunks_exact(2).enumerate().map(round).collect()
+}
+
+/// A comparison of identical commits: from each cell with enough nights, a random stretch of them
+/// as `rounds` rounds. A fifth of the series, chosen at random, are marked with a `truth` of ±1,
+/// for [`with_effect`].
+pub fn draw(cells: &[Cell], rounds: usize, random: &mut Pcg64) -> Vec<Series> {
+    let enough = cells.iter().filter(|cell| cell.nights.len() >= 2 * rounds);
+    let mut drawn: Vec<Series> = enough
+        .map(|Cell { nights }| {
+            let start = random.random_range(0..=nights.len() - 2 * rounds);
+            let end = start + 2 * rounds;
+            let mut paired = |nights: &[i64]| pair(nights, random.random());
+            let other_nights = [nights[..start].to_vec(), nights[end..].to_vec()];
+            Series {
+                rounds: paired(&nights[start..end]),
+                truth: 0.0,
+                past: other_nights.iter().flat_map(|o| o.chunks(2 * rounds)).map(paired).collect(),
+                other_nights,
+            }
+        })
+        .collect();
+    let mut order: Vec<usize> = (0..drawn.len()).collect();
+    for chosen in 0..drawn.len() / 5 {
+        order.swap(chosen, random.random_range(chosen..drawn.len()));
+        drawn[order[chosen]].truth = if random.random() { 1.0 } else { -1.0 };
+    }
+    drawn
+}
+
+/// The same with an effect of the size `effect` in the series that are marked for one.
+pub fn with_effect(drawn: &[Series], effect: f64) -> Vec<Series> {
+    let changed = |series: &Series| {
+        let truth = series.truth * effect;
+        let candidate = |value: i64| (value as f64 * (1.0 + truth)).round() as i64;
+        let rounds = series.rounds.iter().map(|(b, c)| (*b, candidate(*c))).collect();
+        Series { rounds, truth, ..series.clone() }
+    };
+    drawn.iter().map(changed).collect()
+}
