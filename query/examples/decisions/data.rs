@@ -114,19 +114,31 @@ fn pair(nights: &[i64], baseline_first: bool) -> Vec<Round> {
     nights.chunks_exact(2).enumerate().map(round).collect()
 }
 
-/// A comparison of identical commits: from each cell with enough nights, a random stretch of them
-/// as `rounds` rounds. A fifth of the series, chosen at random, are marked with a `truth` of ±1,
-/// for [`with_effect`].
-pub fn draw(cells: &[Cell], rounds: usize, random: &mut Pcg64) -> Vec<Series> {
+/// Where the rounds of a series lie among the nights of its cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placed {
+    /// One after the other, as a run measures them: a random stretch of nights.
+    InAStretch,
+    /// In order, at random places. Of 23 nights there are four stretches of 20: a series that is
+    /// unlucky in one is so in every fourth comparison, and how many comparisons are without a
+    /// discovery then depends on one or two series. Rounds at random places have no such few.
+    Scattered,
+}
+
+/// A comparison of identical commits: of each cell with enough nights, `rounds` rounds, and the
+/// other nights as its past. A fifth of the series, chosen at random, are marked with a `truth` of
+/// ±1, for [`with_effect`].
+pub fn draw(cells: &[Cell], rounds: usize, placed: Placed, random: &mut Pcg64) -> Vec<Series> {
     let enough = cells.iter().filter(|cell| cell.nights.len() >= 2 * rounds);
     let mut drawn: Vec<Series> = enough
         .map(|Cell { nights }| {
-            let start = random.random_range(0..=nights.len() - 2 * rounds);
-            let end = start + 2 * rounds;
+            let (taken, other_nights) = match placed {
+                Placed::InAStretch => stretch(nights, rounds, random),
+                Placed::Scattered => scattered(nights, rounds, random),
+            };
             let mut paired = |nights: &[i64]| pair(nights, random.random());
-            let other_nights = [nights[..start].to_vec(), nights[end..].to_vec()];
             Series {
-                rounds: paired(&nights[start..end]),
+                rounds: paired(&taken),
                 truth: 0.0,
                 past: other_nights.iter().flat_map(|o| o.chunks(2 * rounds)).map(paired).collect(),
                 other_nights,
@@ -141,6 +153,32 @@ pub fn draw(cells: &[Cell], rounds: usize, random: &mut Pcg64) -> Vec<Series> {
     drawn
 }
 
+/// The nights taken, and those before and after.
+fn stretch(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64>, [Vec<i64>; 2]) {
+    let start = random.random_range(0..=nights.len() - 2 * rounds);
+    let end = start + 2 * rounds;
+    (nights[start..end].to_vec(), [nights[..start].to_vec(), nights[end..].to_vec()])
+}
+
+/// The nights taken, two neighbours a round, and those left.
+fn scattered(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64>, [Vec<i64>; 2]) {
+    let (mut taken, mut left) = (Vec::new(), Vec::new());
+    let mut next = 0;
+    // Of the places still open (a round takes two nights and one place), each as likely.
+    let (mut wanted, mut places) = (rounds, nights.len() - rounds);
+    while next < nights.len() {
+        if wanted > 0 && random.random_range(0..places) < wanted {
+            taken.extend(&nights[next..next + 2]);
+            (next, wanted) = (next + 2, wanted - 1);
+        } else {
+            left.push(nights[next]);
+            next += 1;
+        }
+        places = places.saturating_sub(1);
+    }
+    (taken, [left, Vec::new()])
+}
+
 /// The same with an effect of the size `effect` in the series that are marked for one.
 pub fn with_effect(drawn: &[Series], effect: f64) -> Vec<Series> {
     let changed = |series: &Series| {
@@ -150,4 +188,94 @@ pub fn with_effect(drawn: &[Series], effect: f64) -> Vec<Series> {
         Series { rounds, truth, ..series.clone() }
     };
     drawn.iter().map(changed).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_are_of_neighbouring_nights_and_the_rest_is_the_past() {
+        // Each value is its night, so that neighbours differ by one.
+        let cells = [23, 24, 41, 60].map(|nights| Cell { nights: (1000..1000 + nights).collect() });
+        let mut firsts = std::collections::BTreeSet::new();
+        for (placed, rounds) in
+            [(Placed::InAStretch, 3), (Placed::Scattered, 3), (Placed::Scattered, 20)]
+        {
+            for repetition in 0..50 {
+                let drawn = draw(&cells, rounds, placed, &mut random(1, &[repetition]));
+                assert_eq!(drawn.len(), if rounds == 20 { 2 } else { 4 });
+                for series in &drawn {
+                    let days = |r: &Round| r.0.min(r.1);
+                    assert_eq!(series.rounds.len(), rounds);
+                    assert!(series.rounds.iter().all(|(b, c)| b.abs_diff(*c) == 1));
+                    assert!(series.rounds.is_sorted_by_key(days));
+                    let abba = |two: &[Round]| (two[0].0 < two[0].1) != (two[1].0 < two[1].1);
+                    assert!(series.rounds.windows(2).all(abba), "{series:?}");
+                    if placed == Placed::InAStretch {
+                        assert!(series.rounds.windows(2).all(|w| days(&w[1]) == days(&w[0]) + 2));
+                    }
+                    firsts.insert((placed == Placed::Scattered, rounds, days(&series.rounds[0])));
+                    let used: Vec<i64> = series.rounds.iter().flat_map(|r| [r.0, r.1]).collect();
+                    let other: Vec<i64> = series.other_nights.concat();
+                    assert!(other.iter().all(|night| !used.contains(night)));
+                    assert!(series.past.iter().all(|run| run.len() <= rounds));
+                    let past: usize = series.past.iter().map(Vec::len).sum();
+                    assert!(past * 2 <= other.len() && past * 2 + 4 >= other.len(), "{series:?}");
+                }
+            }
+        }
+        assert!(firsts.len() > 60, "places are random: {firsts:?}");
+    }
+
+    #[test]
+    fn a_fifth_has_the_effect_in_both_directions() {
+        let cells = generate(3, 100);
+        let drawn = draw(&cells, 4, Placed::InAStretch, &mut random(1, &[]));
+        let series = with_effect(&drawn, 0.05);
+        let marked: Vec<f64> = series.iter().map(|s| s.truth).filter(|t| *t != 0.0).collect();
+        assert_eq!(marked.len(), 20);
+        assert!(marked.iter().any(|t| *t > 0.0) && marked.iter().any(|t| *t < 0.0));
+        for (before, after) in drawn.iter().zip(&series) {
+            for ((b, c), (same, changed)) in before.rounds.iter().zip(&after.rounds) {
+                assert_eq!(b, same);
+                let ratio = *changed as f64 / *c as f64;
+                assert!((ratio - 1.0 - after.truth).abs() < 1e-6, "{before:?} {after:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_gives_its_cells_in_the_order_of_the_nights() {
+        use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
+        use std::sync::Arc;
+        let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; 4])) };
+        let benches: ArrayRef = Arc::new(StringArray::from(vec!["b", "a", "b", "a"]));
+        let dates: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![2, 1, 1, 2]));
+        let times: ArrayRef = Arc::new(Float64Array::from(vec![0.2, 3.0, 0.1, 4.5]));
+        let columns = [
+            ("kind", same("k")),
+            ("variant", same("v")),
+            ("commit", same("c")),
+            ("bench", benches),
+            ("run_date", dates),
+            ("time_secs", times),
+        ];
+        let batch = RecordBatch::try_from_iter(columns.clone()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |batch: &RecordBatch| {
+            let file = file.reopen().unwrap();
+            file.set_len(0).unwrap();
+            let mut writer =
+                parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+            writer.write(batch).unwrap();
+            writer.close().unwrap();
+        };
+        write(&batch);
+        let cell = |nights: &[i64]| Cell { nights: nights.to_vec() };
+        let expected = [cell(&[3_000_000_000, 4_500_000_000]), cell(&[100_000_000, 200_000_000])];
+        assert_eq!(read(file.path()).unwrap(), expected);
+        write(&RecordBatch::try_from_iter(columns.into_iter().take(5)).unwrap());
+        assert_eq!(read(file.path()).unwrap_err().to_string(), "the file has no `time_secs`");
+    }
 }

@@ -26,14 +26,14 @@ use dyno_model::stats::{self, Variance};
 use serde::Serialize;
 
 use crate::aims::Aim;
-use crate::data::{Cell, Series};
+use crate::data::{Cell, Placed, Series};
 use crate::rules::{RULES, Rule};
 use crate::score::{Mean, Outcome, Score, outcome};
 
 /// Rounds of a series.
 const ROUNDS: &[u32] = &[2, 3, 4, 5, 8, 10, 20];
-/// Effects in a fifth of the series; none first (A/A).
-const EFFECTS: &[f64] = &[0.0, 0.01, 0.02, 0.05];
+/// Effects in a fifth of the series.
+const EFFECTS: &[f64] = &[0.01, 0.02, 0.05];
 /// Adaptive sampling goes on until the interval's half-width is below this, half of δ …
 const HALF_WIDTH: f64 = 0.005;
 /// … and for so many rounds.
@@ -141,28 +141,31 @@ fn measurements(arguments: &Arguments) -> Result<(Vec<Cell>, String), Box<dyn Er
     Ok((cells, source))
 }
 
-/// A fixed number of rounds: every rule, every effect.
+/// A fixed number of rounds: every rule, without effects (A/A) and with each.
 fn fixed(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
     let repetitions = arguments.repetitions as usize;
-    let work = |index: usize| -> (usize, Vec<Vec<Outcome>>) {
+    let drawn = |placed: Placed, rounds: u32, repetition: usize| {
+        let purpose = [placed as u64, rounds.into(), repetition as u64];
+        data::draw(cells, rounds as usize, placed, &mut data::random(arguments.seed, &purpose))
+    };
+    let work = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
         let (rounds, repetition) = (ROUNDS[index / repetitions], index % repetitions);
-        let mut random = data::random(arguments.seed, &[1, rounds.into(), repetition as u64]);
-        let drawn = data::draw(cells, rounds as usize, &mut random);
-        let by_rule = |effect: &f64| {
-            let series = data::with_effect(&drawn, *effect);
-            RULES
-                .iter()
-                .map(|rule| outcome(&series, &(rule.calls)(&series), rule.smallest))
-                .collect()
+        let by_rule = |series: &[Series]| -> Vec<Outcome> {
+            let of = |rule: &Rule| outcome(series, &(rule.calls)(series), rule.smallest);
+            RULES.iter().map(of).collect()
         };
-        (drawn.len(), EFFECTS.iter().map(by_rule).collect())
+        let without = data::with_effect(&drawn(Placed::Scattered, rounds, repetition), 0.0);
+        let mut all = vec![(0.0, by_rule(&without))];
+        let drawn = drawn(Placed::InAStretch, rounds, repetition);
+        all.extend(EFFECTS.iter().map(|e| (*e, by_rule(&data::with_effect(&drawn, *e)))));
+        (drawn.len(), all)
     };
     let done = in_parallel("comparisons", ROUNDS.len() * repetitions, work);
     let mut scores = Vec::new();
     for (of_rounds, rounds) in done.chunks(repetitions).zip(ROUNDS) {
-        for (e, effect) in EFFECTS.iter().enumerate() {
+        for (e, (effect, _)) in of_rounds[0].1.iter().enumerate() {
             for (r, Rule { name, .. }) in RULES.iter().enumerate() {
-                let outcomes: Vec<Outcome> = of_rounds.iter().map(|(_, all)| all[e][r]).collect();
+                let outcomes: Vec<Outcome> = of_rounds.iter().map(|(_, all)| all[e].1[r]).collect();
                 scores.push(Score::of(name, *rounds, *effect, of_rounds[0].0, &outcomes));
             }
         }
@@ -174,8 +177,8 @@ fn fixed(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
 fn adaptive(cells: &[Cell], arguments: &Arguments) -> Vec<Adaptive> {
     let rules = &RULES[..rules::PAIRED_T];
     let work = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
-        let mut random = data::random(arguments.seed, &[2, index as u64]);
-        let drawn = data::draw(cells, *ADAPTIVE.end(), &mut random);
+        let mut random = data::random(arguments.seed, &[index as u64]);
+        let drawn = data::draw(cells, *ADAPTIVE.end(), Placed::InAStretch, &mut random);
         let by_rule = |effect: &f64| {
             let mut series = data::with_effect(&drawn, *effect);
             for series in &mut series {
@@ -266,7 +269,7 @@ mod tests {
         };
         let findings = found(1);
         assert!(findings.source.contains("made-up"), "{}", findings.source);
-        assert_eq!(findings.scores.len(), ROUNDS.len() * EFFECTS.len() * RULES.len());
+        assert_eq!(findings.scores.len(), ROUNDS.len() * (EFFECTS.len() + 1) * RULES.len());
         let counts = |score: &Score| {
             let rule = RULES.iter().find(|rule| rule.name == score.rule).unwrap();
             rule.smallest.counts(score.effect)

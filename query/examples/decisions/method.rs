@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::record::{Extent, Summary};
-use dyno_model::stats::{self, Moments};
+use dyno_model::stats::{self, Moments, Variance};
 use dyno_model::verdict::{self, Comparison, Input};
 
 use crate::data::{Round, Series};
@@ -48,13 +48,38 @@ pub fn calls(series: &[Series], history: bool, smallest: Smallest) -> Vec<Call> 
         Smallest::Zero => &*AGAINST_ZERO,
         Smallest::OnePercent => &*DEFAULT,
     };
-    let inputs: Vec<Input> = series.iter().map(|series| input(series, history)).collect();
-    let call = |comparison: &Comparison| match (comparison.estimate, comparison.q) {
-        // As `verdict::judge` decides; which would also work out the rounds still needed.
-        (Some(estimate), Some(q)) => Call::of(q <= policy.q, estimate.mean),
-        _ => Call::Nothing,
-    };
-    verdict::compare(&inputs, policy).iter().map(call).collect()
+    let cap = 10.0;
+    let runs: Vec<(u32, f64, Variance, Option<Variance>)> = series
+        .iter()
+        .map(|s| {
+            let m = stats::moments(&log_ratios(&s.rounds)).unwrap();
+            let run = Variance { value: m.variance.unwrap(), df: f64::from(m.n) - 1.0 };
+            let past = if history {
+                pooled_past(&s.past).map(|(value, df)| Variance { value, df })
+            } else {
+                None
+            };
+            (m.n, m.mean, run, past)
+        })
+        .collect();
+    let pooled: Vec<Variance> =
+        runs.iter().map(|(_, _, run, past)| stats::pool_history(*run, *past, cap)).collect();
+    let crowd = stats::crowd(&pooled);
+    let all: f64 = pooled.iter().map(|v| v.df).sum();
+    let wall = &policy.metrics["wall"];
+    let delta = stats::log_effect(wall.smallest_effect);
+    let (means, p): (Vec<f64>, Vec<f64>) = runs
+        .iter()
+        .map(|(n, mean, run, past)| {
+            let noise = stats::moderate(*run, *past, cap, crowd, all);
+            (*mean, stats::estimate(*n, *mean, noise.used, delta, 0.95).p)
+        })
+        .unzip();
+    let q = stats::adjust(&p, policy.procedure);
+    if std::env::var("DBG").is_ok() {
+        eprintln!("{history} {crowd:?}");
+    }
+    q.iter().zip(means).map(|(q, m)| Call::of(*q <= policy.q, m)).collect()
 }
 
 fn input(series: &Series, history: bool) -> Input {

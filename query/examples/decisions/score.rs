@@ -48,7 +48,6 @@ impl Mean {
         let squares: f64 = values.map(|x| (x - value).powi(2)).sum();
         Self { value, se: (squares / (n - 1.0).max(1.0) / n).sqrt() }
     }
-
 }
 
 /// One rule at one number of rounds and one size of effect, over all repetitions.

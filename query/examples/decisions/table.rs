@@ -7,7 +7,7 @@ use crate::score::{Mean, Score};
 use crate::{EFFECTS, Findings, ROUNDS, aims};
 
 const NAME: usize = 25;
-const CELL: usize = 12;
+const CELL: usize = 13;
 
 pub fn text(findings: &Findings) -> String {
     let mut text = String::new();
@@ -33,7 +33,7 @@ fn write(text: &mut String, findings: &Findings) -> std::fmt::Result {
     writeln!(text, "{repetitions} comparisons of each number of rounds, seed {seed}\n")?;
     line(text, "rounds", ROUNDS.iter().map(u32::to_string))?;
     line(text, "series in a comparison", series.iter().map(|(_, series)| series.to_string()))?;
-    for effect in EFFECTS.iter().filter(|effect| **effect > 0.0) {
+    for effect in EFFECTS {
         writeln!(
             text,
             "\nEffect of {} % in a fifth of the series: false discoveries ± Monte-Carlo error / power, %",
