@@ -125,12 +125,22 @@ pub enum Placed {
     Scattered,
 }
 
-/// A comparison of identical commits: of each cell with enough nights, `rounds` rounds, and the
-/// other nights as its past. A fifth of the series, chosen at random, are marked with a `truth` of
+/// A comparison of identical commits: of each cell with enough nights (or `most` of them, chosen at
+/// random), `rounds` rounds, and the other nights as its past. A fifth of the series, chosen at random, are marked with a `truth` of
 /// ±1, for [`with_effect`].
-pub fn draw(cells: &[Cell], rounds: usize, placed: Placed, random: &mut Pcg64) -> Vec<Series> {
-    let enough = cells.iter().filter(|cell| cell.nights.len() >= 2 * rounds);
-    let mut drawn: Vec<Series> = enough
+pub fn draw(
+    cells: &[Cell],
+    rounds: usize,
+    most: usize,
+    placed: Placed,
+    random: &mut Pcg64,
+) -> Vec<Series> {
+    let mut enough: Vec<&Cell> =
+        cells.iter().filter(|cell| cell.nights.len() >= 2 * rounds).collect();
+    let chosen = most.min(enough.len());
+    choose(&mut enough, chosen, random);
+    let mut drawn: Vec<Series> = enough[..chosen]
+        .iter()
         .map(|Cell { nights }| {
             let (taken, other_nights) = match placed {
                 Placed::InAStretch => stretch(nights, rounds, random),
@@ -146,11 +156,19 @@ pub fn draw(cells: &[Cell], rounds: usize, placed: Placed, random: &mut Pcg64) -
         })
         .collect();
     let mut order: Vec<usize> = (0..drawn.len()).collect();
-    for chosen in 0..drawn.len() / 5 {
-        order.swap(chosen, random.random_range(chosen..drawn.len()));
-        drawn[order[chosen]].truth = if random.random() { 1.0 } else { -1.0 };
+    let fifth = drawn.len() / 5;
+    choose(&mut order, fifth, random);
+    for index in &order[..fifth] {
+        drawn[*index].truth = if random.random() { 1.0 } else { -1.0 };
     }
     drawn
+}
+
+/// Brings `wanted` of the values, chosen at random, to the front (Fisher and Yates).
+fn choose<T>(values: &mut [T], wanted: usize, random: &mut Pcg64) {
+    for place in 0..wanted {
+        values.swap(place, random.random_range(place..values.len()));
+    }
 }
 
 /// The nights taken, and those before and after.
@@ -203,7 +221,7 @@ mod tests {
             [(Placed::InAStretch, 3), (Placed::Scattered, 3), (Placed::Scattered, 20)]
         {
             for repetition in 0..50 {
-                let drawn = draw(&cells, rounds, placed, &mut random(1, &[repetition]));
+                let drawn = draw(&cells, rounds, usize::MAX, placed, &mut random(1, &[repetition]));
                 assert_eq!(drawn.len(), if rounds == 20 { 2 } else { 4 });
                 for series in &drawn {
                     let days = |r: &Round| r.0.min(r.1);
@@ -231,7 +249,7 @@ mod tests {
     #[test]
     fn a_fifth_has_the_effect_in_both_directions() {
         let cells = generate(3, 100);
-        let drawn = draw(&cells, 4, Placed::InAStretch, &mut random(1, &[]));
+        let drawn = draw(&cells, 4, 100, Placed::InAStretch, &mut random(1, &[]));
         let series = with_effect(&drawn, 0.05);
         let marked: Vec<f64> = series.iter().map(|s| s.truth).filter(|t| *t != 0.0).collect();
         assert_eq!(marked.len(), 20);

@@ -51,6 +51,9 @@ struct Arguments {
     /// Comparisons of each number of rounds
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
+    /// Series of a comparison, chosen at random [default: all]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(5..))]
+    series: Option<u32>,
     /// Another seed gives other comparisons
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -60,6 +63,12 @@ struct Arguments {
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    fn most(&self) -> usize {
+        self.series.map_or(usize::MAX, |series| series as usize)
+    }
 }
 
 /// Where the measurements come from, and what was made of them.
@@ -108,7 +117,8 @@ fn find(arguments: &Arguments) -> Result<Findings, Box<dyn Error>> {
     let (cells, source) = measurements(arguments)?;
     let enough = |rounds: &u32| {
         let nights = 2 * *rounds as usize;
-        (*rounds, cells.iter().filter(|cell| cell.nights.len() >= nights).count())
+        let enough = cells.iter().filter(|cell| cell.nights.len() >= nights).count();
+        (*rounds, enough.min(arguments.most()))
     };
     let series: Vec<(u32, usize)> = ROUNDS.iter().map(enough).collect();
     if let Some((rounds, has)) = series.iter().find(|(_, series)| *series < 5) {
@@ -146,7 +156,8 @@ fn fixed(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
     let repetitions = arguments.repetitions as usize;
     let drawn = |placed: Placed, rounds: u32, repetition: usize| {
         let purpose = [placed as u64, rounds.into(), repetition as u64];
-        data::draw(cells, rounds as usize, placed, &mut data::random(arguments.seed, &purpose))
+        let mut random = data::random(arguments.seed, &purpose);
+        data::draw(cells, rounds as usize, arguments.most(), placed, &mut random)
     };
     let work = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
         let (rounds, repetition) = (ROUNDS[index / repetitions], index % repetitions);
@@ -178,7 +189,8 @@ fn adaptive(cells: &[Cell], arguments: &Arguments) -> Vec<Adaptive> {
     let rules = &RULES[..rules::PAIRED_T];
     let work = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
         let mut random = data::random(arguments.seed, &[index as u64]);
-        let drawn = data::draw(cells, *ADAPTIVE.end(), Placed::InAStretch, &mut random);
+        let drawn =
+            data::draw(cells, *ADAPTIVE.end(), arguments.most(), Placed::InAStretch, &mut random);
         let by_rule = |effect: &f64| {
             let mut series = data::with_effect(&drawn, *effect);
             for series in &mut series {

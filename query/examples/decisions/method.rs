@@ -32,7 +32,8 @@ impl Smallest {
 
 static DEFAULT: LazyLock<Policy> = LazyLock::new(|| {
     let text = include_str!("../../../policies/default.toml");
-    policy::parse("default", "policies/default.toml", text).expect("the default policy is sound")
+    policy::parse("default", "policies/default.toml", text, &[])
+        .expect("the default policy is sound")
 });
 
 static AGAINST_ZERO: LazyLock<Policy> = LazyLock::new(|| {
@@ -48,43 +49,22 @@ pub fn calls(series: &[Series], history: bool, smallest: Smallest) -> Vec<Call> 
         Smallest::Zero => &*AGAINST_ZERO,
         Smallest::OnePercent => &*DEFAULT,
     };
-    let cap = 10.0;
-    let runs: Vec<(u32, f64, Variance, Option<Variance>)> = series
-        .iter()
-        .map(|s| {
-            let m = stats::moments(&log_ratios(&s.rounds)).unwrap();
-            let run = Variance { value: m.variance.unwrap(), df: f64::from(m.n) - 1.0 };
-            let past = if history {
-                pooled_past(&s.past).map(|(value, df)| Variance { value, df })
-            } else {
-                None
-            };
-            (m.n, m.mean, run, past)
-        })
-        .collect();
-    let pooled: Vec<Variance> =
-        runs.iter().map(|(_, _, run, past)| stats::pool_history(*run, *past, cap)).collect();
-    let crowd = stats::crowd(&pooled);
-    let all: f64 = pooled.iter().map(|v| v.df).sum();
-    let wall = &policy.metrics["wall"];
-    let delta = stats::log_effect(wall.smallest_effect);
-    let (means, p): (Vec<f64>, Vec<f64>) = runs
-        .iter()
-        .map(|(n, mean, run, past)| {
-            let noise = stats::moderate(*run, *past, cap, crowd, all);
-            (*mean, stats::estimate(*n, *mean, noise.used, delta, 0.95).p)
-        })
-        .unzip();
-    let q = stats::adjust(&p, policy.procedure);
-    if std::env::var("DBG").is_ok() {
-        eprintln!("{history} {crowd:?}");
-    }
-    q.iter().zip(means).map(|(q, m)| Call::of(*q <= policy.q, m)).collect()
+    let inputs: Vec<Input> = series.iter().map(|series| input(series, history)).collect();
+    let call = |comparison: &Comparison| match (comparison.estimate, comparison.q) {
+        // As `verdict::judge` decides; which would also work out the rounds still needed.
+        (Some(estimate), Some(q)) => Call::of(q <= policy.q, estimate.mean),
+        _ => Call::Nothing,
+    };
+    verdict::compare(&inputs, policy).iter().map(call).collect()
 }
 
 fn input(series: &Series, history: bool) -> Input {
-    let _ = history;
-    Input { host: "turing".into(), summary: summary(&series.rounds) }
+    Input {
+        host: "turing".into(),
+        architecture: "x86_64".into(),
+        summary: summary(&series.rounds),
+        history: if history { pooled_past(&series.past) } else { None },
+    }
 }
 
 /// What [`verdict::summarise`] makes of these rounds, without the samples.
@@ -108,18 +88,13 @@ fn summary(rounds: &[Round]) -> Summary {
     }
 }
 
-/// Pooled variance of d within runs, Σ (nᵢ − 1) sᵢ² / Σ (nᵢ − 1), and its degrees of freedom.
-pub fn pooled_past(past: &[Vec<Round>]) -> Option<(f64, f64)> {
-    let squares = |run: &Vec<Round>| {
-        let moments = stats::moments(&log_ratios(run))?;
-        let df = f64::from(moments.n) - 1.0;
-        Some((df * moments.variance?, df))
+/// The pooled variance of d within past runs, as the store's would be.
+fn pooled_past(past: &[Vec<Round>]) -> Option<Variance> {
+    let variance = |run: &Vec<Round>| {
+        let Moments { n, variance, .. } = stats::moments(&log_ratios(run))?;
+        Some(Variance { value: variance?, df: f64::from(n) - 1.0 })
     };
-    let (sum, df) = past
-        .iter()
-        .filter_map(squares)
-        .fold((0.0, 0.0), |(sum, df), (squares, more)| (sum + squares, df + more));
-    (df > 0.0).then(|| (sum / df, df))
+    past.iter().filter_map(variance).reduce(stats::pool_within)
 }
 
 #[cfg(test)]
@@ -147,6 +122,27 @@ mod tests {
         assert_eq!(verdict::summarise(&samples), [summary(&rounds)]);
     }
 
+    /// What is counted as found is what a report would say.
+    #[test]
+    fn calls_are_verdicts() {
+        let cells = crate::data::generate(7, 60);
+        let placed = crate::data::Placed::InAStretch;
+        let drawn = crate::data::draw(&cells, 5, 60, placed, &mut crate::data::random(7, &[]));
+        let series = crate::data::with_effect(&drawn, 0.05);
+        let calls = calls(&series, true, Smallest::OnePercent);
+        let inputs: Vec<Input> = series.iter().map(|series| input(series, true)).collect();
+        let judged = verdict::judge(verdict::compare(&inputs, &DEFAULT), &DEFAULT);
+        for (call, judged) in calls.iter().zip(&judged) {
+            let expected = match judged.verdict {
+                verdict::Verdict::Regressed => Call::Slower,
+                verdict::Verdict::Improved => Call::Faster,
+                _ => Call::Nothing,
+            };
+            assert_eq!(*call, expected, "{judged:?}");
+        }
+        assert!(calls.contains(&Call::Slower) && calls.contains(&Call::Faster));
+    }
+
     #[test]
     fn the_past_is_pooled_by_degrees_of_freedom() {
         let run = |d: &[f64]| -> Vec<Round> {
@@ -154,8 +150,8 @@ mod tests {
         };
         // Variances 0.0002 with 1 and 0.0001 with 2 degrees of freedom; one pair tells nothing.
         let past = [run(&[0.01, 0.03]), run(&[0.01, 0.02, 0.03]), run(&[0.5])];
-        let (variance, df) = pooled_past(&past).unwrap();
-        assert!((variance - 0.0004 / 3.0).abs() < 1e-10 && df == 3.0, "{variance} {df}");
+        let Variance { value, df } = pooled_past(&past).unwrap();
+        assert!((value - 0.0004 / 3.0).abs() < 1e-10 && df == 3.0, "{value} {df}");
         assert_eq!(pooled_past(&[run(&[0.5])]), None);
     }
 }

@@ -37,11 +37,11 @@ pub struct Rule {
     pub calls: fn(&[Series]) -> Vec<Call>,
 }
 
-/// Places in [`RULES`] that the aims speak of.
+/// Places in [`RULES`] that the aims speak of. The first four are dyno's.
 pub const WITH_HISTORY: usize = 0;
 pub const WITHOUT_HISTORY: usize = 1;
-pub const DEFAULT_POLICY: usize = 2;
-pub const PAIRED_T: usize = 3;
+pub const DEFAULT_POLICY: [usize; 2] = [2, 3];
+pub const PAIRED_T: usize = 4;
 
 pub const RULES: &[Rule] = &[
     Rule {
@@ -55,9 +55,14 @@ pub const RULES: &[Rule] = &[
         calls: |series| method::calls(series, false, Smallest::Zero),
     },
     Rule {
-        name: "dyno, default policy",
+        name: "dyno, with history, δ 1 %",
         smallest: Smallest::OnePercent,
         calls: |series| method::calls(series, true, Smallest::OnePercent),
+    },
+    Rule {
+        name: "dyno, without, δ 1 %",
+        smallest: Smallest::OnePercent,
+        calls: |series| method::calls(series, false, Smallest::OnePercent),
     },
     Rule { name: "paired t, BH", smallest: Smallest::Zero, calls: paired_t },
     Rule { name: "Welch (Sightglass)", smallest: Smallest::Zero, calls: welch },
