@@ -304,7 +304,7 @@ mod tests {
 
     #[test]
     fn sampling_goes_on_until_it_is_narrow() {
-        let quiet = vec![(1_000_000, 1_000_100), (1_000_000, 999_900), (1_000_000, 1_000_050)];
+        let quiet = [(1_000_000, 1_000_100), (1_000_000, 999_900), (1_000_000, 1_000_050)];
         let restless: Vec<data::Round> =
             (0..20).map(|i| (1000, if i % 2 == 0 { 1100 } else { 900 })).collect();
         for (rounds, needed) in [(quiet.repeat(7), 3), (restless, 20)] {

@@ -49,7 +49,7 @@ pub fn calls(series: &[Series], history: bool, smallest: Smallest) -> Vec<Call> 
         Smallest::Zero => &*AGAINST_ZERO,
         Smallest::OnePercent => &*DEFAULT,
     };
-    let inputs: Vec<Input> = series.iter().map(|series| input(series, history)).collect();
+    let inputs: Vec<Input> = series.iter().enumerate().map(|(i, s)| input(i, s, history)).collect();
     let call = |comparison: &Comparison| match (comparison.estimate, comparison.q) {
         // As `verdict::judge` decides; which would also work out the rounds still needed.
         (Some(estimate), Some(q)) => Call::of(q <= policy.q, estimate.mean),
@@ -58,11 +58,11 @@ pub fn calls(series: &[Series], history: bool, smallest: Smallest) -> Vec<Call> 
     verdict::compare(&inputs, policy).iter().map(call).collect()
 }
 
-fn input(series: &Series, history: bool) -> Input {
+fn input(index: usize, series: &Series, history: bool) -> Input {
     Input {
         host: "turing".into(),
         architecture: "x86_64".into(),
-        summary: summary(&series.rounds),
+        summary: Summary { benchmark: index.to_string(), ..summary(&series.rounds) },
         history: if history { pooled_past(&series.past) } else { None },
     }
 }
@@ -130,7 +130,8 @@ mod tests {
         let drawn = crate::data::draw(&cells, 5, 60, placed, &mut crate::data::random(7, &[]));
         let series = crate::data::with_effect(&drawn, 0.05);
         let calls = calls(&series, true, Smallest::OnePercent);
-        let inputs: Vec<Input> = series.iter().map(|series| input(series, true)).collect();
+        let inputs: Vec<Input> =
+            series.iter().enumerate().map(|(i, s)| input(i, s, true)).collect();
         let judged = verdict::judge(verdict::compare(&inputs, &DEFAULT), &DEFAULT);
         for (call, judged) in calls.iter().zip(&judged) {
             let expected = match judged.verdict {
