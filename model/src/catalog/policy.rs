@@ -187,7 +187,7 @@ pub struct Policy {
     /// Confidence of the intervals shown and of the equivalence test.
     pub confidence: f64,
     pub procedure: Procedure,
-    /// Most degrees of freedom that past runs lend to a variance.
+    /// Past runs lend to a variance until it has so many degrees of freedom.
     pub history: f64,
     /// By metric name; a metric that is not named is shown with `default_effect` and does not decide.
     pub metrics: BTreeMap<String, MetricPolicy>,
