@@ -4,6 +4,8 @@ use std::fmt;
 
 use datafusion::error::DataFusionError;
 
+use crate::described::DESCRIBED;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,9 +80,17 @@ impl Error {
             other => other.strip_backtrace(),
         };
         let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        // What a function of dyno says of its arguments, out of DataFusion's words around it.
+        let said = line.split_once("coercion failed with: Error during planning: ");
+        if let Some((own, _)) = said.and_then(|(_, rest)| rest.split_once(". No function matches"))
+        {
+            line = own.to_string();
+        }
         if line.starts_with("table '") && line.ends_with("not found") {
             line = line.replace("datafusion.public.", "");
-            line.push_str(&format!("; the tables are {}", crate::schema::TABLES.join(", ")));
+            let tables: Vec<&str> =
+                DESCRIBED.iter().filter(|d| d.kind.has_rows()).map(|d| d.usage).collect();
+            line.push_str(&format!("; the tables are {}", tables.join(", ")));
         }
         Self::Sql(line)
     }

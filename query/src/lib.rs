@@ -15,9 +15,11 @@
 //! layout, `docs/sql.md` the tables.
 
 mod compare;
+mod described;
 mod encode;
 mod error;
 mod files;
+mod functions;
 mod judged;
 mod layout;
 mod noise;
@@ -26,12 +28,15 @@ mod schema;
 mod selfcheck;
 mod session;
 mod snapshot;
+mod statements;
 mod store;
 mod table;
 
 pub use compare::{Compared, Filter, StoredSummary};
+pub use described::{Column, DESCRIBED, Described, Kind, Names};
 pub use error::{Error, Problem, Result};
-pub use print::{write_csv, write_json, write_table};
+pub use print::{write_csv, write_expanded, write_json, write_parquet, write_table};
 pub use selfcheck::AgainstItself;
 pub use session::Session;
+pub use statements::{Statements, statements};
 pub use store::{Published, Store};

@@ -7,10 +7,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::layout::Folder;
 
-/// What a query can name, in the order an error lists it.
-pub(crate) const TABLES: &[&str] =
-    &["comparisons", "history", "noise", "runs", "samples", "summaries", "compare('base', 'head')"];
-
 pub(crate) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema};
 use datafusion::catalog::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -13,7 +14,9 @@ use dyno_model::catalog::policy::Policy;
 use dyno_model::record::Run;
 
 use crate::compare::{Compared, Filter, StoredSummary};
+use crate::described::{self, Column, DESCRIBED, Kind, Names};
 use crate::error::{Error, Problem, Result};
+use crate::functions;
 use crate::judged::{CompareFunction, Judge, JudgedTable};
 use crate::layout::Folder;
 use crate::schema;
@@ -23,7 +26,7 @@ use crate::store::Store;
 use crate::table::{STORE_URL, ShardTable, collect};
 
 /// Views that are plain SQL over the stored tables.
-const VIEWS: &[(&str, &str)] = &[("history", HISTORY), ("noise", NOISE)];
+const VIEWS: &[(&str, &str)] = &[("history", HISTORY), ("noise", NOISE), ("rounds", ROUNDS)];
 
 /// One row a series, job and side: the series' course over commits and time.
 const HISTORY: &str = "
@@ -51,10 +54,30 @@ const NOISE: &str = "
     WHERE s.rounds > 1 AND s.variance >= 0
     GROUP BY s.suite, s.benchmark, s.config, s.metric, s.host, s.series, s.fingerprint, r.image_id";
 
+/// One row a series, job and round, with what `model::verdict::summarise` takes of it: of each side
+/// the last sample that is not tainted, NULL where there is none.
+///
+/// Filters on what is grouped by go down to the samples and choose files there; those on what
+/// `runs` adds reach them as the list of jobs that the join is left with.
+const ROUNDS: &str = "
+    SELECT r.suite, r.benchmark, r.config, r.metric, r.unit, r.host, r.series, r.job, r.round,
+           r.baseline, r.candidate, log_ratio(r.baseline, r.candidate) AS log_ratio, r.tainted,
+           runs.baseline_commit, runs.candidate_commit, runs.baseline_asked, runs.candidate_asked,
+           runs.finished, r.arch, r.month
+    FROM (SELECT suite, benchmark, config, metric, unit, host, series, job, round,
+                 last_value(value ORDER BY sequence)
+                     FILTER (WHERE side = 'baseline' AND taint = '') AS baseline,
+                 last_value(value ORDER BY sequence)
+                     FILTER (WHERE side = 'candidate' AND taint = '') AS candidate,
+                 count(*) FILTER (WHERE taint <> '') AS tainted, arch, month
+          FROM samples
+          GROUP BY suite, benchmark, config, metric, unit, host, series, job, round, arch, month) r
+    JOIN runs ON runs.job = r.job";
+
 /// The store as it stood when the session was opened, under one policy.
 ///
-/// Tables: `samples`, `summaries`, `runs` as stored; `comparisons`, `history`, `noise`; and the
-/// function `compare('base', 'head' [, 'suite' [, 'host']])`.
+/// What it has is listed in [`DESCRIBED`]: the stored tables, views over them, the function
+/// `compare`, and the model's estimates as functions.
 pub struct Session {
     context: SessionContext,
     judge: Arc<Judge>,
@@ -88,6 +111,7 @@ impl Session {
             context
                 .register_table("comparisons", Arc::new(JudgedTable::all(Arc::clone(&judge))))?;
             context.register_udtf("compare", Arc::new(CompareFunction(Arc::clone(&judge))));
+            functions::register(&context);
             for (name, sql) in VIEWS {
                 context.sql(&format!("CREATE VIEW {name} AS {sql}")).await?;
             }
@@ -153,6 +177,39 @@ impl Session {
     /// themselves; each once, with no comparisons where there are none.
     pub async fn against_itself(&self, runs: &[Run]) -> Result<Vec<AgainstItself>> {
         selfcheck::against_itself(&self.judge, runs).await
+    }
+
+    /// The columns of one of the tables, or of what a table function or an aggregate gives; `None`
+    /// for a name that is none of these.
+    pub async fn columns(&self, name: &str) -> Option<Vec<Column>> {
+        let described = DESCRIBED.iter().find(|d| d.name == name)?;
+        let fields = match described.kind {
+            Kind::Table | Kind::View => self.context.table_provider(name).await.ok()?.schema(),
+            Kind::TableFunction => self.context.table_provider("comparisons").await.ok()?.schema(),
+            Kind::Function | Kind::Aggregate => Arc::new(Schema::new(functions::fields_of(name)?)),
+        };
+        let column = |field: &Arc<Field>| Column {
+            name: field.name().clone(),
+            kind: described::kind(field.data_type()),
+        };
+        Some(fields.fields().iter().map(column).collect())
+    }
+
+    /// Everything that can be named in a query, but for keywords.
+    pub async fn names(&self) -> Names {
+        let mut names = Names::default();
+        for table in DESCRIBED.iter().filter(|d| d.kind.has_rows()) {
+            let columns = self.columns(table.name).await.unwrap_or_default();
+            let columns = columns.into_iter().map(|column| column.name).collect();
+            names.tables.push((table.name.to_string(), columns));
+        }
+        let state = self.context.state();
+        names.functions.extend(state.scalar_functions().keys().cloned());
+        names.functions.extend(state.aggregate_functions().keys().cloned());
+        names.functions.extend(state.window_functions().keys().cloned());
+        names.functions.sort_unstable();
+        names.functions.dedup();
+        names
     }
 
     /// Files that were set aside so far.

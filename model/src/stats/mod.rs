@@ -32,18 +32,29 @@ pub use moderate::{Noise, crowd, moderate, pool_history, pool_within, trigamma};
 pub enum NoRatio {
     /// A value is zero or negative where the other side's is not the same.
     NotPositive,
+    /// A value, or the ratio of the two, is not a finite number.
+    NotFinite,
 }
 
 /// ln(candidate / baseline) of one round. Two equal values give 0 whatever they are (a counter
 /// that stays at zero did not change); otherwise both must be positive.
 pub fn log_ratio(baseline: i64, candidate: i64) -> Result<f64, NoRatio> {
-    if baseline == candidate {
-        Ok(0.0)
-    } else if baseline > 0 && candidate > 0 {
-        Ok((candidate as f64 / baseline as f64).ln())
-    } else {
-        Err(NoRatio::NotPositive)
+    log_ratio_of(baseline as f64, candidate as f64)
+}
+
+/// [`log_ratio`] of values that are no samples, such as medians.
+pub fn log_ratio_of(baseline: f64, candidate: f64) -> Result<f64, NoRatio> {
+    if !(baseline.is_finite() && candidate.is_finite()) {
+        return Err(NoRatio::NotFinite);
     }
+    if baseline == candidate {
+        return Ok(0.0);
+    }
+    if baseline <= 0.0 || candidate <= 0.0 {
+        return Err(NoRatio::NotPositive);
+    }
+    let d = (candidate / baseline).ln();
+    if d.is_finite() { Ok(d) } else { Err(NoRatio::NotFinite) }
 }
 
 /// Number, mean and variance (n − 1) of values; the variance of fewer than two is `None`.
@@ -310,6 +321,13 @@ mod tests {
         assert_eq!(log_ratio(0, 0), Ok(0.0));
         assert_eq!(log_ratio(0, 5), Err(NoRatio::NotPositive));
         assert_eq!(log_ratio(-1, 5), Err(NoRatio::NotPositive));
+        assert_eq!(log_ratio(-5, -5), Ok(0.0));
+        assert_eq!(log_ratio_of(0.5, 1.0), Ok(2f64.ln()));
+        for (baseline, candidate) in
+            [(f64::NAN, 1.0), (1.0, f64::NAN), (f64::INFINITY, f64::INFINITY), (1e-300, 1e300)]
+        {
+            assert_eq!(log_ratio_of(baseline, candidate), Err(NoRatio::NotFinite));
+        }
         assert_eq!(moments(&[]), None);
         assert_eq!(moments(&[2.0]).unwrap().variance, None);
         assert_eq!(median(&mut []), None);

@@ -1,8 +1,12 @@
 //! SQL, commits as people name them, and what is compared with what.
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use dyno_model::verdict;
-use dyno_query::{Error, Filter, write_csv, write_json};
+use dyno_query::{
+    Column, DESCRIBED, Described, Error, Filter, Kind, write_csv, write_expanded, write_json,
+    write_parquet, write_table,
+};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use crate::common::{commit, job, record, series};
 use crate::{Place, changed};
@@ -40,14 +44,14 @@ async fn the_examples_of_the_docs_work() {
     let page = include_str!("../../../docs/sql.md");
     let examples: Vec<&str> =
         page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), 8);
+    assert_eq!(examples.len(), 11);
     for sql in examples {
         let rows = place.session().await.sql(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         assert!(rows.iter().map(RecordBatch::num_rows).sum::<usize>() > 0, "{sql}");
     }
     // The columns that the pages name are those there are.
     let pages = [page, include_str!("../../../docs/store.md")].concat();
-    for name in ["samples", "summaries", "runs", "comparisons"] {
+    for name in ["samples", "summaries", "runs", "comparisons", "rounds"] {
         let rows = place.session().await.sql(&format!("SELECT * FROM {name}")).await.unwrap();
         for field in rows[0].schema().fields() {
             let named = field.name().trim_start_matches("baseline").trim_start_matches("candidate");
@@ -55,6 +59,78 @@ async fn the_examples_of_the_docs_work() {
             assert!(pages.contains(named), "{name}.{} is in no page", field.name());
         }
     }
+}
+
+/// What `\d` shows is what there is, with a page that names it.
+#[tokio::test]
+async fn everything_is_described() {
+    let place = Place::with(&[record("one")]).await;
+    let session = place.session().await;
+    let sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'";
+    let rows = session.sql(sql).await.unwrap();
+    let names = rows.iter().flat_map(|b| b.column(0).as_string::<i32>().iter().flatten());
+    let mut there: Vec<&str> = names.collect();
+    there.sort_unstable();
+    let stored = |d: &&Described| matches!(d.kind, Kind::Table | Kind::View);
+    let tables: Vec<&str> = DESCRIBED.iter().filter(stored).map(|d| d.name).collect();
+    assert_eq!(there, tables);
+    let names = session.names().await;
+    let page = include_str!("../../../docs/sql.md");
+    let mut text = String::new();
+    for Described { name, usage, kind, what } in DESCRIBED {
+        let columns = session.columns(name).await;
+        assert_eq!(columns.is_none(), *kind == Kind::Function, "{name}");
+        let known = names.tables.iter().any(|(table, _)| table == name);
+        assert_eq!(known, kind.has_rows(), "{name}");
+        assert!(known || names.functions.iter().any(|function| function == name), "{name}");
+        assert!(page.contains(&format!("`{usage}`")), "{usage} is not in docs/sql.md");
+        text.push_str(&format!("{usage} ({}): {what}\n", kind.name()));
+        // The stored tables' columns stand in docs/store.md, which is compared with them.
+        let shown = *name == "rounds" || *kind == Kind::Aggregate;
+        for Column { name, kind } in columns.filter(|_| shown).unwrap_or_default() {
+            text.push_str(&format!("    {name} {kind}\n"));
+        }
+    }
+    insta::assert_snapshot!(text);
+    assert_eq!(session.columns("nowhere").await, None);
+}
+
+/// Structs, of which one is null, with nulls, an empty answer and none at all, in every form.
+#[tokio::test]
+async fn answers_print_in_every_form() {
+    let place = Place::with(&[record("one")]).await;
+    let session = place.session().await;
+    let sql = "SELECT r.round, e.e, 'a\nb' AS text FROM \
+                 (SELECT round FROM rounds WHERE benchmark = 'json' AND round < 2) r LEFT JOIN \
+                 (SELECT round, struct(round + 1 AS next, struct(NULL::double AS none) AS inner) \
+                  AS e FROM rounds WHERE benchmark = 'json' AND round = 1) e \
+               ON e.round = r.round ORDER BY 1";
+    let none = "SELECT round, struct(round AS x) AS e FROM rounds WHERE false";
+    let mut text = String::new();
+    for sql in [sql, none] {
+        let batches = session.sql(sql).await.unwrap();
+        for (form, write) in [
+            ("table", write_table as fn(&mut dyn std::io::Write, &[RecordBatch]) -> _),
+            ("expanded", write_expanded),
+            ("csv", write_csv),
+            ("json", write_json),
+        ] {
+            let mut out = Vec::new();
+            write(&mut out, &batches).unwrap();
+            text.push_str(&format!("{form}:\n{}", String::from_utf8(out).unwrap()));
+        }
+        let mut parquet = Vec::new();
+        write_parquet(&mut parquet, &batches).unwrap();
+        let read = ParquetRecordBatchReader::try_new(bytes::Bytes::from(parquet), 1024).unwrap();
+        let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
+        let rows = |batches: &[RecordBatch]| {
+            let mut out = Vec::new();
+            write_json(&mut out, batches).unwrap();
+            out
+        };
+        assert_eq!(rows(&read), rows(&batches));
+    }
+    insta::assert_snapshot!(text);
 }
 
 #[tokio::test]

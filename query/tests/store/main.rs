@@ -4,6 +4,7 @@ mod asking;
 mod bad_files;
 #[path = "../common/mod.rs"]
 mod common;
+mod paired;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -92,7 +93,7 @@ async fn a_run_comes_back_exactly_and_is_published_once() {
 #[tokio::test]
 async fn an_empty_store_answers_with_no_rows() {
     let place = Place::new().await;
-    for from in ["samples", "summaries", "runs", "comparisons", "history", "noise"] {
+    for from in ["samples", "summaries", "runs", "comparisons", "history", "noise", "rounds"] {
         let text = place.ask(&format!("SELECT count(*) AS n FROM {from}")).await;
         assert!(text.contains("| 0 |"), "{from}: {text}");
     }
@@ -123,7 +124,7 @@ async fn an_attempt_that_died_is_invisible_and_does_not_block_the_next() {
                 fs::remove_file(place.file(table, &name)).unwrap();
             }
         }
-        for from in ["samples", "summaries", "runs", "comparisons", "history", "noise"] {
+        for from in ["samples", "summaries", "runs", "comparisons", "history", "noise", "rounds"] {
             let text = place.ask(&format!("SELECT count(*) AS n FROM {from}")).await;
             assert!(text.contains("| 0 |"), "{left:?} {from}: {text}");
         }
