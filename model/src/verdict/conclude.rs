@@ -60,6 +60,8 @@ pub enum Because {
     Verdicts { verdict: &'static str, series: usize, of: usize, architecture: Option<String> },
     /// Nothing that was measured decides under the policy.
     NothingDecides,
+    /// No case was measured on both sides; which were on each.
+    NoCommonCase { baseline: BTreeSet<String>, candidate: BTreeSet<String> },
     /// Hosts of one architecture are sure of different things: counted as inconclusive.
     HostsDisagree { case: String, metric: String, said: Vec<Said> },
     /// One architecture regressed and another improved.
@@ -79,6 +81,12 @@ impl fmt::Display for Because {
                 let place = architecture.as_ref().map(|a| format!(" on {a}")).unwrap_or_default();
                 write!(f, "{series} of {of} deciding series{place}: {verdict}")
             }
+            Self::NoCommonCase { baseline, candidate } => write!(
+                f,
+                "no case was measured on both sides: the baseline has {}; the candidate has {}",
+                few(baseline),
+                few(candidate)
+            ),
             Self::NothingDecides => write!(f, "nothing that was measured decides"),
             Self::HostsDisagree { case, metric, said } => write!(
                 f,
@@ -107,6 +115,19 @@ impl fmt::Display for Because {
     }
 }
 
+/// The first names of many.
+fn few(names: &BTreeSet<String>) -> String {
+    const LISTED_MAX: usize = 8;
+    let mut listed: Vec<&str> = names.iter().take(LISTED_MAX).map(String::as_str).collect();
+    let more = format!("{} more", names.len().saturating_sub(LISTED_MAX));
+    if names.is_empty() {
+        listed.push("none");
+    } else if names.len() > LISTED_MAX {
+        listed.push(&more);
+    }
+    listed.join(", ")
+}
+
 /// A conclusion with its reasons, and the hosts to ask again because they contradict each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Concluded {
@@ -130,6 +151,7 @@ pub fn conclude(judged: &[Judged], policy: &Policy) -> Concluded {
         (false, false) => Conclusion::Inconclusive,
     };
     let mut reasons = tallies(&deciding);
+    reasons.extend(no_common_case(judged));
     reasons.extend(hosts_disagree(&deciding));
     reasons.extend(architectures_disagree(&deciding));
     reasons.extend(configs_disagree(&deciding));
@@ -163,6 +185,16 @@ fn tallies(deciding: &[&Judged]) -> Vec<Because> {
         }
     }
     reasons
+}
+
+fn no_common_case(judged: &[Judged]) -> Option<Because> {
+    let measured = |side: fn(&Judged) -> bool| -> BTreeSet<String> {
+        judged.iter().filter(|j| side(j)).map(|j| case(&j.comparison.key)).collect()
+    };
+    let baseline = measured(|j| j.comparison.baseline.is_some());
+    let candidate = measured(|j| j.comparison.candidate.is_some());
+    let none = !judged.is_empty() && baseline.is_disjoint(&candidate);
+    none.then_some(Because::NoCommonCase { baseline, candidate })
 }
 
 fn case(key: &SeriesKey) -> String {
@@ -318,6 +350,25 @@ mod tests {
             },
             history: None,
         }
+    }
+
+    #[test]
+    fn commits_without_a_common_case_say_which_each_has() {
+        let series = ["fib", "sort"].map(|name| (name, "", "wall", "h", "x86_64", 0.0, 0.001));
+        let policy = policy::parse("p", "p.toml", POLICY, &[]).unwrap();
+        let mut inputs: Vec<Input> = series.into_iter().map(input).collect();
+        for (index, input) in inputs.iter_mut().enumerate() {
+            let gone =
+                if index == 0 { &mut input.summary.candidate } else { &mut input.summary.baseline };
+            (*gone, input.summary.rounds) = (None, 0);
+            (input.summary.mean_log_ratio, input.summary.variance) = (None, None);
+        }
+        let concluded = conclude(&judge(compare(&inputs, &policy), &policy), &policy);
+        assert_eq!(concluded.conclusion, Conclusion::Inconclusive);
+        assert_eq!(
+            concluded.reasons.last().unwrap().to_string(),
+            "no case was measured on both sides: the baseline has fib; the candidate has sort"
+        );
     }
 
     fn concluded(series: &[Series], policy: &str) -> Concluded {

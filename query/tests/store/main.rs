@@ -4,6 +4,7 @@ mod asking;
 mod bad_files;
 #[path = "../common/mod.rs"]
 mod common;
+mod noise;
 mod paired;
 
 use std::fs;

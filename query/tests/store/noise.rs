@@ -1,0 +1,124 @@
+//! What past runs lend, and what they do not.
+
+use dyno_model::id::Digest;
+use dyno_model::record::{Record, Run};
+use dyno_query::{Filter, Session};
+
+use crate::common::{NOON_US, commit, policy, run, series};
+use crate::{Place, table};
+
+/// An hour, in µs.
+const HOUR: i64 = 3_600_000_000;
+
+/// A run of one series, `hours` after noon, with two commits of its own.
+fn at(hours: i64, letters: [char; 2], change: impl Fn(&mut Run)) -> Record {
+    let mut run = run(&format!("{hours} {letters:?}"));
+    run.finished_us = NOON_US + hours * HOUR;
+    for (built, letter) in [(&mut run.baseline, letters[0]), (&mut run.candidate, letters[1])] {
+        built.commit = commit(letter);
+        built.asked = letter.to_string();
+        built.artifact = Some(Digest::of(&[letter as u8]));
+    }
+    change(&mut run);
+    let d = 1000 + hours.abs() * 7;
+    let rounds = [(10_000, 10_000 + d), (10_000, 10_000 - d), (10_000, 10_010), (10_000, 9_900)];
+    Record { run, samples: series("sort", "wall", &rounds) }
+}
+
+#[tokio::test]
+async fn a_change_of_the_machine_or_image_starts_afresh() {
+    type Change = fn(&mut Run);
+    let changes: [(&str, Change, bool); 9] = [
+        ("nothing", |_| (), true),
+        ("suite digest", |r| r.suite_digest = Digest::of(b"edited"), true),
+        ("kernel", |r| r.fingerprint.kernel = "6.13.0".into(), false),
+        ("microcode", |r| r.fingerprint.microcode = "0x2b".into(), false),
+        ("governor", |r| r.fingerprint.governor = "powersave".into(), false),
+        ("engine", |r| r.fingerprint.engine = "docker 27".into(), false),
+        ("image", |r| r.image_id = Digest::of(b"another"), false),
+        ("host", |r| r.host = "elsewhere".into(), false),
+        ("suite", |r| r.suite = "another".into(), false),
+    ];
+    for (what, change, lends) in changes {
+        let place = Place::with(&[at(-1, ['c', 'd'], change), at(0, ['a', 'b'], |_| ())]).await;
+        let session = Session::open(&place.store, policy()).await.unwrap();
+        let filter = Filter { suite: Some("wasmi".into()), host: None };
+        let compared = session.compare("a", "b", &filter).await.unwrap();
+        let noise = compared.judged[0].comparison.noise.unwrap();
+        assert_eq!(noise.history.is_some(), lends, "{what}: {noise:?}");
+        assert_eq!(noise.run.df, 3.0, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn only_what_had_finished_before_lends() {
+    let place = Place::with(&[
+        at(-2, ['c', 'd'], |_| ()),
+        at(0, ['a', 'b'], |_| ()),
+        at(3, ['e', 'f'], |_| ()),
+    ])
+    .await;
+    let session = Session::open(&place.store, policy()).await.unwrap();
+    let lent = async |base: &str, head: &str| {
+        let compared = session.compare(base, head, &Filter::default()).await.unwrap();
+        let history = compared.judged[0].comparison.noise.unwrap().history;
+        (compared.lending.len(), history.map(|h| h.df))
+    };
+    assert_eq!(lent("c", "d").await, (0, None));
+    assert_eq!(lent("a", "b").await, (1, Some(3.0)));
+    // Two runs know 6 degrees of freedom; the policy's cap of 10 is not reached.
+    assert_eq!(lent("e", "f").await, (2, Some(6.0)));
+}
+
+#[tokio::test]
+async fn the_view_and_the_verdicts_pool_alike() {
+    let letters = [['c', 'd'], ['e', 'f'], ['0', '1']];
+    let mut records: Vec<Record> =
+        letters.iter().zip(-4..).map(|(letters, hours)| at(hours, *letters, |_| ())).collect();
+    let place = Place::with(&records).await;
+    let sql = "SELECT variance, df, jobs FROM noise";
+    let session = Session::open(&place.store, policy()).await.unwrap();
+    let batches = session.sql(sql).await.unwrap();
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Float64Type, Int64Type};
+    let pooled = batches[0].column(0).as_primitive::<Float64Type>().value(0);
+    assert_eq!(batches[0].column(1).as_primitive::<Int64Type>().value(0), 9, "{}", table(&batches));
+    assert_eq!(batches[0].column(2).as_primitive::<Int64Type>().value(0), 3);
+    records.push(at(0, ['a', 'b'], |_| ()));
+    place.publish(records.last().unwrap()).await;
+    let session = Session::open(&place.store, policy()).await.unwrap();
+    let compared = session.compare("a", "b", &Filter::default()).await.unwrap();
+    let history = compared.judged[0].comparison.noise.unwrap().history.unwrap();
+    assert!((history.value / pooled - 1.0).abs() < 1e-12, "{history:?} {pooled}");
+    // 3 of the run's own and 7 of the 9 that history has make the policy's 10.
+    assert_eq!(history.df, 7.0);
+    // The table of all comparisons says the same.
+    let sql = "SELECT history_variance, history_df FROM comparisons WHERE baseline_asked = 'a'";
+    let batches = session.sql(sql).await.unwrap();
+    assert_eq!(batches[0].column(0).as_primitive::<Float64Type>().value(0), history.value);
+    assert_eq!(batches[0].column(1).as_primitive::<Float64Type>().value(0), 7.0);
+}
+
+#[tokio::test]
+async fn an_artifact_against_itself_is_found_by_environment() {
+    let same = |r: &mut Run| r.candidate.artifact = r.baseline.artifact.clone();
+    let place = Place::with(&[
+        at(-3, ['c', 'c'], same),
+        at(-2, ['c', 'c'], |r| {
+            r.candidate.artifact = r.baseline.artifact.clone();
+            r.fingerprint.kernel = "6.13.0".into();
+        }),
+        at(-1, ['d', 'd'], same),
+        at(0, ['a', 'b'], |_| ()),
+    ])
+    .await;
+    let session = Session::open(&place.store, policy()).await.unwrap();
+    let runs = session.compare("a", "b", &Filter::default()).await.unwrap().runs;
+    let found = session.against_itself(&runs).await.unwrap();
+    assert_eq!(found.len(), 1);
+    let (first, second) = (&found[0].comparisons[0][0], &found[0].comparisons[1][0]);
+    assert_eq!(found[0].comparisons.len(), 2);
+    // Each is judged as it would have been then: the first without history.
+    let lent = |j: &dyno_model::verdict::Judged| j.comparison.noise.unwrap().history.is_some();
+    assert_eq!((lent(first), lent(second)), (false, true));
+}
