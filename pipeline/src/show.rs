@@ -98,7 +98,7 @@ pub fn say(line: impl std::fmt::Display) {
 }
 
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.
-pub fn out(text: impl AsRef<[u8]>) -> Result<()> {
+pub fn out<T: AsRef<[u8]> + ?Sized>(text: &T) -> Result<()> {
     use std::io::Write;
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {

@@ -211,7 +211,7 @@ impl Asker {
                 self.answers += 1;
                 self.show(&bytes)?;
                 if self.conversation && format == Format::Table {
-                    out(format!("({rows})\n"))?;
+                    out(&format!("({rows})\n"))?;
                 }
             }
         }
@@ -250,9 +250,9 @@ impl Asker {
         let word = |on: bool| if on { "on" } else { "off" };
         match Command::parse(line)? {
             Command::Quit => return Ok(Then::Leave),
-            Command::Help => out(command::help())?,
-            Command::List => out(listed())?,
-            Command::Describe(name) => out(self.described(&name).await?)?,
+            Command::Help => out(&command::help())?,
+            Command::List => out(&listed())?,
+            Command::Describe(name) => out(&self.described(&name).await?)?,
             Command::Timing => {
                 self.timing = !self.timing;
                 say(format_args!("timing is {}", word(self.timing)));
