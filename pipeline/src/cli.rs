@@ -14,10 +14,11 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::image;
+use crate::prompt;
 use crate::report::{self, Answer};
 use crate::run::{self, Opened, Request, Surroundings, store_error};
 use crate::selfcheck;
-use crate::show::{self, Detail};
+use crate::show::{self, Detail, out};
 
 /// What `demo` compares.
 const DEMO: [&str; 3] = ["wasmi", "0.31.2", "0.46.0"];
@@ -141,9 +142,12 @@ enum Command {
     },
     /// Ask the store anything
     Sql {
-        query: String,
+        /// One statement [default: a prompt on a terminal, else statements from standard input]
+        query: Option<String>,
+        /// How rows are printed; parquet is for a file: dyno sql --output parquet … > answer.parquet
         #[arg(long, default_value = "table")]
-        output: Format,
+        output: prompt::Format,
+        /// A policy of the catalog, under which `comparisons` are judged
         #[arg(long, default_value = "default")]
         policy: String,
     },
@@ -224,13 +228,6 @@ struct Output {
     fail_on_regression: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Table,
-    Csv,
-    Json,
-}
-
 #[derive(Debug, Subcommand)]
 enum ImageCommand {
     /// Pin an image to what its suite or registry has now, and write image.lock
@@ -247,6 +244,13 @@ enum ImageCommand {
     },
     /// Build every architecture anew and compare with the lock
     Verify { name: String },
+}
+
+impl Cli {
+    /// Whether this is a conversation, which has its own answer to Ctrl-C.
+    pub fn is_conversation(&self) -> bool {
+        matches!(self.command, Command::Sql { query: None, .. }) && prompt::is_conversation()
+    }
 }
 
 /// Carries out a command. Returns the exit code.
@@ -318,7 +322,9 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
             }
             Ok(0)
         }
-        Command::Sql { query, output, policy } => sql(query, *output, policy, global, events).await,
+        Command::Sql { query, output, policy } => {
+            sql(query.as_deref(), *output, policy, global, events).await
+        }
         Command::Image { command } => images(command, global, events).await,
     }
 }
@@ -381,8 +387,8 @@ fn print(
 }
 
 async fn sql(
-    query: &str,
-    format: Format,
+    query: Option<&str>,
+    format: prompt::Format,
     policy: &str,
     global: &Global,
     events: &Events,
@@ -391,19 +397,14 @@ async fn sql(
     let policy = catalog.policy(policy)?;
     let store = open_store(global).await?;
     let session = Session::open(&store, policy).await.map_err(store_error)?;
-    let batches = session.sql(query).await.map_err(store_error)?;
-    for problem in session.problems() {
-        events.notice(problem.to_string());
+    let mut asker = prompt::Asker::new(session, format, events)?;
+    match query {
+        Some(query) => asker.one(query).await?,
+        None if prompt::is_conversation() => {
+            prompt::converse(&mut asker, &state_folder()?.join("sql_history")).await?;
+        }
+        None => asker.standard_input().await?,
     }
-    let mut text = Vec::new();
-    match format {
-        Format::Table => dyno_query::write_table(&mut text, &batches),
-        Format::Csv => dyno_query::write_csv(&mut text, &batches),
-        Format::Json => dyno_query::write_json(&mut text, &batches),
-    }
-    .map_err(store_error)?;
-    events.send(Event::Finished);
-    out(&String::from_utf8_lossy(&text))?;
     Ok(0)
 }
 
@@ -483,6 +484,10 @@ fn cache_folder(global: &Global) -> Result<PathBuf> {
     folder.canonicalize().while_(|| format!("finding the cache {}", folder.display()))
 }
 
+fn state_folder() -> Result<PathBuf> {
+    Ok(user_folder("XDG_STATE_HOME", ".local/state")?.join("dyno"))
+}
+
 fn data_folder() -> Result<PathBuf> {
     Ok(user_folder("XDG_DATA_HOME", ".local/share")?.join("dyno"))
 }
@@ -518,16 +523,4 @@ fn terminal_width() -> Option<usize> {
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     out(&format!("{}\n", serde_json::to_string_pretty(value).expect("plain fields serialise")))
-}
-
-/// Writes to standard output; a reader that has gone away (`| head`) is no error.
-fn out(text: &str) -> Result<()> {
-    use std::io::Write;
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).while_(|| "writing to standard output".into())
-        }
-        _ => Ok(()),
-    }
 }

@@ -11,6 +11,7 @@ pub mod host;
 pub mod http;
 pub mod image;
 pub mod measure;
+pub mod prompt;
 pub mod report;
 pub mod run;
 mod selfcheck;

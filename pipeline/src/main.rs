@@ -8,8 +8,7 @@ use dyno_pipeline::cli::{self, Cli};
 use dyno_pipeline::engine::embedded;
 use dyno_pipeline::error::{Error, Kind};
 use dyno_pipeline::run::Opened;
-use dyno_pipeline::show::say;
-use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
+use dyno_pipeline::show::tell;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
@@ -39,11 +38,12 @@ fn main() -> ExitCode {
 
 async fn work(cli: Cli) -> u8 {
     let opened = Opened::default();
+    let conversation = cli.is_conversation();
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be awaited");
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be awaited");
     let done = tokio::select! {
         done = cli::main(cli, opened.clone()) => done,
-        _ = interrupt.recv() => Err(interrupted()),
+        _ = interrupt.recv(), if !conversation => Err(interrupted()),
         _ = terminate.recv() => Err(interrupted()),
     };
     let Err(error) = done else { return done.unwrap_or_default() };
@@ -65,33 +65,4 @@ async fn work(cli: Cli) -> u8 {
 fn interrupted() -> Error {
     Error::new(Kind::Interrupted, "interrupted; nothing half-done was published")
         .hint("the same command goes on from what is cached and stored")
-}
-
-/// Shows an error: the files with mistakes in place, then the message, then what to do.
-fn tell(error: &Error) {
-    for mistakes in &error.mistakes {
-        let source = NamedSource::new(&mistakes.file, mistakes.text.clone());
-        for mistake in &mistakes.list {
-            let label = format!("expected {}", mistake.expected);
-            let mut shown = MietteDiagnostic::new(mistake.message.clone())
-                .with_label(LabeledSpan::at(mistake.span.clone(), label));
-            shown.help.clone_from(&mistake.hint);
-            let report = miette::Report::new(shown).with_source_code(source.clone());
-            let mut text = String::new();
-            let theme = if colored() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
-            let handler = GraphicalReportHandler::new_themed(theme);
-            if handler.render_report(&mut text, report.as_ref()).is_ok() {
-                say(text.trim_end());
-            }
-        }
-    }
-    say(format_args!("error: {}", dyno_pipeline::plain(&error.message)));
-    if let Some(hint) = &error.hint {
-        say(format_args!("hint: {hint}"));
-    }
-}
-
-fn colored() -> bool {
-    use std::io::IsTerminal;
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }

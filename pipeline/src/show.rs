@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
 
+use crate::error::{Error, Result, While};
 use crate::event::{Event, Events, Unit};
 
 /// How often a line about progress is printed where there is no terminal.
@@ -93,6 +95,46 @@ impl Bar {
 pub fn say(line: impl std::fmt::Display) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+pub fn out<T: AsRef<[u8]> + ?Sized>(text: &T) -> Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).while_(|| "writing to standard output".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shows an error: the files with mistakes in place, then the message, then what to do.
+pub fn tell(error: &Error) {
+    for mistakes in &error.mistakes {
+        let source = NamedSource::new(&mistakes.file, mistakes.text.clone());
+        for mistake in &mistakes.list {
+            let label = format!("expected {}", mistake.expected);
+            let mut shown = MietteDiagnostic::new(mistake.message.clone())
+                .with_label(LabeledSpan::at(mistake.span.clone(), label));
+            shown.help.clone_from(&mistake.hint);
+            let report = miette::Report::new(shown).with_source_code(source.clone());
+            let mut text = String::new();
+            let theme = if colored() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
+            let handler = GraphicalReportHandler::new_themed(theme);
+            if handler.render_report(&mut text, report.as_ref()).is_ok() {
+                say(text.trim_end());
+            }
+        }
+    }
+    say(format_args!("error: {}", crate::plain(&error.message)));
+    if let Some(hint) = &error.hint {
+        say(format_args!("hint: {hint}"));
+    }
+}
+
+fn colored() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
 struct Lines {

@@ -32,6 +32,7 @@ mod statements;
 mod store;
 mod table;
 
+pub use arrow::array::RecordBatch;
 pub use compare::{Compared, Filter, StoredSummary};
 pub use described::{Column, DESCRIBED, Described, Kind, Names};
 pub use error::{Error, Problem, Result};

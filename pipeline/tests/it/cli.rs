@@ -41,7 +41,7 @@ fn unknown_names_are_wrong_input() {
         ("run made v1 v1 --roundz 3", &["--roundz", "a similar argument exists: '--rounds'"]),
         ("run made v1 v1 --json --markdown", &["cannot be used with"]),
         ("rn made v1 v1", &["unrecognized subcommand 'rn'"]),
-        ("sql --output xml SELECT", &["[possible values: table, csv, json]"]),
+        ("sql --output xml SELECT", &["[possible values: table, csv, json, parquet]"]),
         (
             "--catalog nowhere run made v1 v1",
             &["nowhere is no catalog", "suites/, images/, hosts/ and policies/"],

@@ -8,6 +8,7 @@ mod engine;
 mod interrupt;
 mod job;
 mod source;
+mod sql;
 mod trouble;
 mod world;
 
