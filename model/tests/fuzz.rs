@@ -163,9 +163,7 @@ fn summary() -> impl Strategy<Value = Summary> {
     );
     let names = (name(&["a", "b", ""]), config(), metric());
     (names, numbers, extent(), extent()).prop_map(|(names, numbers, baseline, candidate)| {
-        let ((benchmark, config, metric), (rounds, mean_log_ratio, variance, tainted)) =
-            (names, numbers);
-        let numbers = (rounds, mean_log_ratio, variance, tainted);
+        let (benchmark, config, metric) = names;
         let (rounds, mean_log_ratio, variance, tainted) = numbers;
         Summary {
             benchmark,
@@ -213,7 +211,10 @@ fn check(judged: &Judged, policy: &Policy) -> Result<(), TestCaseError> {
     match (comparison.estimate, comparison.q) {
         (Some(estimate), Some(q)) => {
             prop_assert!((0.0..=1.0).contains(&q), "{judged:?}");
-            prop_assert!((0.0..=1.0).contains(&estimate.p) && estimate.p <= q, "{judged:?}");
+            prop_assert!(
+                (0.0..=1.0).contains(&estimate.p) && estimate.p <= q + 1e-12,
+                "{judged:?}"
+            );
             prop_assert!(is_number(estimate.mean), "{judged:?}");
             prop_assert!(
                 estimate.half_width >= 0.0 && is_number(estimate.half_width),
@@ -249,7 +250,7 @@ fn check(judged: &Judged, policy: &Policy) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn arbitrary_text_is_no_policy_and_no_panic(text in any::<String>()) {
