@@ -31,13 +31,18 @@ pub fn pool(parts: &[&Summary]) -> Option<Summary> {
         benchmark: first.benchmark.clone(),
         config: first.config.clone(),
         metric: first.metric.clone(),
-        rounds: parts.iter().map(|s| s.rounds).sum(),
+        rounds: saturating(parts.iter().map(|s| s.rounds)),
         mean_log_ratio: mean,
         variance,
         baseline: extent(parts.iter().map(|s| (s.rounds, s.baseline))),
         candidate: extent(parts.iter().map(|s| (s.rounds, s.candidate))),
-        tainted: parts.iter().map(|s| s.tainted).sum(),
+        tainted: saturating(parts.iter().map(|s| s.tainted)),
     })
+}
+
+/// A sum of counts that a foreign file may have made as large as it likes.
+fn saturating(counts: impl Iterator<Item = u32>) -> u32 {
+    counts.fold(0, u32::saturating_add)
 }
 
 fn extent(parts: impl Iterator<Item = (u32, Option<Extent>)>) -> Option<Extent> {

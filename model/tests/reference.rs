@@ -53,6 +53,20 @@ fn intervals_and_p_of_the_t_test() {
 }
 
 #[derive(Debug, Deserialize)]
+struct Quantile {
+    confidence: f64,
+    df: f64,
+    is: f64,
+}
+
+#[test]
+fn quantiles_of_t() {
+    for case in scipy::<Quantile>("quantiles") {
+        near(stats::t_quantile(case.confidence, case.df), case.is, 1e-9, &case);
+    }
+}
+
+#[derive(Debug, Deserialize)]
 struct Treat {
     rounds: u32,
     mean: f64,

@@ -276,9 +276,18 @@ fn is_once(name: &str) -> bool {
     metric::find(name).is_some_and(|m| m.sampling == Sampling::Once)
 }
 
-/// A variance that can be calculated with.
+/// No |d| is larger: ln of the largest 64-bit integer. A foreign file may claim otherwise.
+const LOG_RATIO_MAX: f64 = 43.7;
+
+/// A mean of d that can be calculated with.
+fn usable_mean(summary: &Summary) -> Option<f64> {
+    summary.mean_log_ratio.filter(|mean| mean.abs() <= LOG_RATIO_MAX && summary.rounds > 0)
+}
+
+/// A variance of d that can be calculated with: two values that far apart give the largest.
 fn usable(variance: Option<Variance>) -> Option<Variance> {
-    variance.filter(|v| v.value.is_finite() && v.value >= 0.0 && v.df.is_finite() && v.df > 0.0)
+    const MAX: f64 = 2.0 * LOG_RATIO_MAX * LOG_RATIO_MAX;
+    variance.filter(|v| (0.0..=MAX).contains(&v.value) && v.df.is_finite() && v.df > 0.0)
 }
 
 /// The run's own variance of d, at least what rounding to integers makes; `None` for a metric that
@@ -291,7 +300,8 @@ fn run_variance(input: &Input) -> Option<Variance> {
     let median = |extent: Option<Extent>| extent.map_or(0.0, |e| e.median);
     let rounding = stats::rounding_variance(median(summary.baseline), median(summary.candidate));
     let run = Variance { value: summary.variance?, df: f64::from(summary.rounds) - 1.0 };
-    let rounding = if rounding.is_finite() { rounding } else { 0.0 };
+    // Medians of integers make no more than this; other medians are a foreign file's.
+    let rounding = if rounding <= 1.0 { rounding } else { 0.0 };
     usable(Some(run)).map(|run| Variance { value: run.value.max(rounding), ..run })
 }
 
@@ -306,7 +316,7 @@ fn estimate_one(
     let delta = stats::log_effect(rule.smallest_effect);
     let exact = Variance { value: 0.0, df: f64::INFINITY };
     let variance = noise.map(|n| n.used).or(is_once(&summary.metric).then_some(exact));
-    let estimate = summary.mean_log_ratio.filter(|mean| mean.is_finite()).zip(variance);
+    let estimate = usable_mean(summary).zip(variance);
     let estimate = estimate
         .map(|(mean, used)| stats::estimate(summary.rounds, mean, used, delta, policy.confidence));
     Comparison {

@@ -37,6 +37,17 @@ def intervals():
                 }
 
 
+def quantiles():
+    """Of Student's t, also with as many degrees of freedom as only a crowd has."""
+    for confidence in (0.5, 0.9, 0.95, 0.9999):
+        for df in (1.0, 2.0, 3.3, 17.0, 500.0, 9.9e3, 1e4, 1.1e4, 1e5, 1e6, 1e7, 4.3e9, 1e15):
+            yield {
+                "confidence": confidence,
+                "df": df,
+                "is": float(stats.t.ppf(0.5 + confidence / 2, df)),
+            }
+
+
 def treat():
     """McCarthy & Smyth 2009, eq. 1, with scipy.stats.t."""
     for rounds in (2, 3, 10, 40):
@@ -200,7 +211,7 @@ def shares():
 
 
 sections = (
-    intervals, treat, adjusted, trigamma, crowd, sign_flips, detectable, rounds_needed, geometric_means, shares
+    intervals, quantiles, treat, adjusted, trigamma, crowd, sign_flips, detectable, rounds_needed, geometric_means, shares
 )
 lines = [
     f'"{section.__name__}": [\n' + ",\n".join(json.dumps(case) for case in section()) + "\n]" for section in sections

@@ -277,7 +277,8 @@ mod tests {
     #[test]
     fn the_benchmark_runs_on_made_up_measurements() {
         let found = |seed: u32| {
-            find(&arguments(&format!("--generated --repetitions 3 --seed {seed}"))).unwrap()
+            find(&arguments(&format!("--generated --series 60 --repetitions 3 --seed {seed}")))
+                .unwrap()
         };
         let findings = found(1);
         assert!(findings.source.contains("made-up"), "{}", findings.source);
