@@ -128,7 +128,7 @@ pub fn moderate(
     crowd: Option<Variance>,
     df_all: f64,
 ) -> Noise {
-    let history = history.filter(|h| h.df > 0.0).map(|h| Variance { df: h.df.min(cap), ..h });
+    let history = history.map(|h| Variance { df: h.df.min(cap), ..h }).filter(|h| h.df > 0.0);
     let pooled = pool_history(run, history, cap);
     let floor = if history.is_some() { run.value / 2.0 } else { run.value };
     let used = match crowd {
@@ -215,6 +215,14 @@ mod tests {
             ("history is capped", Some(v(1.0, 60.0)), 2.0, None, 2.0, v(2.5, 4.0)),
             ("half of s² at least", Some(v(0.0, 6.0)), 10.0, None, 2.0, v(2.0, 8.0)),
             ("history of nothing", Some(v(1.0, 0.0)), 10.0, None, 2.0, v(4.0, 2.0)),
+            (
+                "history shut out lends no floor",
+                Some(v(1.0, 6.0)),
+                0.0,
+                Some(v(1.0, 1.0)),
+                50.0,
+                v(4.0, 3.0),
+            ),
             ("crowd", None, 10.0, Some(v(7.0, 1.0)), 50.0, v(5.0, 3.0)),
             ("s² at least", None, 10.0, Some(v(1.0, 1.0)), 50.0, v(4.0, 3.0)),
             ("no more than all know", None, 10.0, Some(v(4.0, 1e6)), 50.0, v(4.0, 50.0)),
