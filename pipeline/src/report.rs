@@ -37,6 +37,7 @@ pub async fn ask(
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
     let concluded = conclude(&compared.judged, policy);
+    let selfchecks = crate::selfcheck::of(&session, &compared.runs, policy).await?;
     let samples = compared
         .runs
         .iter()
@@ -61,7 +62,7 @@ pub async fn ask(
         policy,
         concluded: &concluded,
         // None is stored yet.
-        selfchecks: &[],
+        selfchecks: &selfchecks,
         links: Links { samples, store: store.url().to_string(), command },
         sql: &sql,
     });

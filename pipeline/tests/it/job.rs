@@ -186,3 +186,68 @@ fn two_dynos_at_one_job_do_not_disturb_each_other() {
     }
     assert_eq!((world.runs().as_str(), world.scratch()), ("1", Vec::new()));
 }
+
+#[test]
+fn rounds_go_on_until_the_budget_is_spent() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    let plan = |more: &[&str]| {
+        let words = [&["run", "made", "v1", "v2", "--plan"], more].concat();
+        world.dyno(&words)
+    };
+    let told = plan(&["--rounds", "30", "--budget", "5"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.out.contains("5 to 30 rounds each; at most"), "{told:?}");
+    let told = plan(&["--rounds", "3"]);
+    assert!(told.out.contains("3 round(s) each; at most"), "{told:?}");
+    let told = plan(&["--rounds", "3", "--min-rounds", "4"]);
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert!(told.err.contains("--min-rounds 4 is more than --rounds 3"), "{told:?}");
+
+    // Wall time is never as precise as δ = 0 asks: only the budget ends it. The memory of a program
+    // that does the same each time is after the least rounds.
+    for (metric, effect, rounds) in [("wall", "0.0", 9), ("max-rss", "0.5", 3)] {
+        let text = format!("[metric.{metric}]\nsmallest_effect = {effect}\ndecides = true\n");
+        world.write(&format!("policies/{metric}.toml"), &text);
+        let words = ["run", "made", "v1", "v2", "--min-rounds", "3", "--rounds", "9", "--json"];
+        let told = world.dyno(&[&words[..], &["--policy", metric]].concat());
+        let view = json(&told);
+        let run = view["runs"].as_array().and_then(|runs| runs.last()).expect("a run");
+        assert_eq!(run["rounds"], rounds, "{metric}: {told:?}");
+    }
+}
+
+#[test]
+fn a_host_is_checked_against_itself_and_reports_show_it() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    let told = world.dyno(&["compare", "v1", "v2"]);
+    assert_eq!(told.code, Some(2), "{told:?}");
+    let measured = world.dyno(&RUN);
+    assert_eq!(measured.code, Some(0), "{measured:?}");
+    assert!(measured.out.contains("dyno selfcheck"), "says how to check: {measured:?}");
+    let words = ["selfcheck", "made", "v1", "--comparisons", "4", "--rounds", "3", "--json"];
+    let checked = json(&world.dyno(&words));
+    assert_eq!(checked["comparisons"], 4, "{checked}");
+    let checks = checked["checks"].as_u64().unwrap();
+    // Of the suite's metrics two are measured in rounds, wall and max-rss; the latter may be
+    // constant, which is no check.
+    assert!((4..=8).contains(&checks), "{checked}");
+    assert!(checked["rejected"].as_u64().unwrap() <= checks, "{checked}");
+    assert_eq!(checked["expected"], 0.05, "{checked}");
+    let held = world.dyno(&[
+        "sql",
+        "--output",
+        "csv",
+        "SELECT count(*) FROM runs WHERE baseline_artifact = candidate_artifact",
+    ]);
+    assert!(held.out.trim().ends_with("\n4"), "each comparison is a job: {held:?}");
+    let shown = world.dyno(&["compare", "v1", "v2", "--json"]);
+    let view = json(&shown);
+    assert_eq!(view["selfchecks"].as_array().unwrap().len(), 1, "{shown:?}");
+    assert!(view["selfchecks"][0].to_string().contains(&format!("of {checks} checks")), "{view}");
+}
