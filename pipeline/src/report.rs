@@ -60,6 +60,8 @@ pub async fn ask(
         judged: &compared.judged,
         policy,
         concluded: &concluded,
+        // None is stored yet.
+        selfchecks: &[],
         links: Links { samples, store: store.url().to_string(), command },
         sql: &sql,
     });

@@ -16,7 +16,9 @@
 pub mod escape;
 mod html;
 mod markdown;
+mod means;
 mod number;
+mod provenance;
 mod text;
 pub mod view;
 mod words;

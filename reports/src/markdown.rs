@@ -7,8 +7,10 @@
 
 use std::fmt::Write as _;
 
+use dyno_model::selfcheck::Rate;
+
 use crate::escape::{bounded, code, fence, prose};
-use crate::view::{FailureView, Row, View};
+use crate::view::{FailureView, Row, SelfCheckView, View};
 use crate::words::many;
 
 /// No comment is longer, in characters.
@@ -21,6 +23,8 @@ const LOG_LINE_CHARS_MAX: usize = 160;
 const NOTICES_MAX: usize = 10;
 const SENTENCE_CHARS_MAX: usize = 600;
 const RUNS_MAX: usize = 8;
+const REASONS_MAX: usize = 12;
+const MEANS_MAX: usize = 8;
 
 /// The hidden first line of the comment on `suite`: one comment a suite.
 pub fn marker(suite: &str) -> String {
@@ -30,30 +34,28 @@ pub fn marker(suite: &str) -> String {
     format!("<!-- dyno report: {} -->", name.split('-').collect::<Vec<_>>().join("_"))
 }
 
-/// The comment; at most [`MARKDOWN_CHARS_MAX`] characters. When nothing changed and nothing
-/// failed, three lines.
+/// The comment; at most [`MARKDOWN_CHARS_MAX`] characters. When nothing changed, nothing failed and
+/// nothing says otherwise, three lines.
 pub fn markdown(view: &View) -> String {
     let suite = view.runs.first().map_or("", |run| run.suite.as_str());
     let mut out = format!("{}\n", marker(suite));
     let sentence = prose(&bounded(&view.sentence, SENTENCE_CHARS_MAX));
-    if view.conclusion == "Unchanged" && view.failures.is_empty() {
+    if is_quiet(view) {
         let _ = write!(out, "**{sentence}**\n\n{}\n\n{}\n", counts(view), provenance(view));
         return out;
     }
     let _ = write!(out, "### {sentence}\n\n{}\n", counts(view));
-    if !view.remarks.is_empty() {
-        out.push('\n');
-    }
-    for remark in &view.remarks {
-        let _ = writeln!(out, "- {}", prose(&bounded(remark, SENTENCE_CHARS_MAX)));
-    }
+    out.push_str(&said(view));
     let sections = [
+        ("whom to ask again", ask_again(view)),
         ("what changed", changed(view)),
         ("failures", failures(view)),
         ("inconclusive series", inconclusive(view)),
         ("metrics that do not decide", not_deciding(view)),
+        ("what only informs", informing(view)),
         ("notices", notices(view)),
         ("the policy", policy(view)),
+        ("the self-checks", selfchecks(view)),
         ("provenance", format!("{}\n", provenance(view))),
     ];
     let mut used = out.chars().count();
@@ -74,6 +76,46 @@ pub fn markdown(view: &View) -> String {
     out
 }
 
+/// Whether there is nothing but the verdict to tell.
+fn is_quiet(view: &View) -> bool {
+    let informing = &view.counts.informing;
+    view.conclusion == "Unchanged"
+        && view.failures.is_empty()
+        && informing.regressed + informing.improved == 0
+        && !view.unchanged.iter().flat_map(|row| &row.beside).any(|beside| beside.differs)
+        && !view.selfchecks.iter().any(|check| check.rate == Rate::More)
+}
+
+/// Reasons, remarks and means, a line each.
+fn said(view: &View) -> String {
+    let mut out = String::new();
+    let means = view.means.iter().take(MEANS_MAX).map(|mean| &mean.text);
+    let reasons = view.reasons.iter().take(REASONS_MAX);
+    for text in reasons.chain(&view.remarks).chain(means) {
+        let _ = writeln!(out, "- {}", prose(&bounded(text, SENTENCE_CHARS_MAX)));
+    }
+    if !out.is_empty() {
+        out.insert(0, '\n');
+    }
+    out + &left_out(view.reasons.len(), REASONS_MAX, "reason")
+}
+
+/// What to do next where hosts contradict each other.
+fn ask_again(view: &View) -> String {
+    if view.ask_again.is_empty() {
+        return String::new();
+    }
+    let commands: Vec<_> = view
+        .ask_again
+        .iter()
+        .take(RUNS_MAX)
+        .map(|again| bounded(&again.command, SENTENCE_CHARS_MAX))
+        .collect();
+    let hosts = if view.ask_again.len() == 1 { "this host" } else { "these hosts" };
+    format!("**Next**: ask {hosts} again.\n\n{}\n", fence(&commands.join("\n")))
+        + &left_out(view.ask_again.len(), RUNS_MAX, "host")
+}
+
 fn counts(view: &View) -> String {
     let c = &view.counts.deciding;
     let mut text = format!(
@@ -90,37 +132,57 @@ fn counts(view: &View) -> String {
     if others > 0 {
         let _ = write!(text, " · {} of metrics that do not decide", many(others, "series"));
     }
+    let informing = view.counts.informing.series;
+    if informing > 0 {
+        let verb = if informing == 1 { "informs" } else { "inform" };
+        let _ = write!(text, " · {} that only {verb}", many(informing, "series"));
+    }
     text
 }
 
-/// Regressions, then improvements, one table.
+/// Conflicts, regressions, then improvements, one table.
 fn changed(view: &View) -> String {
-    let rows: Vec<&Row> = view.regressed.iter().chain(&view.improved).collect();
-    if rows.is_empty() {
+    let conflicts: Vec<&Row> = view.conflicts().collect();
+    let of = [conflicts.len(), view.regressed.len(), view.improved.len()];
+    let [all_conflicts, all_worse, all_better] = of;
+    if of == [0, 0, 0] {
         return String::new();
     }
-    // Improvements keep a share of the table, however many regressions there are.
-    let worse = view.regressed.len().min(ROWS_MAX - (ROWS_MAX / 4).min(view.improved.len()));
-    let better = view.improved.len().min(ROWS_MAX - worse);
-    let shown: Vec<&Row> =
-        view.regressed.iter().take(worse).chain(view.improved.iter().take(better)).collect();
+    // Each keeps a share of the table, however many of the others there are.
+    let conflicting = all_conflicts.min(ROWS_MAX / 4);
+    let left = ROWS_MAX - conflicting;
+    let worse = all_worse.min(left - (ROWS_MAX / 4).min(all_better));
+    let better = all_better.min(left - worse);
+    let shown: Vec<&Row> = conflicts
+        .into_iter()
+        .take(conflicting)
+        .chain(view.regressed.iter().take(worse))
+        .chain(view.improved.iter().take(better))
+        .collect();
     let mut out = table(view, &shown);
-    if shown.len() < rows.len() {
-        let _ = writeln!(
-            out,
-            "\n{} and {} are left out here; the full report has them.",
-            many(view.regressed.len() - worse, "more regression"),
-            many(view.improved.len() - better, "more improvement")
-        );
+    let left: Vec<String> = [
+        (all_conflicts - conflicting, "more conflict"),
+        (all_worse - worse, "more regression"),
+        (all_better - better, "more improvement"),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(number, noun)| many(number, noun))
+    .collect();
+    if !left.is_empty() {
+        let _ =
+            writeln!(out, "\n{} are left out here; the full report has them.", left.join(" and "));
     }
     out
 }
 
 fn table(view: &View, rows: &[&Row]) -> String {
     let (host, rule) = if view.many_hosts { (" host |", "---|") } else { ("", "") };
+    let has_beside = rows.iter().any(|row| !row.beside.is_empty());
+    let (beside, beside_rule) = if has_beside { (" beside |", ":--|") } else { ("", "") };
     let mut out = format!(
-        "| verdict | case | metric |{host} baseline | candidate | effect | interval | q | rounds |\n\
-         |---|---|---|{rule}--:|--:|--:|:--|--:|--:|\n"
+        "| verdict | case | metric |{host} baseline | candidate | effect | interval | q | rounds \
+         |{beside}\n|---|---|---|{rule}--:|--:|--:|:--|--:|--:|{beside_rule}\n"
     );
     for row in rows {
         let host = if view.many_hosts { format!(" {} |", code(&row.host)) } else { String::new() };
@@ -129,11 +191,17 @@ fn table(view: &View, rows: &[&Row]) -> String {
         };
         let (effect, interval) =
             row.effect.as_ref().map_or(("–", "–"), |e| (e.text.as_str(), e.interval.as_str()));
+        let beside = if has_beside {
+            let texts: Vec<&str> = row.beside.iter().map(|b| b.text.as_str()).collect();
+            format!(" {} |", prose(&bounded(&texts.join("; "), SENTENCE_CHARS_MAX)))
+        } else {
+            String::new()
+        };
         let _ = writeln!(
             out,
-            "| {} {} | {} | {} |{host} {} | {} | **{effect}** | {interval} | {} | {} |",
+            "| {} {} | {} | {} |{host} {} | {} | **{effect}** | {interval} | {} | {} |{beside}",
             row.mark,
-            row.verdict,
+            row.shown,
             code(&row.case),
             code(&row.metric),
             value(&row.baseline),
@@ -192,7 +260,8 @@ fn log_tail(failure: &FailureView) -> String {
 }
 
 fn inconclusive(view: &View) -> String {
-    let rows = &view.inconclusive;
+    // Conflicts stand in the table above.
+    let rows: Vec<&Row> = view.inconclusive.iter().filter(|row| !row.is_conflict()).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -200,27 +269,45 @@ fn inconclusive(view: &View) -> String {
     for row in rows.iter().take(ROWS_MAX) {
         let host = if view.many_hosts { format!(", {}", code(&row.host)) } else { String::new() };
         let why = prose(&bounded(&row.why, SENTENCE_CHARS_MAX));
-        let _ = writeln!(body, "- ? {}, {}{host}: {why}", code(&row.case), code(&row.metric));
+        let (mark, case, metric) = (row.mark, code(&row.case), code(&row.metric));
+        let _ = writeln!(body, "- {mark} {case}, {metric}{host}: {why}");
     }
     body.push_str(&left_out(rows.len(), ROWS_MAX, "series"));
     folded(&format!("Inconclusive: {}", many(rows.len(), "series")), &body)
 }
 
 fn not_deciding(view: &View) -> String {
-    let rows: Vec<&Row> = view
-        .not_deciding
-        .iter()
-        .filter(|r| matches!(r.verdict, "Regressed" | "Improved"))
-        .collect();
-    if rows.is_empty() {
+    changed_of(view, &view.not_deciding, "Changed, in metrics that do not decide")
+}
+
+fn informing(view: &View) -> String {
+    changed_of(view, &view.informing, "Changed, in what only informs")
+}
+
+/// A folded table of those of `rows` that changed.
+fn changed_of(view: &View, rows: &[Row], summary: &str) -> String {
+    let changed: Vec<&Row> =
+        rows.iter().filter(|r| matches!(r.verdict, "Regressed" | "Improved")).collect();
+    if changed.is_empty() {
         return String::new();
     }
-    let shown: Vec<&Row> = rows.iter().copied().take(ROWS_MAX).collect();
-    let body = table(view, &shown) + &left_out(rows.len(), ROWS_MAX, "series");
-    folded(
-        &format!("Changed, in metrics that do not decide: {}", many(rows.len(), "series")),
-        &body,
-    )
+    let shown = &changed[..changed.len().min(ROWS_MAX)];
+    let body = table(view, shown) + &left_out(changed.len(), ROWS_MAX, "series");
+    folded(&format!("{summary}: {}", many(changed.len(), "series")), &body)
+}
+
+/// One quiet line a host.
+fn selfchecks(view: &View) -> String {
+    let line = |check: &SelfCheckView| {
+        let how = check.command.as_ref().map(|c| format!(" Make one: {}", code(c)));
+        let text = prose(&bounded(&check.text, SENTENCE_CHARS_MAX));
+        format!("<sub>{text}{}</sub>\n", how.unwrap_or_default())
+    };
+    // What is wrong with a host stands among the remarks already.
+    let quiet: Vec<&SelfCheckView> =
+        view.selfchecks.iter().filter(|check| check.rate != Rate::More).collect();
+    let lines: Vec<String> = quiet.iter().take(RUNS_MAX).map(|check| line(check)).collect();
+    lines.concat() + &left_out(quiet.len(), RUNS_MAX, "self-check")
 }
 
 fn notices(view: &View) -> String {
@@ -243,7 +330,7 @@ fn policy(view: &View) -> String {
 
 /// Where the numbers come from, one line a run.
 fn provenance(view: &View) -> String {
-    let line = |run: &crate::view::Provenance| {
+    let line = |run: &crate::provenance::Provenance| {
         let digest =
             |text: &str| code(text.trim_start_matches("sha256:").get(..12).unwrap_or(text));
         format!(

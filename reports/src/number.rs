@@ -89,6 +89,12 @@ pub fn percent(fraction: f64) -> String {
     format!("{text} %")
 }
 
+/// Degrees of freedom: `4`, `12.3`, `∞`.
+pub fn freedom(df: f64) -> String {
+    let rounded = (df * 10.0).round() / 10.0;
+    fixed(rounded, usize::from(rounded.fract() != 0.0 && rounded < 100.0))
+}
+
 /// A q-value: `0.013`, `< 0.0001`.
 pub fn probability(q: f64) -> String {
     if q < 0.0001 {
@@ -198,6 +204,10 @@ mod tests {
         assert_eq!(
             [0.0, 0.000123, 0.0132, 0.5, 1.0].map(probability),
             ["< 0.0001", "0.00012", "0.013", "0.50", "1"]
+        );
+        assert_eq!(
+            [4.0, 12.34, 9.98, 1234.5, f64::INFINITY].map(freedom),
+            ["4", "12.3", "10", "1,234", "∞"]
         );
         assert_eq!(
             [0.44, 83.2, 725.0, 7380.0].map(seconds),

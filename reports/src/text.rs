@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use dyno_model::selfcheck::Rate;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use crate::escape::{line, lines};
@@ -13,6 +14,8 @@ use crate::words::many;
 
 const ROWS_MAX: usize = 30;
 const FAILURES_MAX: usize = 10;
+const REASONS_MAX: usize = 8;
+const MEANS_MAX: usize = 4;
 const LOG_LINES_MAX: usize = 8;
 const WIDTH_MIN: usize = 40;
 const NAME_WIDTH_MIN: usize = 14;
@@ -52,10 +55,18 @@ pub fn text(view: &View, path: Option<&str>, terminal: Terminal) -> String {
         let bold = terminal.paint("1", &text);
         let _ = writeln!(out, "{}", terminal.verdict(view.conclusion, &bold));
     }
-    for text in view.remarks.iter().flat_map(|remark| wrap(remark, terminal.width, "  ")) {
+    for text in said(view).iter().flat_map(|text| wrap(text, terminal.width, "  ")) {
         let _ = writeln!(out, "{text}");
     }
-    let changed: Vec<&Row> = view.regressed.iter().chain(&view.improved).collect();
+    for again in &view.ask_again {
+        out.push('\n');
+        for text in wrap(&format!("Ask {} again:", again.host), terminal.width, "") {
+            let _ = writeln!(out, "{text}");
+        }
+        out.push_str(&command(&again.command, terminal.width));
+    }
+    let changed: Vec<&Row> =
+        view.conflicts().chain(&view.regressed).chain(&view.improved).collect();
     if !changed.is_empty() {
         out.push('\n');
         out.push_str(&table(view, &changed[..changed.len().min(ROWS_MAX)], terminal));
@@ -80,10 +91,40 @@ pub fn text(view: &View, path: Option<&str>, terminal: Terminal) -> String {
     for text in view.notices.iter().flat_map(|n| wrap(&format!("Note: {n}"), terminal.width, "")) {
         let _ = writeln!(out, "{text}");
     }
+    // What is wrong with a host stands among the remarks already.
+    let quiet = view.selfchecks.iter().filter(|check| check.rate != Rate::More);
+    for (index, check) in quiet.enumerate() {
+        if index == 0 {
+            out.push('\n');
+        }
+        let how = check.command.as_ref().map(|command| format!(" Make one: {command}"));
+        let said = format!("{}{}", check.text, how.unwrap_or_default());
+        for text in wrap(&said, terminal.width, "") {
+            let _ = writeln!(out, "{}", terminal.paint("2", &text));
+        }
+    }
     if let Some(path) = path {
         let _ = writeln!(out, "\nReport: {}", line(path));
     }
     out
+}
+
+/// What follows the sentence: reasons, remarks, means.
+fn said(view: &View) -> Vec<String> {
+    let mut said: Vec<String> = view.reasons.iter().take(REASONS_MAX).cloned().collect();
+    let more = view.reasons.len() - said.len();
+    if more > 0 {
+        said.push(format!("… and {}.", many(more, "more reason")));
+    }
+    said.extend(view.remarks.iter().cloned());
+    said.extend(view.means.iter().take(MEANS_MAX).map(|mean| mean.text.clone()));
+    said
+}
+
+/// A command on lines that a shell reads as one.
+fn command(command: &str, width: usize) -> String {
+    let lines = wrap(command, width - 2, "  ");
+    lines.join(" \\\n") + "\n"
 }
 
 fn rest(view: &View) -> String {
@@ -93,6 +134,11 @@ fn rest(view: &View) -> String {
     if others > 0 {
         let _ = write!(text, ", {others} that do not decide");
     }
+    let informing = view.counts.informing.series;
+    if informing > 0 {
+        let verb = if informing == 1 { "informs" } else { "inform" };
+        let _ = write!(text, ", {informing} that only {verb}");
+    }
     text
 }
 
@@ -100,7 +146,9 @@ fn rest(view: &View) -> String {
 fn wrap(text: &str, width: usize, indent: &str) -> Vec<String> {
     let hanging = format!("{indent}  ");
     let options = textwrap::Options::new(width).initial_indent(indent).subsequent_indent(&hanging);
-    textwrap::wrap(&line(text), options).into_iter().map(|l| l.into_owned()).collect()
+    // A number keeps its per cent sign.
+    let text = line(text).replace(" %", "\u{a0}%");
+    textwrap::wrap(&text, options).into_iter().map(|l| l.replace('\u{a0}', " ")).collect()
 }
 
 fn failed(failure: &FailureView, many_hosts: bool, terminal: Terminal) -> String {
@@ -146,8 +194,10 @@ fn columns(view: &View, rows: &[&Row]) -> Vec<Column> {
     let effect = |row: &Row| row.effect.as_ref().map_or("–".to_string(), |e| e.text.clone());
     let interval =
         |row: &Row| row.effect.as_ref().map_or("–".to_string(), |e| e.interval.clone());
+    let beside =
+        |row: &Row| row.beside.iter().map(|b| b.text.as_str()).collect::<Vec<_>>().join("; ");
     let mut columns = vec![
-        column("verdict", 0, false, &|row| format!("{} {}", row.mark, row.verdict)),
+        column("verdict", 0, false, &|row| format!("{} {}", row.mark, row.shown)),
         column("case", 0, false, &|row| row.case.clone()),
         column("metric", 0, false, &|row| row.metric.clone()),
     ];
@@ -155,12 +205,15 @@ fn columns(view: &View, rows: &[&Row]) -> Vec<Column> {
         columns.push(column("host", 0, false, &|row| row.host.clone()));
     }
     columns.extend([
-        column("baseline", 2, true, &|row| value(&row.baseline)),
-        column("candidate", 2, true, &|row| value(&row.candidate)),
+        column("baseline", 3, true, &|row| value(&row.baseline)),
+        column("candidate", 3, true, &|row| value(&row.candidate)),
         column("effect", 0, true, &effect),
         column("interval", 1, false, &interval),
-        column("q", 3, true, &|row| row.q_text.clone()),
+        column("q", 4, true, &|row| row.q_text.clone()),
     ]);
+    if rows.iter().any(|row| !row.beside.is_empty()) {
+        columns.push(column("beside", 2, false, &beside));
+    }
     columns
 }
 

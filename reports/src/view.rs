@@ -4,15 +4,17 @@
 //! interval supports) and raw (base units; effects as fractions, 0.05 is five per cent more).
 //! Rows are sorted as they are shown. Text from outside is raw.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dyno_model::catalog::policy::Policy;
+use dyno_model::catalog::policy::{Policy, Tier};
 use dyno_model::metric::{self, Sampling, Unit};
-use dyno_model::record::{Built, Extent, Failure, Fingerprint, Outcome, Run, Side};
+use dyno_model::record::{Extent, Failure, Run, Side};
+use dyno_model::selfcheck::{Rate, SelfCheck};
 use dyno_model::verdict::{Concluded, Judged, Reason, SeriesKey, Verdict};
 use serde::Serialize;
 
-use crate::{number, words};
+use crate::provenance::{Provenance, provenance};
+use crate::{means, number, words};
 
 /// Version of the view's JSON: raised when a field changes its meaning or goes; a reader must
 /// ignore fields it does not know.
@@ -29,6 +31,8 @@ pub struct Input<'a> {
     pub judged: &'a [Judged],
     pub policy: &'a Policy,
     pub concluded: &'a Concluded,
+    /// The newest self-check of each host, whatever its fingerprint was then.
+    pub selfchecks: &'a [SelfCheck],
     pub links: Links,
     /// The SQL that gives the numbers of a series.
     pub sql: &'a dyn Fn(&SeriesKey) -> String,
@@ -55,20 +59,27 @@ pub struct View {
     pub sentence: String,
     /// Why the conclusion is what it is, a sentence each.
     pub reasons: Vec<String>,
-    /// Hosts to ask again, because they contradict each other.
-    pub ask_again: Vec<String>,
-    /// What else a reader must know at once, a sentence each; at most seven.
+    /// Hosts to ask again because they contradict each other, and how.
+    pub ask_again: Vec<AskAgain>,
+    /// What else a reader must know at once, a sentence each; at most six.
     pub remarks: Vec<String>,
+    /// Geometric means over the deciding cases, by metric and host.
+    pub means: Vec<Mean>,
+    /// Whether false positives come at their nominal rate, a line each host.
+    pub selfchecks: Vec<SelfCheckView>,
     pub counts: Counts,
     /// Whether series come from more than one host, so that rows must name it.
     pub many_hosts: bool,
     /// Series whose metric decides, by verdict; what changed most comes first.
     pub regressed: Vec<Row>,
     pub improved: Vec<Row>,
+    /// Those that hosts contradict each other about come first.
     pub inconclusive: Vec<Row>,
     pub unchanged: Vec<Row>,
     /// Series whose metric does not decide, whatever their verdict.
     pub not_deciding: Vec<Row>,
+    /// Series of cases and hosts that the policy has only inform (tier `inform`).
+    pub informing: Vec<Row>,
     pub failures: Vec<FailureView>,
     pub notices: Vec<String>,
     pub policy: PolicyView,
@@ -89,7 +100,38 @@ pub struct Tally {
 pub struct Counts {
     pub deciding: Tally,
     pub not_deciding: Tally,
+    pub informing: Tally,
     pub failures: usize,
+}
+
+/// A host whose series contradict another's, and the command that asks it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct AskAgain {
+    pub host: String,
+    pub command: String,
+}
+
+/// The effect over the deciding cases of one metric on one host, each weighing the same.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Mean {
+    pub metric: String,
+    pub host: String,
+    pub cases: usize,
+    pub effect: Effect,
+    /// All of it in one sentence.
+    pub text: String,
+}
+
+/// What is known of one host's error rate.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SelfCheckView {
+    pub host: String,
+    /// `unknown` where this machine, as it was, was not checked.
+    pub rate: Rate,
+    pub text: String,
+    /// How to check it, where it was not.
+    pub command: Option<String>,
+    pub check: Option<SelfCheck>,
 }
 
 /// One side of a series.
@@ -121,7 +163,10 @@ pub struct Row {
     /// Unique in this view: `s1`, `s2`, …
     pub id: String,
     pub verdict: &'static str,
-    /// `▲` for more than before, `▼` for less, `=` for unchanged, `?` for inconclusive.
+    /// The verdict as people read it: `conflict: hosts` where hosts contradict each other.
+    pub shown: &'static str,
+    /// `▲` for more than before, `▼` for less, `=` for unchanged, `?` for inconclusive, `≠` for a
+    /// conflict.
     pub mark: &'static str,
     /// Benchmark and config, as people write them.
     pub case: String,
@@ -131,6 +176,7 @@ pub struct Row {
     pub unit: &'static str,
     pub host: String,
     pub decides: bool,
+    pub tier: Tier,
     pub baseline: Option<Value>,
     pub candidate: Option<Value>,
     pub effect: Option<Effect>,
@@ -148,7 +194,34 @@ pub struct Row {
     pub rounds_more: Option<u32>,
     /// Why the verdict is what it is.
     pub why: String,
+    /// What other metrics, which could decide elsewhere, say of the same case on the same host.
+    pub beside: Vec<Beside>,
+    /// Its name for `--explain`: `fib[threads=2]/wall@local`.
+    pub series: String,
+    /// The command that explains it, round by round.
+    pub explain: String,
     pub sql: String,
+}
+
+impl Row {
+    /// Whether hosts contradict each other about it.
+    pub fn is_conflict(&self) -> bool {
+        self.shown != self.verdict
+    }
+}
+
+/// A metric that stands beside the one that decides.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Beside {
+    /// Of its own row.
+    pub id: String,
+    pub metric: String,
+    pub verdict: &'static str,
+    pub mark: &'static str,
+    /// `wall ▼ −5.1 %`, and the verdict where it is another one.
+    pub text: String,
+    /// Whether it is sure of another thing than the metric that decides.
+    pub differs: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -176,51 +249,6 @@ pub struct PolicyView {
     pub confidence: f64,
 }
 
-/// Where one run's numbers come from: what is needed to repeat it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Provenance {
-    pub job: String,
-    pub target: String,
-    pub suite: String,
-    pub suite_digest: String,
-    pub image: String,
-    pub image_id: String,
-    pub host: String,
-    pub fingerprint: String,
-    /// The fingerprint's parts: (name, value).
-    pub machine: Vec<(&'static str, String)>,
-    pub engine: String,
-    pub baseline: BuiltView,
-    pub candidate: BuiltView,
-    pub metrics: Vec<String>,
-    pub rounds: u32,
-    /// As text: more than a JSON number holds.
-    pub seed: String,
-    pub dyno_version: String,
-    pub outcome: &'static str,
-    pub started: String,
-    pub finished: String,
-    pub started_us: i64,
-    pub finished_us: i64,
-    pub took: String,
-    /// Phase, seconds, seconds as text.
-    pub phases: Vec<(String, f64, String)>,
-    /// Share of the measuring phase spent inside measured processes.
-    pub measured_share: f64,
-    pub measured_share_text: String,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct BuiltView {
-    pub asked: String,
-    pub commit: String,
-    pub commit_short: String,
-    pub artifact: Option<String>,
-    /// Name, size as text, digest.
-    pub files: Vec<(String, String, String)>,
-    pub build: String,
-}
-
 impl View {
     /// Says everything there is to say about `input`.
     pub fn new(input: Input<'_>) -> Self {
@@ -232,45 +260,51 @@ impl View {
             .collect();
         let mut judged: Vec<&Judged> = input.judged.iter().collect();
         judged.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| size(b).total_cmp(&size(a))));
-        let rows: Vec<(&Judged, Row)> = judged
+        let mut rows: Vec<Row> = judged
             .iter()
             .enumerate()
-            .map(|(index, j)| (*j, row(index, j, input.policy, input.sql)))
+            .map(|(index, j)| row(index, j, input.policy, input.sql))
             .collect();
-        let deciding = |name: &str| -> Vec<Row> {
-            let wanted =
-                |(j, _): &&(&Judged, Row)| j.comparison.decides && j.verdict.name() == name;
-            rows.iter().filter(wanted).map(|(_, row)| row.clone()).collect()
+        set_beside(&mut rows, input.policy);
+        for row in &mut rows {
+            row.explain = words::explain(&input.links.command, &row.series);
+        }
+        let of = |wanted: &dyn Fn(&Row) -> bool| -> Vec<Row> {
+            rows.iter().filter(|row| wanted(row)).cloned().collect()
         };
+        let deciding = |name: &str| of(&|row| row.decides && row.verdict == name);
+        let informing = |row: &Row| row.tier == Tier::Inform;
+        let not_deciding = |row: &Row| !row.decides && !informing(row);
         let failures: Vec<FailureView> = input
             .runs
             .iter()
             .flat_map(|run| run.failures.iter().map(|f| failure(f, &run.host)))
             .collect();
         let counts = Counts {
-            deciding: tally(&judged, true),
-            not_deciding: tally(&judged, false),
+            deciding: tally(&rows, |row| row.decides),
+            not_deciding: tally(&rows, not_deciding),
+            informing: tally(&rows, informing),
             failures: failures.len(),
         };
+        let many_hosts = hosts.len() > 1;
         let mut view = Self {
             version: VERSION,
             title: words::title(input.runs),
             conclusion: input.concluded.conclusion.name(),
             sentence: words::sentence(&input, &counts.deciding),
-            reasons: input.concluded.reasons.iter().map(ToString::to_string).collect(),
-            ask_again: input.concluded.ask_again.iter().cloned().collect(),
+            reasons: words::reasons(input.concluded),
+            ask_again: words::ask_again(&input),
             remarks: Vec::new(),
+            means: means::means(input.judged, input.policy, many_hosts),
+            selfchecks: words::selfchecks(input.runs, input.selfchecks),
             counts,
-            many_hosts: hosts.len() > 1,
+            many_hosts,
             regressed: deciding("Regressed"),
             improved: deciding("Improved"),
             inconclusive: deciding("Inconclusive"),
             unchanged: deciding("Unchanged"),
-            not_deciding: rows
-                .iter()
-                .filter(|(j, _)| !j.comparison.decides)
-                .map(|(_, r)| r.clone())
-                .collect(),
+            not_deciding: of(&not_deciding),
+            informing: of(&informing),
             failures,
             notices: notices(input.runs),
             policy: PolicyView {
@@ -282,28 +316,35 @@ impl View {
             runs: input.runs.iter().map(provenance).collect(),
             links: input.links,
         };
-        view.remarks = words::remarks(&view);
+        view.remarks = words::remarks(&view, input.policy);
         view
     }
 
     /// Every row, in the order shown.
     pub fn rows(&self) -> impl Iterator<Item = &Row> {
-        [&self.regressed, &self.improved, &self.inconclusive, &self.unchanged, &self.not_deciding]
+        [&self.regressed, &self.improved, &self.inconclusive, &self.unchanged]
             .into_iter()
+            .chain([&self.not_deciding, &self.informing])
             .flatten()
+    }
+
+    /// The rows that hosts contradict each other about.
+    pub fn conflicts(&self) -> impl Iterator<Item = &Row> {
+        self.inconclusive.iter().filter(|row| row.is_conflict())
     }
 }
 
-/// Deciding first, then by verdict as shown; ties are broken by size, which puts the largest
-/// effect first, except where size means nothing.
-fn order(judged: &Judged) -> (bool, u8) {
+/// Deciding first and what only informs last, then by verdict as shown; ties are broken by size,
+/// which puts the largest effect first, except where size means nothing.
+fn order(judged: &Judged) -> (bool, bool, u8) {
     let verdict = match judged.verdict {
         Verdict::Regressed => 0,
         Verdict::Improved => 1,
-        Verdict::Inconclusive(_) => 2,
-        Verdict::Unchanged => 3,
+        Verdict::Inconclusive(Reason::HostsDisagree { .. }) => 2,
+        Verdict::Inconclusive(_) => 3,
+        Verdict::Unchanged => 4,
     };
-    (!judged.comparison.decides, verdict)
+    (judged.comparison.tier == Tier::Inform, !judged.comparison.decides, verdict)
 }
 
 fn size(judged: &Judged) -> f64 {
@@ -313,18 +354,48 @@ fn size(judged: &Judged) -> f64 {
     }
 }
 
-fn tally(judged: &[&Judged], decides: bool) -> Tally {
+fn tally(rows: &[Row], wanted: impl Fn(&Row) -> bool) -> Tally {
     let mut tally = Tally::default();
-    for j in judged.iter().filter(|j| j.comparison.decides == decides) {
+    for row in rows.iter().filter(|row| wanted(row)) {
         tally.series += 1;
-        *match j.verdict {
-            Verdict::Regressed => &mut tally.regressed,
-            Verdict::Improved => &mut tally.improved,
-            Verdict::Unchanged => &mut tally.unchanged,
-            Verdict::Inconclusive(_) => &mut tally.inconclusive,
+        *match row.verdict {
+            "Regressed" => &mut tally.regressed,
+            "Improved" => &mut tally.improved,
+            "Unchanged" => &mut tally.unchanged,
+            _ => &mut tally.inconclusive,
         } += 1;
     }
     tally
+}
+
+/// Gives each deciding row what the metrics that could decide elsewhere say of its case and host.
+fn set_beside(rows: &mut [Row], policy: &Policy) {
+    type CaseOn = (String, String, String);
+    let case_on = |row: &Row| (row.benchmark.clone(), row.config.clone(), row.host.clone());
+    let mut others: BTreeMap<CaseOn, Vec<Row>> = BTreeMap::new();
+    for row in rows.iter() {
+        if !row.decides && row.tier == Tier::Gate && policy.can_decide(&row.metric) {
+            others.entry(case_on(row)).or_default().push(row.clone());
+        }
+    }
+    for row in rows.iter_mut().filter(|row| row.decides) {
+        let others = others.get(&case_on(row)).map_or(&[][..], Vec::as_slice);
+        row.beside = others.iter().map(|other| beside(row, other)).collect();
+    }
+}
+
+fn beside(row: &Row, other: &Row) -> Beside {
+    let effect = other.effect.as_ref().map_or(String::new(), |e| format!(" {}", e.text));
+    let same = other.verdict == row.verdict;
+    let verdict = if same { String::new() } else { format!(", {}", other.verdict) };
+    Beside {
+        id: other.id.clone(),
+        metric: other.metric.clone(),
+        verdict: other.verdict,
+        mark: other.mark,
+        text: format!("{} {}{effect}{verdict}", other.metric, other.mark),
+        differs: !same && [row, other].iter().all(|r| r.verdict != "Inconclusive"),
+    }
 }
 
 fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) -> String) -> Row {
@@ -357,8 +428,13 @@ fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) 
     Row {
         id: format!("s{}", index + 1),
         verdict: judged.verdict.name(),
+        shown: match &judged.verdict {
+            Verdict::Inconclusive(Reason::HostsDisagree { .. }) => "conflict: hosts",
+            verdict => verdict.name(),
+        },
         mark: match &judged.verdict {
             Verdict::Unchanged => "=",
+            Verdict::Inconclusive(Reason::HostsDisagree { .. }) => "≠",
             Verdict::Inconclusive(_) => "?",
             _ if effect.as_ref().is_some_and(|e| e.fraction < 0.0) => "▼",
             _ => "▲",
@@ -370,6 +446,7 @@ fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) 
         unit: unit.name(),
         host: key.host.clone(),
         decides: judged.comparison.decides,
+        tier: judged.comparison.tier,
         baseline: value(comparison.baseline),
         candidate: value(comparison.candidate),
         why: words::why(judged, effect.as_ref(), &delta, policy),
@@ -388,6 +465,9 @@ fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) 
         tainted: comparison.tainted,
         rounds_needed: needed,
         rounds_more: needed.map(|n| n.saturating_sub(comparison.rounds)),
+        beside: Vec::new(),
+        series: words::series(key),
+        explain: String::new(),
         sql: sql(key),
     }
 }
@@ -449,85 +529,4 @@ fn notices(runs: &[Run]) -> Vec<String> {
         }
     }
     notices
-}
-
-fn provenance(run: &Run) -> Provenance {
-    Provenance {
-        job: run.job.to_string(),
-        target: run.target.clone(),
-        suite: run.suite.clone(),
-        suite_digest: run.suite_digest.to_string(),
-        image: run.image.clone(),
-        image_id: run.image_id.to_string(),
-        host: run.host.clone(),
-        fingerprint: run.fingerprint.digest().to_string(),
-        machine: machine(&run.fingerprint),
-        engine: run.fingerprint.engine.clone(),
-        baseline: built(&run.baseline),
-        candidate: built(&run.candidate),
-        metrics: run.metrics.clone(),
-        rounds: run.rounds,
-        seed: run.seed.to_string(),
-        dyno_version: run.dyno_version.clone(),
-        outcome: match run.outcome {
-            Outcome::Done => "done",
-            Outcome::FailedCase => "failed (case)",
-        },
-        started: number::utc(run.started_us),
-        finished: number::utc(run.finished_us),
-        started_us: run.started_us,
-        finished_us: run.finished_us,
-        took: number::seconds(run.finished_us.saturating_sub(run.started_us) as f64 / 1e6),
-        phases: words::phases(&run.phases_s),
-        measured_share: run.measured_share,
-        measured_share_text: format!("{:.1} %", run.measured_share * 100.0),
-    }
-}
-
-fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
-    let Fingerprint {
-        architecture,
-        cpu,
-        microcode,
-        kernel,
-        governor,
-        cores,
-        memory_bytes,
-        virtualised,
-        cgroup,
-        engine: _,
-        benchmark_cores,
-    } = fingerprint;
-    let text = |s: &String| if s.is_empty() { "unknown".to_string() } else { s.clone() };
-    vec![
-        ("architecture", text(architecture)),
-        ("CPU", text(cpu)),
-        ("microcode", text(microcode)),
-        ("kernel", text(kernel)),
-        ("frequency governor", text(governor)),
-        ("cores", cores.to_string()),
-        ("benchmark cores", text(benchmark_cores)),
-        ("memory", number::quantity(*memory_bytes as f64, Unit::Bytes, None)),
-        ("virtualised", if *virtualised { "yes" } else { "no" }.to_string()),
-        ("cgroup", text(cgroup)),
-    ]
-}
-
-fn built(built: &Built) -> BuiltView {
-    let file = |(name, (digest, size)): (&String, &(dyno_model::id::Digest, u64))| {
-        let size = number::quantity(*size as f64, Unit::Bytes, None);
-        (name.clone(), size, digest.to_string())
-    };
-    BuiltView {
-        asked: built.asked.clone(),
-        commit: built.commit.to_string(),
-        commit_short: built.commit.short().to_string(),
-        artifact: built.artifact.as_ref().map(ToString::to_string),
-        files: built.files.iter().map(file).collect(),
-        build: match (&built.artifact, built.build_s) {
-            (None, _) => "failed".to_string(),
-            (Some(_), Some(seconds)) => format!("built in {}", number::seconds(seconds)),
-            (Some(_), None) => "from the cache".to_string(),
-        },
-    }
 }

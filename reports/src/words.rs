@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dyno_model::catalog::policy::{Policy, Procedure};
+use dyno_model::catalog::policy::{Decides, HostConflict, MetricPolicy, Policy, Procedure, Tier};
 use dyno_model::metric::{self, Unit};
 use dyno_model::record::{Run, Side};
-use dyno_model::verdict::{Conclusion, Judged, Reason, Verdict};
+use dyno_model::selfcheck::{Rate, SelfCheck};
+use dyno_model::stats::Noise;
+use dyno_model::verdict::{Because, Concluded, Conclusion, Judged, Reason, SeriesKey, Verdict};
 
 use crate::number;
-use crate::view::{Effect, Input, Row, Tally, View, is_counted};
+use crate::view::{AskAgain, Effect, Input, Row, SelfCheckView, Tally, View, is_counted};
 
 /// Where `stats::rounds_needed` stops counting: at this many, no number of rounds is a remedy.
 pub(crate) const ROUNDS_CAP: u32 = 10_000;
@@ -17,6 +19,18 @@ pub(crate) const ROUNDS_CAP: u32 = 10_000;
 /// `fib`, or `fib [threads=2]`.
 pub(crate) fn case(benchmark: &str, config: &str) -> String {
     if config.is_empty() { benchmark.to_string() } else { format!("{benchmark} [{config}]") }
+}
+
+/// `fib[threads=2]/wall@local`: the name of a series in one word.
+pub(crate) fn series(key: &SeriesKey) -> String {
+    let SeriesKey { benchmark, config, metric, host } = key;
+    let config = if config.is_empty() { String::new() } else { format!("[{config}]") };
+    format!("{benchmark}{config}/{metric}@{host}")
+}
+
+/// The command that explains a series of what `command` compares.
+pub(crate) fn explain(command: &str, series: &str) -> String {
+    format!("{command} --explain {}", shell(series))
 }
 
 /// `1 round`, `3 rounds`; `noun` takes an s.
@@ -136,8 +150,101 @@ fn deltas(judged: &[Judged]) -> String {
     }
 }
 
+/// The reasons of a conclusion, a sentence each; the verdicts of one architecture in one.
+pub(crate) fn reasons(concluded: &Concluded) -> Vec<String> {
+    let mut sentences: Vec<String> = Vec::new();
+    let mut last: Option<&Option<String>> = None;
+    for because in &concluded.reasons {
+        match because {
+            Because::Verdicts { verdict, series, of, architecture } => {
+                let verdict = verdict.to_lowercase();
+                match sentences.last_mut().filter(|_| last == Some(architecture)) {
+                    Some(sentence) => sentence.push_str(&format!(", {series} {verdict}")),
+                    None => {
+                        let on = architecture.as_ref().map(|a| format!(" on {a}"));
+                        let on = on.unwrap_or_default();
+                        sentences.push(format!("{of} deciding series{on}: {series} {verdict}"));
+                    }
+                }
+                last = Some(architecture);
+            }
+            other => {
+                sentences.push(capitalised(&other.to_string()));
+                last = None;
+            }
+        }
+    }
+    sentences.iter_mut().for_each(|sentence| sentence.push('.'));
+    sentences
+}
+
+fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+/// For each host that is to be asked again, the command that does it. The commits are named by
+/// their ids: a branch may mean another one by now.
+pub(crate) fn ask_again(input: &Input<'_>) -> Vec<AskAgain> {
+    let command = |host: &String| {
+        let run = input.runs.iter().find(|run| run.host == *host)?;
+        let mut words = vec!["dyno".to_string(), "run".to_string(), shell(&run.suite)];
+        words.extend([&run.baseline, &run.candidate].map(|built| shell(&built.commit.to_string())));
+        words.extend(["--host".to_string(), shell(host), "--again".to_string()]);
+        if input.policy.name != "default" {
+            words.extend(["--policy".to_string(), shell(&input.policy.name)]);
+        }
+        Some(AskAgain { host: host.clone(), command: words.join(" ") })
+    };
+    input.concluded.ask_again.iter().filter_map(command).collect()
+}
+
+/// `word` as a shell reads it back.
+fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@%+=,".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+/// What is known of the error rate of each host, as it was when it measured.
+pub(crate) fn selfchecks(runs: &[Run], checks: &[SelfCheck]) -> Vec<SelfCheckView> {
+    // The newest run of each host, in the order of the runs.
+    let newest =
+        |(at, run): &(usize, &Run)| !runs[at + 1..].iter().any(|later| later.host == run.host);
+    let view = |(_, run): (usize, &Run)| {
+        let host = run.host.as_str();
+        let fingerprint = run.fingerprint.digest();
+        let of_host = || checks.iter().filter(|check| check.host == host);
+        if let Some(check) = of_host().rfind(|check| check.fingerprint == fingerprint) {
+            return SelfCheckView {
+                host: host.to_string(),
+                rate: check.rate(),
+                text: format!("Self-check of {host}: {check}."),
+                command: None,
+                check: Some(check.clone()),
+            };
+        }
+        let none = match of_host().next() {
+            Some(_) => "none since its kernel, engine or another part of its fingerprint changed",
+            None => "none yet",
+        };
+        let elsewhere = if host == "local" { "" } else { &format!(" --host {}", shell(host)) };
+        let (suite, commit) = (shell(&run.suite), shell(&run.baseline.asked));
+        SelfCheckView {
+            host: host.to_string(),
+            rate: Rate::Unknown,
+            text: format!("Self-check of {host}: {none}."),
+            command: Some(format!("dyno selfcheck {suite} {commit}{elsewhere}")),
+            check: None,
+        }
+    };
+    runs.iter().enumerate().filter(newest).map(view).collect()
+}
+
 /// What a reader must know right after the sentence.
-pub(crate) fn remarks(view: &View) -> Vec<String> {
+pub(crate) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
     let mut remarks = Vec::new();
     let largest = |row: &Row| {
         let effect = row.effect.as_ref()?;
@@ -152,21 +259,18 @@ pub(crate) fn remarks(view: &View) -> Vec<String> {
         remarks.push(format!("Largest improvement: {text}."));
     }
     remarks.extend(failed(view));
-    let open = view.counts.deciding.inconclusive;
-    if open > 0 && (view.conclusion != "Inconclusive" || open < view.counts.deciding.series) {
-        remarks.push(format!(
-            "{} inconclusive: nothing is claimed of {}.",
-            part(open, view.counts.deciding.series),
-            if open == 1 { "it" } else { "them" }
-        ));
-    }
     if let Some(rounds) = view.inconclusive.iter().filter_map(|r| r.rounds_needed).max() {
         remarks.push(format!(
             "About {} in all would settle what is too noisy yet.",
             many(rounds as usize, "round")
         ));
     }
-    remarks.extend(disagreement(view));
+    if policy.conflicting_hosts == HostConflict::Count {
+        remarks.extend(disagreement(view));
+    }
+    for check in view.selfchecks.iter().filter(|check| check.rate == Rate::More) {
+        remarks.push(check.text.clone());
+    }
     let others = &view.counts.not_deciding;
     if others.regressed + others.improved > 0 {
         remarks.push(format!(
@@ -220,6 +324,7 @@ pub(crate) fn why(
     let q = comparison.q.map(number::probability).unwrap_or_default();
     let q = if q.starts_with('<') { format!("q {q}") } else { format!("q = {q}") };
     let counted = is_counted(&comparison.key.metric);
+    let lent = comparison.noise.map(lent).unwrap_or_default();
     match &judged.verdict {
         Verdict::Regressed | Verdict::Improved if counted => {
             format!(
@@ -227,13 +332,13 @@ pub(crate) fn why(
             )
         }
         Verdict::Regressed | Verdict::Improved => format!(
-            "the effect is beyond {delta} ({q}, at most {limit} allowed); {confidence} interval {interval}"
+            "the effect is beyond {delta} ({q}, at most {limit} allowed); {confidence} interval {interval}{lent}"
         ),
         Verdict::Unchanged if counted => {
             format!("counted once, so there is no noise to allow for: the effect is within {delta}")
         }
         Verdict::Unchanged => {
-            format!("the whole {confidence} interval {interval} lies within {delta}")
+            format!("the whole {confidence} interval {interval} lies within {delta}{lent}")
         }
         Verdict::Inconclusive(Reason::TooWide { rounds }) => {
             let remedy = if *rounds >= ROUNDS_CAP {
@@ -243,11 +348,27 @@ pub(crate) fn why(
             };
             format!(
                 "too noisy yet: the {confidence} interval {interval} is not within {delta}, and \
-                 an effect beyond that is not sure ({q}, at most {limit} allowed); {remedy}"
+                 an effect beyond that is not sure ({q}, at most {limit} allowed); {remedy}{lent}"
             )
         }
         Verdict::Inconclusive(reason) => reason.to_string(),
     }
+}
+
+/// Who lent degrees of freedom to a variance: empty where nobody did.
+fn lent(noise: Noise) -> String {
+    let history = noise.history.map_or(0.0, |h| h.df);
+    let crowd = noise.used.df - noise.run.df - history;
+    let others = [(history, "past runs"), (crowd, "the crowd")];
+    let others: String = others
+        .into_iter()
+        .filter(|(df, _)| *df >= 0.05)
+        .map(|(df, who)| format!(", {} of {who}", number::freedom(df)))
+        .collect();
+    if others.is_empty() {
+        return others;
+    }
+    format!("; degrees of freedom of its noise: {} its own{others}", number::freedom(noise.run.df))
 }
 
 const PHASES: [&str; 8] =
@@ -262,47 +383,116 @@ pub(crate) fn phases(phases_s: &BTreeMap<String, f64>) -> Vec<(String, f64, Stri
     phases
 }
 
-/// The policy, in words.
+/// The policy, in words: how a verdict comes about, then what counts.
 pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
-    let is_tested = |j: &&Judged| j.comparison.q.is_some() && !is_counted(&j.comparison.key.metric);
+    let mut words = verdicts(policy, judged);
+    words.push(noise(policy));
+    words.extend(decides(policy, judged));
+    if !policy.inform.is_empty() {
+        let places: Vec<String> = policy.inform.iter().map(ToString::to_string).collect();
+        words.push(format!("Only informs, whatever it says: {}.", places.join("; ")));
+    }
+    words.push(
+        match policy.conflicting_hosts {
+            HostConflict::AskAgain => {
+                "Conflict: hosts. Where two hosts of one architecture are sure of different things \
+                 about a deciding series, nothing is claimed of it on either, and both are asked \
+                 again."
+            }
+            HostConflict::Count => {
+                "Each host's verdict counts as it is, also where hosts of one architecture disagree."
+            }
+        }
+        .to_string(),
+    );
+    words.push(
+        "Architectures, configs and metrics that differ are never averaged: each is named, and of \
+         two metrics of a case the one that decides wins, with the other beside it."
+            .to_string(),
+    );
+    words
+}
+
+fn verdicts(policy: &Policy, judged: &[Judged]) -> Vec<String> {
+    let is_tested = |j: &&Judged| {
+        j.comparison.decides && j.comparison.q.is_some() && !is_counted(&j.comparison.key.metric)
+    };
     let tested = judged.iter().filter(is_tested).count();
     let procedure = match policy.procedure {
         Procedure::BenjaminiHochberg => "Benjamini–Hochberg",
         Procedure::BenjaminiYekutieli => "Benjamini–Yekutieli, valid under any dependence",
     };
-    // A metric may decide for some series and not for others, and with several δ.
-    let listed = |decides: bool| -> Vec<String> {
-        let mut metrics: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-        for j in judged.iter().filter(|j| j.comparison.decides == decides) {
-            let delta = number::percent(j.comparison.delta.exp_m1());
-            metrics.entry(&j.comparison.key.metric).or_default().insert(delta);
+    vec![
+        format!(
+            "Regressed or Improved: the effect exceeds δ, the smallest effect of interest, with \
+             q ≤ {}. q adjusts p ({procedure}) over the series that decide and are sampled in \
+             rounds, {tested} here, on all hosts compared; what does not decide is adjusted apart. \
+             Of all so called, about {} at most are expected to be false. A counted metric is no \
+             test: its effect is what was counted.",
+            policy.q,
+            number::percent(policy.q)
+        ),
+        format!(
+            "Unchanged: the whole {} interval of the effect lies within ±δ.",
+            number::percent(policy.confidence)
+        ),
+        "Inconclusive: everything else, missing data included. It is not a verdict of no change."
+            .to_string(),
+    ]
+}
+
+fn noise(policy: &Policy) -> String {
+    let crowd = "the other series of its metric and host (the crowd)";
+    if policy.history == 0.0 {
+        return format!(
+            "Noise: the variance of a series borrows from {crowd}, never from past runs. It is \
+             never below that of its own rounds."
+        );
+    }
+    format!(
+        "Noise: the variance of a series borrows from its past runs on a machine with the same \
+         fingerprint in the same image, {} degrees of freedom at most, and from {crowd}. It is \
+         never below that of its own rounds, or half of that where there are past runs.",
+        number::freedom(policy.history)
+    )
+}
+
+/// Which metrics decide where, and what else is shown. A metric may decide for some series and not
+/// for others, and with several δ.
+fn decides(policy: &Policy, judged: &[Judged]) -> Vec<String> {
+    let phrase = |decides: Decides| match decides {
+        Decides::Yes => "decides",
+        Decides::No => "does not decide",
+        Decides::Otherwise => {
+            "decides where no metric that decides was measured for the case on that host"
         }
+    };
+    let rule = |(name, metric): (&String, &MetricPolicy)| {
+        let delta = number::percent(metric.smallest_effect);
+        let mut text = format!("{name} {} (δ = {delta})", phrase(metric.decides));
+        for exception in &metric.exceptions {
+            let decides = exception.decides.map(|d| phrase(d).to_string());
+            let delta = exception.smallest_effect.map(|e| format!("δ = {}", number::percent(e)));
+            let parts: Vec<String> = decides.into_iter().chain(delta).collect();
+            text.push_str(&format!("; where {}, {}", exception.place, parts.join(" and ")));
+        }
+        text + "."
+    };
+    let deciding = policy.metrics.iter().filter(|(_, metric)| metric.can_decide());
+    let mut words: Vec<String> = deciding.map(rule).collect();
+    let mut shown: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for c in judged.iter().map(|j| &j.comparison) {
+        if c.tier == Tier::Gate && !policy.can_decide(&c.key.metric) {
+            let delta = number::percent(c.delta.exp_m1());
+            shown.entry(&c.key.metric).or_default().insert(delta);
+        }
+    }
+    if !shown.is_empty() {
         let text = |(name, deltas): (&str, BTreeSet<String>)| {
             format!("{name} (δ = {})", Vec::from_iter(deltas).join(" or "))
         };
-        metrics.into_iter().map(text).collect()
-    };
-    let confidence = number::percent(policy.confidence);
-    let mut words =
-        vec![
-        format!(
-            "Regressed or Improved: the effect exceeds the smallest effect of interest δ of its \
-             metric, with q ≤ {} ({procedure} over {}, those that decide \
-             apart from the others): of all series so \
-             called, about {} at most are expected to be false.",
-            policy.q, many(tested, "series"), number::percent(policy.q)
-        ),
-        format!("Unchanged: the whole {confidence} interval of the effect lies within ±δ."),
-        "Inconclusive: everything else, missing data included. It is not a verdict of no change."
-            .to_string(),
-    ];
-    let deciding = listed(true);
-    if !deciding.is_empty() {
-        words.push(format!("Metrics that decide: {}.", deciding.join(", ")));
-    }
-    let others = listed(false);
-    if !others.is_empty() {
-        words.push(format!("Shown without deciding: {}.", others.join(", ")));
+        let shown: Vec<String> = shown.into_iter().map(text).collect();
+        words.push(format!("Shown, never deciding: {}.", shown.join(", ")));
     }
     words
 }

@@ -1,6 +1,8 @@
 //! Nothing that comes from outside can change what a report is: with any names, refs and log
 //! lines, each output keeps the structure it has with harmless ones.
 
+use dyno_model::selfcheck::selfcheck;
+use dyno_model::verdict::{Because, Said};
 use dyno_reports::{Links, MARKDOWN_CHARS_MAX, Terminal, View, escape, html, markdown, text};
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, TagEnd};
@@ -105,6 +107,21 @@ fn filled(name: &str, log: &str) -> View {
         let key = &mut judged.comparison.key;
         (key.benchmark, key.config, key.host) = (text(), text(), text());
     }
+    let said = |who| Said { who, verdict: "Regressed" };
+    scenario.concluded.reasons = vec![
+        Because::HostsDisagree { case: text(), metric: text(), said: vec![said(text())] },
+        Because::MetricsDisagree {
+            case: text(),
+            host: text(),
+            decides: said(text()),
+            beside: said(text()),
+        },
+    ];
+    scenario.concluded.ask_again = [text()].into();
+    // Rejected all of the time, so that it is remarked upon; the other host has none.
+    let checks = vec![scenario.judged.clone(); 4];
+    let fingerprint = scenario.runs[0].fingerprint.digest();
+    scenario.selfchecks = vec![selfcheck(name, fingerprint, &checks, 1e-9, 0.5)];
     let samples = vec![text(), format!("javascript:{name}"), format!("samples/{name}")];
     scenario.view_with(Links { samples, store: text(), command: text() })
 }

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::id::Digest;
 use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Run, Sample, Side};
+use dyno_model::selfcheck::{SelfCheck, selfcheck};
+use dyno_model::stats::Variance;
 use dyno_model::verdict::{self, Concluded, Judged, SeriesKey};
 use dyno_reports::{Input, Links, View};
 
@@ -15,31 +17,55 @@ pub struct Scenario {
     pub judged: Vec<Judged>,
     pub policy: Policy,
     pub concluded: Concluded,
+    pub selfchecks: Vec<SelfCheck>,
+    /// By host, what was measured there.
+    pub samples: Vec<(String, Vec<Sample>)>,
+}
+
+/// The project's own policy.
+pub fn default_policy() -> Policy {
+    let text = include_str!("../../../policies/default.toml");
+    policy::parse("default", "policies/default.toml", text, &[]).expect("it is read")
 }
 
 impl Scenario {
+    /// Under the default policy, without history or self-checks; see [`Scenario::under`].
     fn new(name: &'static str, runs: Vec<Run>, samples: &[(&str, Vec<Sample>)]) -> Self {
-        let policy = policy::parse(
-            "default",
-            "policies/default.toml",
-            include_str!("../../../policies/default.toml"),
-            &[],
-        )
-        .expect("the project's own policy is read");
-        let inputs: Vec<verdict::Input> = samples
+        let samples = samples.iter().map(|(host, all)| (host.to_string(), all.clone())).collect();
+        let concluded = verdict::conclude(&[], &default_policy());
+        let empty = Self {
+            name,
+            runs,
+            judged: Vec::new(),
+            policy: default_policy(),
+            concluded,
+            selfchecks: Vec::new(),
+            samples,
+        };
+        empty.under(default_policy(), None)
+    }
+
+    /// The same samples judged under `policy`, where each series has `history`.
+    fn under(self, policy: Policy, history: Option<Variance>) -> Self {
+        let architecture = |host: &str| {
+            let run = self.runs.iter().find(|run| run.host == host).expect("a run of each host");
+            run.fingerprint.architecture.clone()
+        };
+        let inputs: Vec<verdict::Input> = self
+            .samples
             .iter()
             .flat_map(|(host, samples)| {
                 verdict::summarise(samples).into_iter().map(|summary| verdict::Input {
-                    host: host.to_string(),
-                    architecture: "x86_64".into(),
+                    host: host.clone(),
+                    architecture: architecture(host),
                     summary,
-                    history: None,
+                    history,
                 })
             })
             .collect();
         let judged = verdict::judge(verdict::compare(&inputs, &policy), &policy);
         let concluded = verdict::conclude(&judged, &policy);
-        Self { name, runs, judged, policy, concluded }
+        Self { judged, concluded, policy, ..self }
     }
 
     pub fn view(&self) -> View {
@@ -50,7 +76,7 @@ impl Scenario {
                 .map(|r| format!("samples/arch=x86_64/month=2026-11/{}.parquet", r.job))
                 .collect(),
             store: "file:///var/lib/dyno/store".to_string(),
-            command: "dyno run wasmi 0.31.2 0.46.0".to_string(),
+            command: "dyno compare 0.31.2 0.46.0 --suite wasmi".to_string(),
         };
         self.view_with(links)
     }
@@ -61,6 +87,7 @@ impl Scenario {
             judged: &self.judged,
             policy: &self.policy,
             concluded: &self.concluded,
+            selfchecks: &self.selfchecks,
             links,
             sql: &sql,
         })
@@ -231,6 +258,8 @@ pub fn mixed() -> Scenario {
             ]),
             series("sieve", "wall", 5, 52e6, -0.081, 0.004),
             series("sieve", "max-rss", 5, 9e6, 0.22, 0.001),
+            // Nobody counted its instructions, so its wall time decides; it is noisy.
+            series("startup", "wall", 5, 9e6, 0.012, 0.04),
         ]
         .concat(),
     );
@@ -307,6 +336,57 @@ pub fn two_hosts() -> Scenario {
     )
 }
 
+/// Two hosts of one architecture contradict each other about fib; past runs lend their noise; one
+/// host was checked, and its false positives come too often.
+pub fn hosts_conflict() -> Scenario {
+    let samples = |fib: f64| {
+        let of = |name, wall, effect| series(name, "wall", 5, wall, effect, 0.002);
+        [of("fib", 131e6, fib), of("json", 260e6, 0.031), of("regex", 87e6, 0.0)].concat()
+    };
+    let scenario = Scenario::new(
+        "hosts_conflict",
+        vec![run("epyc-1"), run("epyc-2")],
+        &[("epyc-1", samples(0.05)), ("epyc-2", samples(0.0))],
+    );
+    let scenario = scenario.under(default_policy(), Some(Variance { value: 4e-6, df: 24.0 }));
+    let fingerprint = scenario.runs[0].fingerprint.digest();
+    // The self-check of a machine that is not: what was found above is taken for false.
+    let checks = vec![scenario.judged.clone(); 4];
+    let selfchecks = vec![selfcheck("epyc-1", fingerprint, &checks, 0.05, 0.95)];
+    Scenario { selfchecks, ..scenario }
+}
+
+/// With threads wall time decides, and instructions say the contrary; a stress test only informs.
+pub fn threads() -> Scenario {
+    let with = |threads: &str, all: Vec<Sample>| -> Vec<Sample> {
+        let config = format!("threads={threads}");
+        all.into_iter().map(|sample| Sample { config: config.clone(), ..sample }).collect()
+    };
+    let both = |wall: f64, count: f64| {
+        [
+            series("serde", "wall", 5, 900e6, wall, 0.004),
+            series("serde", "instructions:cachegrind", 1, 4e9, count, 0.0),
+        ]
+        .concat()
+    };
+    let samples = [
+        with("1", both(0.0, 0.0004)),
+        with("4", both(-0.39, 0.083)),
+        series("stress", "wall", 5, 400e6, 0.21, 0.004),
+    ]
+    .concat();
+    let text = include_str!("../../../policies/default.toml");
+    let text = format!("{text}\n[[inform]]\nbenchmark = \"stress*\"\n");
+    let policy = policy::parse("threads", "policies/threads.toml", &text, &[]).expect("it is read");
+    let mut scenario = one_host("threads", samples).under(policy, None);
+    let checks = vec![Scenario::new("", vec![run("local")], &[]).judged; 20];
+    let digest = scenario.runs[0].fingerprint.digest();
+    let mut check = selfcheck("local", digest, &checks, 0.05, 0.95);
+    (check.checks, check.rejected, check.low, check.high) = (200, 7, 0.014_186, 0.070_781);
+    scenario.selfchecks = vec![check];
+    scenario
+}
+
 pub fn all() -> Vec<Scenario> {
     vec![
         regressed(),
@@ -318,5 +398,7 @@ pub fn all() -> Vec<Scenario> {
         wrong_output(),
         no_series(),
         two_hosts(),
+        hosts_conflict(),
+        threads(),
     ]
 }
