@@ -82,13 +82,13 @@ pub struct NoiseView {
     pub run: Variance,
     /// Whether s² is what rounding to whole units makes, because the rounds vary by less.
     pub run_is_rounding: bool,
-    /// How many past runs there are, and their degrees of freedom before the cap.
+    /// How many past runs there are, and all of their degrees of freedom.
     pub past_runs: u32,
     pub past_df: f64,
-    /// s_h², ν_h: as lent, after the cap.
+    /// s_h², ν_h: what of them is lent.
     pub history: Option<Variance>,
-    /// The policy's cap on ν_h.
-    pub history_df_max: f64,
+    /// The policy's `history`: up to how many degrees of freedom past runs fill those of the run.
+    pub history_fills_to: f64,
     /// s_p², ν: run and history together.
     pub pooled: Variance,
     /// s₀², d₀: the prior fitted to all series of the metric on this host.
@@ -249,8 +249,7 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: Unit) -> Pair {
 }
 
 fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
-    let cap = input.policy.history;
-    let pooled = stats::pool_history(noise.run, noise.history, cap);
+    let pooled = noise.history.map_or(noise.run, |history| stats::pool_within(noise.run, history));
     let moderated = noise.crowd.map_or(pooled.value, |prior| {
         (prior.df * prior.value + pooled.df * pooled.value) / (prior.df + pooled.df)
     });
@@ -266,7 +265,7 @@ fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
         past_runs: input.past.map_or(0, |(runs, _)| runs),
         past_df: input.past.map_or(0.0, |(_, variance)| variance.df),
         history: noise.history,
-        history_df_max: cap,
+        history_fills_to: input.policy.history,
         pooled,
         crowd: noise.crowd,
         moderated,

@@ -451,8 +451,9 @@ fn noise(policy: &Policy) -> String {
     }
     format!(
         "Noise: the variance of a series borrows from its past runs on a machine with the same \
-         fingerprint in the same image, {} degrees of freedom at most, and from {crowd}. It is \
-         never below that of its own rounds, or half of that where there are past runs.",
+         fingerprint in the same image, where it has fewer than {} degrees of freedom of its own \
+         and up to that many, and from {crowd}. It is never below that of its own rounds, or half \
+         of that where past runs lend.",
         number::freedom(policy.history)
     )
 }

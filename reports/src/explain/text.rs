@@ -110,17 +110,21 @@ fn noise_lines(noise: &NoiseView) -> Vec<String> {
         false => "",
     };
     let mut all = vec![of("this run    s² =", noise.run, rounding)];
+    let past = format!(
+        "{} with {} degrees of freedom",
+        many(noise.past_runs as usize, "past run"),
+        number::freedom(noise.past_df)
+    );
+    let up_to = number::freedom(noise.history_fills_to);
     match noise.history {
         Some(history) => {
-            let cap = if noise.past_df > noise.history_df_max {
-                format!(", of {} capped by the policy", number::freedom(noise.past_df))
-            } else {
-                String::new()
-            };
-            let runs = many(noise.past_runs as usize, "past run");
-            all.push(of("history  s_h² =", history, &format!("{cap}, {runs}")));
+            let what = format!(": {past} fill up those of this run to {up_to} at most");
+            all.push(of("history  s_h² =", history, &what));
             all.push(of("both     s_p² =", noise.pooled, ""));
         }
+        None if noise.past_df > 0.0 => all.push(format!(
+            "history        none: {past}, but this run has the {up_to} up to which they count"
+        )),
         None => all.push("history        none: no past run on this machine as it is".to_string()),
     }
     match noise.crowd {

@@ -23,13 +23,15 @@ fn explained(scenario: &Scenario, series: &str) -> Explained {
         ("the rounds", "SELECT *\nFROM samples".to_string()),
         ("the estimate and the verdict", "SELECT *\nFROM compare('a', 'b')".to_string()),
     ];
+    let run_history = scenario.judged.iter().find_map(|j| j.comparison.noise?.history);
+    let run_history = run_history.map(|lent| Variance { df: 24.0, ..lent });
     let input = explain::Input {
         view: &view,
         row,
         judged: &scenario.judged,
         policy: &scenario.policy,
         samples: &samples,
-        past: Some((6, Variance { value: 4e-6, df: 24.0 })),
+        past: run_history.map(|variance| (6, variance)),
         queries: &queries,
     };
     Explained::new(&input).unwrap()
