@@ -61,7 +61,6 @@ pub async fn ask(
         judged: &compared.judged,
         policy,
         concluded: &concluded,
-        // None is stored yet.
         selfchecks: &selfchecks,
         links: Links { samples, store: store.url().to_string(), command },
         sql: &sql,

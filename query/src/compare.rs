@@ -67,29 +67,35 @@ pub struct Compared {
 impl Compared {
     /// SQL that gives the numbers of one series, exactly as they stand in `judged`.
     pub fn sql_for(&self, series: &SeriesKey) -> String {
-        let mut sql = String::from(
-            "SELECT effect, low, high, p, q, rounds, baseline_median, candidate_median, verdict\n\
-             FROM compare(",
-        );
-        let filter = &self.filter;
-        let mut arguments = vec![quoted(self.baseline.hex()), quoted(self.candidate.hex())];
-        arguments.push(quoted(&self.suite));
-        arguments.extend(filter.host.as_deref().map(quoted));
-        sql.push_str(&arguments.join(", "));
+        let columns = "effect, low, high, p, q, rounds, baseline_median, candidate_median, verdict";
+        self.sql_of(series, columns)
+    }
+
+    /// SQL that gives `columns` of one series.
+    pub(crate) fn sql_of(&self, series: &SeriesKey, columns: &str) -> String {
         let SeriesKey { benchmark, config, metric, host } = series;
-        sql.push_str(&format!(
-            ")\nWHERE benchmark = {} AND config = {} AND metric = {} AND host = {}",
+        format!(
+            "SELECT {columns}\nFROM {}\n\
+             WHERE benchmark = {} AND config = {} AND metric = {} AND host = {}",
+            self.as_table(),
             quoted(benchmark),
             quoted(config),
             quoted(metric),
             quoted(host)
-        ));
-        sql
+        )
+    }
+
+    /// The call of `compare(…)` that has all its series.
+    pub(crate) fn as_table(&self) -> String {
+        let mut arguments = vec![quoted(self.baseline.hex()), quoted(self.candidate.hex())];
+        arguments.push(quoted(&self.suite));
+        arguments.extend(self.filter.host.as_deref().map(quoted));
+        format!("compare({})", arguments.join(", "))
     }
 }
 
 /// A string literal of SQL.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 

@@ -1,5 +1,6 @@
 //! A store opened for asking: DataFusion over the tables, read-only.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,6 +12,7 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use dyno_model::catalog::policy::Policy;
+use dyno_model::id::JobId;
 use dyno_model::record::Run;
 
 use crate::compare::{Compared, Filter, StoredSummary};
@@ -210,6 +212,14 @@ impl Session {
         names.functions.sort_unstable();
         names.functions.dedup();
         names
+    }
+
+    /// Those of `jobs` that ran on `host`.
+    pub(crate) fn on_host<'a>(&self, jobs: &'a [JobId], host: &str) -> Vec<&'a JobId> {
+        let runs = &self.judge.snapshot.runs;
+        let there: BTreeSet<&JobId> =
+            runs.iter().filter(|run| run.run.host == host).map(|run| &run.run.job).collect();
+        jobs.iter().filter(|job| there.contains(job)).collect()
     }
 
     /// Files that were set aside so far.

@@ -14,6 +14,7 @@
 //! sequence.
 
 pub mod escape;
+pub mod explain;
 mod html;
 mod markdown;
 mod means;

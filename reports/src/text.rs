@@ -30,7 +30,7 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    fn paint(self, style: &str, text: &str) -> String {
+    pub(crate) fn paint(self, style: &str, text: &str) -> String {
         if self.color { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_string() }
     }
 
@@ -143,7 +143,7 @@ fn rest(view: &View) -> String {
 }
 
 /// `text` on lines of at most `width`, all but the first indented by `indent` more than it.
-fn wrap(text: &str, width: usize, indent: &str) -> Vec<String> {
+pub(crate) fn wrap(text: &str, width: usize, indent: &str) -> Vec<String> {
     let hanging = format!("{indent}  ");
     let options = textwrap::Options::new(width).initial_indent(indent).subsequent_indent(&hanging);
     // A number keeps its per cent sign.

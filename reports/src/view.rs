@@ -31,7 +31,7 @@ pub struct Input<'a> {
     pub judged: &'a [Judged],
     pub policy: &'a Policy,
     pub concluded: &'a Concluded,
-    /// The newest self-check of each host, whatever its fingerprint was then.
+    /// What self-checks of the hosts came to; those of another fingerprint than a run's are not shown.
     pub selfchecks: &'a [SelfCheck],
     pub links: Links,
     /// The SQL that gives the numbers of a series.

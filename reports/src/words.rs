@@ -216,8 +216,8 @@ pub(crate) fn selfchecks(runs: &[Run], checks: &[SelfCheck]) -> Vec<SelfCheckVie
     let view = |(_, run): (usize, &Run)| {
         let host = run.host.as_str();
         let fingerprint = run.fingerprint.digest();
-        let of_host = || checks.iter().filter(|check| check.host == host);
-        if let Some(check) = of_host().rfind(|check| check.fingerprint == fingerprint) {
+        let of_it = |check: &&SelfCheck| check.host == host && check.fingerprint == fingerprint;
+        if let Some(check) = checks.iter().rfind(of_it) {
             return SelfCheckView {
                 host: host.to_string(),
                 rate: check.rate(),
@@ -226,16 +226,12 @@ pub(crate) fn selfchecks(runs: &[Run], checks: &[SelfCheck]) -> Vec<SelfCheckVie
                 check: Some(check.clone()),
             };
         }
-        let none = match of_host().next() {
-            Some(_) => "none since its kernel, engine or another part of its fingerprint changed",
-            None => "none yet",
-        };
         let elsewhere = if host == "local" { "" } else { &format!(" --host {}", shell(host)) };
         let (suite, commit) = (shell(&run.suite), shell(&run.baseline.asked));
         SelfCheckView {
             host: host.to_string(),
             rate: Rate::Unknown,
-            text: format!("Self-check of {host}: {none}."),
+            text: format!("Self-check of {host}: none yet of this machine as it is."),
             command: Some(format!("dyno selfcheck {suite} {commit}{elsewhere}")),
             check: None,
         }
@@ -418,10 +414,7 @@ fn verdicts(policy: &Policy, judged: &[Judged]) -> Vec<String> {
         j.comparison.decides && j.comparison.q.is_some() && !is_counted(&j.comparison.key.metric)
     };
     let tested = judged.iter().filter(is_tested).count();
-    let procedure = match policy.procedure {
-        Procedure::BenjaminiHochberg => "Benjamini–Hochberg",
-        Procedure::BenjaminiYekutieli => "Benjamini–Yekutieli, valid under any dependence",
-    };
+    let procedure = procedure(policy);
     vec![
         format!(
             "Regressed or Improved: the effect exceeds δ, the smallest effect of interest, with \
@@ -441,6 +434,13 @@ fn verdicts(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     ]
 }
 
+pub(crate) fn procedure(policy: &Policy) -> &'static str {
+    match policy.procedure {
+        Procedure::BenjaminiHochberg => "Benjamini–Hochberg",
+        Procedure::BenjaminiYekutieli => "Benjamini–Yekutieli, valid under any dependence",
+    }
+}
+
 fn noise(policy: &Policy) -> String {
     let crowd = "the other series of its metric and host (the crowd)";
     if policy.history == 0.0 {
@@ -451,8 +451,9 @@ fn noise(policy: &Policy) -> String {
     }
     format!(
         "Noise: the variance of a series borrows from its past runs on a machine with the same \
-         fingerprint in the same image, {} degrees of freedom at most, and from {crowd}. It is \
-         never below that of its own rounds, or half of that where there are past runs.",
+         fingerprint in the same image, where it has fewer than {} degrees of freedom of its own \
+         and up to that many, and from {crowd}. It is never below that of its own rounds, or half \
+         of that where past runs lend.",
         number::freedom(policy.history)
     )
 }

@@ -1,0 +1,363 @@
+//! Why one series has its verdict: every round's pair, where its noise comes from, each step of the
+//! test, the rule of the policy that holds, and the SQL that gives the numbers.
+//!
+//! Everything is taken from what was judged, or computed again from the samples by the model's own
+//! functions; nothing is decided here. [`Explained`] is the answer as data, and is itself an
+//! output ([`json`]); [`text`] lays it out for a terminal.
+
+use std::collections::BTreeMap;
+
+use dyno_model::catalog::policy::{Decides, Exception, Policy, Tier};
+use dyno_model::catalog::suite::Config;
+use dyno_model::id::JobId;
+use dyno_model::metric::{self, Unit};
+use dyno_model::record::{Sample, Side};
+use dyno_model::stats::{self, Noise, Variance};
+use dyno_model::verdict::{Comparison, Judged, SeriesKey};
+use serde::Serialize;
+
+use crate::number;
+use crate::view::{Row, VERSION, View, is_counted};
+
+mod find;
+mod text;
+
+pub use find::{Unclear, find};
+pub use text::text;
+
+/// What an explanation is made from.
+pub struct Input<'a> {
+    pub view: &'a View,
+    /// Of the view: see [`find`].
+    pub row: &'a Row,
+    /// All that was compared, for the family and the other metrics of the case.
+    pub judged: &'a [Judged],
+    pub policy: &'a Policy,
+    /// The samples of the series, in the order in which they were taken.
+    pub samples: &'a [(JobId, Sample)],
+    /// How many past runs lend their noise, and what they know before the policy caps it.
+    pub past: Option<(u32, Variance)>,
+    /// What is asked, and the SQL that answers it.
+    pub queries: &'a [(&'static str, String)],
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Explained {
+    pub version: u32,
+    pub title: String,
+    /// The series as its report shows it: verdict, effect, interval, q and why.
+    pub row: Row,
+    /// Every round, oldest job first.
+    pub rounds: Vec<Pair>,
+    /// `None` for a metric that is counted, or where the rounds allow no estimate.
+    pub noise: Option<NoiseView>,
+    pub estimate: Option<EstimateView>,
+    pub family: Family,
+    pub rule: RuleView,
+    pub queries: Vec<Query>,
+}
+
+/// Both sides of one round.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pair {
+    pub job: String,
+    pub round: u32,
+    /// The side that ran first.
+    pub first: &'static str,
+    /// The value that counts, or else one that was disturbed; with its unit in the text.
+    pub baseline: Option<i64>,
+    pub candidate: Option<i64>,
+    pub baseline_text: String,
+    pub candidate_text: String,
+    /// d = ln(candidate ÷ baseline); `None` where the round does not count.
+    pub d: Option<f64>,
+    /// What disturbed a sample (`candidate: steal`), or why there is no d.
+    pub notes: Vec<String>,
+}
+
+/// From the variance of the rounds to the one that is used.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct NoiseView {
+    /// s², n − 1.
+    pub run: Variance,
+    /// Whether s² is what rounding to whole units makes, because the rounds vary by less.
+    pub run_is_rounding: bool,
+    /// How many past runs there are, and all of their degrees of freedom.
+    pub past_runs: u32,
+    pub past_df: f64,
+    /// s_h², ν_h: what of them is lent.
+    pub history: Option<Variance>,
+    /// The policy's `history`: up to how many degrees of freedom past runs fill those of the run.
+    pub history_fills_to: f64,
+    /// s_p², ν: run and history together.
+    pub pooled: Variance,
+    /// s₀², d₀: the prior fitted to all series of the metric on this host.
+    pub crowd: Option<Variance>,
+    /// What pooled and crowd come to, before the floor.
+    pub moderated: f64,
+    /// No smaller variance is used: `s²/2` with history, `s²` without.
+    pub floor: f64,
+    pub floor_is: &'static str,
+    /// Whether the floor is what is used.
+    pub floor_holds: bool,
+    /// s̃² and its degrees of freedom.
+    pub used: Variance,
+}
+
+/// From the mean to p and q. Effects are fractions, all else is on the log scale.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EstimateView {
+    pub rounds: u32,
+    /// d̄.
+    pub mean: f64,
+    /// s̃/√n.
+    pub standard_error: f64,
+    pub confidence: f64,
+    /// Of Student's t at the confidence, with the degrees of freedom of what is used.
+    pub quantile: f64,
+    pub half_width: f64,
+    pub delta: f64,
+    pub p: f64,
+    pub q: Option<f64>,
+    /// p of flipping signs, exactly: a cross-check that assumes no distribution. `None` for more
+    /// than 15 rounds and for what is counted.
+    pub sign_flip_p: Option<f64>,
+    /// The smallest effect that these rounds would find four times in five, before q is adjusted.
+    pub detectable: Option<f64>,
+    pub rounds_needed: Option<u32>,
+}
+
+/// The series that q is adjusted over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Family {
+    pub decides: bool,
+    /// Counted metrics are in none.
+    pub series: usize,
+    pub is_in: bool,
+    pub procedure: &'static str,
+}
+
+/// The rule of the policy that holds for the series, and the parts of the file it comes from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RuleView {
+    pub policy: String,
+    pub q: f64,
+    pub smallest_effect: f64,
+    pub smallest_effect_from: String,
+    pub decides: bool,
+    pub decides_because: String,
+    pub tier: Tier,
+    pub tier_from: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Query {
+    pub what: &'static str,
+    pub sql: String,
+}
+
+/// The explanation as JSON, for programs. Ends with a newline.
+pub fn json(explained: &Explained) -> String {
+    let mut text = serde_json::to_string_pretty(explained).expect("an explanation is plain data");
+    text.push('\n');
+    text
+}
+
+impl Explained {
+    /// `None` where `row` is of no series of `judged`.
+    pub fn new(input: &Input<'_>) -> Option<Self> {
+        let is_it = |key: &SeriesKey| {
+            let Row { benchmark, config, metric, host, .. } = input.row;
+            [&key.benchmark, &key.config, &key.metric, &key.host]
+                == [benchmark, config, metric, host]
+        };
+        let judged = input.judged.iter().find(|j| is_it(&j.comparison.key))?;
+        let comparison = &judged.comparison;
+        let rounds = pairs(input.samples, &comparison.key.metric);
+        let d: Vec<f64> = rounds.iter().filter_map(|pair| pair.d).collect();
+        Some(Self {
+            version: VERSION,
+            title: input.view.title.clone(),
+            row: input.row.clone(),
+            noise: comparison.noise.map(|noise| noise_view(noise, &d, input)),
+            estimate: estimate(comparison, &d, input),
+            family: family(comparison, input),
+            rule: rule(comparison, input),
+            rounds,
+            queries: input
+                .queries
+                .iter()
+                .map(|(what, sql)| Query { what, sql: sql.clone() })
+                .collect(),
+        })
+    }
+}
+
+/// Samples by round: of each side the last that nothing disturbed, as the model takes them.
+fn pairs(samples: &[(JobId, Sample)], metric: &str) -> Vec<Pair> {
+    let unit = metric::find(metric).map_or(Unit::Count, |m| m.unit);
+    let mut order: Vec<(&JobId, u32)> = Vec::new();
+    let mut rounds: BTreeMap<(&JobId, u32), Vec<&Sample>> = BTreeMap::new();
+    for (job, sample) in samples {
+        let round = rounds.entry((job, sample.round)).or_default();
+        if round.is_empty() {
+            order.push((job, sample.round));
+        }
+        round.push(sample);
+    }
+    let mut jobs: Vec<&JobId> = order.iter().map(|(job, _)| *job).collect();
+    jobs.dedup();
+    // Jobs as they come, rounds by number: cases of one round run in any order.
+    order.sort_by_key(|(job, round)| (jobs.iter().position(|known| known == job), *round));
+    order.into_iter().map(|key| pair(key, &rounds[&key], unit)).collect()
+}
+
+fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: Unit) -> Pair {
+    let of = |side: Side, clean: bool| {
+        samples.iter().rfind(|s| s.side == side && s.taint.is_empty() == clean).map(|s| s.value)
+    };
+    let [clean_b, clean_c] = Side::BOTH.map(|side| of(side, true));
+    let [baseline, candidate] = Side::BOTH.map(|side| of(side, true).or(of(side, false)));
+    let mut notes: Vec<String> = samples
+        .iter()
+        .filter(|s| !s.taint.is_empty())
+        .map(|s| format!("{}: {}", s.side.name(), s.taint))
+        .collect();
+    let d = clean_b.zip(clean_c).and_then(|(b, c)| stats::log_ratio(b, c).ok());
+    if let (Some(_), Some(_), None) = (clean_b, clean_c, d) {
+        notes.push("a value is zero on one side only".to_string());
+    }
+    for (side, value) in Side::BOTH.into_iter().zip([baseline, candidate]) {
+        if value.is_none() {
+            notes.push(format!("no sample of the {}", side.name()));
+        }
+    }
+    let text = |value: Option<i64>| {
+        value.map_or("–".to_string(), |v| number::quantity(v as f64, unit, None))
+    };
+    Pair {
+        job: job.short().to_string(),
+        round,
+        first: samples.iter().min_by_key(|s| s.sequence).map_or("", |s| s.side.name()),
+        baseline,
+        candidate,
+        baseline_text: text(baseline),
+        candidate_text: text(candidate),
+        d,
+        notes,
+    }
+}
+
+fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
+    let pooled = noise.history.map_or(noise.run, |history| stats::pool_within(noise.run, history));
+    let moderated = noise.crowd.map_or(pooled.value, |prior| {
+        (prior.df * prior.value + pooled.df * pooled.value) / (prior.df + pooled.df)
+    });
+    let (floor, floor_is) = match noise.history {
+        Some(_) => (noise.run.value / 2.0, "s²/2"),
+        None => (noise.run.value, "s²"),
+    };
+    let own = stats::moments(d).and_then(|m| m.variance);
+    NoiseView {
+        run: noise.run,
+        // More than the last digits of a sum apart.
+        run_is_rounding: own.is_some_and(|own| own < noise.run.value * (1.0 - 1e-9)),
+        past_runs: input.past.map_or(0, |(runs, _)| runs),
+        past_df: input.past.map_or(0.0, |(_, variance)| variance.df),
+        history: noise.history,
+        history_fills_to: input.policy.history,
+        pooled,
+        crowd: noise.crowd,
+        moderated,
+        floor,
+        floor_is,
+        floor_holds: moderated < floor,
+        used: noise.used,
+    }
+}
+
+fn estimate(comparison: &Comparison, d: &[f64], input: &Input<'_>) -> Option<EstimateView> {
+    let estimate = comparison.estimate?;
+    let confidence = input.policy.confidence;
+    let used = comparison.noise.map(|noise| noise.used);
+    let counted = is_counted(&comparison.key.metric);
+    let standard_error =
+        used.map_or(0.0, |used| (used.value / f64::from(estimate.rounds.max(1))).sqrt());
+    Some(EstimateView {
+        rounds: estimate.rounds,
+        mean: estimate.mean,
+        standard_error,
+        confidence,
+        quantile: used.map_or(0.0, |used| stats::t_quantile(confidence, used.df)),
+        half_width: estimate.half_width,
+        delta: comparison.delta,
+        p: estimate.p,
+        q: comparison.q,
+        sign_flip_p: stats::sign_flip(d, comparison.delta).filter(|_| !counted),
+        detectable: comparison.detectable(input.policy),
+        rounds_needed: input.row.rounds_needed,
+    })
+}
+
+fn family(comparison: &Comparison, input: &Input<'_>) -> Family {
+    let is_in = |c: &Comparison| {
+        c.estimate.is_some() && !is_counted(&c.key.metric) && c.decides == comparison.decides
+    };
+    Family {
+        decides: comparison.decides,
+        series: input.judged.iter().filter(|j| is_in(&j.comparison)).count(),
+        is_in: is_in(comparison),
+        procedure: crate::words::procedure(input.policy),
+    }
+}
+
+fn rule(comparison: &Comparison, input: &Input<'_>) -> RuleView {
+    let SeriesKey { benchmark, config, metric, host } = &comparison.key;
+    let config = Config::read(config);
+    let rule = input.policy.rule(benchmark, &config, host, metric);
+    let sources = input.policy.sources(benchmark, &config, host, metric);
+    let from = |exception: Option<&Exception>| match (exception, sources.metric) {
+        (Some(e), _) => format!("[[metric.{metric}.where]] {}", e.place),
+        (None, Some(_)) => format!("[metric.{metric}]"),
+        (None, None) => "default_effect: the policy does not name the metric".to_string(),
+    };
+    let decides_from = from(sources.decides);
+    let decides_because = match (rule.tier, rule.decides, sources.metric) {
+        (Tier::Inform, ..) => "the tier is inform".to_string(),
+        (_, _, None) => "the policy does not name the metric".to_string(),
+        (_, Decides::Yes | Decides::No, _) => decides_from,
+        (_, Decides::Otherwise, _) if comparison.decides => format!(
+            "{decides_from}: otherwise, and nothing of the case was measured on this host that \
+             decides anyway"
+        ),
+        (_, Decides::Otherwise, _) => {
+            let others: Vec<&str> = deciding_beside(comparison, input.judged);
+            let who = if others.is_empty() { "another metric" } else { &others.join(", ") };
+            format!("{decides_from}: otherwise, and {who} decides for the case on this host")
+        }
+    };
+    RuleView {
+        policy: input.policy.name.clone(),
+        q: input.policy.q,
+        smallest_effect: rule.smallest_effect,
+        smallest_effect_from: from(sources.smallest_effect),
+        decides: comparison.decides,
+        decides_because,
+        tier: rule.tier,
+        tier_from: sources.inform.map(|place| format!("[[inform]] {place}")),
+    }
+}
+
+/// Metrics that decide for the same case on the same host.
+fn deciding_beside<'a>(comparison: &Comparison, judged: &'a [Judged]) -> Vec<&'a str> {
+    let same = |key: &SeriesKey| {
+        let own = &comparison.key;
+        (&key.benchmark, &key.config, &key.host) == (&own.benchmark, &own.config, &own.host)
+    };
+    judged
+        .iter()
+        .map(|j| &j.comparison)
+        .filter(|c| c.decides && same(&c.key))
+        .map(|c| c.key.metric.as_str())
+        .collect()
+}

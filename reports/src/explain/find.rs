@@ -1,0 +1,99 @@
+//! Which series a person means.
+
+use std::fmt;
+
+use crate::view::{Row, View};
+
+/// Candidates that an error lists.
+const LISTED_MAX: usize = 8;
+
+/// What was written names no series, or more than one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unclear {
+    /// The nearest ones there are, best first.
+    Unknown {
+        written: String,
+        nearest: Vec<String>,
+    },
+    Ambiguous {
+        written: String,
+        meanings: Vec<String>,
+        more: usize,
+    },
+}
+
+impl fmt::Display for Unclear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { written, nearest } if nearest.is_empty() => {
+                write!(f, "there is no series `{written}`: nothing was compared")
+            }
+            Self::Unknown { written, nearest } => {
+                write!(f, "there is no series `{written}`; the nearest are {}", nearest.join(", "))
+            }
+            Self::Ambiguous { written, meanings, more } => {
+                write!(f, "`{written}` could mean {}", meanings.join(", "))?;
+                match more {
+                    0 => Ok(()),
+                    more => write!(f, " and {more} more"),
+                }
+            }
+        }
+    }
+}
+
+impl std::error::Error for Unclear {}
+
+/// The row that `written` means: `BENCHMARK/METRIC`, `BENCHMARK[CONFIG]/METRIC`, either with
+/// `@HOST`, or the id of a row (`s3`). A part that is left out may be anything, as long as one
+/// series alone fits; a benchmark without config is preferred where there is one.
+///
+/// # Errors
+/// [`Unclear`], with the candidates.
+pub fn find<'v>(view: &'v View, written: &str) -> Result<&'v Row, Unclear> {
+    let plain = without_spaces(written);
+    if let Some(row) = view.rows().find(|row| row.id == plain) {
+        return Ok(row);
+    }
+    let fits = |row: &&Row| names(row).iter().any(|name| *name == plain);
+    let mut rows: Vec<&Row> = view.rows().filter(fits).collect();
+    if !plain.contains('[') && rows.iter().any(|row| row.config.is_empty()) {
+        rows.retain(|row| row.config.is_empty());
+    }
+    match rows.as_slice() {
+        [row] => Ok(row),
+        [] => {
+            Err(Unclear::Unknown { written: written.to_string(), nearest: nearest(view, &plain) })
+        }
+        several => Err(Unclear::Ambiguous {
+            written: written.to_string(),
+            meanings: several.iter().take(LISTED_MAX).map(|row| row.series.clone()).collect(),
+            more: several.len().saturating_sub(LISTED_MAX),
+        }),
+    }
+}
+
+/// People write `fib [threads=2]`, as reports do.
+fn without_spaces(text: &str) -> String {
+    text.chars().filter(|c| !c.is_whitespace()).collect()
+}
+
+/// All that may be written for a row, the whole name last.
+fn names(row: &Row) -> [String; 4] {
+    let [whole, host] = [&row.series, &row.host].map(|text| without_spaces(text));
+    let without_host = whole[..whole.len() - host.len() - 1].to_string();
+    let short = without_spaces(&format!("{}/{}", row.benchmark, row.metric));
+    [short.clone(), format!("{short}@{host}"), without_host, whole]
+}
+
+fn nearest(view: &View, written: &str) -> Vec<String> {
+    let mut all: Vec<(usize, &str)> = view
+        .rows()
+        .map(|row| {
+            let distance = |name: &String| strsim::damerau_levenshtein(written, name);
+            (names(row).iter().map(distance).min().unwrap_or(usize::MAX), row.series.as_str())
+        })
+        .collect();
+    all.sort();
+    all.into_iter().take(LISTED_MAX).map(|(_, name)| name.to_string()).collect()
+}
