@@ -152,7 +152,7 @@ impl Sampler {
                     continue;
                 }
                 let round = state.rounds;
-                let first = if round % 2 == 0 { state.first } else { state.first.other() };
+                let first = if round.is_multiple_of(2) { state.first } else { state.first.other() };
                 return Some([first, first.other()].map(|side| Turn { case, round, side }));
             }
             self.begin_pass();
