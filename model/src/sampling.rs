@@ -88,6 +88,20 @@ pub struct Turn {
     pub side: Side,
 }
 
+impl Turn {
+    /// Bytes by which the environment of a process is padded, below 4096: the same for both sides
+    /// of a round, another in the next. The environment lies at the start of a process's stack, and
+    /// its size alone can make one program look faster than another (Mytkowicz et al. 2009,
+    /// "Producing wrong data without doing anything obviously wrong", ASPLOS): no verdict is to
+    /// hang on one lucky layout.
+    pub fn padding(&self, seed: u64) -> usize {
+        let place = (self.case as u64) << 32 | u64::from(self.round);
+        let mut random =
+            rand_pcg::Pcg64::seed_from_u64(seed ^ place.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        (random.random::<u64>() >> 52) as usize
+    }
+}
+
 /// Why a case gets no more rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -371,6 +385,17 @@ mod tests {
             .map(|t| format!("{}{}", t.case, if t.side == Side::Baseline { 'A' } else { 'B' }))
             .collect();
         insta::assert_snapshot!(order.join(" "));
+    }
+
+    #[test]
+    fn each_round_has_its_own_layout_for_ever() {
+        let padding = |case, round, side| Turn { case, round, side }.padding(7);
+        let all: Vec<usize> =
+            (0..6).map(|i| padding(i / 3, (i % 3) as u32, Side::Baseline)).collect();
+        insta::assert_compact_debug_snapshot!(all);
+        assert_eq!(padding(1, 2, Side::Baseline), padding(1, 2, Side::Candidate));
+        let far: Vec<usize> = (0..1000).map(|round| padding(0, round, Side::Baseline)).collect();
+        assert!(far.iter().all(|p| *p < 4096) && far.iter().any(|p| *p > 3900));
     }
 
     #[test]
