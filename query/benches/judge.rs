@@ -62,6 +62,7 @@ async fn publish(url: &str, series: usize) {
     let mut past = common::large("past", series / METRICS, ROUNDS, 7);
     past.run.candidate.commit = past.run.baseline.commit.clone();
     past.run.baseline.commit = Digest::of(b"past").hex()[..40].parse().expect("a commit");
+    (past.run.baseline.asked, past.run.candidate.asked) = ("v0".into(), "v1".into());
     past.run.finished_us -= 86_400_000_000;
     store.publish(&past).await.expect("published");
     drop(past);
