@@ -11,12 +11,15 @@ use dyno_reports::{Input, Links, View};
 use crate::error::{Result, While};
 use crate::event::{Events, Phase};
 use crate::run::store_error;
+use crate::selfcheck;
 
 /// A comparison as the store has it now, with its conclusion.
 pub struct Answer {
     pub compared: Compared,
     pub concluded: Concluded,
     pub view: View,
+    /// The store as it was asked.
+    pub session: Session,
 }
 
 /// Asks the store to compare two commits under `policy`.
@@ -55,6 +58,7 @@ pub async fn ask(
         ));
         words
     };
+    let selfchecks = selfcheck::of(&session, &compared.runs, policy).await?;
     let sql = |series: &SeriesKey| compared.sql_for(series);
     let view = View::new(Input {
         runs: &compared.runs,
@@ -65,7 +69,7 @@ pub async fn ask(
         links: Links { samples, store: store.url().to_string(), command },
         sql: &sql,
     });
-    Ok(Answer { compared, concluded, view })
+    Ok(Answer { compared, concluded, view, session })
 }
 
 /// The samples of a job, as a path in the store.
