@@ -267,7 +267,7 @@ impl Bench<'_> {
                     continue;
                 }
                 let mut run = ready.run.clone();
-                run.env.push((LAYOUT.into(), "x".repeat(turn.padding(job.seed))));
+                run.env.insert(LAYOUT.into(), "x".repeat(turn.padding(job.seed)));
                 let exit = container.run(&run, |_| ()).await?;
                 spent_ns += exit.wall_ns;
                 ready.check(&exit);

@@ -40,7 +40,6 @@ pub async fn ask(
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
     let concluded = conclude(&compared.judged, policy);
-    let selfchecks = crate::selfcheck::of(&session, &compared.runs, policy).await?;
     let samples = compared
         .runs
         .iter()
