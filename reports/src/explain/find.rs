@@ -55,7 +55,7 @@ pub fn find<'v>(view: &'v View, written: &str) -> Result<&'v Row, Unclear> {
     if let Some(row) = view.rows().find(|row| row.id == plain) {
         return Ok(row);
     }
-    let fits = |row: &&Row| names(row).iter().any(|name| *name == plain);
+    let fits = |row: &&Row| names(row).contains(&plain);
     let mut rows: Vec<&Row> = view.rows().filter(fits).collect();
     if !plain.contains('[') && rows.iter().any(|row| row.config.is_empty()) {
         rows.retain(|row| row.config.is_empty());
