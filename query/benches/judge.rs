@@ -79,6 +79,17 @@ async fn judge(url: &str, series: usize) {
     assert!(compared.judged.iter().any(|j| j.comparison.noise.is_some_and(|n| n.used.df > 19.0)));
 }
 
+/// What summaries save: each series' estimate (without what history and crowd lend) from samples.
+async fn estimate_from_samples(url: &str, series: usize) {
+    let store = Store::open(url).await.expect("a store");
+    let session = Session::open(&store, common::policy()).await.expect("a session");
+    let sql = "SELECT series, paired(baseline, candidate, 0.01) FROM rounds \
+               WHERE baseline_asked = 'v1' AND candidate_asked = 'v2' GROUP BY series";
+    let rows: usize =
+        session.sql(sql).await.expect("rows").iter().map(|batch| batch.num_rows()).sum();
+    assert_eq!(rows, series);
+}
+
 /// The most memory this process has had resident (VmHWM).
 fn peak_memory_mib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
@@ -90,7 +101,7 @@ fn benchmark(runtime: &Runtime) {
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("from Parquet to verdicts");
     group.sample_size(10);
-    let mut peaks = Vec::new();
+    let (mut peaks, mut stores) = (Vec::new(), Vec::new());
     for &series in SERIES {
         let folder = tempfile::tempdir().expect("a folder");
         other("publish", folder.path(), series);
@@ -100,7 +111,13 @@ fn benchmark(runtime: &Runtime) {
         group.bench_function(BenchmarkId::from_parameter(series), |bencher| {
             bencher.to_async(runtime).iter(|| judge(&url, series));
         });
+        stores.push((series, folder));
     }
+    let (series, store) = stores.last().expect("sizes");
+    let url = store.path().to_str().expect("UTF-8").to_string();
+    group.bench_function(BenchmarkId::new("estimates from samples by SQL", series), |bencher| {
+        bencher.to_async(runtime).iter(|| estimate_from_samples(&url, *series));
+    });
     group.finish();
     for (series, mib) in peaks {
         println!("{series} series: peak memory {mib} MiB");
