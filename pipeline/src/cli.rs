@@ -13,6 +13,7 @@ use dyno_reports::Terminal;
 use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
+use crate::explain;
 use crate::image;
 use crate::prompt;
 use crate::report::{self, Answer};
@@ -116,6 +117,10 @@ enum Command {
         /// Only this host
         #[arg(long)]
         host: Option<String>,
+        /// Say why one series has its verdict: BENCHMARK/METRIC, BENCHMARK[CONFIG]/METRIC, with
+        /// @HOST where several measured it, or the id of its row in report.json (s3)
+        #[arg(long, value_name = "SERIES", conflicts_with_all = ["report", "markdown", "fail_on_regression"])]
+        explain: Option<String>,
         #[command(flatten)]
         output: Output,
     },
@@ -291,12 +296,21 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
             }
             measured(&request, measuring, global, events, opened).await
         }
-        Command::Compare { baseline, candidate, suite, host, output } => {
+        Command::Compare { baseline, candidate, suite, host, explain, output } => {
             let catalog = Catalog::open(global.catalog.as_deref())?;
             let policy = catalog.policy(&output.policy)?;
             let store = open_store(global).await?;
             let filter = Filter { suite: suite.clone(), host: host.clone() };
             let answer = report::ask(&store, &policy, baseline, candidate, &filter, events).await?;
+            if let Some(series) = explain {
+                let explained = explain::explain(&answer, &policy, series).await?;
+                events.send(Event::Finished);
+                out(&match output.json {
+                    true => dyno_reports::explain::json(&explained),
+                    false => dyno_reports::explain::text(&explained, terminal(global)),
+                })?;
+                return Ok(0);
+            }
             print(&answer, output, output.report.clone(), global, events)
         }
         Command::Selfcheck { suite, commit, comparisons, rounds, host, policy, json } => {

@@ -7,6 +7,7 @@ pub mod cli;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod host;
 pub mod http;
 pub mod image;

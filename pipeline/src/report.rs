@@ -17,6 +17,8 @@ pub struct Answer {
     pub compared: Compared,
     pub concluded: Concluded,
     pub view: View,
+    /// The store as it was asked.
+    pub session: Session,
 }
 
 /// Asks the store to compare two commits under `policy`.
@@ -65,7 +67,7 @@ pub async fn ask(
         links: Links { samples, store: store.url().to_string(), command },
         sql: &sql,
     });
-    Ok(Answer { compared, concluded, view })
+    Ok(Answer { compared, concluded, view, session })
 }
 
 /// The samples of a job, as a path in the store.

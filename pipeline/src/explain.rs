@@ -1,0 +1,36 @@
+//! `dyno compare --explain SERIES`: gathers what one verdict rests on, and has it explained.
+
+use dyno_model::catalog::policy::Policy;
+use dyno_reports::explain::{Explained, Input, find};
+
+use crate::error::{Error, Result};
+use crate::report::Answer;
+use crate::run::store_error;
+
+/// Why the series that `written` names has its verdict in `answer`.
+///
+/// # Errors
+/// Wrong input where no series, or more than one, is meant; those of the store.
+pub async fn explain(answer: &Answer, policy: &Policy, written: &str) -> Result<Explained> {
+    let unclear = |error: dyno_reports::explain::Unclear| {
+        Error::input(error.to_string()).hint("BENCHMARK[CONFIG]/METRIC@HOST names one, or its row")
+    };
+    let row = find(&answer.view, written).map_err(unclear)?;
+    let of_row = |key: &dyno_model::verdict::SeriesKey| {
+        [&key.benchmark, &key.config, &key.metric, &key.host]
+            == [&row.benchmark, &row.config, &row.metric, &row.host]
+    };
+    let keys = answer.compared.judged.iter().map(|judged| &judged.comparison.key);
+    let key = keys.into_iter().find(|key| of_row(key)).expect("rows are made of what was judged");
+    let evidence = answer.session.evidence(&answer.compared, key).await.map_err(store_error)?;
+    let input = Input {
+        view: &answer.view,
+        row,
+        judged: &answer.compared.judged,
+        policy,
+        samples: &evidence.samples,
+        past: evidence.past,
+        queries: &evidence.queries,
+    };
+    Ok(Explained::new(&input).expect("rows are made of what was judged"))
+}
