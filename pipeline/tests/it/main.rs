@@ -5,6 +5,7 @@
 
 mod cli;
 mod engine;
+mod explain;
 mod interrupt;
 mod job;
 mod source;

@@ -1,9 +1,12 @@
 //! Nothing that comes from outside can change what a report is: with any names, refs and log
 //! lines, each output keeps the structure it has with harmless ones.
 
+use dyno_model::record::{Sample, Side};
 use dyno_model::selfcheck::selfcheck;
 use dyno_model::verdict::{Because, Said};
-use dyno_reports::{Links, MARKDOWN_CHARS_MAX, Terminal, View, escape, html, markdown, text};
+use dyno_reports::{
+    Links, MARKDOWN_CHARS_MAX, Terminal, View, escape, explain, html, markdown, text,
+};
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, TagEnd};
 use unicode_width::UnicodeWidthStr;
@@ -84,6 +87,10 @@ fn hostile() -> impl Strategy<Value = String> {
 
 /// The mixed scenario on two hosts with `text` wherever text comes from outside.
 fn filled(name: &str, log: &str) -> View {
+    filled_scenario(name, log).1
+}
+
+fn filled_scenario(name: &str, log: &str) -> (Scenario, View) {
     let mut scenario: Scenario = scenarios::mixed();
     let text = || name.to_string();
     let hosts = [text(), "other".to_string()];
@@ -123,7 +130,8 @@ fn filled(name: &str, log: &str) -> View {
     let fingerprint = scenario.runs[0].fingerprint.digest();
     scenario.selfchecks = vec![selfcheck(name, fingerprint, &checks, 1e-9, 0.5)];
     let samples = vec![text(), format!("javascript:{name}"), format!("samples/{name}")];
-    scenario.view_with(Links { samples, store: text(), command: text() })
+    let view = scenario.view_with(Links { samples, store: text(), command: text() });
+    (scenario, view)
 }
 
 /// What a Markdown reader makes of `comment`, its words aside.
@@ -222,6 +230,34 @@ proptest! {
             coloured = coloured.replace(&format!("\x1b[{ours}m"), "");
         }
         prop_assert_eq!(coloured, plain);
+    }
+
+    #[test]
+    fn no_text_gets_out_of_an_explanation(name in hostile(), taint in hostile()) {
+        let (scenario, view) = filled_scenario(&name, "");
+        let row = view.rows().next().unwrap();
+        let sample = Sample {
+            benchmark: name.clone(),
+            config: name.clone(),
+            metric: row.metric.clone(),
+            round: 0,
+            side: Side::Baseline,
+            sequence: 0,
+            value: 1,
+            taint,
+        };
+        let input = explain::Input {
+            view: &view,
+            row,
+            judged: &scenario.judged,
+            policy: &scenario.policy,
+            samples: &[(scenario.runs[0].job.clone(), sample)],
+            past: None,
+            queries: &[("anything", name)],
+        };
+        let explained = explain::Explained::new(&input).unwrap();
+        let plain = explain::text(&explained, Terminal { width: 80, color: false });
+        prop_assert!(is_calm(&plain), "{}", plain);
     }
 }
 
