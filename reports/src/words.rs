@@ -446,14 +446,14 @@ fn noise(policy: &Policy) -> String {
     if policy.history == 0.0 {
         return format!(
             "Noise: the variance of a series borrows from {crowd}, never from past runs. It is \
-             never below that of its own rounds."
+             never below that of its own rounds; where it would be, the crowd counts for less."
         );
     }
     format!(
         "Noise: the variance of a series borrows from its past runs on a machine with the same \
          fingerprint in the same image, where it has fewer than {} degrees of freedom of its own \
          and up to that many, and from {crowd}. It is never below that of its own rounds, or half \
-         of that where past runs lend.",
+         of that where past runs lend; where it would be, the crowd counts for less.",
         number::freedom(policy.history)
     )
 }

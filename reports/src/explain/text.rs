@@ -138,21 +138,33 @@ fn noise_lines(noise: &NoiseView) -> Vec<String> {
         }
         None => all.push("crowd          none: fewer than three series that vary".to_string()),
     }
-    let floor = match noise.floor_holds {
-        true => format!("; moderated it would be {}", variance(noise.moderated)),
-        false => String::new(),
+    let lent = number::freedom(noise.used.df - noise.pooled.df);
+    let what = match (noise.floor_holds, noise.crowd) {
+        (true, Some(_)) => format!(
+            ": the floor {}, since moderated it would be {}, below that; where it holds the crowd \
+             counts for less, here for {lent}",
+            noise.floor_is,
+            variance(noise.moderated)
+        ),
+        (true, None) => format!(
+            ": the floor {}, since without it it would be {}",
+            noise.floor_is,
+            variance(noise.moderated)
+        ),
+        (false, Some(crowd)) => {
+            let capped = noise.used.df < noise.pooled.df + crowd.df;
+            let all = if capped { ", all that its rounds have together" } else { "" };
+            let floor = variance(noise.floor);
+            format!(
+                ": moderated, the crowd counting for {lent}{all}; above the floor {} = {floor}",
+                noise.floor_is
+            )
+        }
+        (false, None) if noise.history.is_none() => ": s² itself".to_string(),
+        (false, None) => {
+            format!(": above the floor {} = {}", noise.floor_is, variance(noise.floor))
+        }
     };
-    let holds = if noise.floor_holds { "holds" } else { "does not hold" };
-    let together = noise.pooled.df + noise.crowd.map_or(0.0, |crowd| crowd.df);
-    let capped = match noise.used.df < together {
-        true => ", no more than the crowd's rounds have together",
-        false => "",
-    };
-    let what = format!(
-        "{capped}; the floor {} = {} {holds}{floor}",
-        noise.floor_is,
-        variance(noise.floor)
-    );
     all.push(of("used      s̃² =", noise.used, &what));
     all
 }
