@@ -18,7 +18,8 @@ const REASONS_MAX: usize = 8;
 const MEANS_MAX: usize = 4;
 const LOG_LINES_MAX: usize = 8;
 const WIDTH_MIN: usize = 40;
-const NAME_WIDTH_MIN: usize = 14;
+/// Columns go before a name is cut below this: `instructions:cachegrind` fits.
+const NAME_WIDTH_MIN: usize = 24;
 
 /// The terminal written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
