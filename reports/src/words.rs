@@ -156,6 +156,8 @@ pub(crate) fn reasons(concluded: &Concluded) -> Vec<String> {
     let mut last: Option<&Option<String>> = None;
     for because in &concluded.reasons {
         match because {
+            // The sentence over everything says that already.
+            Because::Verdicts { series, of, architecture: None, .. } if series == of => {}
             Because::Verdicts { verdict, series, of, architecture } => {
                 let verdict = verdict.to_lowercase();
                 match sentences.last_mut().filter(|_| last == Some(architecture)) {
