@@ -228,16 +228,9 @@ mod tests {
             ("and no further", Some(v(1.0, 60.0)), 2.0, None, 2.0, v(4.0, 2.0)),
             ("half of s² at least", Some(v(0.0, 6.0)), 10.0, None, 2.0, v(2.0, 8.0)),
             ("history of nothing", Some(v(1.0, 0.0)), 10.0, None, 2.0, v(4.0, 2.0)),
-            (
-                "history shut out lends no floor",
-                Some(v(1.0, 6.0)),
-                0.0,
-                Some(v(1.0, 1.0)),
-                50.0,
-                v(4.0, 3.0),
-            ),
             ("crowd", None, 10.0, Some(v(7.0, 1.0)), 50.0, v(5.0, 3.0)),
             ("s² at least", None, 10.0, Some(v(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
+            ("no history at all", Some(v(1.0, 6.0)), 0.0, Some(v(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
             ("no more than all know", None, 10.0, Some(v(4.0, 1e6)), 50.0, v(4.0, 50.0)),
         ] {
             let noise = moderate(run, history, cap, crowd, all);
