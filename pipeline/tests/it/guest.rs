@@ -27,13 +27,17 @@ fn obey(words: &[&str]) {
                 file.write_all(&[1; 1 << 20]).unwrap();
             }
         }
-        // Makes and removes files without end: whoever removes the folder meanwhile has a race.
+        // Makes and removes folders without end, a few hundred at a time: whoever removes all of it
+        // meanwhile has a race.
         ["churn", folder] => {
             println!("churning");
             for number in 0_u64.. {
                 let path = format!("{folder}/{number}");
                 drop(std::fs::create_dir(&path));
                 drop(std::fs::write(format!("{path}/x"), "x"));
+                if let Some(old) = number.checked_sub(300) {
+                    drop(std::fs::remove_dir_all(format!("{folder}/{old}")));
+                }
             }
         }
         ["print", text] => print!("{text}"),
