@@ -182,6 +182,21 @@ fn tune_sets_and_untune_restores_exactly() {
     assert!(again.rows.is_empty() && again.notes[0].contains("nothing to set back"), "{again:?}");
 }
 
+/// A kill while the state file is written leaves half of the new one beside it.
+#[test]
+fn a_half_written_state_file_is_in_nobodys_way() {
+    let ground = Ground::new(trees::intel());
+    let before = ground.files();
+    let half = ground.file.path().with_extension("json.new");
+    fs::create_dir_all(half.parent().unwrap()).unwrap();
+    fs::write(&half, "{\"version\": 1, \"boo").unwrap();
+    assert!(ground.untune().rows.is_empty());
+    ground.tune();
+    assert!(!half.exists());
+    ground.untune();
+    assert_eq!(ground.files(), before);
+}
+
 #[test]
 fn the_first_former_values_are_kept() {
     let ground = Ground::new(trees::intel());

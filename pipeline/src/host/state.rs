@@ -1,9 +1,9 @@
 //! The state file: what knobs were before dyno set them. It is on the disk before the first knob is
 //! set, so that whatever happens after that can be undone; a reboot undoes it by itself.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -100,22 +100,29 @@ impl StateFile {
         let doing = || format!("writing the state file {}", self.0.display());
         let folder = self.folder();
         fs::create_dir_all(folder).while_(doing)?;
-        let mut file =
-            tempfile::Builder::new().prefix(".tuned").tempfile_in(folder).while_(doing)?;
-        let mut text = serde_json::to_string_pretty(state).expect("plain fields serialise");
-        text.push('\n');
-        file.write_all(text.as_bytes()).while_(doing)?;
+        // Always the same name, so that a kill in here leaves nothing that the next one does not take.
+        let new = self.new_path();
+        drop(fs::remove_file(&new));
+        let mut options = OpenOptions::new();
         // Anyone may know what was set.
-        let readable = fs::Permissions::from_mode(0o644);
-        file.as_file().set_permissions(readable).while_(doing)?;
-        file.as_file().sync_all().while_(doing)?;
-        file.persist(&self.0).map_err(|error| error.error).while_(doing)?;
+        let mut file = options.write(true).create_new(true).mode(0o644).open(&new).while_(doing)?;
+        let text = serde_json::to_string_pretty(state).expect("plain fields serialise");
+        writeln!(file, "{text}").and_then(|()| file.sync_all()).while_(doing)?;
+        fs::rename(&new, &self.0).while_(doing)?;
         self.sync_folder().while_(doing)
     }
 
     pub fn remove(&self) -> Result<()> {
+        drop(fs::remove_file(self.new_path()));
         let removed = fs::remove_file(&self.0).and_then(|()| self.sync_folder());
         removed.while_(|| format!("removing the state file {}", self.0.display()))
+    }
+
+    /// What is being written, before it has its name.
+    fn new_path(&self) -> PathBuf {
+        let mut path = self.0.clone().into_os_string();
+        path.push(".new");
+        path.into()
     }
 
     fn folder(&self) -> &Path {
