@@ -14,6 +14,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::explain;
+use crate::host::command::HostCommand;
 use crate::image;
 use crate::prompt;
 use crate::report::{self, Answer};
@@ -155,6 +156,11 @@ enum Command {
         /// A policy of the catalog, under which `comparisons` are judged
         #[arg(long, default_value = "default")]
         policy: String,
+    },
+    /// How quiet this machine is, and making it quieter
+    Host {
+        #[command(subcommand)]
+        command: HostCommand,
     },
     /// Pin, build and verify images
     Image {
@@ -338,6 +344,9 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
         }
         Command::Sql { query, output, policy } => {
             sql(query.as_deref(), *output, policy, global, events).await
+        }
+        Command::Host { command } => {
+            command.run(global.catalog.as_deref(), global.verbose, events).await
         }
         Command::Image { command } => images(command, global, events).await,
     }

@@ -1,5 +1,18 @@
 //! The machine as found: its fingerprint, whose cores are whose, and the lock that lets only one
-//! measurement run on it at a time.
+//! measurement run on it at a time. `dyno host` asks how quiet it is (`knobs`, `doctor`) and makes
+//! it quieter (`tune`): nothing else in dyno changes the machine.
+
+pub mod command;
+mod doctor;
+mod finding;
+#[cfg(test)]
+mod knob_tests;
+mod knobs;
+mod machine;
+mod state;
+#[cfg(test)]
+mod trees;
+mod tune;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -10,6 +23,7 @@ use dyno_model::record::Fingerprint;
 
 use crate::error::{Error, Result, While};
 use crate::event::Events;
+use machine::{Machine, Root};
 
 /// A host's cores, as they are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +43,10 @@ impl Assigned {
 
 /// Checks that `host` is this machine and gives it its cores.
 pub fn assign(host: &Host) -> Result<Assigned> {
+    assign_on(&Root::new(Path::new("/")), host)
+}
+
+fn assign_on(on: &dyn Machine, host: &Host) -> Result<Assigned> {
     let machine = std::env::consts::ARCH;
     if let Some(declared) = host.architecture.as_deref().filter(|declared| *declared != machine) {
         return Err(Error::host(format!(
@@ -37,7 +55,7 @@ pub fn assign(host: &Host) -> Result<Assigned> {
         ))
         .hint(format!("mend hosts/{}.toml, or name another host by --host", host.name)));
     }
-    let online = read("/sys/devices/system/cpu/online").and_then(|text| parse_cores(&text));
+    let online = on.read("/sys/devices/system/cpu/online").text().and_then(parse_cores);
     let online = online.ok_or_else(|| Error::host("cannot read which cores are online"))?;
     split(host, &online)
 }

@@ -1,0 +1,143 @@
+//! What each knob's text means. Pure: all that is known of a machine comes through [`Machine`], and
+//! nothing here writes. The sources are the kernel's own pages: `Documentation/admin-guide/pm`
+//! (frequency, idle states), `…/kernel-parameters.txt`, `…/kernel-per-CPU-kthreads.rst`,
+//! `Documentation/core-api/irq/irq-affinity.rst` and `…/workqueue.rst`, `sysctl/kernel.rst`.
+
+mod cores;
+mod frequency;
+mod interrupts;
+mod kernel;
+mod place;
+
+use std::collections::BTreeSet;
+
+use dyno_model::catalog::host::{format_cores, parse_cores};
+
+use super::finding::Finding;
+use super::machine::{Machine, Seen};
+
+/// What `tune` was asked for beyond the ordinary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Counters of the kernel too, for every user.
+    pub perf: bool,
+    /// The SMT siblings of benchmark cores offline.
+    pub smt_off: bool,
+}
+
+/// A machine to look at.
+pub struct Look<'a> {
+    machine: &'a dyn Machine,
+    benchmark: &'a BTreeSet<u32>,
+    online: BTreeSet<u32>,
+    wish: Wish,
+    guest: place::Guest,
+}
+
+/// Looks at every knob. The order is that in which `tune` sets them, and the energy preference can
+/// only be set before the governor.
+pub fn examine(machine: &dyn Machine, benchmark: &BTreeSet<u32>, wish: Wish) -> Vec<Finding> {
+    let online =
+        machine.read(&format!("{CPU}/online")).text().and_then(parse_cores).unwrap_or_default();
+    let look = Look { machine, benchmark, online, wish, guest: place::guest(machine) };
+    let knobs: [fn(&Look<'_>) -> Finding; 24] = [
+        cores::smt,
+        frequency::turbo,
+        frequency::energy_preference,
+        frequency::governor,
+        frequency::idle_states,
+        frequency::throttling,
+        cores::isolated,
+        cores::nohz_full,
+        cores::rcu_nocbs,
+        interrupts::affinity,
+        kernel::workqueues,
+        kernel::timer_migration,
+        kernel::nmi_watchdog,
+        kernel::huge_pages,
+        kernel::swap,
+        kernel::aslr,
+        kernel::perf_event_paranoid,
+        cores::numa,
+        cores::hybrid,
+        place::microcode,
+        place::virtualisation,
+        place::steal,
+        place::clock_source,
+        place::load,
+    ];
+    knobs.iter().map(|knob| knob(&look)).collect()
+}
+
+const CPU: &str = "/sys/devices/system/cpu";
+
+impl Look<'_> {
+    fn seen(&self, path: &str) -> Seen {
+        self.machine.read(path)
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        self.seen(path).text().map(str::to_string)
+    }
+
+    fn cores(&self, path: &str) -> Option<BTreeSet<u32>> {
+        self.text(path).and_then(|text| parse_cores(&text))
+    }
+
+    fn is_guest(&self) -> bool {
+        matches!(self.guest, place::Guest::Of(_))
+    }
+
+    /// The file `name` of each benchmark core that has it.
+    fn of_each_core(&self, name: &str) -> Vec<(u32, String, Seen)> {
+        let file = |core: &u32| {
+            let path = format!("{CPU}/cpu{core}/{name}");
+            let seen = self.seen(&path);
+            (*core, path, seen)
+        };
+        self.benchmark.iter().map(file).filter(|(_, _, seen)| *seen != Seen::Absent).collect()
+    }
+
+    /// Cores that share an execution unit with a benchmark core and are not one themselves.
+    fn siblings(&self) -> BTreeSet<u32> {
+        let lists = self.of_each_core("topology/thread_siblings_list");
+        let all = lists.iter().filter_map(|(_, _, seen)| parse_cores(seen.text()?)).flatten();
+        all.filter(|core| !self.benchmark.contains(core)).collect()
+    }
+
+    /// Online cores that may be disturbed.
+    fn others(&self) -> BTreeSet<u32> {
+        let kept = self.kept_free();
+        self.online.difference(&kept).copied().collect()
+    }
+
+    /// Cores on which nothing but measured processes is to run; an interrupt of a sibling that
+    /// goes offline must be moved as well, else the kernel moves it for good.
+    fn kept_free(&self) -> BTreeSet<u32> {
+        let siblings = if self.wish.smt_off { self.siblings() } else { BTreeSet::new() };
+        self.benchmark.union(&siblings).copied().collect()
+    }
+}
+
+/// "core 3", "cores 2-3".
+fn named(cores: &BTreeSet<u32>) -> String {
+    format!("{} {}", if cores.len() == 1 { "core" } else { "cores" }, format_cores(cores))
+}
+
+/// One text for values of several cores: "performance", or "powersave (2), performance (3)".
+fn by_core(values: &[(u32, String)]) -> String {
+    let mut groups: Vec<(&str, BTreeSet<u32>)> = Vec::new();
+    for (core, value) in values {
+        match groups.iter_mut().find(|(known, _)| known == value) {
+            Some((_, cores)) => {
+                cores.insert(*core);
+            }
+            None => groups.push((value, BTreeSet::from([*core]))),
+        }
+    }
+    if let [(value, _)] = &groups[..] {
+        return (*value).to_string();
+    }
+    let group = |(value, cores): &(&str, BTreeSet<u32>)| format!("{value} ({})", named(cores));
+    groups.iter().map(group).collect::<Vec<_>>().join(", ")
+}
