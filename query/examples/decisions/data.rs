@@ -68,21 +68,24 @@ fn decode(batch: &RecordBatch, rows: &mut Vec<(String, i64, i64)>) -> Result<(),
     Ok(())
 }
 
-/// Made-up cells for where the file is not: heavy-tailed errors (Student's t with 3 to 5 degrees of
-/// freedom) whose size differs from cell to cell (log-normal, median 0.5 %), a random walk beneath
-/// them, and an outlier now and then.
+/// Made-up cells for where the file is not, like those in it: heavy-tailed errors (Student's t with
+/// 3 to 5 degrees of freedom), a random walk beneath them, and an outlier of up to 20 standard
+/// deviations every thirtieth night. As there, the size of the errors differs widely from cell to
+/// cell: log-normal with a median of 0.17 % a night and 1.5 for the standard deviation of its
+/// logarithm (in the file the robust standard deviation of a difference of two nights has the
+/// median 0.24 %, and 1.6).
 pub fn generate(seed: u64, cells: usize) -> Vec<Cell> {
     let mut random = random(seed, &[0]);
     let normal = Normal::standard();
     let cell = |_| {
         let mut draw = || random.random_range(1e-9..1.0 - 1e-9);
         let mut level = (1e8 * 100f64.powf(draw())).ln();
-        let sd = 0.005 * (0.8 * normal.inverse_cdf(draw())).exp();
+        let sd = (0.0017 * (1.5 * normal.inverse_cdf(draw())).exp()).min(0.1);
         let errors = StudentsT::new(0.0, 1.0, 3.0 + (draw() * 3.0).floor()).expect("df above 0");
         let nights = 24 + (draw() * 33.0) as usize;
         let night = |_| {
             level += 0.3 * sd * normal.inverse_cdf(draw());
-            let outlier = if draw() < 0.01 { 0.05 * draw() } else { 0.0 };
+            let outlier = if draw() < 0.03 { 20.0 * sd * draw() } else { 0.0 };
             (level + sd * errors.inverse_cdf(draw()) + outlier).exp().round() as i64
         };
         Cell { nights: (0..nights).map(night).collect() }
