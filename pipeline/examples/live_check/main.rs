@@ -74,7 +74,8 @@ fn main() -> ExitCode {
             percent(high),
             percent(promised)
         );
-        kept &= high >= promised;
+        // A few repetitions may miss by chance alone: only what is as good as impossible fails.
+        kept &= share_interval(hits, of, 0.999).1 >= promised;
     }
     ExitCode::from(u8::from(!kept))
 }
