@@ -78,6 +78,10 @@ pub enum Reason {
     TooFewRounds { rounds: u32 },
     /// A value is zero on one side only: no ratio.
     ZeroValue,
+    /// Both sides have samples, but in no round together.
+    NoCommonRound,
+    /// So many samples were disturbed that fewer than two rounds are left.
+    Disturbed { tainted: u32 },
     /// The interval is too wide for the policy's δ; `rounds` in all would settle it.
     TooWide { rounds: u32 },
     /// A stored number is none (NaN, infinite, negative where that cannot be): a foreign file.
@@ -94,6 +98,10 @@ impl std::fmt::Display for Reason {
                 write!(f, "{rounds} round(s): two are needed for a variance")
             }
             Self::ZeroValue => write!(f, "a value is zero on one side only"),
+            Self::NoCommonRound => write!(f, "no round has a usable sample of both sides"),
+            Self::Disturbed { tainted } => {
+                write!(f, "fewer than two rounds are left: {tainted} samples were disturbed")
+            }
             Self::TooWide { rounds } => {
                 write!(f, "too noisy yet: about {rounds} rounds would settle it")
             }
@@ -387,7 +395,13 @@ fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
         return Verdict::Inconclusive(match (comparison.baseline, comparison.candidate) {
             (None, _) => Reason::MissingSide { side: Side::Baseline.name() },
             (_, None) => Reason::MissingSide { side: Side::Candidate.name() },
-            _ if comparison.rounds == 0 => Reason::ZeroValue,
+            _ if comparison.rounds < 2 && comparison.tainted > 0 => {
+                Reason::Disturbed { tainted: comparison.tainted }
+            }
+            (Some(b), Some(c)) if comparison.rounds == 0 => match b.min <= 0 || c.min <= 0 {
+                true => Reason::ZeroValue,
+                false => Reason::NoCommonRound,
+            },
             _ if comparison.rounds == 1 => Reason::TooFewRounds { rounds: 1 },
             _ => Reason::NotANumber,
         });
@@ -485,6 +499,13 @@ mod tests {
         assert_eq!(verdicts(&one).0, [Verdict::Inconclusive(Reason::TooFewRounds { rounds: 1 })]);
         let zero = samples("b", "wall", &[(0, 6), (0, 7)]);
         assert_eq!(verdicts(&zero).0, [Verdict::Inconclusive(Reason::ZeroValue)]);
+        let mut apart = samples("b", "wall", &[(5, 6), (5, 6)]);
+        apart.retain(|s| (s.round == 0) == (s.side == Side::Baseline));
+        assert_eq!(verdicts(&apart).0, [Verdict::Inconclusive(Reason::NoCommonRound)]);
+        let mut disturbed = samples("b", "wall", &[(5, 6), (5, 6)]);
+        disturbed[0].taint = "steal".into();
+        let reason = Reason::Disturbed { tainted: 1 };
+        assert_eq!(verdicts(&disturbed).0, [Verdict::Inconclusive(reason)]);
         let mut alone = samples("b", "wall", &[(5, 6), (5, 6)]);
         alone.retain(|s| s.side == Side::Baseline);
         assert_eq!(
