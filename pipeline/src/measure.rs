@@ -15,7 +15,7 @@ use dyno_model::catalog::suite::{Answer, Benchmark, Case, Stream, Suite, fill};
 use dyno_model::id::Digest;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Sample, Side};
-use dyno_model::sampling::{Closed, Sampler, Turn};
+use dyno_model::sampling::{Closed, Sampler, Target, Turn};
 use dyno_probe::{End, Exit, Run};
 
 use crate::artifact::{Artifact, Scratch, describe};
@@ -258,38 +258,30 @@ impl Bench<'_> {
         let (mut inside_ns, mut sequence) = (0, 0);
         while let Some(round) = sampler.next_round() {
             let case = round[0].case;
-            let mut pairs: Vec<[Option<i64>; 2]> = vec![[None, None]; job.targets[case].len()];
-            let (mut spent_ns, mut working) = (0, 0);
-            for turn in round {
-                let Some(&i) = index.get(&(&job.cases[case], turn.side)) else { continue };
+            let sides = round.map(|turn| index.get(&(&job.cases[case], turn.side)).copied());
+            let mut done = Round::new(job.targets[case].len());
+            for (turn, i) in round.into_iter().zip(sides) {
+                let Some(i) = i.filter(|i| prepared[*i].failed.is_none()) else { continue };
                 let ready = &mut prepared[i];
-                if ready.failed.is_some() {
-                    continue;
-                }
                 let mut run = ready.run.clone();
                 run.env.insert(LAYOUT.into(), "x".repeat(turn.padding(job.seed)));
                 let exit = container.run(&run, |_| ()).await?;
-                spent_ns += exit.wall_ns;
                 ready.check(&exit);
+                done.spent_ns += exit.wall_ns;
                 if ready.failed.is_none() {
-                    working += 1;
                     let samples = self.samples(ready, &exit, turn, sequence);
-                    for (pair, target) in pairs.iter_mut().zip(&job.targets[case]) {
-                        let sample = samples.iter().find(|s| s.metric == target.metric);
-                        pair[turn.side as usize] = sample.map(|s| s.value);
-                    }
+                    done.take(turn.side, &samples, &job.targets[case]);
                     measured.samples.extend(samples);
                 }
                 sequence += 1;
             }
-            inside_ns += spent_ns;
-            match working {
+            inside_ns += done.spent_ns;
+            match done.working {
                 0 => sampler.fail(case),
                 1 => sampler.measure_alone(case),
                 _ => {}
             }
-            let values: Vec<_> = pairs.iter().map(|[b, c]| b.zip(*c)).collect();
-            sampler.finish_round(case, spent_ns, &values);
+            sampler.finish_round(case, done.spent_ns, &done.values());
             let (done, total) = sampler.progress();
             let (done, total) = (warming + 2 * done, warming + 2 * total);
             self.events.progress(Phase::Measure, done, total, Unit::Processes);
@@ -386,6 +378,34 @@ impl Bench<'_> {
         self.events
             .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
         Ok(())
+    }
+}
+
+/// What one round gave.
+struct Round {
+    spent_ns: u64,
+    /// Sides that worked.
+    working: u32,
+    /// Of each target the values of both sides.
+    pairs: Vec<[Option<i64>; 2]>,
+}
+
+impl Round {
+    fn new(targets: usize) -> Self {
+        Self { spent_ns: 0, working: 0, pairs: vec![[None, None]; targets] }
+    }
+
+    fn take(&mut self, side: Side, samples: &[Sample], targets: &[Target]) {
+        self.working += 1;
+        for (pair, target) in self.pairs.iter_mut().zip(targets) {
+            let sample = samples.iter().find(|sample| sample.metric == target.metric);
+            pair[side as usize] = sample.map(|sample| sample.value);
+        }
+    }
+
+    /// (baseline, candidate) of each target, where both are there.
+    fn values(&self) -> Vec<Option<(i64, i64)>> {
+        self.pairs.iter().map(|[baseline, candidate]| baseline.zip(*candidate)).collect()
     }
 }
 
