@@ -132,7 +132,9 @@ fn of_metric(view: &Value, metric: &str) -> Found {
 /// The catalog: this project's images, hosts and policies, and the suite with its git repository.
 /// Every repetition has a commit of its own, or dyno would pool them as one comparison.
 fn make_catalog(catalog: &Path, repetitions: u32) {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // Cargo says where it runs this from; a target folder shared by two clones may hold the other's.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    let here = Path::new(here.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref()));
     let suite = catalog.join("suites/dial");
     let target = suite.join("target");
     fs::create_dir_all(&target).expect("folders");

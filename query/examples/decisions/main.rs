@@ -132,7 +132,9 @@ fn find(arguments: &Arguments) -> Result<Findings, Box<dyn Error>> {
 }
 
 fn measurements(arguments: &Arguments) -> Result<(Vec<Cell>, String), Box<dyn Error>> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR"))
+    // Cargo says where it runs this from; a target folder shared by two clones may hold the other's.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR");
+    let beside = Path::new(here.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref()))
         .join("../../shared/data/sandmark-turing.parquet")
         .canonicalize();
     let found = match (&arguments.data, beside) {
