@@ -97,6 +97,11 @@ pub fn find(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.name == name)
 }
 
+/// Whether the metric called `name` is sampled once per case, so that it has no variance.
+pub fn is_counted(name: &str) -> bool {
+    find(name).is_some_and(|metric| metric.sampling == Sampling::Once)
+}
+
 /// The names of all metrics.
 pub fn names() -> Vec<&'static str> {
     METRICS.iter().map(|metric| metric.name).collect()

@@ -16,13 +16,8 @@ pub async fn explain(answer: &Answer, policy: &Policy, written: &str) -> Result<
         Error::input(error.to_string()).hint("BENCHMARK[CONFIG]/METRIC@HOST names one, or its row")
     };
     let row = find(&answer.view, written).map_err(unclear)?;
-    let of_row = |key: &dyno_model::verdict::SeriesKey| {
-        [&key.benchmark, &key.config, &key.metric, &key.host]
-            == [&row.benchmark, &row.config, &row.metric, &row.host]
-    };
-    let keys = answer.compared.judged.iter().map(|judged| &judged.comparison.key);
-    let key = keys.into_iter().find(|key| of_row(key)).expect("rows are made of what was judged");
-    let evidence = answer.session.evidence(&answer.compared, key).await.map_err(store_error)?;
+    let evidence =
+        answer.session.evidence(&answer.compared, &row.key()).await.map_err(store_error)?;
     let input = Input {
         view: &answer.view,
         row,

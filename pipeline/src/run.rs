@@ -13,7 +13,7 @@ use dyno_model::catalog::image::debian_architecture;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
-use dyno_model::metric::{self, Sampling};
+use dyno_model::metric;
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Side};
 use dyno_model::sampling::Budget;
@@ -213,9 +213,8 @@ async fn prepare(
     let making = ensure_image(&image_folder, request, around);
     let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
     let found = fingerprint(&engines.name(), &cores);
-    let once = |name: &str| metric::find(name).is_some_and(|m| m.sampling == Sampling::Once);
     let mut metrics = suite.suite.metrics.clone();
-    metrics.retain(|name| request.counting || !once(name));
+    metrics.retain(|name| request.counting || !metric::is_counted(name));
     let (targets, steered) = steering(&suite.suite, &host.name, &metrics, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),

@@ -26,20 +26,20 @@ const RUNS_MAX: usize = 30;
 pub(crate) type Variances = HashMap<i64, Variance>;
 
 /// What must be equal for one run's noise to be another's.
-fn environment(run: &Run) -> String {
+pub(crate) fn environment(run: &Run) -> String {
     format!("{} {} {}", run.fingerprint.digest(), run.image_id, run.host)
 }
 
 /// The runs of a store in order of time, by environment.
 pub(crate) struct Past<'a> {
-    environments: BTreeMap<String, Vec<&'a Run>>,
+    environments: BTreeMap<&'a str, Vec<&'a Run>>,
 }
 
 impl<'a> Past<'a> {
     pub(crate) fn new(runs: &'a [Arc<StoredRun>]) -> Self {
         let mut environments: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
         for stored in runs {
-            environments.entry(environment(&stored.run)).or_default().push(&stored.run);
+            environments.entry(stored.environment.as_str()).or_default().push(&stored.run);
         }
         for runs in environments.values_mut() {
             runs.sort_by_key(|run| (run.finished_us, &run.job));
@@ -49,7 +49,7 @@ impl<'a> Past<'a> {
 
     /// The runs in the environment of `run`, oldest first.
     pub(crate) fn like(&self, run: &Run) -> &[&'a Run] {
-        self.environments.get(&environment(run)).map_or(&[], Vec::as_slice)
+        self.environments.get(environment(run).as_str()).map_or(&[], Vec::as_slice)
     }
 
     /// The runs that may lend their noise to `compared`: of each environment in it, the newest
@@ -63,7 +63,7 @@ impl<'a> Past<'a> {
         let jobs: BTreeSet<&JobId> = compared.iter().map(|run| &run.job).collect();
         let mut lending = Vec::new();
         for (environment, earliest) in first {
-            let all = self.environments.get(&environment).map_or(&[][..], Vec::as_slice);
+            let all = self.environments.get(environment.as_str()).map_or(&[][..], Vec::as_slice);
             let earlier = all
                 .iter()
                 .rev()

@@ -16,6 +16,7 @@ use tokio::sync::OnceCell;
 use crate::error::Result;
 use crate::files::{self, Fault};
 use crate::layout::{Folder, Shard};
+use crate::noise;
 use crate::schema;
 use crate::store::{Store, lock};
 
@@ -27,6 +28,8 @@ pub(crate) const READS_AT_ONCE: usize = 16;
 pub(crate) struct StoredRun {
     pub shard: Shard,
     pub run: Run,
+    /// What must be equal for its noise to be another run's.
+    pub environment: String,
     row: RecordBatch,
 }
 
@@ -56,7 +59,8 @@ impl StoredRun {
         let columns = schema.fields().iter().map(|f| value(f.name(), f.data_type()));
         let row = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
             .map_err(|e| files::fault(&e))?;
-        Ok(Self { shard, run, row })
+        let environment = noise::environment(&run);
+        Ok(Self { shard, run, environment, row })
     }
 }
 

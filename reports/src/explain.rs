@@ -17,7 +17,7 @@ use dyno_model::verdict::{Comparison, Judged, SeriesKey};
 use serde::Serialize;
 
 use crate::number;
-use crate::view::{Row, VERSION, View, is_counted};
+use crate::view::{Row, VERSION, View};
 
 mod find;
 mod text;
@@ -166,12 +166,8 @@ pub fn json(explained: &Explained) -> String {
 impl Explained {
     /// `None` where `row` is of no series of `judged`.
     pub fn new(input: &Input<'_>) -> Option<Self> {
-        let is_it = |key: &SeriesKey| {
-            let Row { benchmark, config, metric, host, .. } = input.row;
-            [&key.benchmark, &key.config, &key.metric, &key.host]
-                == [benchmark, config, metric, host]
-        };
-        let judged = input.judged.iter().find(|j| is_it(&j.comparison.key))?;
+        let key = input.row.key();
+        let judged = input.judged.iter().find(|j| j.comparison.key == key)?;
         let comparison = &judged.comparison;
         let rounds = pairs(input.samples, &comparison.key.metric);
         let d: Vec<f64> = rounds.iter().filter_map(|pair| pair.d).collect();
@@ -249,14 +245,6 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: Unit) -> Pair {
 }
 
 fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
-    let pooled = noise.history.map_or(noise.run, |history| stats::pool_within(noise.run, history));
-    let moderated = noise.crowd.map_or(pooled.value, |prior| {
-        (prior.df * prior.value + pooled.df * pooled.value) / (prior.df + pooled.df)
-    });
-    let (floor, floor_is) = match noise.history {
-        Some(_) => (noise.run.value / 2.0, "s²/2"),
-        None => (noise.run.value, "s²"),
-    };
     let own = stats::moments(d).and_then(|m| m.variance);
     NoiseView {
         run: noise.run,
@@ -266,12 +254,12 @@ fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
         past_df: input.past.map_or(0.0, |(_, variance)| variance.df),
         history: noise.history,
         history_fills_to: input.policy.history,
-        pooled,
+        pooled: noise.pooled,
         crowd: noise.crowd,
-        moderated,
-        floor,
-        floor_is,
-        floor_holds: moderated < floor,
+        moderated: noise.moderated,
+        floor: noise.floor,
+        floor_is: if noise.history.is_some() { "s²/2" } else { "s²" },
+        floor_holds: noise.moderated < noise.floor,
         used: noise.used,
     }
 }
@@ -280,7 +268,7 @@ fn estimate(comparison: &Comparison, d: &[f64], input: &Input<'_>) -> Option<Est
     let estimate = comparison.estimate?;
     let confidence = input.policy.confidence;
     let used = comparison.noise.map(|noise| noise.used);
-    let counted = is_counted(&comparison.key.metric);
+    let counted = metric::is_counted(&comparison.key.metric);
     let standard_error =
         used.map_or(0.0, |used| (used.value / f64::from(estimate.rounds.max(1))).sqrt());
     Some(EstimateView {
@@ -300,9 +288,7 @@ fn estimate(comparison: &Comparison, d: &[f64], input: &Input<'_>) -> Option<Est
 }
 
 fn family(comparison: &Comparison, input: &Input<'_>) -> Family {
-    let is_in = |c: &Comparison| {
-        c.estimate.is_some() && !is_counted(&c.key.metric) && c.decides == comparison.decides
-    };
+    let is_in = |c: &Comparison| c.is_tested() && c.decides == comparison.decides;
     Family {
         decides: comparison.decides,
         series: input.judged.iter().filter(|j| is_in(&j.comparison)).count(),

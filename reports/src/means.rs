@@ -12,10 +12,7 @@ use dyno_model::stats::{self, Variance};
 use dyno_model::verdict::{Comparison, Judged};
 
 use crate::number;
-use crate::view::{Effect, Mean, is_counted};
-
-/// A counted value has no noise: its d̄ is exact.
-const EXACT: Variance = Variance { value: 0.0, df: f64::INFINITY };
+use crate::view::{Effect, Mean};
 
 pub(crate) fn means(judged: &[Judged], policy: &Policy, many_hosts: bool) -> Vec<Mean> {
     type Group = (usize, Vec<(f64, Variance, u32)>);
@@ -56,10 +53,5 @@ pub(crate) fn means(judged: &[Judged], policy: &Policy, many_hosts: bool) -> Vec
 /// (d̄, variance, rounds) of a series that has them.
 fn part(c: &Comparison) -> Option<(f64, Variance, u32)> {
     let estimate = c.estimate?;
-    let variance = match c.noise {
-        Some(noise) => noise.used,
-        None if is_counted(&c.key.metric) => EXACT,
-        None => return None,
-    };
-    Some((estimate.mean, variance, estimate.rounds.max(1)))
+    Some((estimate.mean, c.variance()?, estimate.rounds.max(1)))
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dyno_model::catalog::policy::{Policy, Tier};
-use dyno_model::metric::{self, Sampling, Unit};
+use dyno_model::metric::{self, Unit};
 use dyno_model::record::{Extent, Failure, Run, Side};
 use dyno_model::selfcheck::{Rate, SelfCheck};
 use dyno_model::verdict::{Concluded, Judged, Reason, SeriesKey, Verdict};
@@ -204,6 +204,16 @@ pub struct Row {
 }
 
 impl Row {
+    /// The series it shows.
+    pub fn key(&self) -> SeriesKey {
+        SeriesKey {
+            benchmark: self.benchmark.clone(),
+            config: self.config.clone(),
+            metric: self.metric.clone(),
+            host: self.host.clone(),
+        }
+    }
+
     /// Whether hosts contradict each other about it.
     pub fn is_conflict(&self) -> bool {
         self.shown != self.verdict
@@ -455,7 +465,7 @@ fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) 
         delta_fraction,
         // A counted value was not drawn from anything: its q is 0 or 1 by definition.
         q_text: match comparison.q {
-            Some(_) if is_counted(&key.metric) => "–".to_string(),
+            Some(_) if metric::is_counted(&key.metric) => "–".to_string(),
             Some(q) => number::probability(q),
             None => "–".to_string(),
         },
@@ -470,11 +480,6 @@ fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) 
         explain: String::new(),
         sql: sql(key),
     }
-}
-
-/// Whether a metric is sampled once per case, so that it has no variance.
-pub(crate) fn is_counted(name: &str) -> bool {
-    metric::find(name).is_some_and(|m| m.sampling == Sampling::Once)
 }
 
 fn spread(min: i64, max: i64, unit: Unit) -> String {

@@ -11,7 +11,7 @@ use dyno_model::stats::Noise;
 use dyno_model::verdict::{Because, Concluded, Conclusion, Judged, Reason, SeriesKey, Verdict};
 
 use crate::number;
-use crate::view::{AskAgain, Effect, Input, Row, SelfCheckView, Tally, View, is_counted};
+use crate::view::{AskAgain, Effect, Input, Row, SelfCheckView, Tally, View};
 
 /// Where `stats::rounds_needed` stops counting: at this many, no number of rounds is a remedy.
 pub(crate) const ROUNDS_CAP: u32 = 10_000;
@@ -321,7 +321,7 @@ pub(crate) fn why(
     let limit = policy.q;
     let q = comparison.q.map(number::probability).unwrap_or_default();
     let q = if q.starts_with('<') { format!("q {q}") } else { format!("q = {q}") };
-    let counted = is_counted(&comparison.key.metric);
+    let counted = metric::is_counted(&comparison.key.metric);
     let lent = comparison.noise.map(lent).unwrap_or_default();
     match &judged.verdict {
         Verdict::Regressed | Verdict::Improved if counted => {
@@ -412,9 +412,7 @@ pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
 }
 
 fn verdicts(policy: &Policy, judged: &[Judged]) -> Vec<String> {
-    let is_tested = |j: &&Judged| {
-        j.comparison.decides && j.comparison.q.is_some() && !is_counted(&j.comparison.key.metric)
-    };
+    let is_tested = |j: &&Judged| j.comparison.decides && j.comparison.is_tested();
     let tested = judged.iter().filter(is_tested).count();
     let procedure = procedure(policy);
     vec![

@@ -99,6 +99,11 @@ pub struct Variance {
     pub df: f64,
 }
 
+impl Variance {
+    /// Of a value that is counted: it is what it is.
+    pub const EXACT: Self = Self { value: 0.0, df: f64::INFINITY };
+}
+
 /// The effect of one series on the log scale, with all that is said about it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {

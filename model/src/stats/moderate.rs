@@ -50,8 +50,14 @@ pub struct Noise {
     pub run: Variance,
     /// Of past runs, with the degrees of freedom that count; `None` where none is lent.
     pub history: Option<Variance>,
+    /// The run's own and what history lends, together.
+    pub pooled: Variance,
     /// The prior (s₀², d₀); `None` without a crowd.
     pub crowd: Option<Variance>,
+    /// What pooled and crowd come to, before the floor.
+    pub moderated: f64,
+    /// No smaller variance is used.
+    pub floor: f64,
     /// What the estimate uses.
     pub used: Variance,
 }
@@ -141,17 +147,14 @@ pub fn moderate(
     let history = lent(run, history, cap);
     let pooled = history.map_or(run, |history| pool_within(run, history));
     let floor = if history.is_some() { run.value / 2.0 } else { run.value };
-    let used = match crowd {
-        None => Variance { value: pooled.value.max(floor), ..pooled },
-        Some(prior) => {
-            let df = prior.df + pooled.df;
-            let value = (prior.df * prior.value + pooled.df * pooled.value) / df;
-            let agreement = if value < floor { (value / floor).powi(2) } else { 1.0 };
-            let lent = prior.df.min(df_all) * agreement;
-            Variance { value: value.max(floor), df: (pooled.df + lent).min(df_all.max(pooled.df)) }
-        }
-    };
-    Noise { run, history, crowd, used }
+    let moderated = crowd.map_or(pooled.value, |prior| pool_within(prior, pooled).value);
+    let df = crowd.map_or(pooled.df, |prior| {
+        let agreement = if moderated < floor { (moderated / floor).powi(2) } else { 1.0 };
+        let lent = prior.df.min(df_all) * agreement;
+        (pooled.df + lent).min(df_all.max(pooled.df))
+    });
+    let used = Variance { value: moderated.max(floor), df };
+    Noise { run, history, pooled, crowd, moderated, floor, used }
 }
 
 /// ψ′(x) for x > 0: recurrence up to 12, then the asymptotic series (Abramowitz & Stegun 6.4.6 and

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::catalog::policy::{Decides, HostConflict, Policy, Rule, Tier};
 use crate::catalog::suite::Config;
-use crate::metric::{self, Better, Sampling};
+use crate::metric::{self, Better};
 use crate::record::{Extent, Sample, Side, Summary};
 use crate::stats::{self, Estimate, Noise, Variance};
 
@@ -56,6 +56,16 @@ impl Comparison {
     /// The interval of [`Comparison::effect`].
     pub fn interval(&self) -> Option<(f64, f64)> {
         self.estimate.map(|e| ((e.mean - e.half_width).exp_m1(), (e.mean + e.half_width).exp_m1()))
+    }
+
+    /// Whether it is a test, of those that q is adjusted over: a counted metric is none.
+    pub fn is_tested(&self) -> bool {
+        self.estimate.is_some() && !metric::is_counted(&self.key.metric)
+    }
+
+    /// The variance of the estimate; `None` where there can be none.
+    pub fn variance(&self) -> Option<Variance> {
+        variance(&self.key.metric, self.noise)
     }
 
     /// The smallest true effect, as a fraction, that these rounds would find four times in five at
@@ -234,9 +244,7 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
         })
         .collect();
     for decides in [true, false] {
-        let in_family = |c: &Comparison| {
-            c.estimate.is_some() && !is_once(&c.key.metric) && c.decides == decides
-        };
+        let in_family = |c: &Comparison| c.is_tested() && c.decides == decides;
         let family: Vec<usize> =
             (0..comparisons.len()).filter(|&i| in_family(&comparisons[i])).collect();
         let p: Vec<f64> = family.iter().filter_map(|&i| comparisons[i].q).collect();
@@ -280,10 +288,6 @@ fn rules(inputs: &[Input], policy: &Policy) -> Vec<(Rule, bool)> {
     inputs.iter().zip(&rules).map(|pair| (*pair.1, decides(pair))).collect()
 }
 
-fn is_once(name: &str) -> bool {
-    metric::find(name).is_some_and(|m| m.sampling == Sampling::Once)
-}
-
 /// No |d| is larger: ln of the largest 64-bit integer. A foreign file may claim otherwise.
 const LOG_RATIO_MAX: f64 = 43.7;
 
@@ -302,7 +306,7 @@ fn usable(variance: Option<Variance>) -> Option<Variance> {
 /// is counted once, fewer than two rounds, or a variance that is none.
 fn run_variance(input: &Input) -> Option<Variance> {
     let summary = &input.summary;
-    if is_once(&summary.metric) || summary.rounds < 2 {
+    if metric::is_counted(&summary.metric) || summary.rounds < 2 {
         return None;
     }
     let median = |extent: Option<Extent>| extent.map_or(0.0, |e| e.median);
@@ -311,6 +315,10 @@ fn run_variance(input: &Input) -> Option<Variance> {
     // Medians of integers make no more than this; other medians are a foreign file's.
     let rounding = if rounding <= 1.0 { rounding } else { 0.0 };
     usable(Some(run)).map(|run| Variance { value: run.value.max(rounding), ..run })
+}
+
+fn variance(metric: &str, noise: Option<Noise>) -> Option<Variance> {
+    noise.map(|noise| noise.used).or(metric::is_counted(metric).then_some(Variance::EXACT))
 }
 
 fn estimate_one(
@@ -322,8 +330,7 @@ fn estimate_one(
 ) -> Comparison {
     let summary = &input.summary;
     let delta = stats::log_effect(rule.smallest_effect);
-    let exact = Variance { value: 0.0, df: f64::INFINITY };
-    let variance = noise.map(|n| n.used).or(is_once(&summary.metric).then_some(exact));
+    let variance = variance(&summary.metric, noise);
     let estimate = usable_mean(summary).zip(variance);
     let estimate = estimate
         .map(|(mean, used)| stats::estimate(summary.rounds, mean, used, delta, policy.confidence));

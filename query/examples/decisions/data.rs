@@ -72,8 +72,7 @@ fn decode(batch: &RecordBatch, rows: &mut Vec<(String, i64, i64)>) -> Result<(),
 /// 3 to 5 degrees of freedom), a random walk beneath them, and an outlier of up to 20 standard
 /// deviations every thirtieth night. As there, the size of the errors differs widely from cell to
 /// cell: log-normal with a median of 0.17 % a night and 1.5 for the standard deviation of its
-/// logarithm (in the file the robust standard deviation of a difference of two nights has the
-/// median 0.24 %, and 1.6).
+/// logarithm.
 pub fn generate(seed: u64, cells: usize) -> Vec<Cell> {
     let mut random = random(seed, &[0]);
     let normal = Normal::standard();
