@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod catalog;
 pub mod cli;
+pub mod definition;
 pub mod engine;
 pub mod error;
 pub mod event;
@@ -14,6 +15,7 @@ pub mod image;
 pub mod measure;
 pub mod prompt;
 pub mod report;
+pub mod reproduce;
 pub mod run;
 mod selfcheck;
 pub mod show;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use common::{NOON_US, job, policy, record};
+use dyno_model::id::Digest;
 use dyno_model::record::{Record, Run};
 use dyno_model::verdict;
 use dyno_query::{Error, Filter, Published, Session, Store, write_table};
@@ -88,6 +89,53 @@ async fn a_run_comes_back_exactly_and_is_published_once() {
     let stored = place.session().await.summaries_between("v1", "v2", &Filter::default()).await;
     let stored: Vec<_> = stored.unwrap().into_iter().map(|s| s.summary).collect();
     assert_eq!(stored, verdict::summarise(&record.samples));
+    assert_eq!(place.store.problems(), []);
+}
+
+/// Rows of a dyno that kept no definitions are read as before.
+#[test]
+fn a_run_without_what_it_was_built_from_is_read() {
+    let mut run = record("one").run;
+    run.built_from = None;
+    let text = serde_json::to_string(&run).unwrap();
+    let older = text.replace(",\"built_from\":null", "");
+    assert_ne!(older, text);
+    assert_eq!(serde_json::from_str::<Run>(&older).unwrap(), run);
+}
+
+#[tokio::test]
+async fn a_run_is_found_by_its_first_digits() {
+    let place = Place::with(&[record("one"), record("two")]).await;
+    let ask = async |asked: &str| place.store.find_run(asked).await.map(|run| run.job);
+    assert_eq!(ask(&job("one").hex()[..7].to_uppercase()).await, Ok(job("one")));
+    for (asked, said) in [
+        (&job("three").hex()[..7], "none of its 2 runs begins so"),
+        (&job("one").hex()[..6], "the first 7 digits or more"),
+        ("baseline", "the first 7 digits or more"),
+    ] {
+        let error = ask(asked).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{asked}: {error}");
+    }
+    let file = place.file("runs", &job("one").to_string());
+    std::fs::write(file, "junk").unwrap();
+    let store = Store::open(place.folder.path().to_str().unwrap()).await.unwrap();
+    let error = store.find_run(job("one").hex()).await.unwrap_err().to_string();
+    assert!(error.contains("its row cannot be read: runs/arch=x86_64"), "{error}");
+}
+
+#[tokio::test]
+async fn a_definition_is_kept_once_and_disturbs_no_query() {
+    let place = Place::with(&[record("one")]).await;
+    let (store, digest) = (&place.store, Digest::of(b"definition"));
+    assert!(!store.has_definition(&digest).await.unwrap());
+    assert_eq!(store.definition(&digest).await.unwrap(), None);
+    assert_eq!(store.keep_definition(&digest, b"packed".to_vec()).await.unwrap(), 6);
+    assert_eq!(store.keep_definition(&digest, b"other".to_vec()).await.unwrap(), 0);
+    assert!(store.has_definition(&digest).await.unwrap());
+    let (path, packed) = store.definition(&digest).await.unwrap().unwrap();
+    assert_eq!(path, format!("definitions/{}.tar.zst", digest.hex()));
+    assert_eq!(packed.as_ref(), b"packed");
+    assert!(place.ask("SELECT count(*) AS n FROM runs").await.contains("| 1 |"));
     assert_eq!(place.store.problems(), []);
 }
 
