@@ -100,9 +100,22 @@ pub struct Fingerprint {
     /// `embedded` or `docker`, with its version; series never mix engines.
     pub engine: String,
     pub benchmark_cores: String,
+    /// What ran the programs, where `architecture` is not the machine's own; series never mix it.
+    /// Left out where there is none, so that digests of native machines stay what they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulator: Option<String>,
 }
 
 impl Fingerprint {
+    /// The architecture as comparisons name it: emulated ones are a kind of their own, which never
+    /// agrees with, contradicts or stands for the real one.
+    pub fn kind(&self) -> String {
+        match self.emulator {
+            Some(_) => format!("{} (emulated)", self.architecture),
+            None => self.architecture.clone(),
+        }
+    }
+
     /// The digest by which fingerprints are compared.
     pub fn digest(&self) -> Digest {
         Digest::of(&serde_json::to_vec(self).expect("plain fields serialise"))

@@ -216,11 +216,13 @@ async fn prepare(
     let mut resolved = clock.time("source", resolving).await?.into_iter();
     let (baseline, candidate) =
         resolved.next().zip(resolved.next()).expect("one answer for each of two names");
-    let making = ensure_image(&image_folder, request, around);
+    let making = ensure_image(&image_folder, cores.architecture(), request, around);
     let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
     let found = fingerprint(&engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
-    metrics.retain(|name| request.counting || !metric::is_counted(name));
+    // Valgrind does not run in an emulator.
+    let counting = request.counting && cores.emulator.is_none();
+    metrics.retain(|name| counting || !metric::is_counted(name));
     let (targets, steered) = steering(&suite.suite, &host.name, &metrics, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),
@@ -261,6 +263,7 @@ fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
 
 async fn ensure_image(
     folder: &Path,
+    machine: &str,
     request: &Request,
     around: &Surroundings,
 ) -> Result<image::Built> {
@@ -269,7 +272,6 @@ async fn ensure_image(
         cache: around.cache.clone(),
         keys: around.catalog.keys(),
     };
-    let machine = std::env::consts::ARCH;
     let architecture = debian_architecture(machine)
         .ok_or_else(|| Error::host(format!("Debian has no architecture for {machine}")))?;
     let built = match image::build(folder, architecture, &settings, &around.events).await {

@@ -12,7 +12,7 @@ mod text;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dyno_model::catalog::host;
+use dyno_model::catalog::host::{self, Host};
 use dyno_model::catalog::image::debian_architecture;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
@@ -100,7 +100,6 @@ impl Part {
 pub async fn reproduce(asked: &str, place: &Place) -> Result<Reproduced> {
     let run = place.store.find_run(asked).await.map_err(store_error)?;
     let from = enough(&run)?;
-    let architecture = architecture(&run)?;
     let suite = definition(&run.suite_digest, "suite", place).await?;
     let image = definition(&from.image_digest, "image", place).await?;
 
@@ -108,10 +107,17 @@ pub async fn reproduce(asked: &str, place: &Place) -> Result<Reproduced> {
     let fresh = scratch.folder("fresh")?;
     let catalog = lay_out(&run, &suite, &image, &fresh)?;
     share_downloads(&place.cache, &fresh)?;
-    // As a host file that says nothing: any engine will do, since neither an image nor an artifact
-    // depends on it.
-    let host = host::parse(&run.host, "", "")?;
+    // As a host file that says nothing else: any engine will do, since neither an image nor an
+    // artifact depends on it.
+    let architecture = Some(run.fingerprint.architecture.clone());
+    let host = Host { architecture, ..host::parse(&run.host, "", "")? };
     let cores = assign(&host)?;
+    if let Some(emulator) = &cores.emulator {
+        place.events.notice(emulator.notice());
+    }
+    let architecture = debian_architecture(cores.architecture()).ok_or_else(|| {
+        Error::host(format!("Debian has no architecture for {}", cores.architecture()))
+    })?;
     let engines = Engines::open(&host, &fresh, &place.program).await?;
     let traces = Traces { engines: Arc::clone(&engines), cache: place.cache.clone() };
     let _ = place.opened.set(traces);
@@ -185,20 +191,6 @@ fn enough(run: &Run) -> Result<BuiltFrom> {
             run.suite_digest, run.suite, run.baseline.asked, run.candidate.asked
         ))
     })
-}
-
-/// Debian's name of the run's architecture, if this machine has it.
-fn architecture(run: &Run) -> Result<&'static str> {
-    let (theirs, ours) = (&run.fingerprint.architecture, std::env::consts::ARCH);
-    if theirs != ours {
-        return Err(Error::host(format!(
-            "the run {} was made on {theirs}, and this machine is {ours}",
-            run.job
-        ))
-        .hint(format!("reproduce it on a machine with {theirs}")));
-    }
-    debian_architecture(ours)
-        .ok_or_else(|| Error::host(format!("Debian has no architecture for {ours}")))
 }
 
 async fn definition(digest: &Digest, what: &str, place: &Place) -> Result<Definition> {
