@@ -4,6 +4,7 @@
 //! unless `DYNO_TEST_REQUIRE` (a comma list) names it: CI names everything and skips nothing.
 
 mod cli;
+mod emulation;
 mod engine;
 mod explain;
 mod host;
