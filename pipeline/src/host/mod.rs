@@ -5,11 +5,13 @@
 pub mod command;
 mod doctor;
 mod emulator;
+pub mod exclusive;
 mod finding;
 #[cfg(test)]
 mod knob_tests;
 mod knobs;
 mod machine;
+pub mod quiet;
 mod state;
 #[cfg(test)]
 mod trees;
@@ -181,6 +183,13 @@ impl MeasuringLock {
                 .while_(doing)?;
         }
         Ok(Self { _file: file })
+    }
+
+    /// The lock, if nobody holds it.
+    pub fn try_take() -> Option<Self> {
+        let file = File::open(lock_path()).ok()?;
+        file.try_lock().ok()?;
+        Some(Self { _file: file })
     }
 }
 

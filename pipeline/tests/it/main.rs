@@ -10,6 +10,7 @@ mod explain;
 mod host;
 mod interrupt;
 mod job;
+mod quiet;
 mod reproduce;
 mod source;
 mod sql;

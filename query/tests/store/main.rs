@@ -157,7 +157,7 @@ async fn emulated_and_native_are_never_one() {
     assert_eq!(verdicts, ["aarch64 Regressed", "aarch64 (emulated) Improved"]);
 
     // Of one host, an emulated run is not a repetition of a native one, nor its history.
-    let place = Place::with(&[native.clone()]).await;
+    let place = Place::with(std::slice::from_ref(&native)).await;
     let later = changed("later", |record| {
         *record = arm("later", "arm", qemu);
         record.run.started_us += 3_600_000_000;
