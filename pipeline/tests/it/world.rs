@@ -159,11 +159,13 @@ impl World {
         Self::of(guest(), if other == "arm64" { "amd64" } else { "arm64" })
     }
 
-    /// As [`World::new`], for an architecture that this machine may emulate: the host `foreign`.
+    /// As [`World::new`], with hosts of an architecture that this machine may emulate.
     pub fn foreign(guest: &[u8]) -> Self {
         let (machine, debian) = foreign();
         let world = Self::of(guest, debian);
-        world.write("hosts/foreign.toml", &format!("architecture = \"{machine}\"\n"));
+        for host in ["hosts/local.toml", "hosts/docker.toml"] {
+            world.edit(host, "engine", &format!("architecture = \"{machine}\"\nengine"));
+        }
         world.targeted()
     }
 
