@@ -16,9 +16,10 @@ use dyno_model::id::Digest;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Sample, Side};
 use dyno_model::sampling::{Closed, Sampler, Target, Turn};
-use dyno_probe::{End, Exit, Run};
+use dyno_probe::{End, Exit, Run, Settings};
 
 use crate::artifact::{Artifact, Scratch, describe};
+use crate::counters;
 use crate::engine::{Container, Engines, Mount, Root, Spec, base_env};
 use crate::error::{Result, While};
 use crate::event::{Events, Phase, Unit};
@@ -87,14 +88,14 @@ impl Bench<'_> {
         let artifacts = self.lay_out(&scratch)?;
         let mut prepared = self.prepare()?;
         let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
-        let mut container =
-            self.engines.start(&self.spec(&artifacts, self.benchmark_cores.clone())).await?;
-        let valgrind = container.sandbox().valgrind;
+        let mut container = self.engines.start(&self.counted(&artifacts)).await?;
+        let sandbox = container.sandbox().clone();
         let rounds = self.rounds(&mut container, &mut prepared, &mut measured).await;
         container.remove().await?;
         rounds?;
+        measured.notices.extend(counters::notices(&sandbox, &measured.samples));
         if self.wants("instructions:cachegrind") {
-            if valgrind {
+            if sandbox.valgrind {
                 self.count(&artifacts, &mut prepared, &mut measured).await?;
             } else {
                 measured.notices.push(format!(
@@ -157,7 +158,14 @@ impl Bench<'_> {
             // The probe itself is one.
             pids: limits().map(|l| l.pids).max().unwrap_or(64) + 1,
             tmp_bytes: memory / 2,
+            probe: Settings::default(),
         }
+    }
+
+    /// The container of the rounds, where the kernel counts what the job asks for.
+    fn counted(&self, artifacts: &Path) -> Spec {
+        let counters = self.job.inputs.metrics.iter().cloned().collect();
+        Spec { probe: Settings { counters }, ..self.spec(artifacts, self.benchmark_cores.clone()) }
     }
 
     /// Every case on every side that was built, in the order of the job's cases.
@@ -313,7 +321,12 @@ impl Bench<'_> {
             ("involuntary-switches", exit.involuntary_switches),
         ];
         let wanted = values.iter().filter(|(metric, _)| self.wants(metric));
-        wanted.map(|(metric, value)| ready.sample(metric, *value, turn.round, sequence)).collect()
+        let read = wanted.map(|(metric, value)| (*metric, *value, ""));
+        let sample = |(metric, value, taint): (&str, u64, &str)| Sample {
+            taint: taint.into(),
+            ..ready.sample(metric, value, turn.round, sequence)
+        };
+        read.chain(counters::counted(exit)).map(sample).collect()
     }
 
     /// Counts instructions of every case that still works, one container a core.

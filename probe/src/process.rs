@@ -5,6 +5,7 @@
 //! files that are read and hashed only after the end. Resource use comes from `wait4`, which
 //! counts the process and all children it waited for.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -201,6 +202,7 @@ impl Child {
             stderr_tail,
             leftovers,
             instructions: None,
+            counters: BTreeMap::new(),
         }
     }
 
@@ -349,6 +351,7 @@ fn not_started(why: String) -> Exit {
         stderr_tail: String::new(),
         leftovers: 0,
         instructions: None,
+        counters: BTreeMap::new(),
     }
 }
 
@@ -495,11 +498,10 @@ fn now_ns() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
-    fn spec(argv: &[&str]) -> Run {
+    pub(crate) fn spec(argv: &[&str]) -> Run {
         Run {
             argv: argv.iter().map(ToString::to_string).collect(),
             env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),

@@ -14,6 +14,8 @@ use seccompiler::{
     SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
+use crate::counters::Counters;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Gives up what cannot be taken back: dumpability, new privileges, most system calls.
@@ -77,7 +79,7 @@ fn allowed() -> Result<Rules, seccompiler::BackendError> {
 }
 
 /// What holds in here.
-pub fn inspect() -> Sandbox {
+pub fn inspect(counters: &Counters) -> Sandbox {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| {
         let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
@@ -100,6 +102,8 @@ pub fn inspect() -> Sandbox {
         root_read_only: mounts.get("/") == Some(&false),
         mounts,
         valgrind: std::path::Path::new("/usr/bin/valgrind").exists(),
+        counted: counters.names(),
+        not_counted: counters.missing.clone(),
     }
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dyno_model::catalog::host::{EngineChoice, Host, format_cores};
 use dyno_model::id::Digest;
-use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Reply, Request, Run, Sandbox};
+use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Reply, Request, Run, Sandbox, Settings};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::error::{Error, Result, While};
@@ -79,6 +79,15 @@ pub struct Spec {
     pub pids: u64,
     /// Size of `/tmp`, in bytes; it counts towards the memory.
     pub tmp_bytes: u64,
+    /// What the probe is told when it starts.
+    pub probe: Settings,
+}
+
+impl Spec {
+    /// The probe's argument.
+    fn settings(&self) -> String {
+        serde_json::to_string(&self.probe).expect("settings serialise")
+    }
 }
 
 /// A started container's standard streams.

@@ -12,7 +12,7 @@ use dyno_model::catalog::host;
 use dyno_model::id::Digest;
 use dyno_pipeline::engine::{Container, Engines, Mount, Root, Spec, base_env, verify};
 use dyno_pipeline::error::Result;
-use dyno_probe::{End, Exit, Run};
+use dyno_probe::{End, Exit, Run, Settings};
 
 use crate::skip;
 use crate::world::{docker, forget, guest, left_by};
@@ -101,6 +101,25 @@ async fn ask(container: &mut Container, words: &[&str]) -> Exit {
     container.run(&run(words), |_| ()).await.unwrap()
 }
 
+/// What the kernel counts of a process is there, whoever waits for its children; what it does not
+/// count is named.
+async fn counts(container: &mut Container) {
+    let sandbox = container.sandbox().clone();
+    let named: BTreeSet<&String> =
+        sandbox.counted.iter().chain(sandbox.not_counted.keys()).collect();
+    assert_eq!(named, BTreeSet::from([&"cpu-migrations".to_string(), &"task-clock".to_string()]));
+    for words in [&["burn"][..], &["burn"], &["orphan", "burn"]] {
+        let exit = ask(container, words).await;
+        assert_eq!(exit.end, End::Code(0), "{words:?}");
+        let counted: BTreeSet<&String> = exit.counters.keys().collect();
+        assert_eq!(counted, sandbox.counted.iter().collect(), "{words:?}");
+        let clock = exit.counters["task-clock"];
+        assert!(clock.value > 20_000_000 && !clock.scaled, "{words:?}: {clock:?}");
+        let own = exit.user_ns + exit.system_ns;
+        assert_eq!(words[0] == "orphan", own < clock.value / 2, "{words:?}: {own} {clock:?}");
+    }
+}
+
 async fn conforms(engine: &str) {
     let host = host::parse("test", "test.toml", &format!("engine = \"{engine}\"\n")).unwrap();
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -125,6 +144,9 @@ async fn conforms(engine: &str) {
         memory_bytes: 128 << 20,
         pids: 32,
         tmp_bytes: 16 << 20,
+        probe: Settings {
+            counters: BTreeSet::from(["task-clock".into(), "cpu-migrations".into()]),
+        },
     };
 
     let mut container = engines.start(&spec).await.unwrap();
@@ -150,6 +172,8 @@ async fn conforms(engine: &str) {
         (&["read", "/tmp/x"], "Some(2)"),
         // The probe is out of reach: another user, and not dumpable.
         (&["read", "/proc/1/environ"], "Some(13)"),
+        // What counts it is not its to open, whatever the kernel would allow.
+        (&["perf"], "Some(1)"),
         (&["connect", "127.0.0.1:9"], "Some(111)"),
         (&["connect", "192.0.2.1:80"], "Some(101)"),
     ];
@@ -161,6 +185,8 @@ async fn conforms(engine: &str) {
     let environment = ask(&mut container, &["environment"]).await.stdout_tail;
     let names: Vec<&str> = environment.lines().filter_map(|l| Some(l.split_once('=')?.0)).collect();
     assert_eq!(names, ["HOME", "LANG", "PATH", "TZ"], "nothing of the host's environment");
+
+    counts(&mut container).await;
 
     // Limits bound, and the container lives on.
     assert_eq!(ask(&mut container, &["memory", "500"]).await.end, End::Signal(9));
