@@ -189,6 +189,7 @@ impl Workshop {
             memory_bytes: limits.memory_bytes,
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,
+            cgroup: None,
             probe: Settings::default(),
         };
         let mut container = self.engines.start(&spec).await?;

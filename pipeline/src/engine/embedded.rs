@@ -195,7 +195,7 @@ fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
         "mounts": mounts,
         "linux": {
             "namespaces": namespaces,
-            "cgroupsPath": format!("/dyno/{name}"),
+            "cgroupsPath": format!("/{}/{name}", spec.cgroup.unwrap_or("dyno")),
             "resources": {
                 "memory": memory(spec.memory_bytes),
                 "pids": {"limit": spec.pids},

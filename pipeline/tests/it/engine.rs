@@ -144,6 +144,7 @@ async fn conforms(engine: &str) {
         memory_bytes: 128 << 20,
         pids: 32,
         tmp_bytes: 16 << 20,
+        cgroup: None,
         probe: Settings {
             counters: BTreeSet::from(["task-clock".into(), "cpu-migrations".into()]),
         },

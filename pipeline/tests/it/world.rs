@@ -150,8 +150,14 @@ impl World {
         world.write("images/guest/image.toml", &image);
         world.write("suites/made/suite.toml", SUITE);
         world.write("suites/made/hello.txt", "hello");
-        world.write("hosts/local.toml", "engine = \"embedded\"\n");
-        world.write("hosts/docker.toml", "engine = \"docker\"\n");
+        world.write(
+            "hosts/local.toml",
+            "engine = \"embedded\"\nload_max = 1000\ndisturbance_max = 1000\n",
+        );
+        world.write(
+            "hosts/docker.toml",
+            "engine = \"docker\"\nload_max = 1000\ndisturbance_max = 1000\n",
+        );
         world.write(
             "policies/default.toml",
             "[metric.wall]\nsmallest_effect = 0.5\n[metric.artifact-size]\nsmallest_effect = 0.01\ndecides = true\n",
