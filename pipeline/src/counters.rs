@@ -68,7 +68,7 @@ mod tests {
     fn sandbox(counted: &[&str], not_counted: &[(&str, &str)]) -> Sandbox {
         let text = r#"{"protocol":1,"pid":1,"uid":0,"capabilities":[],"no_new_privileges":true,
             "seccomp_mode":2,"cpus":[],"memory_limit_bytes":null,"pids_limit":null,"interfaces":[],
-            "root_read_only":true,"mounts":{},"valgrind":false,"counted":[],"not_counted":{}}"#;
+            "root_read_only":true,"mounts":{},"valgrind":false,"fixed_layout":false,"counted":[],"not_counted":{}}"#;
         let pair = |(name, why): &(&str, &str)| (name.to_string(), why.to_string());
         Sandbox {
             counted: counted.iter().map(ToString::to_string).collect(),

@@ -49,6 +49,8 @@ pub struct Bench<'a> {
     pub engines: Arc<Engines>,
     /// What the host allows a container, in bytes; a benchmark's limit may be lower.
     pub memory_bytes: u64,
+    /// Whether processes get the same address layout each time.
+    pub fixed_layout: bool,
     pub benchmark_cores: BTreeSet<u32>,
     pub all_cores: BTreeSet<u32>,
     pub cache: PathBuf,
@@ -173,7 +175,8 @@ impl Bench<'_> {
     /// The container of the rounds, where the kernel counts what the job asks for.
     fn counted(&self, artifacts: &Path) -> Spec {
         let counters = self.job.inputs.metrics.iter().cloned().collect();
-        Spec { probe: Settings { counters }, ..self.spec(artifacts, self.benchmark_cores.clone()) }
+        let probe = Settings { counters, fixed_layout: self.fixed_layout };
+        Spec { probe, ..self.spec(artifacts, self.benchmark_cores.clone()) }
     }
 
     /// Every case on every side that was built, in the order of the job's cases.

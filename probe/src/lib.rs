@@ -25,6 +25,8 @@ pub struct Settings {
     /// Metrics that the kernel is asked to count (`instructions`, `task-clock`, …); others are
     /// left alone.
     pub counters: BTreeSet<String>,
+    /// Processes get the same address layout each time (`ADDR_NO_RANDOMIZE`).
+    pub fixed_layout: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,6 +145,8 @@ pub struct Sandbox {
     /// Mount point → whether anyone but root may write there, of everything but kernel file systems.
     pub mounts: BTreeMap<String, bool>,
     pub valgrind: bool,
+    /// Whether [`Settings::fixed_layout`] holds.
+    pub fixed_layout: bool,
     /// Of [`Settings::counters`] those that are counted.
     pub counted: BTreeSet<String>,
     /// And those that are not, with the reason.

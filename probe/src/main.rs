@@ -19,6 +19,9 @@ use counters::Counters;
 fn main() -> ExitCode {
     let begun = settings().and_then(|settings| {
         // What the filter will not allow to anybody comes first.
+        if settings.fixed_layout {
+            sandbox::fix_layout()?;
+        }
         let counters = Counters::open(&settings.counters);
         sandbox::confine().map(|()| counters)
     });

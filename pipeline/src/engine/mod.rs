@@ -249,6 +249,8 @@ pub fn verify(spec: &Spec, inside: &Sandbox) -> Vec<String> {
         spec.network || inside.interfaces.is_empty(),
         format!("network interfaces {:?}", inside.interfaces),
     );
+    let fixed = spec.probe.fixed_layout;
+    want(inside.fixed_layout == fixed, format!("fixed address layout is {}", inside.fixed_layout));
     want(inside.root_read_only, "the root is writable".into());
     let may_write: BTreeSet<&str> = ["/tmp", "/dev/shm", "/dev/mqueue"]
         .into_iter()

@@ -120,6 +120,15 @@ async fn counts(container: &mut Container) {
     }
 }
 
+/// How many different address layouts three processes have.
+async fn layouts(container: &mut Container) -> usize {
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        seen.insert(ask(container, &["addresses"]).await.stdout_tail);
+    }
+    seen.len()
+}
+
 async fn conforms(engine: &str) {
     let host = host::parse("test", "test.toml", &format!("engine = \"{engine}\"\n")).unwrap();
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
@@ -147,6 +156,7 @@ async fn conforms(engine: &str) {
         cgroup: None,
         probe: Settings {
             counters: BTreeSet::from(["task-clock".into(), "cpu-migrations".into()]),
+            fixed_layout: false,
         },
     };
 
@@ -156,7 +166,8 @@ async fn conforms(engine: &str) {
     assert_eq!((sandbox.uid, sandbox.pid), (0, 1));
     let mut other = spec.clone();
     (other.memory_bytes, other.pids, other.cpus) = (1 << 30, 99, BTreeSet::from([7]));
-    assert_eq!(verify(&other, &sandbox).len(), 3, "what does not hold is named");
+    other.probe.fixed_layout = true;
+    assert_eq!(verify(&other, &sandbox).len(), 4, "what does not hold is named");
 
     let said = |exit: &Exit| (exit.end.clone(), exit.stdout_tail.trim().to_string());
     let ok = |text: &str| (End::Code(0), text.to_string());
@@ -188,6 +199,7 @@ async fn conforms(engine: &str) {
     assert_eq!(names, ["HOME", "LANG", "PATH", "TZ"], "nothing of the host's environment");
 
     counts(&mut container).await;
+    assert_eq!(layouts(&mut container).await, 3, "each process has its own address layout");
 
     // Limits bound, and the container lives on.
     assert_eq!(ask(&mut container, &["memory", "500"]).await.end, End::Signal(9));
@@ -209,6 +221,11 @@ async fn conforms(engine: &str) {
     container.remove().await.unwrap();
     assert!(before.elapsed() < Duration::from_secs(20));
     engines.remove_all().await.unwrap();
+
+    let fixed = Settings { fixed_layout: true, ..spec.probe.clone() };
+    let mut container = engines.start(&Spec { probe: fixed, ..spec.clone() }).await.unwrap();
+    assert_eq!(layouts(&mut container).await, 1, "one address layout for all");
+    container.remove().await.unwrap();
 
     // The network is there when asked for, and only then.
     let online = engines.start(&Spec { network: true, ..spec.clone() }).await.unwrap();

@@ -220,6 +220,22 @@ fn a_metric_that_the_host_cannot_give_is_absent_and_named() {
 }
 
 #[test]
+fn a_fixed_address_layout_is_another_series() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    assert_eq!(world.dyno(&RUN).code, Some(0));
+    world.edit("hosts/local.toml", "engine", "aslr = false\nengine");
+    let told = world.dyno(&[&RUN[..], &["--json"]].concat());
+    assert_eq!((told.code, world.runs().as_str()), (Some(0), "2"), "{told:?}");
+    assert!(json(&told)["notices"].to_string().contains("address layout"), "{told:?}");
+    let series = "SELECT count(DISTINCT series) FROM samples WHERE metric = 'wall'";
+    let series = world.dyno(&["sql", "--output", "csv", series]).out;
+    assert!(series.trim().ends_with("\n2"), "{series}");
+}
+
+#[test]
 fn rounds_go_on_until_the_budget_is_spent() {
     if !embedded() {
         return;
