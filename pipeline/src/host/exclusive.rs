@@ -91,8 +91,6 @@ impl ExclusiveCores {
         write(&cpuset.join("cpuset.mems"), &nodes)?;
         write(&cpuset.join("cpuset.cpus"), &format_cores(&self.cores))?;
         write(&cpu.join("cpu.shares"), SHARES)?;
-        // The folder of the embedded engine's other containers, if none is there.
-        let _ = fs::remove_dir(self.mount.join("cpuset/dyno"));
         match write(&cpuset.join("cpuset.cpu_exclusive"), "1") {
             Ok(()) => self.kept = Kept::Exclusive,
             Err(_) => self.refused = Some("another cpuset has them too".into()),

@@ -9,6 +9,7 @@ mod explain;
 mod host;
 mod interrupt;
 mod job;
+mod quiet;
 mod source;
 mod sql;
 mod trouble;
