@@ -392,7 +392,8 @@ impl Bench<'_> {
         let queue = Mutex::new(runs.into_iter());
         let exits = Mutex::new(Vec::new());
         let worker = async |core: u32| -> Result<()> {
-            let spec = self.spec(artifacts, BTreeSet::from([core]));
+            let probe = Settings { fixed_layout: true, ..Settings::default() };
+            let spec = Spec { probe, ..self.spec(artifacts, BTreeSet::from([core])) };
             let mut container = self.engines.start(&spec).await?;
             let ran = async {
                 loop {

@@ -7,6 +7,7 @@
 
 mod counters;
 mod process;
+mod random;
 mod sandbox;
 
 use std::io::{self, BufRead, Read, Write};

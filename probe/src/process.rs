@@ -15,6 +15,8 @@ use std::time::Duration;
 use dyno_probe::{End, Exit, Run, TAIL_MAX};
 use sha2::{Digest, Sha256};
 
+use crate::random;
+
 /// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
 const COUNTS: &str = "/tmp/.dyno-cachegrind.";
 
@@ -60,7 +62,8 @@ fn start(run: &Run) -> Result<Child, String> {
     let words = command(run);
     let program = find(&words[0], run)?;
     let argv = c_strings(words.iter().map(String::as_str))?;
-    let env: Vec<String> = run.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let env: Vec<String> =
+        random::environment(run).iter().map(|(k, v)| format!("{k}={v}")).collect();
     let env = c_strings(env.iter().map(String::as_str))?;
     let program = CString::new(program).map_err(|_| "a NUL in the program's name")?;
     let cwd = CString::new(run.cwd.as_str()).map_err(|_| "a NUL in the folder's name")?;
@@ -152,6 +155,9 @@ fn become_program(
             if libc::setresuid(run.uid, run.uid, run.uid) != 0 {
                 return "setresuid";
             }
+        }
+        if run.count_instructions && random::place().is_err() {
+            return "placing the library of fixed randomness";
         }
         libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr());
     }

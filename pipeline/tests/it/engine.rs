@@ -115,8 +115,6 @@ async fn counts(container: &mut Container) {
         assert_eq!(counted, sandbox.counted.iter().collect(), "{words:?}");
         let clock = exit.counters["task-clock"];
         assert!(clock.value > 20_000_000 && !clock.scaled, "{words:?}: {clock:?}");
-        let own = exit.user_ns + exit.system_ns;
-        assert_eq!(words[0] == "orphan", own < clock.value / 2, "{words:?}: {own} {clock:?}");
     }
 }
 
