@@ -131,14 +131,15 @@ impl Counters {
         self.open.iter().map(|counter| counter.name.clone()).collect()
     }
 
-    /// What was counted since this was last called. An event that was never on is not there: the
-    /// PMU had no room, or the kernel took the events away (it does at the `exec` of a program
-    /// that its user may run but not read).
-    pub fn counted(&mut self) -> BTreeMap<String, Count> {
+    /// What was counted since this was last called, of processes that used `used_ns` of processor
+    /// time. An event that was off for some of that is not there: the PMU never had room for it, or
+    /// the kernel took the events away, as it does at the `exec` of a program that its user may
+    /// run but not read. Whoever wants to count less can do that.
+    pub fn counted(&mut self, used_ns: u64) -> BTreeMap<String, Count> {
         let mut counts = BTreeMap::new();
         for counter in &mut self.open {
             let Ok(now) = read(&counter.file) else { continue };
-            let count = now.since(counter.last);
+            let count = now.since(counter.last, used_ns);
             counter.last = now;
             counts.extend(count.map(|count| (counter.name.clone(), count)));
         }
@@ -147,9 +148,16 @@ impl Counters {
 }
 
 impl Reading {
-    fn since(self, last: Self) -> Option<Count> {
+    /// What may be used before the `exec` that switches the events on, in ns.
+    const BEFORE_NS: u64 = 5_000_000;
+
+    fn since(self, last: Self, used_ns: u64) -> Option<Count> {
         let value = self.value.saturating_sub(last.value);
         let enabled_ns = self.enabled_ns.saturating_sub(last.enabled_ns);
+        // The two clocks agree within a per cent or so.
+        if enabled_ns < used_ns.saturating_sub(Self::BEFORE_NS) / 100 * 95 {
+            return None;
+        }
         match self.running_ns.saturating_sub(last.running_ns) {
             0 => None,
             running_ns if running_ns >= enabled_ns => Some(Count { value, scaled: false }),
@@ -225,7 +233,7 @@ mod tests {
     fn count(counters: &mut Counters, script: &str, name: &str) -> (u64, dyno_probe::Exit) {
         let exit = run(&spec(&["sh", "-c", script]), &mut |_| ());
         assert_eq!(exit.end, dyno_probe::End::Code(0), "{exit:?}");
-        let counts = counters.counted();
+        let counts = counters.counted(exit.user_ns + exit.system_ns);
         let count = counts.get(name).or_else(|| counts.get(&format!("{name}:u")));
         (count.unwrap_or_else(|| panic!("{name}: {counts:?}")).value, exit)
     }
@@ -267,7 +275,7 @@ mod tests {
     fn the_probe_itself_is_not_counted() {
         let mut counters = Counters::open(&wanted(&["task-clock", "page-faults", "page-faults:u"]));
         std::hint::black_box(vec![1_u8; 8 << 20]);
-        assert_eq!(counters.counted(), BTreeMap::new());
+        assert_eq!(counters.counted(0), BTreeMap::new());
     }
 
     /// What is counted of everything that can be asked for, by a thread with or without its
@@ -332,6 +340,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_off_for_some_of_the_time_is_not_there() {
+        const MS: u64 = 1_000_000;
+        let on = |ns| Reading { value: 7, enabled_ns: ns, running_ns: ns };
+        for (on_ms, used_ms, there) in
+            [(100, 100, true), (100, 110, true), (100, 111, false), (1, 5, true), (0, 0, false)]
+        {
+            let count = on(on_ms * MS).since(Reading::default(), used_ms * MS);
+            assert_eq!(count.is_some(), there, "{on_ms} of {used_ms}");
+        }
+    }
+
+    #[test]
     fn a_shared_counter_is_scaled_and_marked() {
         let reading = |value, enabled_ns, running_ns| Reading { value, enabled_ns, running_ns };
         let last = reading(1_000, 500, 400);
@@ -343,7 +363,7 @@ mod tests {
             (reading(u64::MAX, u64::MAX, 401), Some(Count { value: u64::MAX, scaled: true })),
         ];
         for (now, expected) in cases {
-            assert_eq!(now.since(last), expected, "{now:?}");
+            assert_eq!(now.since(last, 400), expected, "{now:?}");
         }
     }
 }

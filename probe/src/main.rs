@@ -58,7 +58,7 @@ fn serve(mut counters: Counters) -> io::Result<()> {
                     // If nobody reads any more, the next poll sees the hang-up and ends us.
                     let _ = reply(&Reply::Line(text.to_string()));
                 });
-                exit.counters = counters.counted();
+                exit.counters = counters.counted(exit.user_ns + exit.system_ns);
                 reply(&Reply::Exit(exit))?;
             }
             Err(error) => reply(&Reply::Refused(error.to_string()))?,

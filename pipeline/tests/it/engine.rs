@@ -1,7 +1,7 @@
 //! One conformance test that every engine passes: what a container is asked to be, it is, seen
 //! from inside; and nothing of it is left afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -108,7 +108,7 @@ async fn counts(container: &mut Container) {
     let named: BTreeSet<&String> =
         sandbox.counted.iter().chain(sandbox.not_counted.keys()).collect();
     assert_eq!(named, BTreeSet::from([&"cpu-migrations".to_string(), &"task-clock".to_string()]));
-    for words in [&["burn"][..], &["burn"], &["orphan", "burn"]] {
+    for words in [&["burn"][..], &["burn"], &["orphan", "burn"], &["uncount", "burn"]] {
         let exit = ask(container, words).await;
         assert_eq!(exit.end, End::Code(0), "{words:?}");
         let counted: BTreeSet<&String> = exit.counters.keys().collect();
@@ -116,6 +116,10 @@ async fn counts(container: &mut Container) {
         let clock = exit.counters["task-clock"];
         assert!(clock.value > 20_000_000 && !clock.scaled, "{words:?}: {clock:?}");
     }
+    // Half a count is none.
+    let copies = Run { output_bytes: 64 << 20, ..run(&["unreadable", "burn"]) };
+    let exit = container.run(&copies, |_| ()).await.unwrap();
+    assert_eq!((exit.end, exit.counters), (End::Code(0), BTreeMap::new()));
 }
 
 /// How many different address layouts three processes have.

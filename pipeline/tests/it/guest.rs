@@ -111,6 +111,24 @@ fn obey(words: &[&str]) {
             let (here, heap) = (0_u8, Box::new(0_u8));
             println!("{:p} {:p} {:p}", &here, heap, main as *const ());
         }
+        // Asks the kernel to stop counting (PR_TASK_PERF_EVENTS_DISABLE).
+        ["uncount", words @ ..] => {
+            unsafe extern "C" {
+                fn prctl(option: i32, ...) -> i32;
+            }
+            // SAFETY: touches no memory.
+            unsafe { prctl(31, 0_u64, 0_u64, 0_u64, 0_u64) };
+            obey(words);
+        }
+        // Goes on as a program that may be run but not read: the kernel stops counting it.
+        ["unreadable", words @ ..] => {
+            use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+            let me = std::env::current_exe().unwrap();
+            std::fs::copy(me, "/tmp/unreadable").unwrap();
+            let mode = std::fs::Permissions::from_mode(0o111);
+            std::fs::set_permissions("/tmp/unreadable", mode).unwrap();
+            panic!("{}", std::process::Command::new("/tmp/unreadable").args(words).exec());
+        }
         ["spin"] => loop {
             std::hint::spin_loop();
         },
