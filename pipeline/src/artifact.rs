@@ -17,7 +17,7 @@ use std::time::Instant;
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::Failure;
-use dyno_probe::{End, Run};
+use dyno_probe::{End, Run, Settings};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -190,6 +190,7 @@ impl Workshop {
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,
             cgroup: None,
+            probe: Settings::default(),
         };
         let mut container = self.engines.start(&spec).await?;
         let (uid, gid) = self.engines.build_user();

@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod catalog;
 pub mod cli;
+mod counters;
 pub mod definition;
 pub mod engine;
 pub mod error;

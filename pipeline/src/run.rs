@@ -222,7 +222,7 @@ async fn prepare(
         resolved.next().zip(resolved.next()).expect("one answer for each of two names");
     let making = ensure_image(&image_folder, cores.architecture(), request, around);
     let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
-    let found = fingerprint(&engines.name(), &cores);
+    let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
     // Valgrind does not run in an emulator.
     let counting = request.counting && cores.emulator.is_none();
@@ -398,6 +398,7 @@ async fn measure(
         inputs,
         engines: Arc::clone(&ground.engines),
         memory_bytes: ground.host.memory_bytes,
+        fixed_layout: !ground.host.aslr,
         benchmark_cores: ground.cores.benchmark.clone(),
         all_cores: ground.cores.all(),
         cache: around.cache.clone(),
@@ -436,6 +437,13 @@ fn record(
     };
     let mut notices = ground.cores.notices.clone();
     notices.extend(measured.notices);
+    if ground.found.fixed_layout {
+        notices.push(
+            "address layout was the same in every process (aslr = false, or off on this machine): \
+             a small difference may be that of one lucky layout"
+                .into(),
+        );
+    }
     if ground.found.virtualised {
         notices.push(
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),

@@ -98,6 +98,7 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
         cgroup,
         engine: _,
         benchmark_cores,
+        fixed_layout,
         emulator,
     } = fingerprint;
     let text = |s: &String| if s.is_empty() { "unknown".to_string() } else { s.clone() };
@@ -113,6 +114,9 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
         ("virtualised", if *virtualised { "yes" } else { "no" }.to_string()),
         ("cgroup", text(cgroup)),
     ];
+    if *fixed_layout {
+        machine.push(("address layout", "fixed".to_string()));
+    }
     machine.extend(emulator.iter().map(|emulator| ("emulated by", emulator.clone())));
     machine
 }
