@@ -224,9 +224,8 @@ async fn prepare(
     let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
     let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
-    // Valgrind does not run in an emulator.
-    let counting = request.counting && cores.emulator.is_none();
-    metrics.retain(|name| counting || !metric::is_counted(name));
+    metrics.retain(|name| request.counting || !metric::is_counted(name));
+    metrics.retain(|name| cores.emulator.is_none() || !metric::is_of_processor(name));
     let (targets, steered) = steering(&suite.suite, &host.name, &metrics, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),

@@ -30,6 +30,9 @@ fn measures_and_marks(world: &World, host: &str) -> Value {
     world.commit("v3", BUILD, "processes 2\nprint hello\n");
     world.write("suites/made/hello.txt", "2\nhello");
     world.commit("v4", BUILD, "processes 2\nprint hello\n");
+    let from = "metrics = [\"wall\"";
+    let to = "metrics = [\"wall\", \"instructions:u\", \"instructions:cachegrind\"";
+    world.edit("suites/made/suite.toml", from, to);
     let words = ["run", "made", "v3", "v4", "--rounds", "3", "--json"];
     let told = world.dyno(&[&words[..], &["--host", host]].concat());
     assert_eq!(told.code, Some(0), "{told:?}");
@@ -41,13 +44,14 @@ fn measures_and_marks(world: &World, host: &str) -> Value {
     assert!(view["runs"][0]["machine"].to_string().contains("emulated by"), "{}", view["runs"]);
     let marked = format!(
         "SELECT (SELECT count(*) FROM samples WHERE emulated AND arch = '{machine}' AND metric = 'wall') AS samples,
-                (SELECT count(*) FROM samples WHERE NOT emulated) AS native,
+                (SELECT count(*) FROM samples WHERE NOT emulated OR metric LIKE 'instr%') AS native,
+                (SELECT count(*) FROM samples WHERE metric = 'artifact-size') AS sizes,
                 (SELECT count(*) FROM runs WHERE emulated AND outcome = 'done') AS runs,
                 (SELECT count(DISTINCT architecture) FROM comparisons
                  WHERE architecture = '{machine} (emulated)') AS kinds"
     );
     let counted = world.dyno(&["sql", "--output", "csv", &marked]);
-    assert!(counted.out.trim().ends_with("\n6,0,1,1"), "{counted:?}");
+    assert!(counted.out.trim().ends_with("\n6,0,4,1,1"), "{counted:?}");
     view
 }
 
