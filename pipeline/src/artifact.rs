@@ -189,9 +189,10 @@ impl Workshop {
             memory_bytes: limits.memory_bytes,
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,
+            user: self.engines.build_user(),
         };
         let mut container = self.engines.start(&spec).await?;
-        let (uid, gid) = self.engines.build_user();
+        let (uid, gid) = spec.user;
         let run = Run {
             argv: command.to_vec(),
             env,
@@ -287,6 +288,7 @@ pub fn describe(end: &End, time_s: u64) -> String {
         End::Code(code) => format!("ended with exit code {code}"),
         End::Signal(9) => "was killed (signal 9), as happens when memory runs out".into(),
         End::Signal(25) => "wrote more than it may (signal 25)".into(),
+        End::Signal(31) => "made a system call that only an attack makes (signal 31)".into(),
         End::Signal(signal) => format!("was ended by signal {signal}"),
         End::Timeout => format!("took longer than {time_s} s"),
         End::NotStarted(why) => format!("did not start: {why}"),

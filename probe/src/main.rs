@@ -5,6 +5,7 @@
 //! input ends it ends, and as process 1 of the container everything in it ends with it: that is
 //! how a dyno that was killed leaves nothing behind.
 
+mod leftover;
 mod process;
 mod sandbox;
 
@@ -37,7 +38,9 @@ fn serve() -> io::Result<()> {
             return Ok(());
         }
         match serde_json::from_slice(&line) {
-            Ok(Request::Inspect) => reply(&Reply::Sandbox(sandbox::inspect()))?,
+            Ok(Request::Inspect { uid, gid }) => {
+                reply(&Reply::Sandbox(sandbox::inspect(process::as_program(uid, gid))))?;
+            }
             Ok(Request::Run(run)) => {
                 let exit = process::run(&run, &mut |text| {
                     // If nobody reads any more, the next poll sees the hang-up and ends us.

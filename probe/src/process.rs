@@ -9,10 +9,14 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::time::Duration;
 
-use dyno_probe::{End, Exit, Run, TAIL_MAX};
+use dyno_probe::clear::empty;
+use dyno_probe::{End, Exit, Program, Run, TAIL_MAX};
 use sha2::{Digest, Sha256};
+
+use crate::{leftover, sandbox};
 
 /// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
 const COUNTS: &str = "/tmp/.dyno-cachegrind.";
@@ -21,7 +25,10 @@ const COUNTS: &str = "/tmp/.dyno-cachegrind.";
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
     let exit = start(run).map(|child| child.wait(run, line));
     let mut exit = exit.unwrap_or_else(not_started);
-    let counted = tidy(run);
+    let counted = tidy(run).unwrap_or_else(|residue| {
+        exit.residue = Some(residue);
+        None
+    });
     if exit.end == End::Code(0) {
         exit.instructions = counted;
     }
@@ -90,6 +97,48 @@ fn start(run: &Run) -> Result<Child, String> {
     Ok(Child { pid, pidfd, exec_error, stdout, stderr, started_ns })
 }
 
+/// What a program of this user is and may: asked of a process that becomes one as measured
+/// programs do. Nothing of it holds where it cannot be had.
+pub fn as_program(uid: u32, gid: u32) -> Program {
+    let Ok((mut answer, report)) = pipe() else { return Program::default() };
+    // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        if become_user(uid, gid).is_ok() {
+            let _ = serde_json::to_writer(report, &sandbox::program());
+        }
+        // SAFETY: does not return.
+        unsafe { libc::_exit(0) };
+    }
+    drop(report);
+    let mut text = String::new();
+    let _ = answer.read_to_string(&mut text);
+    if pid > 0 {
+        wait4(pid);
+    }
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// In a child: becomes another user, where the probe may. The error is the step that failed.
+fn become_user(uid: u32, gid: u32) -> Result<(), &'static str> {
+    // SAFETY: plain system calls.
+    unsafe {
+        if libc::getuid() != 0 {
+            return Ok(());
+        }
+        if libc::setgroups(0, std::ptr::null()) != 0 {
+            return Err("setgroups");
+        }
+        if libc::setresgid(gid, gid, gid) != 0 {
+            return Err("setresgid");
+        }
+        if libc::setresuid(uid, uid, uid) != 0 {
+            return Err("setresuid");
+        }
+    }
+    Ok(())
+}
+
 fn failed(what: &'static str) -> impl Fn(io::Error) -> String {
     move |error| format!("{what}: {error}")
 }
@@ -119,22 +168,14 @@ fn become_program(
             }
         }
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
-        if !limit(libc::RLIMIT_FSIZE, run.output_bytes) || !limit(libc::RLIMIT_CORE, 0) {
+        if !limit(libc::RLIMIT_FSIZE, run.output_bytes) {
             return "setrlimit";
         }
         if libc::chdir(cwd.as_ptr()) != 0 {
             return "chdir";
         }
-        if libc::getuid() == 0 {
-            if libc::setgroups(0, std::ptr::null()) != 0 {
-                return "setgroups";
-            }
-            if libc::setresgid(run.gid, run.gid, run.gid) != 0 {
-                return "setresgid";
-            }
-            if libc::setresuid(run.uid, run.uid, run.uid) != 0 {
-                return "setresuid";
-            }
+        if let Err(step) = become_user(run.uid, run.gid) {
+            return step;
         }
         libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr());
     }
@@ -145,13 +186,16 @@ impl Child {
     fn wait(mut self, run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
         let deadline_ns = self.started_ns.saturating_add(run.time_ms.saturating_mul(1_000_000));
         let mut lines = Lines::default();
-        let timed_out = loop {
+        let stop = loop {
             let now = now_ns();
             if now >= deadline_ns {
-                break true;
+                break Stop::TimeIsUp;
+            }
+            if lines.bytes > run.output_bytes {
+                break Stop::Flood;
             }
             match self.poll(Duration::from_nanos(deadline_ns - now), run.stream) {
-                Wake::Exited => break false,
+                Wake::Exited => break Stop::Exited,
                 Wake::Output => lines.read(&mut self.stdout, line),
                 Wake::Nothing => {}
                 // Whoever asked is gone: nobody will read the answer, and as process 1 of the
@@ -160,15 +204,18 @@ impl Child {
             }
         };
         let ended_ns = now_ns();
-        if timed_out {
-            end_everything(self.pid);
+        if stop != Stop::Exited {
+            leftover::kill(self.pid);
         }
-        let (status, usage) = wait4(self.pid);
-        let leftovers = end_everything(self.pid);
+        let (status, mut usage) = wait4(self.pid);
+        let left = leftover::end(self.pid);
+        leftover::add(&mut usage, &left.usage);
         let mut never = String::new();
         let _ = self.exec_error.read_to_string(&mut never);
-        let end = if timed_out {
+        let end = if stop == Stop::TimeIsUp {
             End::Timeout
+        } else if stop == Stop::Flood {
+            End::Signal(libc::SIGXFSZ)
         } else if !never.is_empty() {
             End::NotStarted(never)
         } else if libc::WIFEXITED(status) {
@@ -199,7 +246,9 @@ impl Child {
             stdout_tail,
             stderr_sha256,
             stderr_tail,
-            leftovers,
+            leftovers: left.running,
+            leftover_names: left.names,
+            residue: None,
             instructions: None,
         }
     }
@@ -216,16 +265,26 @@ impl Child {
         let timeout_ms = timeout.as_millis().min(i32::MAX as u128) as i32 + 1;
         // SAFETY: passes a live array with its length.
         unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) };
-        if fds[1].revents & libc::POLLIN != 0 {
-            Wake::Output
-        } else if fds[0].revents != 0 {
+        // The end first: someone else may hold the stream and never stop writing.
+        if fds[0].revents != 0 {
             Wake::Exited
+        } else if fds[1].revents & libc::POLLIN != 0 {
+            Wake::Output
         } else if fds[2].revents & (libc::POLLHUP | libc::POLLERR) != 0 {
             Wake::Orphaned
         } else {
             Wake::Nothing
         }
     }
+}
+
+/// Why the probe waits no longer.
+#[derive(PartialEq, Eq)]
+enum Stop {
+    Exited,
+    TimeIsUp,
+    /// A stream of more than the process may write.
+    Flood,
 }
 
 enum Wake {
@@ -290,34 +349,6 @@ impl Lines {
     }
 }
 
-/// Ends what the process left behind, and says how many that were. As process 1 of a container
-/// that is everything else in it; elsewhere (tests) it is the process's own session.
-fn end_everything(pid: libc::pid_t) -> u32 {
-    // SAFETY: signals and waits only.
-    unsafe {
-        if libc::getpid() != 1 {
-            libc::kill(-pid, libc::SIGKILL);
-            return 0;
-        }
-        libc::kill(-1, libc::SIGKILL);
-        let mut leftovers = 0;
-        loop {
-            let mut status = 0;
-            // The process itself is waited for by `wait4` for its usage: leave it alone here.
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let flags = libc::WEXITED | libc::WNOWAIT;
-            if libc::waitid(libc::P_ALL, 0, &mut info, flags) != 0 {
-                return leftovers;
-            }
-            if info.si_pid() == pid {
-                return leftovers;
-            }
-            libc::waitpid(info.si_pid(), &mut status, 0);
-            leftovers += 1;
-        }
-    }
-}
-
 fn wait4(pid: libc::pid_t) -> (i32, libc::rusage) {
     let mut status = 0;
     // SAFETY: an all-zero rusage is valid, and wait4 fills it.
@@ -348,6 +379,8 @@ fn not_started(why: String) -> Exit {
         stderr_sha256: String::new(),
         stderr_tail: String::new(),
         leftovers: 0,
+        leftover_names: Vec::new(),
+        residue: None,
         instructions: None,
     }
 }
@@ -360,6 +393,8 @@ fn command(run: &Run) -> Vec<String> {
                 .map(String::from),
         );
         words.push(format!("--cachegrind-out-file={COUNTS}%p"));
+        // What it says itself must not stand in the program's answer.
+        words.push("--log-file=/tmp/.dyno-valgrind.%p".into());
         words.push("--".into());
     }
     words.extend(run.argv.iter().cloned());
@@ -392,19 +427,19 @@ fn read_counts() -> Option<u64> {
     sum
 }
 
-/// Reads the counts, if the run was to count, and removes what the program wrote where it may
-/// write: the next run must not find it. Both as the program's user, whose files they are; the
-/// probe has no right to them.
-fn tidy(run: &Run) -> Option<u64> {
-    let written = || {
-        let entries = |folder| fs::read_dir(folder).into_iter().flatten().flatten();
-        ["/tmp", "/dev/shm"].into_iter().flat_map(entries)
-    };
+/// Where the program may write, and what it wrote must not meet the next.
+const WRITABLE: [&str; 3] = ["/tmp", "/dev/shm", "/dev/mqueue"];
+
+/// Reads the counts, if the run was to count, and removes what the program wrote. Both as the
+/// program's user, whose files they are; the probe has no right to them. The error is what is
+/// still there.
+fn tidy(run: &Run) -> Result<Option<u64>, String> {
+    let has_entries = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut e| e.next().is_some());
     // SAFETY: getpid cannot fail.
-    if unsafe { libc::getpid() } != 1 || written().next().is_none() {
-        return None;
+    if unsafe { libc::getpid() } != 1 || !WRITABLE.iter().any(has_entries) {
+        return Ok(None);
     }
-    let (mut answer, mut report) = pipe().ok()?;
+    let (answer, mut report) = pipe().map_err(failed("pipe"))?;
     // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
@@ -414,22 +449,26 @@ fn tidy(run: &Run) -> Option<u64> {
             libc::setresuid(run.uid, run.uid, run.uid);
         }
         if let Some(count) = read_counts().filter(|_| run.count_instructions) {
-            let _ = report.write_all(&count.to_le_bytes());
+            let _ = report.write_all(format!("{count}").as_bytes());
         }
-        for entry in written() {
-            let path = entry.path();
-            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        for folder in WRITABLE.iter().filter(|f| has_entries(f)) {
+            if let Err(error) = empty(Path::new(folder)) {
+                let _ = report.write_all(format!(" {folder}: {error}").as_bytes());
+                break;
+            }
         }
         // SAFETY: does not return.
         unsafe { libc::_exit(0) };
     }
     drop(report);
-    let mut count = [0; 8];
-    let read = answer.read_exact(&mut count);
-    if pid > 0 {
-        wait4(pid);
+    let mut said = String::new();
+    let read = answer.take(4096).read_to_string(&mut said);
+    let ended = if pid > 0 { wait4(pid).0 } else { -1 };
+    match said.split_once(' ') {
+        Some((_, residue)) => Err(residue.to_string()),
+        None if ended != 0 || read.is_err() => Err("nobody could empty /tmp".into()),
+        None => Ok(said.parse().ok()),
     }
-    read.ok().map(|()| u64::from_le_bytes(count))
 }
 
 fn digest(file: &mut File) -> (u64, String, String) {

@@ -141,10 +141,13 @@ impl DockerEngine {
             .hint("engines with the containerd image store name images otherwise: use the embedded engine, or switch that store off"))
     }
 
-    /// `/tmp`; and under Podman, which adds writable folders to a read-only root, those closed.
+    /// What may be written; and under Podman, which adds writable folders to a read-only root,
+    /// those closed.
     fn tmpfs(&self, spec: &Spec) -> HashMap<String, String> {
-        let tmp = format!("rw,exec,nosuid,nodev,mode=1777,size={}", spec.tmp_bytes);
-        let mut tmpfs = HashMap::from([("/tmp".to_string(), tmp)]);
+        let writable = spec.writable().into_iter();
+        let mut tmpfs: HashMap<String, String> = writable
+            .map(|(folder, options)| (folder.to_string(), format!("rw,{}", options.join(","))))
+            .collect();
         if self.name.starts_with(PODMAN) {
             for folder in ["/run", "/var/tmp"] {
                 tmpfs.insert(folder.into(), "ro,nosuid,nodev,noexec,mode=755,size=64k".into());
