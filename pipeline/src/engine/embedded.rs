@@ -260,6 +260,9 @@ fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
         .build()
         .map_err(told)?;
     let pid = container.pid();
+    if let Some(pid) = pid {
+        super::spare(pid.as_raw().into());
+    }
     let started = pid
         .map_or(Ok(()), |pid| loopback_up(pid.as_raw()))
         .and_then(|()| container.start().map_err(told));

@@ -410,6 +410,13 @@ async fn keep_tail(mut from: Pin<Box<dyn AsyncRead + Send>>, tail: Arc<Mutex<Vec
     }
 }
 
+/// When memory runs out, it is not this process that ends (proc(5)). By the old file: what is set by
+/// the new one every program in the container could set again for itself. Best effort: where it
+/// cannot be had, a program that takes all memory may take the container with it.
+fn spare(pid: i64) {
+    let _ = std::fs::write(format!("/proc/{pid}/oom_adj"), "-17");
+}
+
 /// Writes the probe where engines can mount it from, named by its content.
 fn place_probe(cache: &Path) -> Result<PathBuf> {
     use std::os::unix::fs::PermissionsExt;

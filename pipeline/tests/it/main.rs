@@ -3,6 +3,7 @@
 //! What a test needs of the machine and does not find makes it print `skipped: …` and return,
 //! unless `DYNO_TEST_REQUIRE` (a comma list) names it: CI names everything and skips nothing.
 
+mod attack;
 mod cli;
 mod engine;
 mod explain;
