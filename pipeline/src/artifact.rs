@@ -17,10 +17,12 @@ use std::time::Instant;
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::Failure;
+use dyno_probe::clear::empty;
 use dyno_probe::{End, Run};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::disk::{TooMuch, Watch};
 use crate::engine::{Engines, Mount, Root, Spec, base_env};
 use crate::error::{DISK_FULL, Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
@@ -205,24 +207,43 @@ impl Workshop {
             stream: true,
             count_instructions: false,
         };
+        let folders = spec.mounts.iter().filter(|m| m.writable).map(|m| m.source.clone());
+        let watch = Watch::new(folders.collect(), limits.disk_bytes);
         let line = |text: String| {
             let text = format!("{}: {}", order.what, text.trim());
             self.events.send(Event::Line { phase, text });
         };
-        let ran = container.run(&run, line).await;
+        let ran = tokio::select! {
+            ran = container.run(&run, line) => Ok(ran),
+            too_much = watch.until_too_much() => Err(too_much),
+        };
         container.remove().await?;
-        let exit = ran?;
+        let exit = match ran {
+            Ok(exit) => exit?,
+            Err(TooMuch::Disk) => return Err(self.disk_full(order, phase)),
+            Err(TooMuch::Folders) => {
+                let limit = indicatif::HumanBytes(limits.disk_bytes);
+                let reason = format!("{} wrote more than {limit} to the disk", phase.name());
+                return Ok(Err(failure(phase.name(), reason, String::new())));
+            }
+            Err(TooMuch::Depth) => {
+                let reason = format!("{} made folders deeper than a path is long", phase.name());
+                return Ok(Err(failure(phase.name(), reason, String::new())));
+            }
+        };
         if exit.end == End::Code(0) {
             return Ok(Ok(()));
         }
         if exit.stdout_tail.contains(DISK_FULL) && nearly_full(&self.cache) {
-            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(full).while_(|| {
-                format!("{} of {} in {}", phase.name(), order.what, self.cache.display())
-            });
+            return Err(self.disk_full(order, phase));
         }
         let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
         Ok(Err(failure(phase.name(), reason, exit.stdout_tail)))
+    }
+
+    fn disk_full(&self, order: &Order<'_>, phase: Phase) -> Error {
+        let doing = format!("{} of {} in {}", phase.name(), order.what, self.cache.display());
+        Error::from_io(std::io::ErrorKind::StorageFull.into(), doing)
     }
 
     /// Takes the named outputs out of the build folder and puts them into the cache.
@@ -390,6 +411,10 @@ fn open_beneath(folder: &Path, path: &str) -> std::io::Result<File> {
 }
 
 fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Digest, u64)> {
+    // A file may say that it is larger than any disk (a sparse one): then nothing of it is read.
+    if file.metadata()?.len() > limit {
+        return Err(std::io::ErrorKind::FileTooLarge.into());
+    }
     let mut reader = file.take(limit + 1);
     let mut out = File::create(dest)?;
     let mut hasher = Sha256::new();
@@ -416,6 +441,13 @@ fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Digest,
 /// is removed by the next one.
 pub struct Scratch {
     folder: tempfile::TempDir,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is still written by a container is removed by `clear_scratch`, or the next dyno.
+        let _ = empty(self.folder.path());
+    }
 }
 
 impl Scratch {
@@ -456,6 +488,7 @@ fn remove_of(parent: &Path, whose: impl Fn(u32) -> bool) {
         let owner = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
         if owner.is_some_and(&whose) {
             // Best effort: what cannot be removed now is tried again next time.
+            let _ = empty(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
     }

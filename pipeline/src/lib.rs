@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod catalog;
 pub mod cli;
+mod disk;
 pub mod engine;
 pub mod error;
 pub mod event;

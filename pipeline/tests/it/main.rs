@@ -4,6 +4,7 @@
 //! unless `DYNO_TEST_REQUIRE` (a comma list) names it: CI names everything and skips nothing.
 
 mod attack;
+mod attack_job;
 mod cli;
 mod engine;
 mod explain;
