@@ -11,6 +11,7 @@ mod explain;
 mod host;
 mod interrupt;
 mod job;
+mod names;
 mod source;
 mod sql;
 mod trouble;
