@@ -19,6 +19,7 @@ pub mod run;
 mod selfcheck;
 pub mod show;
 pub mod source;
+mod take;
 
 /// Text from outside for a terminal: control characters are shown, not obeyed.
 pub fn plain(text: &str) -> std::borrow::Cow<'_, str> {

@@ -1,4 +1,4 @@
-//! What a process leaves behind: processes, and what they used.
+//! What a process leaves behind: processes and what they used, and files.
 //!
 //! As process 1 of a container the probe is what every orphan in it becomes a child of, so all of
 //! them can be ended and waited for. Those that had ended by themselves were never waited for by
@@ -6,6 +6,16 @@
 //! run are named, since what they do is in no measurement: whoever measures them decides.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use dyno_probe::Run;
+use dyno_probe::clear::empty;
+
+use crate::process::{pipe, wait4};
+
+/// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
+pub const COUNTS: &str = "/tmp/.dyno-cachegrind.";
 
 /// Those that the end of a process found.
 #[derive(Debug)]
@@ -108,6 +118,64 @@ fn names() -> Vec<String> {
     let names = ids.filter(|id| *id != 1).filter_map(name);
     let text = |name: Vec<u8>| String::from_utf8_lossy(name.trim_ascii_end()).into_owned();
     names.take(NAMED).map(text).collect()
+}
+
+/// Sum of the `summary:` lines of Valgrind's files, one file a process.
+fn read_counts() -> Option<u64> {
+    let mut sum = None;
+    for entry in fs::read_dir("/tmp").ok()?.flatten() {
+        let path = entry.path();
+        if !path.to_string_lossy().starts_with(COUNTS) {
+            continue;
+        }
+        let text = fs::read_to_string(&path).ok()?;
+        let total = text.lines().rev().find_map(|line| line.strip_prefix("summary: "))?;
+        *sum.get_or_insert(0) += total.trim().parse::<u64>().ok()?;
+    }
+    sum
+}
+
+/// Where the program may write, and what it wrote must not meet the next.
+const WRITABLE: [&str; 3] = ["/tmp", "/dev/shm", "/dev/mqueue"];
+
+/// Reads the counts, if the run was to count, and removes what the program wrote. Both as the
+/// program's user, whose files they are; the probe has no right to them. The error is what is
+/// still there.
+pub fn tidy(run: &Run) -> Result<Option<u64>, String> {
+    let has_entries = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut e| e.next().is_some());
+    if !is_init() || !WRITABLE.iter().any(has_entries) {
+        return Ok(None);
+    }
+    let (answer, mut report) = pipe().map_err(|error| format!("pipe: {error}"))?;
+    // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: plain system calls.
+        unsafe {
+            libc::setresgid(run.gid, run.gid, run.gid);
+            libc::setresuid(run.uid, run.uid, run.uid);
+        }
+        if let Some(count) = read_counts().filter(|_| run.count_instructions) {
+            let _ = report.write_all(format!("{count}").as_bytes());
+        }
+        for folder in WRITABLE.iter().filter(|f| has_entries(f)) {
+            if let Err(error) = empty(Path::new(folder)) {
+                let _ = report.write_all(format!(" {folder}: {error}").as_bytes());
+                break;
+            }
+        }
+        // SAFETY: does not return.
+        unsafe { libc::_exit(0) };
+    }
+    drop(report);
+    let mut said = String::new();
+    let read = answer.take(4096).read_to_string(&mut said);
+    let ended = if pid > 0 { wait4(pid).0 } else { -1 };
+    match said.split_once(' ') {
+        Some((_, residue)) => Err(residue.to_string()),
+        None if ended != 0 || read.is_err() => Err("nobody could empty /tmp".into()),
+        None => Ok(said.parse().ok()),
+    }
 }
 
 #[cfg(test)]

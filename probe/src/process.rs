@@ -7,25 +7,20 @@
 
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::Path;
 use std::time::Duration;
 
-use dyno_probe::clear::empty;
 use dyno_probe::{End, Exit, Program, Run, TAIL_MAX};
 use sha2::{Digest, Sha256};
 
 use crate::{leftover, sandbox};
 
-/// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
-const COUNTS: &str = "/tmp/.dyno-cachegrind.";
-
 /// Runs one process. `line` gets its output as it comes, if the run asks for that.
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
     let exit = start(run).map(|child| child.wait(run, line));
     let mut exit = exit.unwrap_or_else(not_started);
-    let counted = tidy(run).unwrap_or_else(|residue| {
+    let counted = leftover::tidy(run).unwrap_or_else(|residue| {
         exit.residue = Some(residue);
         None
     });
@@ -353,7 +348,7 @@ impl Lines {
     }
 }
 
-fn wait4(pid: libc::pid_t) -> (i32, libc::rusage) {
+pub fn wait4(pid: libc::pid_t) -> (i32, libc::rusage) {
     let mut status = 0;
     // SAFETY: an all-zero rusage is valid, and wait4 fills it.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -396,7 +391,7 @@ fn command(run: &Run) -> Vec<String> {
             ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--quiet", "--trace-children=yes"]
                 .map(String::from),
         );
-        words.push(format!("--cachegrind-out-file={COUNTS}%p"));
+        words.push(format!("--cachegrind-out-file={}%p", leftover::COUNTS));
         // What it says itself must not stand in the program's answer.
         words.push("--log-file=/tmp/.dyno-valgrind.%p".into());
         words.push("--".into());
@@ -414,65 +409,6 @@ fn find(program: &str, run: &Run) -> Result<String, String> {
         .map(|folder| format!("{folder}/{program}"))
         .find(|file| fs::metadata(file).is_ok_and(|found| found.is_file()))
         .ok_or_else(|| format!("no program `{program}` in {path}"))
-}
-
-/// Sum of the `summary:` lines of Valgrind's files, one file a process.
-fn read_counts() -> Option<u64> {
-    let mut sum = None;
-    for entry in fs::read_dir("/tmp").ok()?.flatten() {
-        let path = entry.path();
-        if !path.to_string_lossy().starts_with(COUNTS) {
-            continue;
-        }
-        let text = fs::read_to_string(&path).ok()?;
-        let total = text.lines().rev().find_map(|line| line.strip_prefix("summary: "))?;
-        *sum.get_or_insert(0) += total.trim().parse::<u64>().ok()?;
-    }
-    sum
-}
-
-/// Where the program may write, and what it wrote must not meet the next.
-const WRITABLE: [&str; 3] = ["/tmp", "/dev/shm", "/dev/mqueue"];
-
-/// Reads the counts, if the run was to count, and removes what the program wrote. Both as the
-/// program's user, whose files they are; the probe has no right to them. The error is what is
-/// still there.
-fn tidy(run: &Run) -> Result<Option<u64>, String> {
-    let has_entries = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut e| e.next().is_some());
-    // SAFETY: getpid cannot fail.
-    if unsafe { libc::getpid() } != 1 || !WRITABLE.iter().any(has_entries) {
-        return Ok(None);
-    }
-    let (answer, mut report) = pipe().map_err(failed("pipe"))?;
-    // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: plain system calls.
-        unsafe {
-            libc::setresgid(run.gid, run.gid, run.gid);
-            libc::setresuid(run.uid, run.uid, run.uid);
-        }
-        if let Some(count) = read_counts().filter(|_| run.count_instructions) {
-            let _ = report.write_all(format!("{count}").as_bytes());
-        }
-        for folder in WRITABLE.iter().filter(|f| has_entries(f)) {
-            if let Err(error) = empty(Path::new(folder)) {
-                let _ = report.write_all(format!(" {folder}: {error}").as_bytes());
-                break;
-            }
-        }
-        // SAFETY: does not return.
-        unsafe { libc::_exit(0) };
-    }
-    drop(report);
-    let mut said = String::new();
-    let read = answer.take(4096).read_to_string(&mut said);
-    let ended = if pid > 0 { wait4(pid).0 } else { -1 };
-    match said.split_once(' ') {
-        Some((_, residue)) => Err(residue.to_string()),
-        None if ended != 0 || read.is_err() => Err("nobody could empty /tmp".into()),
-        None => Ok(said.parse().ok()),
-    }
 }
 
 fn digest(file: &mut File) -> (u64, String, String) {
@@ -504,7 +440,7 @@ fn memory_file() -> io::Result<File> {
     }
 }
 
-fn pipe() -> io::Result<(File, File)> {
+pub fn pipe() -> io::Result<(File, File)> {
     let mut fds = [0; 2];
     // SAFETY: fills a live array of two; both descriptors are new and ours.
     unsafe {
