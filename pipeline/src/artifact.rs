@@ -190,6 +190,7 @@ impl Workshop {
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,
             user: self.engines.build_user(),
+            cgroup: None,
         };
         let mut container = self.engines.start(&spec).await?;
         let (uid, gid) = spec.user;

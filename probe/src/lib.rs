@@ -103,6 +103,9 @@ pub struct Exit {
     pub leftover_names: Vec<String>,
     /// What it wrote and the probe could not remove, and why: the next would find it.
     pub residue: Option<String>,
+    /// Processor time of everything in the container from the request to this answer, the probe's
+    /// own and that of what was left behind included: what is known not to be others'.
+    pub container_ns: u64,
     /// Instructions executed by the process and its children, when they were counted.
     pub instructions: Option<u64>,
 }

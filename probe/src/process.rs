@@ -18,6 +18,7 @@ use crate::{leftover, sandbox};
 
 /// Runs one process. `line` gets its output as it comes, if the run asks for that.
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
+    let used_before = used_ns();
     let exit = start(run).map(|child| child.wait(run, line));
     let mut exit = exit.unwrap_or_else(not_started);
     let counted = leftover::tidy(run).unwrap_or_else(|residue| {
@@ -27,7 +28,22 @@ pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
     if exit.end == End::Code(0) {
         exit.instructions = counted;
     }
+    exit.container_ns = used_ns().saturating_sub(used_before);
     exit
+}
+
+/// Processor time of this process and of all that it has waited for.
+fn used_ns() -> u64 {
+    let used = |who| {
+        // SAFETY: an all-zero rusage is valid, and getrusage fills it.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(who, &mut usage);
+            usage
+        };
+        nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime)
+    };
+    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
 }
 
 struct Child {
@@ -248,6 +264,7 @@ impl Child {
             leftovers: left.running,
             leftover_names: left.names,
             residue: None,
+            container_ns: 0,
             instructions: None,
         }
     }
@@ -380,6 +397,7 @@ fn not_started(why: String) -> Exit {
         leftovers: 0,
         leftover_names: Vec::new(),
         residue: None,
+        container_ns: 0,
         instructions: None,
     }
 }
@@ -529,6 +547,7 @@ mod tests {
         );
         assert!(exit.wall_ns >= 50_000_000, "{}", exit.wall_ns);
         assert!(exit.max_rss_bytes > 0 && exit.minor_faults > 0);
+        assert!(exit.container_ns >= exit.user_ns + exit.system_ns);
     }
 
     #[test]

@@ -83,6 +83,9 @@ pub struct Spec {
     pub tmp_bytes: u64,
     /// User and group that programs run as.
     pub user: (u32, u32),
+    /// The cgroup at the top of the machine's that the container's own is to be in; `None` leaves
+    /// it to the engine.
+    pub cgroup: Option<&'static str>,
 }
 
 impl Spec {

@@ -155,6 +155,7 @@ impl Ground {
             pids: 32,
             tmp_bytes: 16 << 20,
             user: (1000, 1000),
+            cgroup: None,
         };
         Some(Self { folder, engines, spec, engine: engine.into(), _alone: alone })
     }

@@ -12,6 +12,7 @@ mod host;
 mod interrupt;
 mod job;
 mod names;
+mod quiet;
 mod source;
 mod sql;
 mod trouble;
