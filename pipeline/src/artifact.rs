@@ -6,9 +6,7 @@
 //! cache is keyed by (source, image ID, recipe) and each file in it is checked before it is used.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -17,14 +15,16 @@ use std::time::Instant;
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::Failure;
+use dyno_probe::clear::empty;
 use dyno_probe::{End, Run, Settings};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
+use crate::disk::{TooMuch, Watch};
 use crate::engine::{Engines, Mount, Root, Spec, base_env};
 use crate::error::{DISK_FULL, Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::http::file_digest;
+use crate::take::{copy_bounded, open_beneath};
 
 /// An artifact in the cache.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,11 +189,12 @@ impl Workshop {
             memory_bytes: limits.memory_bytes,
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,
+            user: self.engines.build_user(),
             cgroup: None,
             probe: Settings::default(),
         };
         let mut container = self.engines.start(&spec).await?;
-        let (uid, gid) = self.engines.build_user();
+        let (uid, gid) = spec.user;
         let run = Run {
             argv: command.to_vec(),
             env,
@@ -206,24 +207,43 @@ impl Workshop {
             stream: true,
             count_instructions: false,
         };
+        let folders = spec.mounts.iter().filter(|m| m.writable).map(|m| m.source.clone());
+        let watch = Watch::new(folders.collect(), limits.disk_bytes);
         let line = |text: String| {
             let text = format!("{}: {}", order.what, text.trim());
             self.events.send(Event::Line { phase, text });
         };
-        let ran = container.run(&run, line).await;
+        let ran = tokio::select! {
+            ran = container.run(&run, line) => Ok(ran),
+            too_much = watch.until_too_much() => Err(too_much),
+        };
         container.remove().await?;
-        let exit = ran?;
+        let exit = match ran {
+            Ok(exit) => exit?,
+            Err(TooMuch::Disk) => return Err(self.disk_full(order, phase)),
+            Err(TooMuch::Folders) => {
+                let limit = indicatif::HumanBytes(limits.disk_bytes);
+                let reason = format!("{} wrote more than {limit} to the disk", phase.name());
+                return Ok(Err(failure(phase.name(), reason, String::new())));
+            }
+            Err(TooMuch::Depth) => {
+                let reason = format!("{} made folders deeper than a path is long", phase.name());
+                return Ok(Err(failure(phase.name(), reason, String::new())));
+            }
+        };
         if exit.end == End::Code(0) {
             return Ok(Ok(()));
         }
         if exit.stdout_tail.contains(DISK_FULL) && nearly_full(&self.cache) {
-            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(full).while_(|| {
-                format!("{} of {} in {}", phase.name(), order.what, self.cache.display())
-            });
+            return Err(self.disk_full(order, phase));
         }
         let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
         Ok(Err(failure(phase.name(), reason, exit.stdout_tail)))
+    }
+
+    fn disk_full(&self, order: &Order<'_>, phase: Phase) -> Error {
+        let doing = format!("{} of {} in {}", phase.name(), order.what, self.cache.display());
+        Error::from_io(std::io::ErrorKind::StorageFull.into(), doing)
     }
 
     /// Takes the named outputs out of the build folder and puts them into the cache.
@@ -289,6 +309,7 @@ pub fn describe(end: &End, time_s: u64) -> String {
         End::Code(code) => format!("ended with exit code {code}"),
         End::Signal(9) => "was killed (signal 9), as happens when memory runs out".into(),
         End::Signal(25) => "wrote more than it may (signal 25)".into(),
+        End::Signal(31) => "made a system call that only an attack makes (signal 31)".into(),
         End::Signal(signal) => format!("was ended by signal {signal}"),
         End::Timeout => format!("took longer than {time_s} s"),
         End::NotStarted(why) => format!("did not start: {why}"),
@@ -336,13 +357,28 @@ fn cargo_configuration(cargo: &Path) -> Result<()> {
     });
     let Some(Ok(table)) = text.map(|text| text.parse::<toml::Table>()) else { return Ok(()) };
     let wanted = ["source", "registries", "registry", "http", "net"];
-    let kept: toml::Table =
+    let mut kept: toml::Table =
         table.into_iter().filter(|(k, _)| wanted.contains(&k.as_str())).collect();
+    forget_secrets(&mut kept);
     if kept.is_empty() {
         return Ok(());
     }
     let file = cargo.join("config.toml");
     fs::write(&file, kept.to_string()).while_(|| format!("writing {}", file.display()))
+}
+
+/// Takes out what logs in somewhere, at whatever depth: it is the host's, and a build is a stranger.
+fn forget_secrets(table: &mut toml::Table) {
+    const SECRETS: [&str; 6] = [
+        "token",
+        "secret-key",
+        "secret-key-subject",
+        "credential-provider",
+        "global-credential-providers",
+        "credential-process",
+    ];
+    table.retain(|key, _| !SECRETS.contains(&key));
+    table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).for_each(forget_secrets);
 }
 
 /// Makes everything below `folder` the build user's, where this process may.
@@ -366,56 +402,17 @@ fn give(folder: &Path, (uid, gid): (u32, u32)) -> Result<()> {
     Ok(())
 }
 
-/// Opens a regular file below `folder` without following any link, mount or `..`
-/// (openat2(2)): what a stranger's build left there may be anything.
-fn open_beneath(folder: &Path, path: &str) -> std::io::Result<File> {
-    let wrong =
-        |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what.to_string());
-    let base = File::open(folder)?;
-    let path = std::ffi::CString::new(path).map_err(|_| wrong("a NUL in its path"))?;
-    // SAFETY: an all-zero open_how is valid.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK) as u64;
-    how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
-    // SAFETY: live pointers with their sizes; the descriptor is new and ours.
-    let file = unsafe {
-        let size = size_of::<libc::open_how>();
-        let fd = libc::syscall(libc::SYS_openat2, base.as_raw_fd(), path.as_ptr(), &how, size);
-        if fd < 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        File::from_raw_fd(fd as i32)
-    };
-    if file.metadata()?.is_file() { Ok(file) } else { Err(wrong("it is not a regular file")) }
-}
-
-fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Digest, u64)> {
-    let mut reader = file.take(limit + 1);
-    let mut out = File::create(dest)?;
-    let mut hasher = Sha256::new();
-    let mut size = 0;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = reader.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        hasher.update(&buffer[..count]);
-        out.write_all(&buffer[..count])?;
-        size += count as u64;
-        if size > limit {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-    }
-    out.set_permissions(fs::Permissions::from_mode(0o755))?;
-    out.sync_all()?;
-    Ok((Digest::finish(hasher), size))
-}
-
 /// A folder for one job's work, removed at the end however the job ends; what a killed dyno left
 /// is removed by the next one.
 pub struct Scratch {
     folder: tempfile::TempDir,
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is still written by a container is removed by `clear_scratch`, or the next dyno.
+        let _ = empty(self.folder.path());
+    }
 }
 
 impl Scratch {
@@ -456,6 +453,7 @@ fn remove_of(parent: &Path, whose: impl Fn(u32) -> bool) {
         let owner = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
         if owner.is_some_and(&whose) {
             // Best effort: what cannot be removed now is tried again next time.
+            let _ = empty(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -466,21 +464,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_files_inside_are_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("build");
-        fs::create_dir_all(root.join("release")).unwrap();
-        fs::write(root.join("release/good"), "x").unwrap();
-        fs::write(folder.path().join("secret"), "x").unwrap();
-        std::os::unix::fs::symlink("../../secret", root.join("release/link")).unwrap();
-        std::os::unix::fs::symlink("/etc", root.join("etc")).unwrap();
-        nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(open_beneath(&root, "release/good").is_ok());
-        for bad in ["release/link", "etc/passwd", "../secret", "fifo", "release", "none"] {
-            assert!(open_beneath(&root, bad).is_err(), "{bad}");
-        }
-        let large = File::open(root.join("release/good")).unwrap();
-        let error = copy_bounded(large, &folder.path().join("copy"), 0).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    fn no_secret_of_cargos_configuration_is_lent() {
+        let text = "[registry]\ntoken = \"s3\"\nglobal-credential-providers = [\"x\"]\ndefault = \"a\"\n\
+            [registries.a]\nindex = \"sparse+https://a.example/\"\ntoken = \"s3\"\nsecret-key = \"s3\"\n\
+            credential-provider = [\"x\"]\n[http]\nmultiplexing = false\n";
+        let mut table: toml::Table = text.parse().unwrap();
+        forget_secrets(&mut table);
+        let kept = "[registry]\ndefault = \"a\"\n\
+            [registries.a]\nindex = \"sparse+https://a.example/\"\n[http]\nmultiplexing = false\n";
+        assert_eq!(table, kept.parse().unwrap());
     }
 }

@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod cli;
 mod counters;
 pub mod definition;
+mod disk;
 pub mod engine;
 pub mod error;
 pub mod event;
@@ -21,6 +22,7 @@ pub mod run;
 mod selfcheck;
 pub mod show;
 pub mod source;
+mod take;
 
 /// Text from outside for a terminal: control characters are shown, not obeyed.
 pub fn plain(text: &str) -> std::borrow::Cow<'_, str> {

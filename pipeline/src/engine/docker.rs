@@ -146,16 +146,29 @@ impl DockerEngine {
             .hint("engines with the containerd image store name images otherwise: use the embedded engine, or switch that store off"))
     }
 
-    /// `/tmp`; and under Podman, which adds writable folders to a read-only root, those closed.
+    /// What may be written; and under Podman, which adds writable folders to a read-only root,
+    /// those closed.
     fn tmpfs(&self, spec: &Spec) -> HashMap<String, String> {
-        let tmp = format!("rw,exec,nosuid,nodev,mode=1777,size={}", spec.tmp_bytes);
-        let mut tmpfs = HashMap::from([("/tmp".to_string(), tmp)]);
+        let writable = spec.writable().into_iter();
+        let mut tmpfs: HashMap<String, String> = writable
+            .map(|(folder, options)| (folder.to_string(), format!("rw,{}", options.join(","))))
+            .collect();
         if self.name.starts_with(PODMAN) {
             for folder in ["/run", "/var/tmp"] {
                 tmpfs.insert(folder.into(), "ro,nosuid,nodev,noexec,mode=755,size=64k".into());
             }
         }
         tmpfs
+    }
+
+    /// See [`super::spare`]; only if the engine's process ids are this machine's.
+    async fn spare(&self, name: &str) {
+        let found = self.docker.inspect_container(name, None).await.ok();
+        let Some(pid) = found.and_then(|found| found.state?.pid) else { return };
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if command.starts_with(b"/dyno/probe\0") {
+            super::spare(pid);
+        }
     }
 
     fn body(&self, name: &str, image: String, spec: &Spec, probe: &Path) -> ContainerCreateBody {
@@ -244,6 +257,9 @@ impl Engine for DockerEngine {
             .build();
         let attached = self.docker.attach_container(name, Some(options)).await.while_(doing)?;
         self.docker.start_container(name, None::<StartContainerOptions>).await.while_(doing)?;
+        if nix::unistd::geteuid().is_root() {
+            self.spare(name).await;
+        }
         Ok(demultiplex(attached))
     }
 

@@ -144,15 +144,15 @@ async fn delete(program: &Path, name: &str) -> Result<()> {
 /// The OCI runtime configuration (opencontainers/runtime-spec, config.md).
 fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
     let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
-    let tmp_size = format!("size={}", spec.tmp_bytes);
     let mut mounts = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-        mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"]),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
-        mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777", &tmp_size]),
     ];
+    mounts.extend(spec.writable().map(|(target, options)| {
+        mount(target, "tmpfs", &options.iter().map(String::as_str).collect::<Vec<_>>())
+    }));
     // Not recursive: a read-only recursive bind leaves mounts below it writable.
     let bind = |source: &Path, target: &str, writable: bool| {
         let access = if writable { "rw" } else { "ro" };
@@ -263,6 +263,9 @@ fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
         .build()
         .map_err(told)?;
     let pid = container.pid();
+    if let Some(pid) = pid {
+        super::spare(pid.as_raw().into());
+    }
     let started = pid
         .map_or(Ok(()), |pid| loopback_up(pid.as_raw()))
         .and_then(|()| container.start().map_err(told));

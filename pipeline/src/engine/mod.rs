@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dyno_model::catalog::host::{EngineChoice, Host, format_cores};
 use dyno_model::id::Digest;
-use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Reply, Request, Run, Sandbox, Settings};
+use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Program, Reply, Request, Run, Sandbox, Settings};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::error::{Error, Result, While};
@@ -36,8 +36,10 @@ pub const CAPABILITIES: [&str; 3] = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"];
 
 /// Open files of a process, and processes of a user, the same under every engine whatever the
 /// host's defaults are, and below what an engine without the right to raise limits was itself
-/// given. (The container's own number of processes is bounded by its cgroup.)
-pub const RLIMITS: [(&str, u64); 2] = [("nofile", 16_384), ("nproc", 16_384)];
+/// given. (The container's own number of processes is bounded by its cgroup.) No message queues,
+/// which would outlive the process; no priority over others.
+pub const RLIMITS: [(&str, u64); 5] =
+    [("nofile", 16_384), ("nproc", 16_384), ("msgqueue", 0), ("nice", 0), ("rtprio", 0)];
 
 /// A folder or file of the host inside the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +81,8 @@ pub struct Spec {
     pub pids: u64,
     /// Size of `/tmp`, in bytes; it counts towards the memory.
     pub tmp_bytes: u64,
+    /// User and group that programs run as.
+    pub user: (u32, u32),
     /// The cgroup at the top of the machine's that the container's own is to be in; `None` leaves
     /// it to the engine.
     pub cgroup: Option<&'static str>,
@@ -90,6 +94,22 @@ impl Spec {
     /// The probe's argument.
     fn settings(&self) -> String {
         serde_json::to_string(&self.probe).expect("settings serialise")
+    }
+
+    /// Options of the file systems in memory that programs may write: `/tmp` and `/dev/shm`. Both
+    /// full of data or of empty files, they leave memory for what must go on.
+    fn writable(&self) -> [(&'static str, Vec<String>); 2] {
+        let options = |bytes: u64, more: &str| {
+            // An empty file takes about 1 KiB of the kernel's memory.
+            let files = bytes / (4 << 10);
+            ["nosuid", "nodev", "mode=1777", more]
+                .into_iter()
+                .map(String::from)
+                .chain([format!("size={bytes}"), format!("nr_inodes={files}")])
+                .collect()
+        };
+        let shared = (self.tmp_bytes / 4).min(64 << 20);
+        [("/tmp", options(self.tmp_bytes, "exec")), ("/dev/shm", options(shared, "noexec"))]
     }
 }
 
@@ -178,7 +198,7 @@ impl Engines {
             }
         };
         let mut container = Container::new(Arc::clone(self), name, streams);
-        match container.inspect().await.and_then(|sandbox| {
+        match container.inspect(spec.user).await.and_then(|sandbox| {
             let wrong = verify(spec, &sandbox);
             if wrong.is_empty() { Ok(sandbox) } else { Err(broken_promise(&self.name(), &wrong)) }
         }) {
@@ -241,6 +261,8 @@ pub fn verify(spec: &Spec, inside: &Sandbox) -> Vec<String> {
         memory.is_some_and(|limit| limit.abs_diff(spec.memory_bytes) < 64 << 10),
         format!("memory limit {memory:?} instead of {}", spec.memory_bytes),
     );
+    let swap = inside.swap_limit_bytes;
+    want(swap == Some(0), format!("swap {swap:?} beyond the memory limit"));
     want(
         inside.pids_limit == Some(spec.pids),
         format!("process limit {:?} instead of {}", inside.pids_limit, spec.pids),
@@ -252,14 +274,45 @@ pub fn verify(spec: &Spec, inside: &Sandbox) -> Vec<String> {
     let fixed = spec.probe.fixed_layout;
     want(inside.fixed_layout == fixed, format!("fixed address layout is {}", inside.fixed_layout));
     want(inside.root_read_only, "the root is writable".into());
+    wrong.extend(verify_program(spec, &inside.program));
     let may_write: BTreeSet<&str> = ["/tmp", "/dev/shm", "/dev/mqueue"]
         .into_iter()
         .chain(spec.mounts.iter().filter(|m| m.writable).map(|m| m.target.as_str()))
         .collect();
-    for (mount, writable) in &inside.mounts {
-        want(!writable || may_write.contains(mount.as_str()), format!("{mount} is writable"));
-    }
+    let writable = inside.mounts.iter().filter(|(_, writable)| **writable).map(|(mount, _)| mount);
+    wrong.extend(
+        writable
+            .filter(|mount| !may_write.contains(mount.as_str()))
+            .map(|mount| format!("{mount} is writable")),
+    );
     wrong
+}
+
+/// The same of what programs run as.
+fn verify_program(spec: &Spec, program: &Program) -> Vec<String> {
+    let (uid, gid) = spec.user;
+    // Root of a container that is a user outside keeps the probe's capabilities.
+    let allowed =
+        |name: &String| uid == 0 && CAPABILITIES.contains(&format!("CAP_{name}").as_str());
+    let limit = |name: &str| program.limits.get(name).copied().flatten();
+    let lowered = RLIMITS.into_iter().chain([("core", 1)]);
+    let limits: Vec<String> = lowered
+        .filter(|(name, value)| limit(name) != Some(*value))
+        .map(|(name, value)| format!("{name} {:?} instead of {value}", limit(name)))
+        .collect();
+    let checks = [
+        (program.uids == [uid; 4], format!("programs run as users {:?}", program.uids)),
+        (program.gids == [gid; 4], format!("programs run as groups {:?}", program.gids)),
+        (program.groups.is_empty(), format!("programs have the groups {:?}", program.groups)),
+        (
+            program.capabilities.iter().all(allowed),
+            format!("programs have the capabilities {:?}", program.capabilities),
+        ),
+        (program.no_new_privileges, "no-new-privileges is off for programs".into()),
+        (program.seccomp_mode == 2, "no seccomp filter for programs".into()),
+        (limits.is_empty(), format!("limits of programs: {}", limits.join(", "))),
+    ];
+    checks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what).collect()
 }
 
 /// A running container, spoken to through its probe.
@@ -285,8 +338,8 @@ impl Container {
         self.sandbox.as_ref().expect("set before the container is handed out")
     }
 
-    async fn inspect(&mut self) -> Result<Sandbox> {
-        self.send(&Request::Inspect).await?;
+    async fn inspect(&mut self, (uid, gid): (u32, u32)) -> Result<Sandbox> {
+        self.send(&Request::Inspect { uid, gid }).await?;
         match self.receive(Duration::from_secs(60)).await? {
             Reply::Sandbox(sandbox) => Ok(sandbox),
             other => Err(self.nonsense(&format!("{other:?}"))),
@@ -367,6 +420,13 @@ async fn keep_tail(mut from: Pin<Box<dyn AsyncRead + Send>>, tail: Arc<Mutex<Vec
         let excess = tail.len().saturating_sub(KEEP);
         tail.drain(..excess);
     }
+}
+
+/// When memory runs out, it is not this process that ends (proc(5)). By the old file: what is set by
+/// the new one every program in the container could set again for itself. Best effort: where it
+/// cannot be had, a program that takes all memory may take the container with it.
+fn spare(pid: i64) {
+    let _ = std::fs::write(format!("/proc/{pid}/oom_adj"), "-17");
 }
 
 /// Writes the probe where engines can mount it from, named by its content.

@@ -2,6 +2,8 @@
 //! compiler, build system and benchmark of the made-up targets too: `script FILE` does each line
 //! of a file. Compiled by the test itself, statically, so that it needs nothing of an image.
 
+mod attacker;
+
 use std::io::Write;
 
 fn main() {
@@ -17,6 +19,12 @@ fn obey(words: &[&str]) {
                 obey(&line.split_whitespace().collect::<Vec<_>>());
             }
         }
+        ["attack", words @ ..] => attacker::attack(words),
+        // A benchmark of a target that is honest or not: as what was built says.
+        ["honest-or", name, file] => match std::fs::read_to_string(file).unwrap().trim() {
+            "honest" => print!("hello"),
+            _ => obey(&name.split(',').collect::<Vec<_>>()),
+        },
         ["copy", from, to] => drop(std::fs::copy(from, to).unwrap()),
         ["link", target, path] => std::os::unix::fs::symlink(target, path).unwrap(),
         ["exit", code] => std::process::exit(code.parse().unwrap()),

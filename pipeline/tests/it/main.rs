@@ -3,6 +3,8 @@
 //! What a test needs of the machine and does not find makes it print `skipped: …` and return,
 //! unless `DYNO_TEST_REQUIRE` (a comma list) names it: CI names everything and skips nothing.
 
+mod attack;
+mod attack_job;
 mod cli;
 mod emulation;
 mod engine;
@@ -10,6 +12,7 @@ mod explain;
 mod host;
 mod interrupt;
 mod job;
+mod names;
 mod quiet;
 mod reproduce;
 mod source;
