@@ -21,10 +21,11 @@ use dyno_probe::{End, Run};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::engine::{Engines, Mount, Root, Spec, base_env};
+use crate::engine::{Engines, Mount, Owner, Root, Spec, base_env};
 use crate::error::{DISK_FULL, Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::http::file_digest;
+use crate::{durable, fault};
 
 /// An artifact in the cache.
 #[derive(Debug, Clone, PartialEq)]
@@ -103,7 +104,7 @@ impl Workshop {
         let started = Instant::now();
         let scratch = Scratch::new(&self.cache)?;
         let source = scratch.folder("src")?;
-        lay_out(&source).await?;
+        fault::around("source.checkout", lay_out(&source)).await?;
         let (cargo, build) = (scratch.folder("cargo")?, scratch.folder("build")?);
         cargo_configuration(&cargo)?;
         let user = self.engines.build_user();
@@ -116,7 +117,8 @@ impl Workshop {
             let mut env = build_env(order.recipe);
             lend_network(&mut mounts, &mut env);
             let begin = Instant::now();
-            let fetched = self.step(order, Phase::Fetch, fetch, mounts, env).await?;
+            let step = self.step(order, Phase::Fetch, fetch, mounts, env);
+            let fetched = fault::around("artifact.fetch", step).await?;
             {
                 let mut fetching = self.fetching.lock().expect("no panic while held");
                 let (first, _) = fetching.unwrap_or((begin, begin));
@@ -132,12 +134,11 @@ impl Workshop {
             Mount::writable(&build, "/build"),
         ];
         let env = build_env(order.recipe);
-        if let Err(failure) =
-            self.step(order, Phase::Build, &order.recipe.build, mounts, env).await?
-        {
+        let step = self.step(order, Phase::Build, &order.recipe.build, mounts, env);
+        if let Err(failure) = fault::around("artifact.build", step).await? {
             return Ok(Err(failure));
         }
-        let files = match self.collect(order.recipe, &build, &folder) {
+        let files = match self.collect(order.recipe, &build, &scratch, &folder) {
             Ok(files) => files,
             Err(error) if error.kind == Kind::Case => {
                 return Ok(Err(failure("build", error.message, String::new())));
@@ -229,13 +230,15 @@ impl Workshop {
         &self,
         recipe: &Recipe,
         build: &Path,
+        scratch: &Scratch,
         folder: &Path,
     ) -> Result<BTreeMap<String, (Digest, u64)>> {
         let parent = folder.parent().expect("the artifact is in the cache");
         let doing = || format!("keeping the artifact in {}", parent.display());
-        fs::create_dir_all(parent).while_(doing)?;
-        let new = tempfile::tempdir_in(parent).while_(doing)?;
-        fs::create_dir(new.path().join("files")).while_(doing)?;
+        let new = scratch.path().join("kept");
+        fault::before("artifact.take");
+        fs::create_dir_all(parent).and_then(|()| fs::create_dir(&new)).while_(doing)?;
+        fs::create_dir(new.join("files")).while_(doing)?;
         let mut files = BTreeMap::new();
         for (name, path) in &recipe.outputs {
             let file = open_beneath(build, path).map_err(|error| {
@@ -244,7 +247,7 @@ impl Workshop {
                     format!("the output {name} ({path}) cannot be taken: {error}"),
                 )
             })?;
-            let dest = new.path().join("files").join(name);
+            let dest = new.join("files").join(name);
             let kept = copy_bounded(file, &dest, recipe.limits.output_bytes);
             let kept = kept.map_err(|error| match error.kind() {
                 std::io::ErrorKind::FileTooLarge => Error::new(
@@ -259,14 +262,14 @@ impl Workshop {
             files.insert(name.clone(), kept);
         }
         let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
-        fs::write(new.path().join("manifest.json"), manifest.expect("plain fields"))
-            .while_(doing)?;
-        fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755)).while_(doing)?;
-        // Another dyno may have built the same meanwhile; either is as good.
-        if fs::rename(new.path(), folder).is_err() && !folder.join("manifest.json").exists() {
-            return Err(Error::infrastructure(format!("cannot write {}", folder.display())));
+        fs::write(new.join("manifest.json"), manifest.expect("plain fields")).while_(doing)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).while_(doing)?;
+        fault::after("artifact.take");
+        match fault::at("artifact.place", || durable::place_folder(&new, folder)) {
+            // Another dyno may have built the same meanwhile; either is as good.
+            Err(error) if !folder.join("manifest.json").exists() => Err(error).while_(doing)?,
+            _ => Ok(files),
         }
-        Ok(files)
     }
 }
 
@@ -413,7 +416,8 @@ fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Digest,
 /// A folder for one job's work, removed at the end however the job ends; what a killed dyno left
 /// is removed by the next one.
 pub struct Scratch {
-    folder: tempfile::TempDir,
+    /// There until it is dropped.
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Scratch {
@@ -421,15 +425,20 @@ impl Scratch {
         let parent = cache.join("scratch");
         let doing = || format!("making a work folder in {}", parent.display());
         fs::create_dir_all(&parent).while_(doing)?;
-        sweep(&parent);
-        let prefix = format!("{}-", std::process::id());
-        let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent).while_(doing)?;
-        Ok(Self { folder })
+        let prefix = format!("{}-", Owner::this_process());
+        let make = || tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent);
+        let folder = fault::at("scratch.make", make).while_(doing)?;
+        Ok(Self { folder: Some(folder) })
+    }
+
+    /// The folder itself, which only this user may enter.
+    pub fn path(&self) -> &Path {
+        self.folder.as_ref().expect("there until it is dropped").path()
     }
 
     /// A new empty folder in it, open to the container's users (the parent is not).
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
-        let path = self.folder.path().join(name);
+        let path = self.path().join(name);
         fs::create_dir(&path).while_(|| format!("making {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777))
             .while_(|| format!("making {}", path.display()))?;
@@ -437,21 +446,29 @@ impl Scratch {
     }
 }
 
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What a container still writes into is removed by `clear_scratch`, or the next dyno.
+        fault::at("scratch.remove", || drop(self.folder.take()));
+    }
+}
+
 /// Removes work folders whose process is gone.
-fn sweep(parent: &Path) {
-    remove_of(parent, |pid| !Path::new(&format!("/proc/{pid}")).exists());
+pub fn sweep_scratch(cache: &Path) {
+    let gone = |owner: Owner| !owner.alive();
+    fault::at("sweep.scratch", || remove_of(&cache.join("scratch"), gone));
 }
 
 /// Removes the work folders of this process that could not be removed while a container was
 /// still writing into them: for whoever has ended all of them.
 pub fn clear_scratch(cache: &Path) {
-    remove_of(&cache.join("scratch"), |pid| pid == std::process::id());
+    remove_of(&cache.join("scratch"), |owner| owner == Owner::this_process());
 }
 
-fn remove_of(parent: &Path, whose: impl Fn(u32) -> bool) {
+fn remove_of(parent: &Path, whose: impl Fn(Owner) -> bool) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
+        let owner = name.to_str().and_then(Owner::parse);
         if owner.is_some_and(&whose) {
             // Best effort: what cannot be removed now is tried again next time.
             let _ = fs::remove_dir_all(entry.path());

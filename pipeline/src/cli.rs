@@ -14,6 +14,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::explain;
+use crate::fault;
 use crate::host::command::HostCommand;
 use crate::image;
 use crate::prompt;
@@ -495,7 +496,8 @@ async fn open_store(global: &Global) -> Result<Store> {
         Some(url) => url.clone(),
         None => data_folder()?.join("store").display().to_string(),
     };
-    Store::open(&url).await.map_err(store_error)
+    let store = Store::open(&url).await.map_err(store_error)?;
+    Ok(store.watched(fault::watch))
 }
 
 fn cache_folder(global: &Global) -> Result<PathBuf> {

@@ -4,10 +4,12 @@
 pub mod artifact;
 pub mod catalog;
 pub mod cli;
+pub mod durable;
 pub mod engine;
 pub mod error;
 pub mod event;
 pub mod explain;
+pub mod fault;
 pub mod host;
 pub mod http;
 pub mod image;
@@ -18,6 +20,7 @@ pub mod run;
 mod selfcheck;
 pub mod show;
 pub mod source;
+mod spool;
 
 /// Text from outside for a terminal: control characters are shown, not obeyed.
 pub fn plain(text: &str) -> std::borrow::Cow<'_, str> {

@@ -22,6 +22,7 @@ use crate::artifact::{Artifact, Scratch, describe};
 use crate::engine::{Container, Engines, Mount, Root, Spec, base_env};
 use crate::error::{Result, While};
 use crate::event::{Events, Phase, Unit};
+use crate::fault;
 use crate::http::file_digest;
 
 /// How much longer a case may take while its instructions are counted (Cachegrind was seen to
@@ -84,18 +85,20 @@ impl Bench<'_> {
     /// Measures the whole job.
     pub async fn measure(&self) -> Result<Measured> {
         let scratch = Scratch::new(&self.cache)?;
-        let artifacts = self.lay_out(&scratch)?;
+        let artifacts = fault::at("measure.lay-out", || self.lay_out(&scratch))?;
         let mut prepared = self.prepare()?;
         let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
         let mut container =
             self.engines.start(&self.spec(&artifacts, self.benchmark_cores.clone())).await?;
         let valgrind = container.sandbox().valgrind;
-        let rounds = self.rounds(&mut container, &mut prepared, &mut measured).await;
+        let rounds = self.rounds(&mut container, &mut prepared, &mut measured);
+        let rounds = fault::around("measure.rounds", rounds).await;
         container.remove().await?;
         rounds?;
         if self.wants("instructions:cachegrind") {
             if valgrind {
-                self.count(&artifacts, &mut prepared, &mut measured).await?;
+                let count = self.count(&artifacts, &mut prepared, &mut measured);
+                fault::around("measure.count", count).await?;
             } else {
                 measured.notices.push(format!(
                     "instructions were not counted: the image {} has no Valgrind",

@@ -19,15 +19,17 @@ use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Side
 use dyno_model::sampling::Budget;
 use dyno_query::{Published, Store};
 
-use crate::artifact::{Artifact, Order, Workshop, clear_scratch};
+use crate::artifact::{Artifact, Order, Workshop, clear_scratch, sweep_scratch};
 use crate::catalog::{Catalog, LoadedSuite, files_of};
 use crate::engine::{Engines, Root};
 use crate::error::{Error, Result, While};
 use crate::event::{Events, Phase};
+use crate::fault;
 use crate::host::{Assigned, MeasuringLock, assign, fingerprint, keep_to};
 use crate::image::{self, BuildError};
 use crate::measure::{Bench, Measured};
 use crate::source::{self, Resolved};
+use crate::spool::Spool;
 
 /// Who asked to compare what.
 #[derive(Debug, Clone)]
@@ -135,8 +137,8 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
     clock.add("measure", measured.rounds_s);
     clock.add("count", measured.counting_s);
     let record = record(&ground, job, built, inputs, measured, started_us, clock);
-    let published = around.store.publish(&record).await;
-    let bytes = match published.map_err(store_error)? {
+    let spool = Spool::new(&around.cache, &around.store);
+    let bytes = match spool.publish(&record, &around.events).await? {
         Published::Written { bytes, .. } => bytes,
         Published::AlreadyHeld => 0,
     };
@@ -197,7 +199,10 @@ async fn prepare(
     let (suite, host) = both(suite, around.catalog.host(&request.host))?;
     let image_folder = around.catalog.image(&suite.suite.image)?;
     let cores = assign(&host)?;
-    around.store.check_writable().await.map_err(store_error)?;
+    let writable = around.store.check_writable();
+    fault::around("store.probe", writable).await.map_err(store_error)?;
+    sweep_scratch(&around.cache);
+    Spool::new(&around.cache, &around.store).publish_left(&around.events).await?;
     let engines = Engines::open(&host, &around.cache, &around.program).await?;
     let _ =
         around.opened.set(Traces { engines: Arc::clone(&engines), cache: around.cache.clone() });
@@ -390,8 +395,8 @@ async fn measure(
         cache: around.cache.clone(),
         events: around.events.clone(),
     };
-    let _lock = MeasuringLock::take(&around.events).await?;
-    keep_to(&ground.cores.housekeeping);
+    let _lock = fault::around("measure.lock", MeasuringLock::take(&around.events)).await?;
+    fault::at("measure.keep-to", || keep_to(&ground.cores.housekeeping));
     let measured = bench.measure().await;
     keep_to(&ground.cores.all());
     measured

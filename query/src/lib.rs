@@ -15,6 +15,7 @@
 //! layout, `docs/sql.md` the tables.
 
 mod compare;
+mod create;
 mod described;
 mod encode;
 mod error;
@@ -42,4 +43,4 @@ pub use print::{write_csv, write_expanded, write_json, write_parquet, write_tabl
 pub use selfcheck::AgainstItself;
 pub use session::Session;
 pub use statements::{Statements, statements};
-pub use store::{Published, Store};
+pub use store::{Published, Store, Watch};

@@ -6,6 +6,7 @@
 mod cli;
 mod engine;
 mod explain;
+mod faults;
 mod host;
 mod interrupt;
 mod job;

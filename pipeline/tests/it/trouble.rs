@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::skip;
-use crate::world::{BUILD, Told, World, answer, docker, embedded, in_docker, left_by, root};
+use crate::world::{BUILD, Told, World, answer, docker, embedded, in_docker, left_by, names, root};
 
 const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
 
@@ -286,13 +286,18 @@ fn a_full_disk_for_the_store_is_told_and_the_next_run_goes_on() {
     // Enough for some files of a record, but not for its run row.
     for free_kib in [4, 12, 20, 28] {
         filler(1024 - free_kib).unwrap();
-        check(&world.dyno(&RUN), 4, &FULL);
+        let told = world.dyno(&RUN);
+        check(&told, 4, &FULL);
+        check(&told, 4, &["; what was measured is kept in [world]/cache/spool/"]);
         assert_eq!(world.runs(), "0", "{free_kib} KiB free");
     }
     fs::remove_file(store.join("_filler")).unwrap();
     let told = world.dyno(&RUN);
-    check(&told, 0, &["target v1 from the cache"]);
+    check(&told, 0, &["which an earlier dyno measured and could not publish"]);
+    check(&told, 0, &["is in the store already"]);
+    assert!(!told.err.contains("measure: "), "nothing is measured twice: {told:?}");
     assert_eq!(world.runs(), "1");
+    assert_eq!(names(&world.cache().join("spool"), ""), Vec::<String>::new());
 }
 
 #[test]
