@@ -15,4 +15,5 @@ pub mod record;
 pub mod sampling;
 pub mod selfcheck;
 pub mod stats;
+pub mod taint;
 pub mod verdict;

@@ -13,6 +13,9 @@
 //! normal values on their variance leaves the mean unbiased (the two are independent); what it
 //! costs in coverage is measured in docs/decisions.md.
 //!
+//! A round that something else on the machine disturbed comes again in a later pass, under the same
+//! number: what disturbs is seen from outside, so leaving it out does not depend on the times measured.
+//!
 //! Within a round baseline and candidate run next to each other; which goes first alternates from
 //! round to round of a case (ABBA) from a random start, so that a linear drift within a pair
 //! cancels out over each two rounds.
@@ -112,6 +115,8 @@ pub enum Closed {
     LeastRounds,
     OutOfRounds,
     OutOfTime,
+    /// So many of its rounds were disturbed and repeated that it gets no more.
+    Noisy,
     /// It failed.
     Failed,
 }
@@ -123,6 +128,8 @@ struct CaseState {
     /// ln(candidate / baseline) of each finished round, by target.
     d: Vec<Vec<f64>>,
     rounds: u32,
+    /// Rounds that were disturbed, and so are not among `rounds`.
+    disturbed: u32,
     spent_ns: u64,
     closed: Option<Closed>,
 }
@@ -149,6 +156,7 @@ impl Sampler {
             d: vec![Vec::new(); targets.len()],
             targets,
             rounds: 0,
+            disturbed: 0,
             spent_ns: 0,
             closed: None,
         };
@@ -199,6 +207,20 @@ impl Sampler {
         }
     }
 
+    /// A round of `case` was disturbed: it counts for nothing, and the same round is to come again in
+    /// a later pass, when the disturbance may have gone. A case is repeated at most as often as it
+    /// may have rounds, and not beyond its seconds.
+    pub fn repeat_round(&mut self, case: usize, spent_ns: u64) {
+        let budget = self.budget;
+        let state = &mut self.cases[case];
+        state.disturbed += 1;
+        state.spent_ns = state.spent_ns.saturating_add(spent_ns);
+        let spent = state.spent_ns >= budget.seconds.saturating_mul(1_000_000_000);
+        if state.closed.is_none() && (spent || state.disturbed >= budget.rounds_max) {
+            state.closed = Some(Closed::Noisy);
+        }
+    }
+
     /// A case of which one side alone works has no pairs to be precise about: it gets its least
     /// rounds.
     pub fn measure_alone(&mut self, case: usize) {
@@ -214,6 +236,11 @@ impl Sampler {
     /// Why each case was closed, with its rounds; `None` for one that is open.
     pub fn closed(&self) -> impl Iterator<Item = (Option<Closed>, u32)> {
         self.cases.iter().map(|state| (state.closed, state.rounds))
+    }
+
+    /// How many rounds of each case were disturbed.
+    pub fn disturbed(&self) -> impl Iterator<Item = u32> {
+        self.cases.iter().map(|state| state.disturbed)
     }
 
     /// Rounds that are done, and at most to come.
@@ -341,6 +368,38 @@ mod tests {
         ] {
             let sampler = Sampler::new(vec![targets], budget, 0.95, 7);
             assert_eq!(run(sampler, &[noise], round_ns).1, [expected], "{what}");
+        }
+    }
+
+    #[test]
+    fn disturbed_rounds_come_again_within_bounds() {
+        // Each round is disturbed until it was tried `tries` times; → why, rounds, disturbed.
+        for (what, tries, budget, round_ns, expected) in [
+            ("never", 1, budget(3, 30, 60), 1, (Closed::Precise, 3, 0)),
+            ("every other", 2, budget(3, 30, 60), 1, (Closed::Precise, 3, 3)),
+            ("always", u32::MAX, budget(3, 5, 60), 1, (Closed::Noisy, 0, 5)),
+            ("out of repetitions", 3, budget(4, 6, 60), 1, (Closed::Noisy, 2, 6)),
+            ("out of time", u32::MAX, budget(3, 30, 60), 20_000_000_000, (Closed::Noisy, 0, 3)),
+        ] {
+            let mut sampler = Sampler::new(vec![wall(0.005)], budget, 0.95, 7);
+            let (mut tried, mut seen) = (0, Vec::new());
+            while let Some([turn, _]) = sampler.next_round() {
+                tried += 1;
+                seen.push((turn.round, turn.side));
+                if tried < tries {
+                    sampler.repeat_round(0, round_ns);
+                } else {
+                    tried = 0;
+                    sampler.finish_round(0, round_ns, &[Some((100, 100))]);
+                }
+            }
+            let (closed, rounds) = sampler.closed().next().unwrap();
+            let disturbed = sampler.disturbed().next().unwrap();
+            assert_eq!((closed.unwrap(), rounds, disturbed), expected, "{what}");
+            seen.dedup();
+            let mut numbers: Vec<u32> = seen.iter().map(|(round, _)| *round).collect();
+            numbers.dedup();
+            assert_eq!(numbers.len(), seen.len(), "{what}: the order of a round stays");
         }
     }
 

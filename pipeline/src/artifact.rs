@@ -190,6 +190,7 @@ impl Workshop {
             memory_bytes: limits.memory_bytes,
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,
+            cgroup: None,
         };
         let mut container = self.engines.start(&spec).await?;
         let (uid, gid) = self.engines.build_user();

@@ -16,6 +16,7 @@ use dyno_model::id::Digest;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Sample, Side};
 use dyno_model::sampling::{Closed, Sampler, Target, Turn};
+use dyno_model::taint;
 use dyno_probe::{End, Exit, Run};
 
 use crate::artifact::{Artifact, Scratch, describe};
@@ -23,6 +24,7 @@ use crate::engine::{Container, Engines, Mount, Root, Spec, base_env};
 use crate::error::{Result, While};
 use crate::event::{Events, Phase, Unit};
 use crate::fault;
+use crate::host::quiet::QuietHost;
 use crate::http::file_digest;
 
 /// How much longer a case may take while its instructions are counted (Cachegrind was seen to
@@ -83,16 +85,22 @@ struct Prepared<'a> {
 
 impl Bench<'_> {
     /// Measures the whole job.
-    pub async fn measure(&self) -> Result<Measured> {
+    pub async fn measure(&self, quiet: &QuietHost) -> Result<Measured> {
         let scratch = Scratch::new(&self.cache)?;
         let artifacts = fault::at("measure.lay-out", || self.lay_out(&scratch))?;
         let mut prepared = self.prepare()?;
         let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
-        let mut container =
-            self.engines.start(&self.spec(&artifacts, self.benchmark_cores.clone())).await?;
+        measured.notices.extend_from_slice(quiet.notices());
+        let spec = self.spec(&artifacts, self.benchmark_cores.clone());
+        let mut container = self.engines.start(&Spec { cgroup: quiet.parent(), ..spec }).await?;
         let valgrind = container.sandbox().valgrind;
-        let rounds = self.rounds(&mut container, &mut prepared, &mut measured);
-        let rounds = fault::around("measure.rounds", rounds).await;
+        let rounds = match quiet.verify() {
+            Ok(()) => {
+                let rounds = self.rounds(quiet, &mut container, &mut prepared, &mut measured);
+                fault::around("measure.rounds", rounds).await
+            }
+            Err(error) => Err(error),
+        };
         container.remove().await?;
         rounds?;
         if self.wants("instructions:cachegrind") {
@@ -160,6 +168,7 @@ impl Bench<'_> {
             // The probe itself is one.
             pids: limits().map(|l| l.pids).max().unwrap_or(64) + 1,
             tmp_bytes: memory / 2,
+            cgroup: None,
         }
     }
 
@@ -236,6 +245,7 @@ impl Bench<'_> {
 
     async fn rounds(
         &self,
+        quiet: &QuietHost,
         container: &mut Container,
         prepared: &mut [Prepared<'_>],
         measured: &mut Measured,
@@ -248,7 +258,11 @@ impl Bench<'_> {
         let rounds = if least < most { format!("{least} to {most}") } else { most.to_string() };
         self.events.begin(
             Phase::Measure,
-            format!("{} case(s), {rounds} round(s) after one to warm up", job.cases.len()),
+            format!(
+                "{} case(s), {rounds} round(s) after one to warm up; {}",
+                job.cases.len(),
+                quiet.how()
+            ),
         );
         let warming = prepared.len() as u64;
         for (done, ready) in prepared.iter_mut().enumerate() {
@@ -262,35 +276,43 @@ impl Bench<'_> {
         while let Some(round) = sampler.next_round() {
             let case = round[0].case;
             let sides = round.map(|turn| index.get(&(&job.cases[case], turn.side)).copied());
-            let mut done = Round::new(job.targets[case].len());
+            let mut done = Round::default();
             for (turn, i) in round.into_iter().zip(sides) {
                 let Some(i) = i.filter(|i| prepared[*i].failed.is_none()) else { continue };
                 let ready = &mut prepared[i];
                 let mut run = ready.run.clone();
                 run.env.insert(LAYOUT.into(), "x".repeat(turn.padding(job.seed)));
+                let before = quiet.glance();
                 let exit = container.run(&run, |_| ()).await?;
+                let taint = quiet.taint(before, quiet.glance(), &exit);
                 ready.check(&exit);
                 done.spent_ns += exit.wall_ns;
                 if ready.failed.is_none() {
-                    let samples = self.samples(ready, &exit, turn, sequence);
-                    done.take(turn.side, &samples, &job.targets[case]);
-                    measured.samples.extend(samples);
+                    done.taints.push(taint);
+                    done.samples.extend(self.samples(ready, &exit, turn, sequence));
                 }
                 sequence += 1;
             }
             inside_ns += done.spent_ns;
-            match done.working {
+            match done.taints.len() {
                 0 => sampler.fail(case),
                 1 => sampler.measure_alone(case),
                 _ => {}
             }
-            sampler.finish_round(case, done.spent_ns, &done.values());
+            match done.disturbed() {
+                true => sampler.repeat_round(case, done.spent_ns),
+                false => {
+                    sampler.finish_round(case, done.spent_ns, &done.values(&job.targets[case]))
+                }
+            }
+            measured.samples.extend(done.into_samples());
             let (done, total) = sampler.progress();
             let (done, total) = (warming + 2 * done, warming + 2 * total);
             self.events.progress(Phase::Measure, done, total, Unit::Processes);
         }
         measured.rounds_s = started.elapsed().as_secs_f64();
         measured.share = inside_ns as f64 / 1e9 / measured.rounds_s.max(1e-9);
+        measured.notices.extend(self.disturbed(&sampler));
         measured.rounds = sampler.closed().map(|(_, rounds)| rounds).max().unwrap_or(0);
         let share = measured.share * 100.0;
         self.events.end(
@@ -302,6 +324,21 @@ impl Bench<'_> {
             ),
         );
         Ok(())
+    }
+
+    /// What to say of rounds that were disturbed, if any were.
+    fn disturbed(&self, sampler: &Sampler) -> Option<String> {
+        let disturbed: u32 = sampler.disturbed().sum();
+        let cases = self.job.cases.iter().zip(sampler.closed());
+        let noisy = cases.filter(|(_, (closed, _))| *closed == Some(Closed::Noisy));
+        let noisy: Vec<String> = noisy.map(|(case, _)| case.to_string()).collect();
+        let rest = match noisy.is_empty() {
+            true => String::new(),
+            false => format!("; too noisy to get all theirs: {}", noisy.join(", ")),
+        };
+        (disturbed > 0).then(|| {
+            format!("{disturbed} round(s) were disturbed by something else on the machine and repeated{rest}")
+        })
     }
 
     fn samples(&self, ready: &Prepared<'_>, exit: &Exit, turn: Turn, sequence: u32) -> Vec<Sample> {
@@ -385,30 +422,40 @@ impl Bench<'_> {
 }
 
 /// What one round gave.
+#[derive(Default)]
 struct Round {
     spent_ns: u64,
-    /// Sides that worked.
-    working: u32,
-    /// Of each target the values of both sides.
-    pairs: Vec<[Option<i64>; 2]>,
+    /// One for each side that worked.
+    taints: Vec<String>,
+    samples: Vec<Sample>,
 }
 
 impl Round {
-    fn new(targets: usize) -> Self {
-        Self { spent_ns: 0, working: 0, pairs: vec![[None, None]; targets] }
-    }
-
-    fn take(&mut self, side: Side, samples: &[Sample], targets: &[Target]) {
-        self.working += 1;
-        for (pair, target) in self.pairs.iter_mut().zip(targets) {
-            let sample = samples.iter().find(|sample| sample.metric == target.metric);
-            pair[side as usize] = sample.map(|sample| sample.value);
-        }
+    fn disturbed(&self) -> bool {
+        self.taints.iter().any(|taint| !taint.is_empty())
     }
 
     /// (baseline, candidate) of each target, where both are there.
-    fn values(&self) -> Vec<Option<(i64, i64)>> {
-        self.pairs.iter().map(|[baseline, candidate]| baseline.zip(*candidate)).collect()
+    fn values(&self, targets: &[Target]) -> Vec<Option<(i64, i64)>> {
+        let value = |target: &Target, side: Side| {
+            let of = |sample: &&Sample| sample.metric == target.metric && sample.side == side;
+            Some(self.samples.iter().find(of)?.value)
+        };
+        targets.iter().map(|t| value(t, Side::Baseline).zip(value(t, Side::Candidate))).collect()
+    }
+
+    /// The samples; those that a disturbance moves, with what disturbed them or their pair.
+    fn into_samples(mut self) -> Vec<Sample> {
+        if self.disturbed() {
+            let sides: Vec<Side> = self.samples.iter().map(|sample| sample.side).collect();
+            for (sample, side) in self.samples.iter_mut().zip(&sides) {
+                if taint::moves(&sample.metric) {
+                    let own = &self.taints[usize::from(side != &sides[0])];
+                    sample.taint = if own.is_empty() { taint::PAIR.into() } else { own.clone() };
+                }
+            }
+        }
+        self.samples
     }
 }
 
@@ -427,12 +474,18 @@ fn came_to(sampler: &Sampler) -> String {
             Closed::LeastRounds => "with nothing to be precise about",
             Closed::OutOfRounds => "out of rounds",
             Closed::OutOfTime => "out of time",
+            Closed::Noisy => "too noisy",
             Closed::Failed => "failed",
         };
         format!("{cases} {noun} {why}")
     };
     let words: Vec<String> = counts.iter().map(words).collect();
-    format!("{rounds} rounds ({})", words.join(", "))
+    let disturbed: u32 = sampler.disturbed().sum();
+    let repeated = match disturbed {
+        0 => String::new(),
+        _ => format!(" and {disturbed} that were disturbed"),
+    };
+    format!("{rounds} rounds{repeated} ({})", words.join(", "))
 }
 
 /// The folder of a side's artifact.

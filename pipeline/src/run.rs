@@ -25,7 +25,8 @@ use crate::engine::{Engines, Root};
 use crate::error::{Error, Result, While};
 use crate::event::{Events, Phase};
 use crate::fault;
-use crate::host::{Assigned, MeasuringLock, assign, fingerprint, keep_to};
+use crate::host::quiet::QuietHost;
+use crate::host::{Assigned, assign, exclusive, fingerprint, keep_to};
 use crate::image::{self, BuildError};
 use crate::measure::{Bench, Measured};
 use crate::source::{self, Resolved};
@@ -75,6 +76,7 @@ impl Traces {
     /// Removes them, whatever the work that made them was doing. The work itself is over.
     pub async fn clear(&self) -> Result<()> {
         let removed = self.engines.remove_all().await;
+        exclusive::sweep();
         clear_scratch(&self.cache);
         removed
     }
@@ -206,7 +208,9 @@ async fn prepare(
     let engines = Engines::open(&host, &around.cache, &around.program).await?;
     let _ =
         around.opened.set(Traces { engines: Arc::clone(&engines), cache: around.cache.clone() });
-    for left in engines.sweep().await? {
+    let swept = engines.sweep().await?;
+    fault::at("sweep.cores", exclusive::sweep);
+    for left in swept {
         around.events.notice(format!("removed the container {left} of a dyno that is gone"));
     }
     let asked = [request.baseline.clone(), request.candidate.clone()];
@@ -395,9 +399,9 @@ async fn measure(
         cache: around.cache.clone(),
         events: around.events.clone(),
     };
-    let _lock = fault::around("measure.lock", MeasuringLock::take(&around.events)).await?;
+    let quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
     fault::at("measure.keep-to", || keep_to(&ground.cores.housekeeping));
-    let measured = bench.measure().await;
+    let measured = bench.measure(&quiet).await;
     keep_to(&ground.cores.all());
     measured
 }

@@ -94,6 +94,9 @@ pub struct Exit {
     pub stderr_tail: String,
     /// Processes it left behind; the probe ended them.
     pub leftovers: u32,
+    /// Processor time of everything in the container from the request to this answer, the probe's
+    /// own and that of what was left behind included: what is known not to be others'.
+    pub container_ns: u64,
     /// Instructions executed by the process and its children, when they were counted.
     pub instructions: Option<u64>,
 }

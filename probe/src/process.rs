@@ -19,13 +19,29 @@ const COUNTS: &str = "/tmp/.dyno-cachegrind.";
 
 /// Runs one process. `line` gets its output as it comes, if the run asks for that.
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
+    let used_before = used_ns();
     let exit = start(run).map(|child| child.wait(run, line));
     let mut exit = exit.unwrap_or_else(not_started);
     let counted = tidy(run);
     if exit.end == End::Code(0) {
         exit.instructions = counted;
     }
+    exit.container_ns = used_ns().saturating_sub(used_before);
     exit
+}
+
+/// Processor time of this process and of all that it has waited for.
+fn used_ns() -> u64 {
+    let used = |who| {
+        // SAFETY: an all-zero rusage is valid, and getrusage fills it.
+        let usage = unsafe {
+            let mut usage: libc::rusage = std::mem::zeroed();
+            libc::getrusage(who, &mut usage);
+            usage
+        };
+        nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime)
+    };
+    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
 }
 
 struct Child {
@@ -200,6 +216,7 @@ impl Child {
             stderr_sha256,
             stderr_tail,
             leftovers,
+            container_ns: 0,
             instructions: None,
         }
     }
@@ -348,6 +365,7 @@ fn not_started(why: String) -> Exit {
         stderr_sha256: String::new(),
         stderr_tail: String::new(),
         leftovers: 0,
+        container_ns: 0,
         instructions: None,
     }
 }
@@ -550,6 +568,7 @@ mod tests {
         );
         assert!(exit.wall_ns >= 50_000_000, "{}", exit.wall_ns);
         assert!(exit.max_rss_bytes > 0 && exit.minor_faults > 0);
+        assert!(exit.container_ns >= exit.user_ns + exit.system_ns);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::reader::{At, Table, read};
 use crate::mistake::Mistakes;
+use crate::taint::SHARE_MAX;
 
 /// Which cores are whose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,7 +25,10 @@ pub enum EngineChoice {
     Docker,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// [`Host::load_max`] where the file does not say: one core's worth of other programs.
+pub const LOAD_MAX: f64 = 1.0;
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Host {
     pub name: String,
     /// As `uname -m` says; `None` means whatever the machine is.
@@ -36,6 +40,10 @@ pub struct Host {
     pub engine: EngineChoice,
     /// Socket of the Docker or Podman engine; `None` means `DOCKER_HOST` or the usual places.
     pub socket: Option<String>,
+    /// How many cores other programs may keep busy when measuring begins.
+    pub load_max: f64,
+    /// The share of a process's wall time that others may take on its cores before it is tainted.
+    pub disturbance_max: f64,
     pub labels: Vec<String>,
 }
 
@@ -58,6 +66,9 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Host, Mistakes> {
             )
             .unwrap_or(EngineChoice::Auto);
         let socket = table.optional_str("socket").map(|s| s.value);
+        let load_max = table.optional_number("load_max", 0.0..=4096.0).unwrap_or(LOAD_MAX);
+        let disturbance_max =
+            table.optional_number("disturbance_max", 0.0..=1000.0).unwrap_or(SHARE_MAX);
         let labels = table.strings("labels").into_iter().map(|l| l.value).collect();
         Some(Host {
             name: name.to_string(),
@@ -67,6 +78,8 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Host, Mistakes> {
             memory_bytes,
             engine,
             socket,
+            load_max,
+            disturbance_max,
             labels,
         })
     })
@@ -164,7 +177,7 @@ mod tests {
         let mistakes = parse("h", "hosts/h.toml", text).unwrap_err();
         insta::assert_snapshot!(mistakes, @r#"
         hosts/h.toml:1:16: `architecture` is an integer; expected a string
-        hosts/h.toml:2:1: `benchmark_core` is not known in the file; expected one of architecture, benchmark_cores, engine, housekeeping_cores, labels, memory, socket; hint: did you mean `benchmark_cores`?
+        hosts/h.toml:2:1: `benchmark_core` is not known in the file; expected one of architecture, benchmark_cores, disturbance_max, engine, housekeeping_cores, labels, load_max, memory, socket; hint: did you mean `benchmark_cores`?
         hosts/h.toml:3:10: `engine` is "doker"; expected one of auto, docker, embedded; hint: did you mean `docker`?
         hosts/h.toml:4:10: `memory` is "4 gigs"; expected a size like "512MiB" or "4GiB", at least 1MiB
         "#);

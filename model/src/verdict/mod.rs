@@ -90,8 +90,8 @@ pub enum Reason {
     ZeroValue,
     /// Both sides have samples, but in no round together.
     NoCommonRound,
-    /// So many samples were disturbed that fewer than two rounds are left.
-    Disturbed { tainted: u32 },
+    /// Most rounds were disturbed, although they were repeated: what is left is not to be trusted.
+    Disturbed { tainted: u32, rounds: u32 },
     /// The interval is too wide for the policy's δ; `rounds` in all would settle it.
     TooWide { rounds: u32 },
     /// A stored number is none (NaN, infinite, negative where that cannot be): a foreign file.
@@ -109,8 +109,8 @@ impl std::fmt::Display for Reason {
             }
             Self::ZeroValue => write!(f, "a value is zero on one side only"),
             Self::NoCommonRound => write!(f, "no round has a usable sample of both sides"),
-            Self::Disturbed { tainted } => {
-                write!(f, "fewer than two rounds are left: {tainted} samples were disturbed")
+            Self::Disturbed { tainted, rounds } => {
+                write!(f, "noisy: {tainted} samples were disturbed, {rounds} round(s) are left")
             }
             Self::TooWide { rounds } => {
                 write!(f, "too noisy yet: about {rounds} rounds would settle it")
@@ -398,13 +398,15 @@ fn hold_back(judged: &mut [Judged]) {
 }
 
 fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
+    let (tainted, rounds) = (comparison.tainted, comparison.rounds);
+    // A disturbed round taints both its samples.
+    if tainted > 0 && (rounds < 2 || tainted > rounds.saturating_mul(2)) {
+        return Verdict::Inconclusive(Reason::Disturbed { tainted, rounds });
+    }
     let (Some(estimate), Some(q)) = (comparison.estimate, comparison.q) else {
         return Verdict::Inconclusive(match (comparison.baseline, comparison.candidate) {
             (None, _) => Reason::MissingSide { side: Side::Baseline.name() },
             (_, None) => Reason::MissingSide { side: Side::Candidate.name() },
-            _ if comparison.rounds < 2 && comparison.tainted > 0 => {
-                Reason::Disturbed { tainted: comparison.tainted }
-            }
             (Some(b), Some(c)) if comparison.rounds == 0 => match b.min <= 0 || c.min <= 0 {
                 true => Reason::ZeroValue,
                 false => Reason::NoCommonRound,
@@ -511,8 +513,15 @@ mod tests {
         assert_eq!(verdicts(&apart).0, [Verdict::Inconclusive(Reason::NoCommonRound)]);
         let mut disturbed = samples("b", "wall", &[(5, 6), (5, 6)]);
         disturbed[0].taint = "steal".into();
-        let reason = Reason::Disturbed { tainted: 1 };
+        let reason = Reason::Disturbed { tainted: 1, rounds: 1 };
         assert_eq!(verdicts(&disturbed).0, [Verdict::Inconclusive(reason)]);
+        // Six rounds of which four, or two, were disturbed: on both sides, as it happens.
+        let mut many = samples("b", "wall", &[(500, 600); 6]);
+        many.iter_mut().filter(|s| s.round < 4).for_each(|s| s.taint = "contention".into());
+        let reason = Reason::Disturbed { tainted: 8, rounds: 2 };
+        assert_eq!(verdicts(&many).0, [Verdict::Inconclusive(reason)]);
+        many.iter_mut().filter(|s| s.round > 1).for_each(|s| s.taint.clear());
+        assert_eq!(verdicts(&many).0, [Verdict::Regressed]);
         let mut alone = samples("b", "wall", &[(5, 6), (5, 6)]);
         alone.retain(|s| s.side == Side::Baseline);
         assert_eq!(

@@ -13,6 +13,7 @@ use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
     MountBindOptions, MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
+    SystemInfoCgroupDriverEnum,
 };
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ImportImageOptions,
@@ -40,6 +41,9 @@ struct DockerEngine {
     docker: Docker,
     name: String,
     build_user: (u32, u32),
+    /// Whether the engine leaves its cgroups to systemd, which wants a slice's name for a parent;
+    /// else a path.
+    by_systemd: bool,
 }
 
 /// Connects to `socket`, else to `DOCKER_HOST`, else to the usual sockets.
@@ -107,6 +111,7 @@ async fn connect(address: &str) -> Result<DockerEngine> {
         version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));
     let kind = if kind { PODMAN } else { "docker" };
     let info = docker.info().await.map_err(failed)?;
+    let by_systemd = info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::SYSTEMD);
     let rootless = info.security_options.iter().flatten().any(|o| o.contains("rootless"));
     let me = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     let build_user = match (rootless, me.0) {
@@ -116,7 +121,7 @@ async fn connect(address: &str) -> Result<DockerEngine> {
         (false, _) => me,
     };
     let name = format!("{kind} {}", version.version.unwrap_or_default());
-    Ok(DockerEngine { docker, name, build_user })
+    Ok(DockerEngine { docker, name, build_user, by_systemd })
 }
 
 impl DockerEngine {
@@ -195,6 +200,10 @@ impl DockerEngine {
                 memory_swap: Some(spec.memory_bytes as i64),
                 pids_limit: Some(spec.pids as i64),
                 ulimits: Some(RLIMITS.map(rlimit).into()),
+                cgroup_parent: spec.cgroup.map(|slice| match self.by_systemd {
+                    true => slice.to_string(),
+                    false => format!("/{slice}"),
+                }),
                 cpuset_cpus: Some(format_cores(&spec.cpus)),
                 network_mode: Some(if spec.network { "bridge" } else { "none" }.into()),
                 readonly_rootfs: Some(true),

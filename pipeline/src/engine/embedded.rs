@@ -21,6 +21,7 @@ use tokio::process::{Child, Command};
 use super::{CAPABILITIES, Engine, Owner, RLIMITS, Spec, Streams};
 use crate::error::{Error, Result, While};
 use crate::fault;
+use crate::host::exclusive::SLICE;
 
 /// First argument of a dyno that is a container's parent.
 pub const CHILD: &str = "__container";
@@ -94,17 +95,16 @@ impl Engine for Embedded {
 
     async fn remove(&self, name: &str) -> Result<()> {
         let child = self.children.lock().expect("no panic while held").remove(name);
+        let mut cleaned_up = false;
         if let Some(mut child) = child {
             // Its input is closed, so it is on its way out, unless a process inside is stuck.
-            if tokio::time::timeout(Duration::from_secs(2), child.wait()).await.is_err() {
-                delete(&self.program, name).await?;
-                let _ = tokio::time::timeout(Duration::from_secs(5), child.wait()).await;
-            }
-        }
-        if Path::new(STATE).join("containers").join(name).exists() {
-            delete(&self.program, name).await?;
+            let ended = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
+            cleaned_up = matches!(ended, Ok(Ok(status)) if status.success());
         }
         let bundle = bundle(name);
+        if !cleaned_up && bundle.exists() {
+            delete(&self.program, name).await?;
+        }
         match fs::remove_dir_all(&bundle) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(e).while_(|| format!("removing {}", bundle.display()))
@@ -199,7 +199,7 @@ fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
         "mounts": mounts,
         "linux": {
             "namespaces": namespaces,
-            "cgroupsPath": format!("/dyno/{name}"),
+            "cgroupsPath": format!("/{}/{name}", spec.cgroup.unwrap_or("dyno")),
             "resources": {
                 "memory": memory(spec.memory_bytes),
                 "pids": {"limit": spec.pids},
@@ -253,6 +253,9 @@ fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
     use nix::sys::wait::waitpid;
     let told = |error: libcontainer::error::LibcontainerError| crate::error::chain(&error);
     let _ = nix::unistd::setsid();
+    // Held while this process lives: whoever deletes the container waits for it.
+    let alive = fs::File::open(bundle).map_err(|e| format!("{}: {e}", bundle.display()))?;
+    let _ = alive.lock();
     // The init process is to be this process's own child, or an orphan of it: either way it is
     // waited for here, so that the cgroup is empty when it is removed.
     // SAFETY: a constant prctl.
@@ -322,6 +325,7 @@ fn close_streams() {
 fn delete_container(name: &str) -> Result<(), String> {
     const ATTEMPTS: u32 = 20;
     let state = Path::new(STATE).join("containers").join(name);
+    wait_for_parent(name);
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let done = match libcontainer::container::Container::load(state.clone()) {
@@ -332,12 +336,53 @@ fn delete_container(name: &str) -> Result<(), String> {
             Err(_) => fs::remove_dir_all(&state).map_err(|e| format!("{}: {e}", state.display())),
         };
         match done {
-            Ok(()) => return Ok(()),
+            Ok(()) => return remove_cgroups(name),
             // Its parent, or another dyno's sweep, was at it too.
-            Err(_) if !state.exists() => return Ok(()),
+            Err(_) if !state.exists() => return remove_cgroups(name),
             Err(error) => last = error,
         }
         std::thread::sleep(Duration::from_millis(100));
     }
     Err(last)
+}
+
+/// Waits until the container's parent is gone, if it still goes: it ends when its dyno has. Were a
+/// container deleted while it is being made, the other half would stay.
+fn wait_for_parent(name: &str) {
+    let Ok(bundle) = fs::File::open(bundle(name)) else { return };
+    for _ in 0..100 {
+        if bundle.try_lock().is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Removes the cgroups of a container whose parent was killed before it could; ends what is in them.
+fn remove_cgroups(name: &str) -> Result<(), String> {
+    const ATTEMPTS: u32 = 50;
+    let mount = Path::new("/sys/fs/cgroup");
+    let below = fs::read_dir(mount).into_iter().flatten().flatten().map(|entry| entry.path());
+    let tops: Vec<PathBuf> = below.chain([mount.to_path_buf()]).collect();
+    let parents = tops.iter().flat_map(|top| ["dyno", SLICE].map(|parent| top.join(parent)));
+    for folder in parents.map(|parent| parent.join(name)) {
+        for attempt in 0.. {
+            for pid in fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {
+                if let Ok(pid) = pid.parse::<i32>() {
+                    // SAFETY: signals a process of a container that is being removed.
+                    unsafe { libc::kill(pid, libc::SIGKILL) };
+                }
+            }
+            match fs::remove_dir(&folder) {
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                    if attempt == ATTEMPTS {
+                        return Err(format!("removing {}: {error}", folder.display()));
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                _ => break,
+            }
+        }
+    }
+    Ok(())
 }

@@ -80,6 +80,9 @@ pub struct Spec {
     pub pids: u64,
     /// Size of `/tmp`, in bytes; it counts towards the memory.
     pub tmp_bytes: u64,
+    /// The cgroup at the top of the machine's that the container's own is to be in; `None` leaves
+    /// it to the engine.
+    pub cgroup: Option<&'static str>,
 }
 
 /// A started container's standard streams.

@@ -4,11 +4,13 @@
 
 pub mod command;
 mod doctor;
+pub mod exclusive;
 mod finding;
 #[cfg(test)]
 mod knob_tests;
 mod knobs;
 mod machine;
+pub mod quiet;
 mod state;
 #[cfg(test)]
 mod trees;
@@ -165,6 +167,13 @@ impl MeasuringLock {
                 .while_(doing)?;
         }
         Ok(Self { _file: file })
+    }
+
+    /// The lock, if nobody holds it.
+    pub fn try_take() -> Option<Self> {
+        let file = File::open(lock_path()).ok()?;
+        file.try_lock().ok()?;
+        Some(Self { _file: file })
     }
 }
 

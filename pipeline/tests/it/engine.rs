@@ -125,6 +125,7 @@ async fn conforms(engine: &str) {
         memory_bytes: 128 << 20,
         pids: 32,
         tmp_bytes: 16 << 20,
+        cgroup: None,
     };
 
     let mut container = engines.start(&spec).await.unwrap();

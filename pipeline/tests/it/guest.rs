@@ -80,6 +80,7 @@ fn obey(words: &[&str]) {
         ["spin"] => loop {
             std::hint::spin_loop();
         },
+        ["pause", ms] => std::thread::sleep(std::time::Duration::from_millis(ms.parse().unwrap())),
         ["sleep", seconds] => {
             std::thread::sleep(std::time::Duration::from_secs(seconds.parse().unwrap()))
         }

@@ -17,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use dyno_model::id::Digest;
+use dyno_pipeline::host::exclusive::SLICE;
 
 use crate::skip;
 
@@ -150,8 +151,14 @@ impl World {
         world.write("images/guest/image.toml", &image);
         world.write("suites/made/suite.toml", SUITE);
         world.write("suites/made/hello.txt", "hello");
-        world.write("hosts/local.toml", "engine = \"embedded\"\n");
-        world.write("hosts/docker.toml", "engine = \"docker\"\n");
+        world.write(
+            "hosts/local.toml",
+            "engine = \"embedded\"\nload_max = 1000\ndisturbance_max = 1000\n",
+        );
+        world.write(
+            "hosts/docker.toml",
+            "engine = \"docker\"\nload_max = 1000\ndisturbance_max = 1000\n",
+        );
         world.write(
             "policies/default.toml",
             "[metric.wall]\nsmallest_effect = 0.5\n[metric.artifact-size]\nsmallest_effect = 0.01\ndecides = true\n",
@@ -390,9 +397,9 @@ pub fn names(folder: &Path, prefix: &str) -> Vec<String> {
 /// What of the embedded engine's containers of process `id` runs or holds a cgroup.
 pub fn alive(id: u32) -> Vec<String> {
     let mine = format!("dyno-{id}-");
-    let folders =
-        ["/sys/fs/cgroup/dyno", "/sys/fs/cgroup/memory/dyno", "/sys/fs/cgroup/cpuset/dyno"];
-    folders.iter().flat_map(|folder| names(Path::new(folder), &mine)).collect()
+    let tops = ["", "memory", "cpuset"].map(|name| Path::new("/sys/fs/cgroup").join(name));
+    let folders = tops.iter().flat_map(|top| [top.join("dyno"), top.join(SLICE)]);
+    folders.flat_map(|folder| names(&folder, &mine)).collect()
 }
 
 /// Everything the embedded engine keeps about containers of process `id`.

@@ -120,7 +120,7 @@ impl Look<'_> {
 }
 
 /// "core 3", "cores 2-3".
-fn named(cores: &BTreeSet<u32>) -> String {
+pub fn named(cores: &BTreeSet<u32>) -> String {
     format!("{} {}", if cores.len() == 1 { "core" } else { "cores" }, format_cores(cores))
 }
 

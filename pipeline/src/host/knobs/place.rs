@@ -1,5 +1,7 @@
 //! What kind of machine it is, and what happens on it: nothing here can be set by a knob.
 
+use dyno_model::catalog::host::LOAD_MAX;
+
 use super::{CPU, Look, named};
 use crate::host::finding::{Finding, Knob};
 use crate::host::machine::Machine;
@@ -150,9 +152,6 @@ pub fn clock_source(look: &Look<'_>) -> Finding {
         }
     })
 }
-
-/// Processes that want a core, above which a host is not idle.
-const LOAD_MAX: f64 = 1.0;
 
 pub fn load(look: &Look<'_>) -> Finding {
     let path = "/proc/loadavg";

@@ -1,0 +1,96 @@
+//! Taint: what else happened on the cores while a process was measured, and when that is too much.
+//!
+//! All of it is seen from outside the process: it is compared with what the process itself used,
+//! never with how long it took, so leaving tainted samples out does not select among times. It is
+//! the processor time of *others* that counts, not the process's own involuntary switches or
+//! waiting: a program with more threads than cores makes its threads wait for each other, and that
+//! is the program, not a disturbance.
+
+use crate::metric::{self, Unit};
+
+/// The share of a process's wall time that others may take on its cores unnoticed, where the host's
+/// file does not say.
+pub const SHARE_MAX: f64 = 0.02;
+
+/// What happened on a process's cores besides it, between its start and its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Disturbance {
+    /// Processor time of other programs on these cores, in ns; `None` where it cannot be read.
+    pub others_ns: Option<u64>,
+    /// How much of `others_ns` may be no disturbance, in ns: what happened just before and after the
+    /// process, and the error of a clock that ticks.
+    pub unsure_ns: u64,
+    /// Time that the hypervisor gave to another machine, in ns.
+    pub stolen_ns: u64,
+    /// Times that a core was slowed down to cool it.
+    pub throttled: u64,
+}
+
+impl Disturbance {
+    /// The taint of a process that took `wall_ns`, of which others may take `share_max`: names joined
+    /// by a comma, empty when nothing disturbed it.
+    pub fn taint(&self, wall_ns: u64, share_max: f64) -> String {
+        let too_much = |ns: u64, unsure_ns: u64| {
+            ns.saturating_sub(unsure_ns) as f64 > share_max * wall_ns as f64
+        };
+        let contended = self.others_ns.is_some_and(|ns| too_much(ns, self.unsure_ns));
+        [
+            ("contention", contended),
+            ("steal", too_much(self.stolen_ns, 0)),
+            ("throttling", self.throttled > 0),
+        ]
+        .iter()
+        .filter_map(|(name, is)| is.then_some(*name))
+        .collect::<Vec<_>>()
+        .join(",")
+    }
+}
+
+/// The taint of a sample whose own process was left alone, but not the one it is compared with: the
+/// two would no longer stand next to each other.
+pub const PAIR: &str = "pair";
+
+/// Whether a disturbance moves the metric called `name`: times and switches, not memory or faults.
+pub fn moves(name: &str) -> bool {
+    metric::find(name).is_some_and(|m| m.unit == Unit::Nanoseconds) || name.ends_with("-switches")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_a_process_is_tainted() {
+        const MS: u64 = 1_000_000;
+        let others = |ns| Disturbance { others_ns: Some(ns), ..Disturbance::default() };
+        for (what, disturbance, expected) in [
+            ("nothing can be read", Disturbance::default(), ""),
+            ("alone", others(0), ""),
+            ("a little", others(2 * MS), ""),
+            ("too much", others(2 * MS + 1), "contention"),
+            ("within a tick", Disturbance { unsure_ns: 10 * MS, ..others(12 * MS) }, ""),
+            ("beyond it", Disturbance { unsure_ns: 10 * MS, ..others(13 * MS) }, "contention"),
+            (
+                "all at once",
+                Disturbance { stolen_ns: 10 * MS, throttled: 1, ..others(90 * MS) },
+                "contention,steal,throttling",
+            ),
+        ] {
+            assert_eq!(disturbance.taint(100 * MS, SHARE_MAX), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn what_a_disturbance_moves() {
+        for (name, is) in [
+            ("wall", true),
+            ("user", true),
+            ("involuntary-switches", true),
+            ("max-rss", false),
+            ("minor-faults", false),
+            ("instructions:cachegrind", false),
+        ] {
+            assert_eq!(moves(name), is, "{name}");
+        }
+    }
+}
