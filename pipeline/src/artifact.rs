@@ -3,7 +3,14 @@
 //! Two containers, the first of which alone has the network: `fetch`, then `build`. The build
 //! sees what was fetched read-only. Only the outputs the suite names are taken, only if they are
 //! regular files that are reached without following a link, and only up to the suite's limit. The
-//! cache is keyed by (source, image ID, recipe) and each file in it is checked before it is used.
+//! cache is keyed by (source, image ID, recipe, trust) and each file in it is checked before it is
+//! used.
+//!
+//! **Trust.** The same commit is built once as a trusted one and once as an untrusted one. What an
+//! untrusted build gave has a place and an identity of its own, so it is never taken for the trusted
+//! one and never lies in its way; an untrusted order may use what a trusted one gave. Everything
+//! else that a build can write (its source, Cargo's home, its build folder, `/tmp`) is made for it
+//! and thrown away.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,7 +23,7 @@ use std::time::Instant;
 
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
-use dyno_model::record::Failure;
+use dyno_model::record::{Failure, Trust};
 use dyno_probe::{End, Run};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -46,14 +53,19 @@ pub struct Order<'a> {
     pub source: String,
     pub recipe: &'a Recipe,
     pub root: Arc<dyn Root>,
+    pub trust: Trust,
 }
 
 impl Order<'_> {
-    fn key(&self) -> Digest {
+    /// The identity of what is built of this order in the class `trust`.
+    fn key(&self, trust: Trust) -> Digest {
         let recipe = serde_json::to_vec(self.recipe).expect("plain fields serialise");
-        let parts: [&[u8]; 4] =
-            [b"artifact 1", self.source.as_bytes(), self.root.id().hex().as_bytes(), &recipe];
-        Digest::of_parts(parts)
+        let kind: &[u8] = match trust {
+            Trust::Trusted => b"artifact 1",
+            Trust::Untrusted => b"artifact 1 untrusted",
+        };
+        let image = self.root.id().hex();
+        Digest::of_parts([kind, self.source.as_bytes(), image.as_bytes(), &recipe])
     }
 }
 
@@ -95,12 +107,24 @@ impl Workshop {
         order: &Order<'_>,
         lay_out: impl AsyncFnOnce(&Path) -> Result<()>,
     ) -> Result<Result<Artifact, Failure>> {
-        let digest = order.key();
-        let folder = self.cache.join("artifacts").join(digest.hex());
-        if let Some(files) = self.cached(&folder)? {
-            self.events.end(Phase::Build, format!("{} from the cache", order.what));
-            return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
+        let place = |trust: Trust| {
+            let digest = order.key(trust);
+            let folder = self.cache.join("artifacts").join(trust.name()).join(digest.hex());
+            (digest, folder)
+        };
+        // What a trusted build gave is good enough for everyone.
+        let may_use: &[Trust] = match order.trust {
+            Trust::Trusted => &[Trust::Trusted],
+            Trust::Untrusted => &[Trust::Trusted, Trust::Untrusted],
+        };
+        for class in may_use {
+            let (digest, folder) = place(*class);
+            if let Some(files) = self.cached(&folder, *class == order.trust)? {
+                self.events.end(Phase::Build, format!("{} from the cache", order.what));
+                return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
+            }
         }
+        let (digest, folder) = place(order.trust);
         let started = Instant::now();
         let scratch = Scratch::new(&self.cache)?;
         let source = scratch.folder("src")?;
@@ -150,8 +174,9 @@ impl Workshop {
         Ok(Ok(Artifact { digest, folder, files, build_s: Some(build_s) }))
     }
 
-    /// The files of the artifact in `folder`, if it is there and whole.
-    fn cached(&self, folder: &Path) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
+    /// The files of the artifact in `folder`, if it is there and whole. A damaged one is removed if
+    /// it is the order's `own` class that is damaged.
+    fn cached(&self, folder: &Path, own: bool) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
         let Ok(text) = fs::read(folder.join("manifest.json")) else { return Ok(None) };
         let whole = |manifest: &Manifest| {
             manifest.files.iter().all(|(name, (digest, _))| {
@@ -160,6 +185,7 @@ impl Workshop {
         };
         match serde_json::from_slice::<Manifest>(&text) {
             Ok(manifest) if whole(&manifest) => Ok(Some(manifest.files)),
+            _ if !own => Ok(None),
             _ => {
                 self.events.notice(format!(
                     "the cached artifact {} is damaged and is built again",

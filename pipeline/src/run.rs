@@ -15,7 +15,7 @@ use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
 use dyno_model::metric;
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
-use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Side};
+use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Side, Trust};
 use dyno_model::sampling::Budget;
 use dyno_query::{Published, Store};
 
@@ -44,6 +44,8 @@ pub struct Request {
     pub policy: Policy,
     /// Whether metrics that are counted once per case are measured too.
     pub counting: bool,
+    /// How far the candidate is trusted; the baseline always is.
+    pub trust: Trust,
     /// Measure even if the store holds the very same job already.
     pub again: bool,
     /// Pin the image anew if the mirror no longer has what its lock names (the demo alone).
@@ -134,7 +136,7 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
         return Ok(Done { job, suite, measured: false, bytes: 0, samples: 0 });
     };
     around.events.end(Phase::Plan, told(&ground, job));
-    let (inputs, built) = build(&ground, around, &mut clock).await?;
+    let (inputs, built) = build(&ground, job, around, &mut clock).await?;
     let measured = measure(&ground, job, &inputs, &built, around).await?;
     clock.add("measure", measured.rounds_s);
     clock.add("count", measured.counting_s);
@@ -230,6 +232,7 @@ async fn prepare(
         image_id: root.id().clone(),
         baseline: baseline.commit.clone(),
         candidate: candidate.commit.clone(),
+        trust: request.trust,
         host: host.name.clone(),
         fingerprint: found.digest(),
         metrics,
@@ -298,6 +301,7 @@ type Sides = BTreeMap<Side, Result<Artifact, Failure>>;
 /// something to do.
 async fn build(
     ground: &Ground,
+    job: &Job,
     around: &Surroundings,
     clock: &mut PhaseClock,
 ) -> Result<(Option<Result<Artifact, Failure>>, Sides)> {
@@ -315,6 +319,7 @@ async fn build(
             source: ground.suite.digest.to_string(),
             recipe,
             root: Arc::clone(&ground.root),
+            trust: Trust::Trusted,
         };
         let folder = ground.suite.folder.clone();
         let made = workshop.make(&order, async |into: &Path| copy_folder(&folder, into)).await?;
@@ -326,6 +331,10 @@ async fn build(
             source: resolved.commit.hex().to_string(),
             recipe: &suite.build,
             root: Arc::clone(&ground.root),
+            trust: match side {
+                Side::Baseline => Trust::Trusted,
+                Side::Candidate => job.inputs.trust,
+            },
         };
         let made =
             workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
@@ -432,6 +441,9 @@ fn record(
     };
     let mut notices = ground.cores.notices.clone();
     notices.extend(measured.notices);
+    if !job.inputs.trust.is_trusted() {
+        notices.push("the candidate is untrusted: it was built and measured apart".into());
+    }
     if ground.found.virtualised {
         notices.push(
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
@@ -449,6 +461,7 @@ fn record(
         fingerprint: ground.found.clone(),
         baseline: built(Side::Baseline, &ground.baseline),
         candidate: built(Side::Candidate, &ground.candidate),
+        trust: job.inputs.trust,
         metrics: job.inputs.metrics.clone(),
         rounds: measured.rounds,
         budget: Some(job.inputs.budget),

@@ -52,6 +52,7 @@ impl StoredRun {
             let array: ArrayRef = match name {
                 "arch" => Arc::new(StringArray::from(vec![shard.arch.as_str()])),
                 "month" => Arc::new(StringArray::from(vec![shard.month.as_str()])),
+                "trust" => Arc::new(StringArray::from(vec![run.trust.name()])),
                 _ => Arc::clone(column(name)?),
             };
             cast(&array, kind).map_err(|e| files::fault(&e))

@@ -57,6 +57,13 @@ fn obey(words: &[&str]) {
             Ok(bytes) => println!("{} bytes", bytes.len()),
             Err(error) => println!("{:?}", error.raw_os_error()),
         },
+        ["get", address, path] => {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+            std::fs::write(path, answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        }
         ["connect", address] => match std::net::TcpStream::connect(address) {
             Ok(_) => println!("connected"),
             Err(error) => println!("{:?}", error.raw_os_error()),

@@ -14,6 +14,7 @@ mod quiet;
 mod source;
 mod sql;
 mod trouble;
+mod trust;
 mod world;
 
 /// Whether to go on without `what`; panics where CI has asked for it.

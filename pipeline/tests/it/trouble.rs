@@ -262,7 +262,8 @@ fn a_full_disk_for_the_cache_is_told_and_nothing_half_made_is_used() {
     check(&world.dyno(&["image", "lock", "guest"]), 0, &[]);
     check(&world.dyno(&["run", "made", "v1", "large", "--rounds", "1"]), 4, &FULL);
     assert_eq!((world.runs().as_str(), world.scratch()), ("0", Vec::new()));
-    let used = fs::read_dir(world.cache().join("artifacts")).into_iter().flatten().flatten();
+    let used =
+        fs::read_dir(world.cache().join("artifacts/trusted")).into_iter().flatten().flatten();
     assert!(used.into_iter().all(|artifact| artifact.path().join("manifest.json").exists()));
     disk.grow("200m");
     let next = world.dyno(&["run", "made", "v1", "large", "--rounds", "1"]);
@@ -354,7 +355,7 @@ fn a_damaged_artifact_in_the_cache_is_built_again() {
     }
     let world = World::new();
     check(&world.dyno(&RUN), 0, &[]);
-    for artifact in fs::read_dir(world.cache().join("artifacts")).unwrap().flatten() {
+    for artifact in fs::read_dir(world.cache().join("artifacts/trusted")).unwrap().flatten() {
         fs::write(artifact.path().join("files/program"), "print jello\n").unwrap();
     }
     let told = world.dyno(&[&RUN[..], &["--again"]].concat());

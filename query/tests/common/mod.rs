@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::id::{CommitId, Digest, JobId};
-use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Sample, Side};
+use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Sample, Side, Trust};
 
 /// 2026-11-20 12:00 UTC.
 pub const NOON_US: i64 = 1_795_176_000_000_000;
@@ -67,6 +67,7 @@ pub fn run(name: &str) -> Run {
         notices: vec!["no PMU".into()],
         started_us: NOON_US - 60_000_000,
         finished_us: NOON_US,
+        trust: Trust::Trusted,
         measured_share: 0.1 + 0.2,
         phases_s: BTreeMap::from([("build".into(), 161.3), ("measure".into(), 1.0 / 3.0)]),
     }
