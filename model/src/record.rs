@@ -124,6 +124,10 @@ pub struct Fingerprint {
     /// `embedded` or `docker`, with its version; series never mix engines.
     pub engine: String,
     pub benchmark_cores: String,
+    /// Whether processes got the same address layout each time. Left out of the digest where they
+    /// did not, so that histories from before this was known go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixed_layout: bool,
 }
 
 impl Fingerprint {
@@ -212,4 +216,22 @@ pub struct Run {
 pub struct Record {
     pub run: Run,
     pub samples: Vec<Sample>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_from_before_fixed_layouts_is_the_same_machine() {
+        let before = r#"{"architecture":"x86_64","cpu":"c","microcode":"m","kernel":"k","governor":"g",
+            "cores":2,"memory_bytes":1,"virtualised":true,"cgroup":"v1","engine":"e","benchmark_cores":"1"}"#;
+        let before: String = before.split_whitespace().collect();
+        let read: Fingerprint = serde_json::from_str(&before).unwrap();
+        assert_eq!(read.digest(), Digest::of(before.as_bytes()));
+        let fixed = Fingerprint { fixed_layout: true, ..read.clone() };
+        assert_ne!(fixed.digest(), read.digest());
+        let again = serde_json::to_string(&fixed).unwrap();
+        assert_eq!(serde_json::from_str::<Fingerprint>(&again).unwrap(), fixed);
+    }
 }

@@ -24,7 +24,7 @@ use std::time::Instant;
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::{Failure, Trust};
-use dyno_probe::{End, Run};
+use dyno_probe::{End, Run, Settings};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -217,6 +217,7 @@ impl Workshop {
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,
             cgroup: None,
+            probe: Settings::default(),
         };
         let mut container = self.engines.start(&spec).await?;
         let (uid, gid) = self.engines.build_user();

@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod catalog;
 pub mod cli;
+mod counters;
 pub mod durable;
 pub mod engine;
 pub mod error;

@@ -223,7 +223,7 @@ async fn prepare(
         resolved.next().zip(resolved.next()).expect("one answer for each of two names");
     let making = ensure_image(&image_folder, request, around);
     let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
-    let found = fingerprint(&engines.name(), &cores);
+    let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
     metrics.retain(|name| request.counting || !metric::is_counted(name));
     let (targets, steered) = steering(&suite.suite, &host.name, &metrics, &request.policy);
@@ -403,6 +403,7 @@ async fn measure(
         inputs,
         engines: Arc::clone(&ground.engines),
         memory_bytes: ground.host.memory_bytes,
+        fixed_layout: !ground.host.aslr,
         benchmark_cores: ground.cores.benchmark.clone(),
         all_cores: ground.cores.all(),
         cache: around.cache.clone(),
@@ -443,6 +444,13 @@ fn record(
     notices.extend(measured.notices);
     if !job.inputs.trust.is_trusted() {
         notices.push("the candidate is untrusted: it was built and measured apart".into());
+    }
+    if ground.found.fixed_layout {
+        notices.push(
+            "address layout was the same in every process (aslr = false, or off on this machine): \
+             a small difference may be that of one lucky layout"
+                .into(),
+        );
     }
     if ground.found.virtualised {
         notices.push(

@@ -5,6 +5,7 @@
 //! files that are read and hashed only after the end. Resource use comes from `wait4`, which
 //! counts the process and all children it waited for.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use dyno_probe::{End, Exit, Run, TAIL_MAX};
 use sha2::{Digest, Sha256};
+
+use crate::random;
 
 /// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
 const COUNTS: &str = "/tmp/.dyno-cachegrind.";
@@ -59,7 +62,8 @@ fn start(run: &Run) -> Result<Child, String> {
     let words = command(run);
     let program = find(&words[0], run)?;
     let argv = c_strings(words.iter().map(String::as_str))?;
-    let env: Vec<String> = run.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let env: Vec<String> =
+        random::environment(run).iter().map(|(k, v)| format!("{k}={v}")).collect();
     let env = c_strings(env.iter().map(String::as_str))?;
     let program = CString::new(program).map_err(|_| "a NUL in the program's name")?;
     let cwd = CString::new(run.cwd.as_str()).map_err(|_| "a NUL in the folder's name")?;
@@ -152,6 +156,9 @@ fn become_program(
                 return "setresuid";
             }
         }
+        if run.count_instructions && random::place().is_err() {
+            return "placing the library of fixed randomness";
+        }
         libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr());
     }
     "exec"
@@ -218,6 +225,7 @@ impl Child {
             leftovers,
             container_ns: 0,
             instructions: None,
+            counters: BTreeMap::new(),
         }
     }
 
@@ -367,6 +375,7 @@ fn not_started(why: String) -> Exit {
         leftovers: 0,
         container_ns: 0,
         instructions: None,
+        counters: BTreeMap::new(),
     }
 }
 
@@ -513,11 +522,10 @@ fn now_ns() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
-    fn spec(argv: &[&str]) -> Run {
+    pub(crate) fn spec(argv: &[&str]) -> Run {
         Run {
             argv: argv.iter().map(ToString::to_string).collect(),
             env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),

@@ -6,10 +6,11 @@
 //!
 //! `cargo build && cargo run -p dyno --example live_check -- [REPETITIONS [dyno's arguments…]]`
 
+mod catalog;
+
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use dyno_model::stats::share_interval;
 use serde_json::Value;
@@ -37,7 +38,16 @@ fn main() -> ExitCode {
     let repetitions: u32 = arguments.next().map_or(20, |n| n.parse().expect("a number"));
     let more: Vec<String> = arguments.collect();
     let world = tempfile::tempdir().expect("a folder");
-    make_catalog(&world.path().join("catalog"), repetitions);
+    // Every repetition has a commit of its own, or dyno would pool them as one comparison.
+    let dialled = |dial: u64| {
+        let units = UNITS * (1000 + dial) / 1000;
+        (1..=repetitions).map(move |number| (format!("dial-{dial}-{number}"), units))
+    };
+    let commits: Vec<(String, u64)> = [("dial-0".to_string(), UNITS)]
+        .into_iter()
+        .chain(DIALS.into_iter().flat_map(dialled))
+        .collect();
+    catalog::make(world.path(), &commits);
     println!(
         "{:>6}  {:<24} {:>22}  {:>9}  verdicts",
         "dial", "metric", "reported effect, %", "contained"
@@ -99,19 +109,12 @@ fn print_row(dial: u64, metric: &str, all: &[Found], hits: usize) {
 
 /// Has dyno measure and compare the baseline with `candidate`; the report.
 fn compare(world: &Path, candidate: &str, more: &[String]) -> Value {
-    // The program stands beside the folder of the examples.
-    let own = std::env::current_exe().expect("own path");
-    let dyno = own.parent().and_then(Path::parent).expect("the target folder").join("dyno");
-    let mut run = Command::new(&dyno);
+    let mut run = catalog::dyno(world);
     run.args(["run", "dial", "dial-0", candidate, "--json", "--quiet", "--rounds", "20"])
         .args(more);
-    for (option, folder) in [("--catalog", "catalog"), ("--store", "store"), ("--report", "report")]
-    {
-        run.arg(option).arg(world.join(folder));
-    }
+    run.arg("--report").arg(world.join("report"));
     let output = run.stderr(Stdio::inherit()).output();
-    let output =
-        output.unwrap_or_else(|e| panic!("{} (cargo build makes it): {e}", dyno.display()));
+    let output = output.unwrap_or_else(|e| panic!("{run:?} (cargo build makes it): {e}"));
     assert!(output.status.success(), "{run:?}: {}", output.status);
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
@@ -126,48 +129,5 @@ fn of_metric(view: &Value, metric: &str) -> Found {
         low: number("low"),
         high: number("high"),
         verdict: row["verdict"].as_str().expect("a verdict").to_string(),
-    }
-}
-
-/// The catalog: this project's images, hosts and policies, and the suite with its git repository.
-/// Every repetition has a commit of its own, or dyno would pool them as one comparison.
-fn make_catalog(catalog: &Path, repetitions: u32) {
-    // Cargo says where it runs this from; a target folder shared by two clones may hold the other's.
-    let here = std::env::var_os("CARGO_MANIFEST_DIR");
-    let here = Path::new(here.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref()));
-    let suite = catalog.join("suites/dial");
-    let target = suite.join("target");
-    fs::create_dir_all(&target).expect("folders");
-    for name in ["images", "hosts", "policies"] {
-        let from = here.parent().expect("the repository").join(name);
-        std::os::unix::fs::symlink(from, catalog.join(name)).expect("a link");
-    }
-    let own = here.join("examples/live_check");
-    fs::copy(own.join("suite.toml"), suite.join("suite.toml")).expect("the suite");
-    fs::write(suite.join("expected.txt"), "done\n").expect("the answer");
-    fs::copy(own.join("dial.rs"), target.join("dial.rs")).expect("the program");
-    let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.arg("-C").arg(&target).args([
-            "-c",
-            "user.name=dyno",
-            "-c",
-            "user.email=dyno@localhost",
-        ]);
-        assert!(git.args(arguments).status().expect("git").success(), "git {arguments:?}");
-    };
-    git(&["init", "--quiet"]);
-    fs::write(target.join("units"), format!("{UNITS}\n")).expect("the units");
-    git(&["add", "."]);
-    git(&["commit", "--quiet", "--message", "baseline"]);
-    git(&["tag", "dial-0"]);
-    for dial in DIALS {
-        let units = UNITS * (1000 + dial) / 1000;
-        fs::write(target.join("units"), format!("{units}\n")).expect("the units");
-        git(&["add", "."]);
-        for number in 1..=repetitions {
-            git(&["commit", "--quiet", "--allow-empty", "--message", &format!("{units} units")]);
-            git(&["tag", &format!("dial-{dial}-{number}")]);
-        }
     }
 }

@@ -98,7 +98,7 @@ fn split(host: &Host, online: &BTreeSet<u32>) -> Result<Assigned> {
 }
 
 /// What this machine is, with the engine and the cores it measures on.
-pub fn fingerprint(engine: &str, cores: &Assigned) -> Fingerprint {
+pub fn fingerprint(host: &Host, engine: &str, cores: &Assigned) -> Fingerprint {
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line =
@@ -128,6 +128,8 @@ pub fn fingerprint(engine: &str, cores: &Assigned) -> Fingerprint {
         cgroup: if v2 { "v2" } else { "v1" }.into(),
         engine: engine.into(),
         benchmark_cores: format_cores(&cores.benchmark),
+        fixed_layout: !host.aslr
+            || read("/proc/sys/kernel/randomize_va_space").is_some_and(|level| level.trim() == "0"),
     }
 }
 

@@ -47,6 +47,7 @@ pub fn run(name: &str) -> Run {
             memory_bytes: 8 << 30,
             engine: "embedded 0.7.0".into(),
             benchmark_cores: "1".into(),
+            fixed_layout: false,
             ..Fingerprint::default()
         },
         baseline: built("v1", commit('a')),

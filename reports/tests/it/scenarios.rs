@@ -131,6 +131,7 @@ pub fn run(host: &str) -> Run {
             cgroup: "v2".to_string(),
             engine: "embedded 0.7.0".to_string(),
             benchmark_cores: "1".to_string(),
+            fixed_layout: false,
             ..Fingerprint::default()
         },
         baseline: built("0.31.2", 4_812_416),
