@@ -99,6 +99,7 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
         engine: _,
         benchmark_cores,
         fixed_layout,
+        emulator,
     } = fingerprint;
     let text = |s: &String| if s.is_empty() { "unknown".to_string() } else { s.clone() };
     let mut machine = vec![
@@ -116,6 +117,7 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
     if *fixed_layout {
         machine.push(("address layout", "fixed".to_string()));
     }
+    machine.extend(emulator.iter().map(|emulator| ("emulated by", emulator.clone())));
     machine
 }
 

@@ -40,6 +40,12 @@ fn obey(words: &[&str]) {
                 }
             }
         }
+        // Appends a line that is another one each time, and harmless in a script.
+        ["stamp", path] => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+            writeln!(file, "complain {}", now.as_nanos()).unwrap();
+        }
         ["print", text] => print!("{text}"),
         ["environment"] => std::env::vars().for_each(|(k, v)| println!("{k}={v}")),
         ["write", path] => match std::fs::write(path, "x") {

@@ -4,12 +4,14 @@
 //! unless `DYNO_TEST_REQUIRE` (a comma list) names it: CI names everything and skips nothing.
 
 mod cli;
+mod emulation;
 mod engine;
 mod explain;
 mod host;
 mod interrupt;
 mod job;
 mod quiet;
+mod reproduce;
 mod source;
 mod sql;
 mod trouble;

@@ -138,6 +138,7 @@ pub fn run(host: &str) -> Run {
         candidate: Built { build_s: None, ..built("0.46.0", 5_120_768) },
         metrics: ["wall", "max-rss", "instructions:cachegrind"].map(str::to_string).to_vec(),
         rounds: 5,
+        built_from: None,
         budget: None,
         seed: 0x9e37_79b9_7f4a_7c15,
         outcome: Outcome::Done,
