@@ -3,12 +3,17 @@
 //! Two containers, the first of which alone has the network: `fetch`, then `build`. The build
 //! sees what was fetched read-only. Only the outputs the suite names are taken, only if they are
 //! regular files that are reached without following a link, and only up to the suite's limit. The
-//! cache is keyed by (source, image ID, recipe) and each file in it is checked before it is used.
+//! cache is keyed by (source, image ID, recipe, trust) and each file in it is checked before it is
+//! used.
+//!
+//! **Trust.** The same commit is built once as a trusted one and once as an untrusted one. What an
+//! untrusted build gave has a place and an identity of its own, so it is never taken for the trusted
+//! one and never lies in its way; an untrusted order may use what a trusted one gave. Everything
+//! else that a build can write (its source, Cargo's home, its build folder, `/tmp`) is made for it
+//! and thrown away.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -16,15 +21,18 @@ use std::time::Instant;
 
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
-use dyno_model::record::Failure;
+use dyno_model::record::{Failure, Trust};
+use dyno_probe::clear::empty;
 use dyno_probe::{End, Run, Settings};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
-use crate::engine::{Engines, Mount, Root, Spec, base_env};
+use crate::disk::{TooMuch, Watch};
+use crate::engine::{Engines, Mount, Owner, Root, Spec, base_env};
 use crate::error::{DISK_FULL, Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::http::file_digest;
+use crate::take::{copy_bounded, open_beneath};
+use crate::{durable, fault};
 
 /// An artifact in the cache.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,14 +53,19 @@ pub struct Order<'a> {
     pub source: String,
     pub recipe: &'a Recipe,
     pub root: Arc<dyn Root>,
+    pub trust: Trust,
 }
 
 impl Order<'_> {
-    fn key(&self) -> Digest {
+    /// The identity of what is built of this order in the class `trust`.
+    fn key(&self, trust: Trust) -> Digest {
         let recipe = serde_json::to_vec(self.recipe).expect("plain fields serialise");
-        let parts: [&[u8]; 4] =
-            [b"artifact 1", self.source.as_bytes(), self.root.id().hex().as_bytes(), &recipe];
-        Digest::of_parts(parts)
+        let kind: &[u8] = match trust {
+            Trust::Trusted => b"artifact 1",
+            Trust::Untrusted => b"artifact 1 untrusted",
+        };
+        let image = self.root.id().hex();
+        Digest::of_parts([kind, self.source.as_bytes(), image.as_bytes(), &recipe])
     }
 }
 
@@ -94,16 +107,28 @@ impl Workshop {
         order: &Order<'_>,
         lay_out: impl AsyncFnOnce(&Path) -> Result<()>,
     ) -> Result<Result<Artifact, Failure>> {
-        let digest = order.key();
-        let folder = self.cache.join("artifacts").join(digest.hex());
-        if let Some(files) = self.cached(&folder)? {
-            self.events.end(Phase::Build, format!("{} from the cache", order.what));
-            return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
+        let place = |trust: Trust| {
+            let digest = order.key(trust);
+            let folder = self.cache.join("artifacts").join(trust.name()).join(digest.hex());
+            (digest, folder)
+        };
+        // What a trusted build gave is good enough for everyone.
+        let may_use: &[Trust] = match order.trust {
+            Trust::Trusted => &[Trust::Trusted],
+            Trust::Untrusted => &[Trust::Trusted, Trust::Untrusted],
+        };
+        for class in may_use {
+            let (digest, folder) = place(*class);
+            if let Some(files) = self.cached(&folder, *class == order.trust)? {
+                self.events.end(Phase::Build, format!("{} from the cache", order.what));
+                return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
+            }
         }
+        let (digest, folder) = place(order.trust);
         let started = Instant::now();
         let scratch = Scratch::new(&self.cache)?;
         let source = scratch.folder("src")?;
-        lay_out(&source).await?;
+        fault::around("source.checkout", lay_out(&source)).await?;
         let (cargo, build) = (scratch.folder("cargo")?, scratch.folder("build")?);
         cargo_configuration(&cargo)?;
         let user = self.engines.build_user();
@@ -116,7 +141,8 @@ impl Workshop {
             let mut env = build_env(order.recipe);
             lend_network(&mut mounts, &mut env);
             let begin = Instant::now();
-            let fetched = self.step(order, Phase::Fetch, fetch, mounts, env).await?;
+            let step = self.step(order, Phase::Fetch, fetch, mounts, env);
+            let fetched = fault::around("artifact.fetch", step).await?;
             {
                 let mut fetching = self.fetching.lock().expect("no panic while held");
                 let (first, _) = fetching.unwrap_or((begin, begin));
@@ -132,12 +158,11 @@ impl Workshop {
             Mount::writable(&build, "/build"),
         ];
         let env = build_env(order.recipe);
-        if let Err(failure) =
-            self.step(order, Phase::Build, &order.recipe.build, mounts, env).await?
-        {
+        let step = self.step(order, Phase::Build, &order.recipe.build, mounts, env);
+        if let Err(failure) = fault::around("artifact.build", step).await? {
             return Ok(Err(failure));
         }
-        let files = match self.collect(order.recipe, &build, &folder) {
+        let files = match self.collect(order.recipe, &build, &scratch, &folder) {
             Ok(files) => files,
             Err(error) if error.kind == Kind::Case => {
                 return Ok(Err(failure("build", error.message, String::new())));
@@ -149,8 +174,9 @@ impl Workshop {
         Ok(Ok(Artifact { digest, folder, files, build_s: Some(build_s) }))
     }
 
-    /// The files of the artifact in `folder`, if it is there and whole.
-    fn cached(&self, folder: &Path) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
+    /// The files of the artifact in `folder`, if it is there and whole. A damaged one is removed if
+    /// it is the order's `own` class that is damaged.
+    fn cached(&self, folder: &Path, own: bool) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
         let Ok(text) = fs::read(folder.join("manifest.json")) else { return Ok(None) };
         let whole = |manifest: &Manifest| {
             manifest.files.iter().all(|(name, (digest, _))| {
@@ -159,6 +185,7 @@ impl Workshop {
         };
         match serde_json::from_slice::<Manifest>(&text) {
             Ok(manifest) if whole(&manifest) => Ok(Some(manifest.files)),
+            _ if !own => Ok(None),
             _ => {
                 self.events.notice(format!(
                     "the cached artifact {} is damaged and is built again",
@@ -189,11 +216,12 @@ impl Workshop {
             memory_bytes: limits.memory_bytes,
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,
+            user: self.engines.build_user(),
             cgroup: None,
             probe: Settings::default(),
         };
         let mut container = self.engines.start(&spec).await?;
-        let (uid, gid) = self.engines.build_user();
+        let (uid, gid) = spec.user;
         let run = Run {
             argv: command.to_vec(),
             env,
@@ -206,24 +234,43 @@ impl Workshop {
             stream: true,
             count_instructions: false,
         };
+        let folders = spec.mounts.iter().filter(|m| m.writable).map(|m| m.source.clone());
+        let watch = Watch::new(folders.collect(), limits.disk_bytes);
         let line = |text: String| {
             let text = format!("{}: {}", order.what, text.trim());
             self.events.send(Event::Line { phase, text });
         };
-        let ran = container.run(&run, line).await;
+        let ran = tokio::select! {
+            ran = container.run(&run, line) => Ok(ran),
+            too_much = watch.until_too_much() => Err(too_much),
+        };
         container.remove().await?;
-        let exit = ran?;
+        let exit = match ran {
+            Ok(exit) => exit?,
+            Err(TooMuch::Disk) => return Err(self.disk_full(order, phase)),
+            Err(TooMuch::Folders) => {
+                let limit = indicatif::HumanBytes(limits.disk_bytes);
+                let reason = format!("{} wrote more than {limit} to the disk", phase.name());
+                return Ok(Err(failure(phase.name(), reason, String::new())));
+            }
+            Err(TooMuch::Depth) => {
+                let reason = format!("{} made folders deeper than a path is long", phase.name());
+                return Ok(Err(failure(phase.name(), reason, String::new())));
+            }
+        };
         if exit.end == End::Code(0) {
             return Ok(Ok(()));
         }
         if exit.stdout_tail.contains(DISK_FULL) && nearly_full(&self.cache) {
-            let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
-            return Err(full).while_(|| {
-                format!("{} of {} in {}", phase.name(), order.what, self.cache.display())
-            });
+            return Err(self.disk_full(order, phase));
         }
         let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
         Ok(Err(failure(phase.name(), reason, exit.stdout_tail)))
+    }
+
+    fn disk_full(&self, order: &Order<'_>, phase: Phase) -> Error {
+        let doing = format!("{} of {} in {}", phase.name(), order.what, self.cache.display());
+        Error::from_io(std::io::ErrorKind::StorageFull.into(), doing)
     }
 
     /// Takes the named outputs out of the build folder and puts them into the cache.
@@ -231,13 +278,15 @@ impl Workshop {
         &self,
         recipe: &Recipe,
         build: &Path,
+        scratch: &Scratch,
         folder: &Path,
     ) -> Result<BTreeMap<String, (Digest, u64)>> {
         let parent = folder.parent().expect("the artifact is in the cache");
         let doing = || format!("keeping the artifact in {}", parent.display());
-        fs::create_dir_all(parent).while_(doing)?;
-        let new = tempfile::tempdir_in(parent).while_(doing)?;
-        fs::create_dir(new.path().join("files")).while_(doing)?;
+        let new = scratch.path().join("kept");
+        fault::before("artifact.take");
+        fs::create_dir_all(parent).and_then(|()| fs::create_dir(&new)).while_(doing)?;
+        fs::create_dir(new.join("files")).while_(doing)?;
         let mut files = BTreeMap::new();
         for (name, path) in &recipe.outputs {
             let file = open_beneath(build, path).map_err(|error| {
@@ -246,7 +295,7 @@ impl Workshop {
                     format!("the output {name} ({path}) cannot be taken: {error}"),
                 )
             })?;
-            let dest = new.path().join("files").join(name);
+            let dest = new.join("files").join(name);
             let kept = copy_bounded(file, &dest, recipe.limits.output_bytes);
             let kept = kept.map_err(|error| match error.kind() {
                 std::io::ErrorKind::FileTooLarge => Error::new(
@@ -261,14 +310,14 @@ impl Workshop {
             files.insert(name.clone(), kept);
         }
         let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
-        fs::write(new.path().join("manifest.json"), manifest.expect("plain fields"))
-            .while_(doing)?;
-        fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755)).while_(doing)?;
-        // Another dyno may have built the same meanwhile; either is as good.
-        if fs::rename(new.path(), folder).is_err() && !folder.join("manifest.json").exists() {
-            return Err(Error::infrastructure(format!("cannot write {}", folder.display())));
+        fs::write(new.join("manifest.json"), manifest.expect("plain fields")).while_(doing)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).while_(doing)?;
+        fault::after("artifact.take");
+        match fault::at("artifact.place", || durable::place_folder(&new, folder)) {
+            // Another dyno may have built the same meanwhile; either is as good.
+            Err(error) if !folder.join("manifest.json").exists() => Err(error).while_(doing)?,
+            _ => Ok(files),
         }
-        Ok(files)
     }
 }
 
@@ -289,6 +338,7 @@ pub fn describe(end: &End, time_s: u64) -> String {
         End::Code(code) => format!("ended with exit code {code}"),
         End::Signal(9) => "was killed (signal 9), as happens when memory runs out".into(),
         End::Signal(25) => "wrote more than it may (signal 25)".into(),
+        End::Signal(31) => "made a system call that only an attack makes (signal 31)".into(),
         End::Signal(signal) => format!("was ended by signal {signal}"),
         End::Timeout => format!("took longer than {time_s} s"),
         End::NotStarted(why) => format!("did not start: {why}"),
@@ -336,13 +386,28 @@ fn cargo_configuration(cargo: &Path) -> Result<()> {
     });
     let Some(Ok(table)) = text.map(|text| text.parse::<toml::Table>()) else { return Ok(()) };
     let wanted = ["source", "registries", "registry", "http", "net"];
-    let kept: toml::Table =
+    let mut kept: toml::Table =
         table.into_iter().filter(|(k, _)| wanted.contains(&k.as_str())).collect();
+    forget_secrets(&mut kept);
     if kept.is_empty() {
         return Ok(());
     }
     let file = cargo.join("config.toml");
     fs::write(&file, kept.to_string()).while_(|| format!("writing {}", file.display()))
+}
+
+/// Takes out what logs in somewhere, at whatever depth: it is the host's, and a build is a stranger.
+fn forget_secrets(table: &mut toml::Table) {
+    const SECRETS: [&str; 6] = [
+        "token",
+        "secret-key",
+        "secret-key-subject",
+        "credential-provider",
+        "global-credential-providers",
+        "credential-process",
+    ];
+    table.retain(|key, _| !SECRETS.contains(&key));
+    table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).for_each(forget_secrets);
 }
 
 /// Makes everything below `folder` the build user's, where this process may.
@@ -366,56 +431,11 @@ fn give(folder: &Path, (uid, gid): (u32, u32)) -> Result<()> {
     Ok(())
 }
 
-/// Opens a regular file below `folder` without following any link, mount or `..`
-/// (openat2(2)): what a stranger's build left there may be anything.
-fn open_beneath(folder: &Path, path: &str) -> std::io::Result<File> {
-    let wrong =
-        |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what.to_string());
-    let base = File::open(folder)?;
-    let path = std::ffi::CString::new(path).map_err(|_| wrong("a NUL in its path"))?;
-    // SAFETY: an all-zero open_how is valid.
-    let mut how: libc::open_how = unsafe { std::mem::zeroed() };
-    how.flags = (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK) as u64;
-    how.resolve = libc::RESOLVE_BENEATH | libc::RESOLVE_NO_SYMLINKS | libc::RESOLVE_NO_XDEV;
-    // SAFETY: live pointers with their sizes; the descriptor is new and ours.
-    let file = unsafe {
-        let size = size_of::<libc::open_how>();
-        let fd = libc::syscall(libc::SYS_openat2, base.as_raw_fd(), path.as_ptr(), &how, size);
-        if fd < 0 {
-            return Err(std::io::Error::last_os_error());
-        }
-        File::from_raw_fd(fd as i32)
-    };
-    if file.metadata()?.is_file() { Ok(file) } else { Err(wrong("it is not a regular file")) }
-}
-
-fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Digest, u64)> {
-    let mut reader = file.take(limit + 1);
-    let mut out = File::create(dest)?;
-    let mut hasher = Sha256::new();
-    let mut size = 0;
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        let count = reader.read(&mut buffer)?;
-        if count == 0 {
-            break;
-        }
-        hasher.update(&buffer[..count]);
-        out.write_all(&buffer[..count])?;
-        size += count as u64;
-        if size > limit {
-            return Err(std::io::ErrorKind::FileTooLarge.into());
-        }
-    }
-    out.set_permissions(fs::Permissions::from_mode(0o755))?;
-    out.sync_all()?;
-    Ok((Digest::finish(hasher), size))
-}
-
 /// A folder for one job's work, removed at the end however the job ends; what a killed dyno left
 /// is removed by the next one.
 pub struct Scratch {
-    folder: tempfile::TempDir,
+    /// There until it is dropped.
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Scratch {
@@ -423,15 +443,20 @@ impl Scratch {
         let parent = cache.join("scratch");
         let doing = || format!("making a work folder in {}", parent.display());
         fs::create_dir_all(&parent).while_(doing)?;
-        sweep(&parent);
-        let prefix = format!("{}-", std::process::id());
-        let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent).while_(doing)?;
-        Ok(Self { folder })
+        let prefix = format!("{}-", Owner::this_process());
+        let make = || tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent);
+        let folder = fault::at("scratch.make", make).while_(doing)?;
+        Ok(Self { folder: Some(folder) })
+    }
+
+    /// The folder itself, which only this user may enter.
+    pub fn path(&self) -> &Path {
+        self.folder.as_ref().expect("there until it is dropped").path()
     }
 
     /// A new empty folder in it, open to the container's users (the parent is not).
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
-        let path = self.folder.path().join(name);
+        let path = self.path().join(name);
         fs::create_dir(&path).while_(|| format!("making {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777))
             .while_(|| format!("making {}", path.display()))?;
@@ -439,23 +464,35 @@ impl Scratch {
     }
 }
 
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What a container still writes into is removed by `clear_scratch`, or the next dyno.
+        fault::at("scratch.remove", || {
+            let _ = empty(self.path());
+            drop(self.folder.take());
+        });
+    }
+}
+
 /// Removes work folders whose process is gone.
-fn sweep(parent: &Path) {
-    remove_of(parent, |pid| !Path::new(&format!("/proc/{pid}")).exists());
+pub fn sweep_scratch(cache: &Path) {
+    let gone = |owner: Owner| !owner.alive();
+    fault::at("sweep.scratch", || remove_of(&cache.join("scratch"), gone));
 }
 
 /// Removes the work folders of this process that could not be removed while a container was
 /// still writing into them: for whoever has ended all of them.
 pub fn clear_scratch(cache: &Path) {
-    remove_of(&cache.join("scratch"), |pid| pid == std::process::id());
+    remove_of(&cache.join("scratch"), |owner| owner == Owner::this_process());
 }
 
-fn remove_of(parent: &Path, whose: impl Fn(u32) -> bool) {
+fn remove_of(parent: &Path, whose: impl Fn(Owner) -> bool) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
+        let owner = name.to_str().and_then(Owner::parse);
         if owner.is_some_and(&whose) {
             // Best effort: what cannot be removed now is tried again next time.
+            let _ = empty(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
     }
@@ -466,21 +503,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_files_inside_are_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("build");
-        fs::create_dir_all(root.join("release")).unwrap();
-        fs::write(root.join("release/good"), "x").unwrap();
-        fs::write(folder.path().join("secret"), "x").unwrap();
-        std::os::unix::fs::symlink("../../secret", root.join("release/link")).unwrap();
-        std::os::unix::fs::symlink("/etc", root.join("etc")).unwrap();
-        nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-        assert!(open_beneath(&root, "release/good").is_ok());
-        for bad in ["release/link", "etc/passwd", "../secret", "fifo", "release", "none"] {
-            assert!(open_beneath(&root, bad).is_err(), "{bad}");
-        }
-        let large = File::open(root.join("release/good")).unwrap();
-        let error = copy_bounded(large, &folder.path().join("copy"), 0).unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+    fn no_secret_of_cargos_configuration_is_lent() {
+        let text = "[registry]\ntoken = \"s3\"\nglobal-credential-providers = [\"x\"]\ndefault = \"a\"\n\
+            [registries.a]\nindex = \"sparse+https://a.example/\"\ntoken = \"s3\"\nsecret-key = \"s3\"\n\
+            credential-provider = [\"x\"]\n[http]\nmultiplexing = false\n";
+        let mut table: toml::Table = text.parse().unwrap();
+        forget_secrets(&mut table);
+        let kept = "[registry]\ndefault = \"a\"\n\
+            [registries.a]\nindex = \"sparse+https://a.example/\"\n[http]\nmultiplexing = false\n";
+        assert_eq!(table, kept.parse().unwrap());
     }
 }

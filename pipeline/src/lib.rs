@@ -6,10 +6,13 @@ pub mod catalog;
 pub mod cli;
 mod counters;
 pub mod definition;
+mod disk;
+pub mod durable;
 pub mod engine;
 pub mod error;
 pub mod event;
 pub mod explain;
+pub mod fault;
 pub mod host;
 pub mod http;
 pub mod image;
@@ -21,6 +24,8 @@ pub mod run;
 mod selfcheck;
 pub mod show;
 pub mod source;
+mod spool;
+mod take;
 
 /// Text from outside for a terminal: control characters are shown, not obeyed.
 pub fn plain(text: &str) -> std::borrow::Cow<'_, str> {

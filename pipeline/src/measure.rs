@@ -24,6 +24,7 @@ use crate::counters;
 use crate::engine::{Container, Engines, Mount, Root, Spec, base_env};
 use crate::error::{Result, While};
 use crate::event::{Events, Phase, Unit};
+use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::http::file_digest;
 
@@ -36,6 +37,9 @@ const LAYOUT: &str = "DYNO_LAYOUT";
 
 /// The user that measured programs run as; the probe is another.
 const USER: u32 = 1000;
+
+/// Memory of a container beyond what its programs may use: the probe's own.
+const PROBE_BYTES: u64 = 16 << 20;
 
 /// What is measured, on what.
 pub struct Bench<'a> {
@@ -79,8 +83,6 @@ struct Prepared<'a> {
     expected: Digest,
     stream: Stream,
     time_s: u64,
-    /// The most processes that one run left behind.
-    left_behind: u32,
     /// Why it runs no more.
     failed: Option<Failure>,
 }
@@ -89,7 +91,7 @@ impl Bench<'_> {
     /// Measures the whole job.
     pub async fn measure(&self, quiet: &QuietHost) -> Result<Measured> {
         let scratch = Scratch::new(&self.cache)?;
-        let artifacts = self.lay_out(&scratch)?;
+        let artifacts = fault::at("measure.lay-out", || self.lay_out(&scratch))?;
         let mut prepared = self.prepare()?;
         let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
         measured.notices.extend_from_slice(quiet.notices());
@@ -97,7 +99,10 @@ impl Bench<'_> {
         let mut container = self.engines.start(&spec).await?;
         let sandbox = container.sandbox().clone();
         let rounds = match quiet.verify() {
-            Ok(()) => self.rounds(quiet, &mut container, &mut prepared, &mut measured).await,
+            Ok(()) => {
+                let rounds = self.rounds(quiet, &mut container, &mut prepared, &mut measured);
+                fault::around("measure.rounds", rounds).await
+            }
             Err(error) => Err(error),
         };
         container.remove().await?;
@@ -105,7 +110,8 @@ impl Bench<'_> {
         measured.notices.extend(counters::notices(&sandbox, &measured.samples));
         if self.wants("instructions:cachegrind") {
             if sandbox.valgrind {
-                self.count(&artifacts, &mut prepared, &mut measured).await?;
+                let count = self.count(&artifacts, &mut prepared, &mut measured);
+                fault::around("measure.count", count).await?;
             } else {
                 measured.notices.push(format!(
                     "instructions were not counted: the image {} has no Valgrind",
@@ -113,15 +119,6 @@ impl Bench<'_> {
                 ));
             }
         }
-        measured.notices.extend(prepared.iter().filter(|p| p.left_behind > 0).map(|p| {
-            let noun = if p.left_behind == 1 { "process" } else { "processes" };
-            format!(
-                "{} ({}) left {} {noun} behind: ended by dyno, and counted in wall time at most",
-                p.case,
-                p.side.name(),
-                p.left_behind
-            )
-        }));
         measured.failures.extend(prepared.into_iter().filter_map(|p| p.failed));
         Ok(measured)
     }
@@ -137,6 +134,8 @@ impl Bench<'_> {
         for (side, artifact) in &self.artifacts {
             let folder = top.join(letter(*side));
             std::fs::create_dir(&folder).while_(|| format!("making {}", folder.display()))?;
+            close_to_others(&folder, group(*side))
+                .while_(|| format!("closing {}", folder.display()))?;
             for name in artifact.files.keys() {
                 let (from, to) = (artifact.folder.join("files").join(name), folder.join(name));
                 std::fs::hard_link(&from, &to)
@@ -149,8 +148,10 @@ impl Bench<'_> {
 
     fn spec(&self, artifacts: &Path, cpus: BTreeSet<u32>) -> Spec {
         let limits = || self.suite.benchmarks.iter().map(|b| b.limits);
-        let memory =
-            limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30).min(self.memory_bytes);
+        // The probe holds both streams until they are hashed.
+        let held = limits().map(|l| 2 * l.output_bytes).max().unwrap_or(0) + PROBE_BYTES;
+        let memory = limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30) + held;
+        let memory = memory.min(self.memory_bytes);
         let mut mounts = vec![
             Mount::read_only(artifacts, "/artifact"),
             Mount::read_only(self.suite_folder, "/suite"),
@@ -166,7 +167,8 @@ impl Bench<'_> {
             memory_bytes: memory,
             // The probe itself is one.
             pids: limits().map(|l| l.pids).max().unwrap_or(64) + 1,
-            tmp_bytes: memory / 2,
+            tmp_bytes: memory.saturating_sub(held).max(memory / 4) / 2,
+            user: (USER, USER),
             cgroup: None,
             probe: Settings::default(),
         }
@@ -217,7 +219,7 @@ impl Bench<'_> {
             env,
             cwd: "/tmp".into(),
             uid: USER,
-            gid: USER,
+            gid: group(side),
             stdin: benchmark.stdin.as_ref().map(|path| format!("/suite/{path}")),
             time_ms: benchmark.limits.time_s * 1000,
             output_bytes: benchmark.limits.output_bytes,
@@ -226,7 +228,7 @@ impl Bench<'_> {
         };
         let time_s = benchmark.limits.time_s;
         let stream = benchmark.expected.stream;
-        Ok(Prepared { case, side, run, expected, stream, time_s, left_behind: 0, failed: None })
+        Ok(Prepared { case, side, run, expected, stream, time_s, failed: None })
     }
 
     /// The size of each file of each artifact: a series a file, sampled once.
@@ -415,17 +417,22 @@ impl Bench<'_> {
         futures::future::try_join_all(self.all_cores.iter().map(|core| worker(*core))).await?;
         for (i, exit) in exits.into_inner().expect("no panic while held") {
             let ready = &mut prepared[i];
-            match exit.instructions {
-                Some(count) if exit.end == End::Code(0) => {
+            // A program may find out where it runs, and do less there: the answer counts here too.
+            let wrong = ready.wrong(&exit, ready.time_s * COUNTING_FACTOR);
+            let why = match (wrong, exit.instructions) {
+                (None, Some(count)) => {
                     measured.samples.push(ready.sample("instructions:cachegrind", count, 0, 0));
+                    continue;
                 }
-                _ => measured.notices.push(format!(
-                    "the instructions of {} ({}) were not counted: under Valgrind it {}",
-                    ready.case,
-                    ready.side.name(),
-                    describe(&exit.end, ready.time_s * COUNTING_FACTOR)
-                )),
-            }
+                (None, None) => "wrote no counts".into(),
+                (Some(("output", reason)), _) => format!("gave {reason}"),
+                (Some((_, reason)), _) => reason,
+            };
+            measured.notices.push(format!(
+                "the instructions of {} ({}) were not counted: under Valgrind it {why}",
+                ready.case,
+                ready.side.name(),
+            ));
         }
         measured.counting_s = started.elapsed().as_secs_f64();
         self.events
@@ -502,6 +509,25 @@ fn came_to(sampler: &Sampler) -> String {
     format!("{rounds} rounds{repeated} ({})", words.join(", "))
 }
 
+/// The group that a side's programs run as, which alone may enter the folder of its artifact: or a
+/// candidate could run the baseline in its place.
+const fn group(side: Side) -> u32 {
+    match side {
+        Side::Baseline => 1001,
+        Side::Candidate => 1002,
+    }
+}
+
+/// Where this process may: without root it cannot give a folder away.
+fn close_to_others(folder: &Path, group: u32) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    std::os::unix::fs::chown(folder, Some(0), Some(group))?;
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o750))
+}
+
 /// The folder of a side's artifact.
 const fn letter(side: Side) -> &'static str {
     match side {
@@ -511,19 +537,12 @@ const fn letter(side: Side) -> &'static str {
 }
 
 impl Prepared<'_> {
-    /// Notes the case as failed on this side if it ended badly or answered wrongly.
+    /// Notes the case as failed on this side if what came of it cannot be believed.
     fn check(&mut self, exit: &Exit) {
-        self.left_behind = self.left_behind.max(exit.leftovers);
-        let (answer, text) = match self.stream {
-            Stream::Stdout => (&exit.stdout_sha256, &exit.stdout_tail),
-            Stream::Stderr => (&exit.stderr_sha256, &exit.stderr_tail),
-        };
-        let (step, reason) = if exit.end != End::Code(0) {
-            ("measure", describe(&exit.end, self.time_s))
-        } else if *answer != self.expected.hex() {
-            ("output", format!("a wrong answer: {answer} instead of {}", self.expected.hex()))
-        } else {
-            return;
+        let Some((step, reason)) = self.wrong(exit, self.time_s) else { return };
+        let text = match self.stream {
+            Stream::Stdout => &exit.stdout_tail,
+            Stream::Stderr => &exit.stderr_tail,
         };
         let log = if step == "output" { text } else { &exit.stderr_tail };
         self.failed = Some(Failure {
@@ -534,6 +553,33 @@ impl Prepared<'_> {
             reason,
             log_tail: log.clone(),
         });
+    }
+
+    /// What is wrong with a process that was to end within `time_s`: the step and the reason, as
+    /// the end of a sentence.
+    fn wrong(&self, exit: &Exit, time_s: u64) -> Option<(&'static str, String)> {
+        let answer = match self.stream {
+            Stream::Stdout => &exit.stdout_sha256,
+            Stream::Stderr => &exit.stderr_sha256,
+        };
+        if exit.end != End::Code(0) {
+            return Some(("measure", describe(&exit.end, time_s)));
+        }
+        if exit.leftovers > 0 {
+            let noun = if exit.leftovers == 1 { "process" } else { "processes" };
+            let names = exit.leftover_names.join(", ");
+            let left = format!("left {} {noun} running ({names})", exit.leftovers);
+            return Some((
+                "measure",
+                format!("{left}: what they do after its end is not measured"),
+            ));
+        }
+        if let Some(residue) = &exit.residue {
+            return Some(("measure", format!("left what cannot be removed: {residue}")));
+        }
+        let expected = self.expected.hex();
+        (*answer != expected)
+            .then(|| ("output", format!("a wrong answer: {answer} instead of {expected}")))
     }
 
     fn sample(&self, metric: &str, value: u64, round: u32, sequence: u32) -> Sample {

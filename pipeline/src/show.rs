@@ -10,6 +10,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnost
 
 use crate::error::{Error, Result, While};
 use crate::event::{Event, Events, Unit};
+use crate::plain;
 
 /// How often a line about progress is printed where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -64,7 +65,7 @@ impl Bar {
                 self.bar.unset_length();
                 self.bar.set_style(spinner());
                 self.bar.set_prefix(phase.name());
-                self.bar.set_message(what);
+                self.bar.set_message(plain(&what).into_owned());
                 self.bar.enable_steady_tick(Duration::from_millis(125));
             }
             Event::Progress { done, total, unit, .. } => {
@@ -77,14 +78,14 @@ impl Bar {
             // A long build is seen to live.
             Event::Line { phase, text } => {
                 self.bar.set_prefix(phase.name());
-                self.bar.set_message(crate::plain(&text).into_owned());
+                self.bar.set_message(plain(&text).into_owned());
             }
             Event::End { phase, what } => {
                 self.bar.disable_steady_tick();
-                self.bar.println(format!("{:>10}  {what}", phase.name()));
+                self.bar.println(format!("{:>10}  {}", phase.name(), plain(&what)));
                 self.bar.set_message(String::new());
             }
-            Event::Notice(text) => self.bar.println(format!("      note  {}", crate::plain(&text))),
+            Event::Notice(text) => self.bar.println(format!("      note  {}", plain(&text))),
             Event::Finished => self.bar.finish_and_clear(),
         }
     }
@@ -112,12 +113,13 @@ pub fn out<T: AsRef<[u8]> + ?Sized>(text: &T) -> Result<()> {
 /// Shows an error: the files with mistakes in place, then the message, then what to do.
 pub fn tell(error: &Error) {
     for mistakes in &error.mistakes {
-        let source = NamedSource::new(&mistakes.file, mistakes.text.clone());
+        let source =
+            NamedSource::new(plain(&mistakes.file), dyno_reports::escape::in_place(&mistakes.text));
         for mistake in &mistakes.list {
-            let label = format!("expected {}", mistake.expected);
-            let mut shown = MietteDiagnostic::new(mistake.message.clone())
+            let label = format!("expected {}", plain(&mistake.expected));
+            let mut shown = MietteDiagnostic::new(plain(&mistake.message))
                 .with_label(LabeledSpan::at(mistake.span.clone(), label));
-            shown.help.clone_from(&mistake.hint);
+            shown.help = mistake.hint.as_deref().map(|hint| plain(hint).into_owned());
             let report = miette::Report::new(shown).with_source_code(source.clone());
             let mut text = String::new();
             let theme = if colored() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
@@ -127,9 +129,9 @@ pub fn tell(error: &Error) {
             }
         }
     }
-    say(format_args!("error: {}", crate::plain(&error.message)));
+    say(format_args!("error: {}", plain(&error.message)));
     if let Some(hint) = &error.hint {
-        say(format_args!("hint: {hint}"));
+        say(format_args!("hint: {}", plain(hint)));
     }
 }
 
@@ -147,12 +149,14 @@ impl Lines {
     fn show(&mut self, event: Event) {
         let quiet = self.detail == Detail::Quiet;
         match event {
-            Event::Notice(text) => say(format_args!("note: {}", crate::plain(&text))),
+            Event::Notice(text) => say(format_args!("note: {}", plain(&text))),
             Event::Begin { phase, what } if !quiet => {
                 (self.started, self.last) = (Instant::now(), Instant::now());
-                say(format_args!("{}: {what} …", phase.name()));
+                say(format_args!("{}: {} …", phase.name(), plain(&what)));
             }
-            Event::End { phase, what } if !quiet => say(format_args!("{}: {what}", phase.name())),
+            Event::End { phase, what } if !quiet => {
+                say(format_args!("{}: {}", phase.name(), plain(&what)));
+            }
             Event::Progress { phase, done, total, unit }
                 if !quiet && self.last.elapsed() >= LINE_EVERY =>
             {
@@ -160,11 +164,11 @@ impl Lines {
                 say(format_args!("{}: {}", phase.name(), self.progress(done, total, unit)));
             }
             Event::Line { phase, text } if self.detail == Detail::Verbose => {
-                say(format_args!("{}: {}", phase.name(), crate::plain(&text)));
+                say(format_args!("{}: {}", phase.name(), plain(&text)));
             }
             Event::Line { phase, text } if !quiet && self.last.elapsed() >= LINE_EVERY => {
                 self.last = Instant::now();
-                say(format_args!("{}: {}", phase.name(), crate::plain(&text).trim()));
+                say(format_args!("{}: {}", phase.name(), plain(&text).trim()));
             }
             _ => {}
         }

@@ -5,12 +5,14 @@
 //! serde may be needed to speak it. A reply carries what the probe read itself: text of the
 //! measured program travels only inside JSON strings, so it can never pose as a reply.
 
+pub mod clear;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 /// Both ends refuse another version.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// The longest line either side accepts, in bytes.
 pub const LINE_MAX: usize = 1 << 20;
@@ -32,8 +34,9 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// What holds in here? Answered by [`Reply::Sandbox`].
-    Inspect,
+    /// What holds in here, for the probe and for programs of this user? Answered by
+    /// [`Reply::Sandbox`].
+    Inspect { uid: u32, gid: u32 },
     /// Start one process and wait for it. Answered by [`Reply::Line`]s, then [`Reply::Exit`].
     Run(Run),
 }
@@ -76,6 +79,7 @@ pub struct Run {
 #[serde(rename_all = "snake_case")]
 pub enum End {
     Code(i32),
+    /// 25 (SIGXFSZ) too when it wrote more than [`Run::output_bytes`] to a stream.
     Signal(i32),
     /// Killed after [`Run::time_ms`].
     Timeout,
@@ -89,7 +93,8 @@ pub struct Exit {
     pub end: End,
     /// From before the fork to the exit seen by the probe (CLOCK_MONOTONIC_RAW).
     pub wall_ns: u64,
-    /// Of the process and the children it waited for (`wait4`), as are the others below.
+    /// Of the process, the children it waited for and those that nobody did (`wait4`), as are the
+    /// others below.
     pub user_ns: u64,
     pub system_ns: u64,
     pub max_rss_bytes: u64,
@@ -103,8 +108,12 @@ pub struct Exit {
     pub stdout_tail: String,
     pub stderr_sha256: String,
     pub stderr_tail: String,
-    /// Processes it left behind; the probe ended them.
+    /// Processes that ran on after its end; the probe ended them.
     pub leftovers: u32,
+    /// What the first of them called themselves.
+    pub leftover_names: Vec<String>,
+    /// What it wrote and the probe could not remove, and why: the next would find it.
+    pub residue: Option<String>,
     /// Processor time of everything in the container from the request to this answer, the probe's
     /// own and that of what was left behind included: what is known not to be others'.
     pub container_ns: u64,
@@ -129,15 +138,20 @@ pub struct Sandbox {
     pub protocol: u32,
     pub pid: u32,
     pub uid: u32,
-    /// Names without `CAP_`, from the permitted set; unknown ones by number.
+    /// Names without `CAP_`, from every set (permitted, effective, inheritable, ambient, bounding);
+    /// unknown ones by number.
     pub capabilities: Vec<String>,
     pub no_new_privileges: bool,
     /// `Seccomp:` of `/proc/self/status`: 2 is a filter.
     pub seccomp_mode: u32,
+    /// As what programs run: read by a process that became one.
+    pub program: Program,
     /// Cores this container may use.
     pub cpus: Vec<u32>,
     /// `None`: no limit, or none that can be read.
     pub memory_limit_bytes: Option<u64>,
+    /// How much may be swapped out beyond that; 0 on a machine without swap.
+    pub swap_limit_bytes: Option<u64>,
     pub pids_limit: Option<u64>,
     /// Network interfaces other than the loopback.
     pub interfaces: Vec<String>,
@@ -151,4 +165,19 @@ pub struct Sandbox {
     pub counted: BTreeSet<String>,
     /// And those that are not, with the reason.
     pub not_counted: BTreeMap<String, String>,
+}
+
+/// What a measured or building process is and may.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Program {
+    /// Real, effective, saved and of the file system.
+    pub uids: Vec<u32>,
+    pub gids: Vec<u32>,
+    pub groups: Vec<u32>,
+    /// Those it has or could get by exec: every set but the bounding one, which alone gives none.
+    pub capabilities: Vec<String>,
+    pub no_new_privileges: bool,
+    pub seccomp_mode: u32,
+    /// By the names of `setrlimit(2)` in small letters, the hard limits; `None` is unlimited.
+    pub limits: BTreeMap<String, Option<u64>>,
 }

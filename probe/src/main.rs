@@ -6,6 +6,7 @@
 //! how a dyno that was killed leaves nothing behind.
 
 mod counters;
+mod leftover;
 mod process;
 mod random;
 mod sandbox;
@@ -52,7 +53,10 @@ fn serve(mut counters: Counters) -> io::Result<()> {
             return Ok(());
         }
         match serde_json::from_slice(&line) {
-            Ok(Request::Inspect) => reply(&Reply::Sandbox(sandbox::inspect(&counters)))?,
+            Ok(Request::Inspect { uid, gid }) => {
+                let program = process::as_program(uid, gid);
+                reply(&Reply::Sandbox(sandbox::inspect(program, &counters)))?;
+            }
             Ok(Request::Run(run)) => {
                 let mut exit = process::run(&run, &mut |text| {
                     // If nobody reads any more, the next poll sees the hang-up and ends us.

@@ -8,24 +8,24 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use dyno_probe::{End, Exit, Run, TAIL_MAX};
+use dyno_probe::{End, Exit, Program, Run, TAIL_MAX};
 use sha2::{Digest, Sha256};
 
-use crate::random;
-
-/// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
-const COUNTS: &str = "/tmp/.dyno-cachegrind.";
+use crate::{leftover, random, sandbox};
 
 /// Runs one process. `line` gets its output as it comes, if the run asks for that.
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
     let used_before = used_ns();
     let exit = start(run).map(|child| child.wait(run, line));
     let mut exit = exit.unwrap_or_else(not_started);
-    let counted = tidy(run);
+    let counted = leftover::tidy(run).unwrap_or_else(|residue| {
+        exit.residue = Some(residue);
+        None
+    });
     if exit.end == End::Code(0) {
         exit.instructions = counted;
     }
@@ -110,6 +110,48 @@ fn start(run: &Run) -> Result<Child, String> {
     Ok(Child { pid, pidfd, exec_error, stdout, stderr, started_ns })
 }
 
+/// What a program of this user is and may: asked of a process that becomes one as measured
+/// programs do. Nothing of it holds where it cannot be had.
+pub fn as_program(uid: u32, gid: u32) -> Program {
+    let Ok((mut answer, report)) = pipe() else { return Program::default() };
+    // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        if become_user(uid, gid).is_ok() {
+            let _ = serde_json::to_writer(report, &sandbox::program());
+        }
+        // SAFETY: does not return.
+        unsafe { libc::_exit(0) };
+    }
+    drop(report);
+    let mut text = String::new();
+    let _ = answer.read_to_string(&mut text);
+    if pid > 0 {
+        wait4(pid);
+    }
+    serde_json::from_str(&text).unwrap_or_default()
+}
+
+/// In a child: becomes another user, where the probe may. The error is the step that failed.
+fn become_user(uid: u32, gid: u32) -> Result<(), &'static str> {
+    // SAFETY: plain system calls.
+    unsafe {
+        if libc::getuid() != 0 {
+            return Ok(());
+        }
+        if libc::setgroups(0, std::ptr::null()) != 0 {
+            return Err("setgroups");
+        }
+        if libc::setresgid(gid, gid, gid) != 0 {
+            return Err("setresgid");
+        }
+        if libc::setresuid(uid, uid, uid) != 0 {
+            return Err("setresuid");
+        }
+    }
+    Ok(())
+}
+
 fn failed(what: &'static str) -> impl Fn(io::Error) -> String {
     move |error| format!("{what}: {error}")
 }
@@ -139,22 +181,18 @@ fn become_program(
             }
         }
         libc::syscall(libc::SYS_close_range, 3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
-        if !limit(libc::RLIMIT_FSIZE, run.output_bytes) || !limit(libc::RLIMIT_CORE, 0) {
+        if !limit(libc::RLIMIT_FSIZE, run.output_bytes) {
             return "setrlimit";
         }
         if libc::chdir(cwd.as_ptr()) != 0 {
             return "chdir";
         }
-        if libc::getuid() == 0 {
-            if libc::setgroups(0, std::ptr::null()) != 0 {
-                return "setgroups";
-            }
-            if libc::setresgid(run.gid, run.gid, run.gid) != 0 {
-                return "setresgid";
-            }
-            if libc::setresuid(run.uid, run.uid, run.uid) != 0 {
-                return "setresuid";
-            }
+        // When memory runs out, any of these ends before the probe does.
+        let first = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
+        libc::write(first, c"1000".as_ptr().cast(), 4);
+        libc::close(first);
+        if let Err(step) = become_user(run.uid, run.gid) {
+            return step;
         }
         if run.count_instructions && random::place().is_err() {
             return "placing the library of fixed randomness";
@@ -168,13 +206,16 @@ impl Child {
     fn wait(mut self, run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
         let deadline_ns = self.started_ns.saturating_add(run.time_ms.saturating_mul(1_000_000));
         let mut lines = Lines::default();
-        let timed_out = loop {
+        let stop = loop {
             let now = now_ns();
             if now >= deadline_ns {
-                break true;
+                break Stop::TimeIsUp;
+            }
+            if lines.bytes > run.output_bytes {
+                break Stop::Flood;
             }
             match self.poll(Duration::from_nanos(deadline_ns - now), run.stream) {
-                Wake::Exited => break false,
+                Wake::Exited => break Stop::Exited,
                 Wake::Output => lines.read(&mut self.stdout, line),
                 Wake::Nothing => {}
                 // Whoever asked is gone: nobody will read the answer, and as process 1 of the
@@ -183,15 +224,18 @@ impl Child {
             }
         };
         let ended_ns = now_ns();
-        if timed_out {
-            end_everything(self.pid);
+        if stop != Stop::Exited {
+            leftover::kill(self.pid);
         }
-        let (status, usage) = wait4(self.pid);
-        let leftovers = end_everything(self.pid);
+        let (status, mut usage) = wait4(self.pid);
+        let left = leftover::end(self.pid);
+        leftover::add(&mut usage, &left.usage);
         let mut never = String::new();
         let _ = self.exec_error.read_to_string(&mut never);
-        let end = if timed_out {
+        let end = if stop == Stop::TimeIsUp {
             End::Timeout
+        } else if stop == Stop::Flood {
+            End::Signal(libc::SIGXFSZ)
         } else if !never.is_empty() {
             End::NotStarted(never)
         } else if libc::WIFEXITED(status) {
@@ -222,7 +266,9 @@ impl Child {
             stdout_tail,
             stderr_sha256,
             stderr_tail,
-            leftovers,
+            leftovers: left.running,
+            leftover_names: left.names,
+            residue: None,
             container_ns: 0,
             instructions: None,
             counters: BTreeMap::new(),
@@ -241,16 +287,26 @@ impl Child {
         let timeout_ms = timeout.as_millis().min(i32::MAX as u128) as i32 + 1;
         // SAFETY: passes a live array with its length.
         unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) };
-        if fds[1].revents & libc::POLLIN != 0 {
-            Wake::Output
-        } else if fds[0].revents != 0 {
+        // The end first: someone else may hold the stream and never stop writing.
+        if fds[0].revents != 0 {
             Wake::Exited
+        } else if fds[1].revents & libc::POLLIN != 0 {
+            Wake::Output
         } else if fds[2].revents & (libc::POLLHUP | libc::POLLERR) != 0 {
             Wake::Orphaned
         } else {
             Wake::Nothing
         }
     }
+}
+
+/// Why the probe waits no longer.
+#[derive(PartialEq, Eq)]
+enum Stop {
+    Exited,
+    TimeIsUp,
+    /// A stream of more than the process may write.
+    Flood,
 }
 
 enum Wake {
@@ -315,35 +371,7 @@ impl Lines {
     }
 }
 
-/// Ends what the process left behind, and says how many that were. As process 1 of a container
-/// that is everything else in it; elsewhere (tests) it is the process's own session.
-fn end_everything(pid: libc::pid_t) -> u32 {
-    // SAFETY: signals and waits only.
-    unsafe {
-        if libc::getpid() != 1 {
-            libc::kill(-pid, libc::SIGKILL);
-            return 0;
-        }
-        libc::kill(-1, libc::SIGKILL);
-        let mut leftovers = 0;
-        loop {
-            let mut status = 0;
-            // The process itself is waited for by `wait4` for its usage: leave it alone here.
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let flags = libc::WEXITED | libc::WNOWAIT;
-            if libc::waitid(libc::P_ALL, 0, &mut info, flags) != 0 {
-                return leftovers;
-            }
-            if info.si_pid() == pid {
-                return leftovers;
-            }
-            libc::waitpid(info.si_pid(), &mut status, 0);
-            leftovers += 1;
-        }
-    }
-}
-
-fn wait4(pid: libc::pid_t) -> (i32, libc::rusage) {
+pub fn wait4(pid: libc::pid_t) -> (i32, libc::rusage) {
     let mut status = 0;
     // SAFETY: an all-zero rusage is valid, and wait4 fills it.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -373,6 +401,8 @@ fn not_started(why: String) -> Exit {
         stderr_sha256: String::new(),
         stderr_tail: String::new(),
         leftovers: 0,
+        leftover_names: Vec::new(),
+        residue: None,
         container_ns: 0,
         instructions: None,
         counters: BTreeMap::new(),
@@ -386,7 +416,9 @@ fn command(run: &Run) -> Vec<String> {
             ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--quiet", "--trace-children=yes"]
                 .map(String::from),
         );
-        words.push(format!("--cachegrind-out-file={COUNTS}%p"));
+        words.push(format!("--cachegrind-out-file={}%p", leftover::COUNTS));
+        // What it says itself must not stand in the program's answer.
+        words.push("--log-file=/tmp/.dyno-valgrind.%p".into());
         words.push("--".into());
     }
     words.extend(run.argv.iter().cloned());
@@ -402,61 +434,6 @@ fn find(program: &str, run: &Run) -> Result<String, String> {
         .map(|folder| format!("{folder}/{program}"))
         .find(|file| fs::metadata(file).is_ok_and(|found| found.is_file()))
         .ok_or_else(|| format!("no program `{program}` in {path}"))
-}
-
-/// Sum of the `summary:` lines of Valgrind's files, one file a process.
-fn read_counts() -> Option<u64> {
-    let mut sum = None;
-    for entry in fs::read_dir("/tmp").ok()?.flatten() {
-        let path = entry.path();
-        if !path.to_string_lossy().starts_with(COUNTS) {
-            continue;
-        }
-        let text = fs::read_to_string(&path).ok()?;
-        let total = text.lines().rev().find_map(|line| line.strip_prefix("summary: "))?;
-        *sum.get_or_insert(0) += total.trim().parse::<u64>().ok()?;
-    }
-    sum
-}
-
-/// Reads the counts, if the run was to count, and removes what the program wrote where it may
-/// write: the next run must not find it. Both as the program's user, whose files they are; the
-/// probe has no right to them.
-fn tidy(run: &Run) -> Option<u64> {
-    let written = || {
-        let entries = |folder| fs::read_dir(folder).into_iter().flatten().flatten();
-        ["/tmp", "/dev/shm"].into_iter().flat_map(entries)
-    };
-    // SAFETY: getpid cannot fail.
-    if unsafe { libc::getpid() } != 1 || written().next().is_none() {
-        return None;
-    }
-    let (mut answer, mut report) = pipe().ok()?;
-    // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: plain system calls.
-        unsafe {
-            libc::setresgid(run.gid, run.gid, run.gid);
-            libc::setresuid(run.uid, run.uid, run.uid);
-        }
-        if let Some(count) = read_counts().filter(|_| run.count_instructions) {
-            let _ = report.write_all(&count.to_le_bytes());
-        }
-        for entry in written() {
-            let path = entry.path();
-            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
-        }
-        // SAFETY: does not return.
-        unsafe { libc::_exit(0) };
-    }
-    drop(report);
-    let mut count = [0; 8];
-    let read = answer.read_exact(&mut count);
-    if pid > 0 {
-        wait4(pid);
-    }
-    read.ok().map(|()| u64::from_le_bytes(count))
 }
 
 fn digest(file: &mut File) -> (u64, String, String) {
@@ -488,7 +465,7 @@ fn memory_file() -> io::Result<File> {
     }
 }
 
-fn pipe() -> io::Result<(File, File)> {
+pub fn pipe() -> io::Result<(File, File)> {
     let mut fds = [0; 2];
     // SAFETY: fills a live array of two; both descriptors are new and ours.
     unsafe {

@@ -9,9 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use dyno_probe::{PROTOCOL, Sandbox};
+use dyno_probe::{PROTOCOL, Program, Sandbox};
 use seccompiler::{
-    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
 };
 
 use crate::counters::Counters;
@@ -32,13 +33,20 @@ pub fn confine() -> Result<(), String> {
         let mut every: libc::cpu_set_t = std::mem::zeroed();
         (0..libc::CPU_SETSIZE as usize).for_each(|core| libc::CPU_SET(core, &mut every));
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &every);
+        // No core files. Nor a core handler of the host's, which a limit of 0 does not keep from
+        // starting, and 1 does (core(5)).
+        let core = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+        if libc::setrlimit(libc::RLIMIT_CORE, &core) != 0 {
+            return Err(format!("setrlimit: {}", std::io::Error::last_os_error()));
+        }
     }
-    let install = |filter: Result<SeccompFilter, seccompiler::BackendError>| {
+    let install = |filter: Result<SeccompFilter, BackendError>| {
         let program: seccompiler::BpfProgram =
             filter.and_then(TryInto::try_into).map_err(|e| format!("seccomp: {e}"))?;
         seccompiler::apply_filter(&program).map_err(|e| format!("seccomp: {e}"))
     };
-    let arch = std::env::consts::ARCH.try_into().map_err(|e| format!("seccomp: {e}"))?;
+    let arch: TargetArch =
+        std::env::consts::ARCH.try_into().map_err(|e| format!("seccomp: {e}"))?;
     // `clone3` hides its flags behind a pointer, which a filter cannot follow: with ENOSYS every
     // C library falls back to `clone`, whose flags the second filter sees.
     install(SeccompFilter::new(
@@ -47,6 +55,10 @@ pub fn confine() -> Result<(), String> {
         SeccompAction::Errno(libc::ENOSYS as u32),
         arch,
     ))?;
+    // Set by many programs, to no harm if they succeed: but it stays as it is.
+    install(filter(unchanged(), SeccompAction::Errno(0), arch))?;
+    // What no program does by chance: whoever does it fails, and is seen to.
+    install(filter(attacks(), SeccompAction::KillProcess, arch))?;
     install(SeccompFilter::new(
         allowed().map_err(|e| format!("seccomp: {e}"))?,
         SeccompAction::Errno(libc::EPERM as u32),
@@ -55,10 +67,59 @@ pub fn confine() -> Result<(), String> {
     ))
 }
 
-fn allowed() -> Result<Rules, seccompiler::BackendError> {
+fn filter(
+    rules: Result<Rules, BackendError>,
+    action: SeccompAction,
+    arch: TargetArch,
+) -> Result<SeccompFilter, BackendError> {
+    SeccompFilter::new(rules?, SeccompAction::Allow, action, arch)
+}
+
+/// A condition on 32 or 64 bits of an argument.
+fn when(
+    argument: u8,
+    long: bool,
+    op: SeccompCmpOp,
+    value: u64,
+) -> Result<SeccompCondition, BackendError> {
+    let length = if long { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
+    SeccompCondition::new(argument, length, op, value)
+}
+
+/// The limit of core files.
+fn unchanged() -> Result<Rules, BackendError> {
+    let core = u64::from(libc::RLIMIT_CORE);
+    let set = SeccompRule::new(vec![when(0, false, SeccompCmpOp::Eq, core)?])?;
+    let new = [when(1, false, SeccompCmpOp::Eq, core)?, when(2, true, SeccompCmpOp::Ne, 0)?];
+    let new = SeccompRule::new(new.into())?;
+    Ok(Rules::from([(libc::SYS_setrlimit, vec![set]), (libc::SYS_prlimit64, vec![new])]))
+}
+
+/// Tracing, writing into another process, signals to process 1 (which is the probe). Signal 0
+/// asks whether a process is there, as many do of their parent.
+fn attacks() -> Result<Rules, BackendError> {
+    let mut rules =
+        Rules::from([(libc::SYS_ptrace, vec![]), (libc::SYS_process_vm_writev, vec![])]);
+    for (call, signal) in [
+        (libc::SYS_kill, 1),
+        (libc::SYS_tkill, 1),
+        (libc::SYS_rt_sigqueueinfo, 1),
+        (libc::SYS_tgkill, 2),
+        (libc::SYS_rt_tgsigqueueinfo, 2),
+    ] {
+        let probe = when(0, false, SeccompCmpOp::Eq, 1)?;
+        let signal = when(signal, false, SeccompCmpOp::Ne, 0)?;
+        rules.insert(call, vec![SeccompRule::new(vec![probe, signal])?]);
+    }
+    Ok(rules)
+}
+
+fn allowed() -> Result<Rules, BackendError> {
     let mut rules: Rules = ALLOWED.iter().map(|call| (*call, vec![])).collect();
     // For the first filter decides on clone3; here it must pass so that ENOSYS is what is seen.
     rules.insert(libc::SYS_clone3, vec![]);
+    // The same with those that are deadly.
+    rules.extend([(libc::SYS_ptrace, vec![]), (libc::SYS_process_vm_writev, vec![])]);
     let only = |argument: u8, op: SeccompCmpOp, value: u64| {
         SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)?])
     };
@@ -93,25 +154,23 @@ pub fn fix_layout() -> Result<(), String> {
     Ok(())
 }
 
-/// What holds in here.
-pub fn inspect(counters: &Counters) -> Sandbox {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let field = |name: &str| {
-        let line = status.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
-        line.map(str::trim).unwrap_or_default()
-    };
-    let permitted = u64::from_str_radix(field("CapPrm"), 16).unwrap_or(u64::MAX);
+/// What holds in here; `program` is what [`program`] read as one.
+pub fn inspect(program: Program, counters: &Counters) -> Sandbox {
+    let status = Status::read();
     let mounts = mounts();
+    let memory = limit(&["memory.max", "memory/memory.limit_in_bytes"]);
     Sandbox {
         protocol: PROTOCOL,
         pid: std::process::id(),
         // SAFETY: getuid cannot fail and touches no memory.
         uid: unsafe { libc::getuid() },
-        capabilities: (0..64).filter(|bit| permitted >> bit & 1 == 1).map(capability).collect(),
-        no_new_privileges: field("NoNewPrivs") == "1",
-        seccomp_mode: field("Seccomp").parse().unwrap_or(0),
-        cpus: cpu_list(field("Cpus_allowed_list")),
-        memory_limit_bytes: limit(&["memory.max", "memory/memory.limit_in_bytes"]),
+        capabilities: status.capabilities(&["Inh", "Prm", "Eff", "Bnd", "Amb"]),
+        no_new_privileges: status.field("NoNewPrivs") == "1",
+        seccomp_mode: status.field("Seccomp").parse().unwrap_or(0),
+        program,
+        cpus: cpu_list(status.field("Cpus_allowed_list")),
+        memory_limit_bytes: memory,
+        swap_limit_bytes: swap(memory),
         pids_limit: limit(&["pids.max", "pids/pids.max"]),
         interfaces: interfaces(),
         root_read_only: mounts.get("/") == Some(&false),
@@ -121,6 +180,57 @@ pub fn inspect(counters: &Counters) -> Sandbox {
         fixed_layout: unsafe { libc::personality(ASK) } & libc::ADDR_NO_RANDOMIZE != 0,
         counted: counters.names(),
         not_counted: counters.missing.clone(),
+    }
+}
+
+/// What this process is and may, which has become a program.
+pub fn program() -> Program {
+    let status = Status::read();
+    let ids = |name| status.field(name).split_whitespace().filter_map(|id| id.parse().ok());
+    let limits = LIMITS.map(|(name, resource)| {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: fills a live struct.
+        unsafe { libc::getrlimit(resource, &mut limit) };
+        (name.to_string(), (limit.rlim_max != libc::RLIM_INFINITY).then_some(limit.rlim_max))
+    });
+    Program {
+        uids: ids("Uid").collect(),
+        gids: ids("Gid").collect(),
+        groups: ids("Groups").collect(),
+        capabilities: status.capabilities(&["Inh", "Prm", "Eff", "Amb"]),
+        no_new_privileges: status.field("NoNewPrivs") == "1",
+        seccomp_mode: status.field("Seccomp").parse().unwrap_or(0),
+        limits: limits.into(),
+    }
+}
+
+const LIMITS: [(&str, libc::__rlimit_resource_t); 6] = [
+    ("core", libc::RLIMIT_CORE),
+    ("msgqueue", libc::RLIMIT_MSGQUEUE),
+    ("nice", libc::RLIMIT_NICE),
+    ("nofile", libc::RLIMIT_NOFILE),
+    ("nproc", libc::RLIMIT_NPROC),
+    ("rtprio", libc::RLIMIT_RTPRIO),
+];
+
+/// `/proc/self/status` (proc(5)).
+struct Status(String);
+
+impl Status {
+    fn read() -> Self {
+        Self(fs::read_to_string("/proc/self/status").unwrap_or_default())
+    }
+
+    fn field(&self, name: &str) -> &str {
+        let line = self.0.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'));
+        line.map(str::trim).unwrap_or_default()
+    }
+
+    /// The names in any of these sets; all there are where one cannot be read.
+    fn capabilities(&self, sets: &[&str]) -> Vec<String> {
+        let set = |name| u64::from_str_radix(self.field(&format!("Cap{name}")), 16);
+        let all = sets.iter().fold(0, |all, name| all | set(name).unwrap_or(u64::MAX));
+        (0..64).filter(|bit| all >> bit & 1 == 1).map(capability).collect()
     }
 }
 
@@ -149,6 +259,18 @@ fn limit(files: &[&str]) -> Option<u64> {
     let value = files.iter().find_map(read)?.trim().parse::<u64>().ok()?;
     // cgroup v1 writes "no limit" as the largest multiple of the page size.
     (value < 1 << 60).then_some(value)
+}
+
+/// What may be swapped out, beyond `memory`.
+fn swap(memory: Option<u64>) -> Option<u64> {
+    let table = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = table.lines().find_map(|line| line.strip_prefix("SwapTotal:"));
+    if total.is_some_and(|total| total.trim() == "0 kB") {
+        return Some(0);
+    }
+    // cgroup v1 bounds the sum of both.
+    let both = || Some(limit(&["memory/memory.memsw.limit_in_bytes"])?.saturating_sub(memory?));
+    limit(&["memory.swap.max"]).or_else(both)
 }
 
 fn interfaces() -> Vec<String> {
@@ -206,8 +328,7 @@ const ALLOWED: &[i64] = {
         SYS_inotify_rm_watch, SYS_ioctl, SYS_ioprio_get, SYS_kill, SYS_lgetxattr, SYS_linkat,
         SYS_listen, SYS_listxattr, SYS_llistxattr, SYS_lremovexattr, SYS_lseek, SYS_lsetxattr,
         SYS_madvise, SYS_membarrier, SYS_memfd_create, SYS_mincore, SYS_mkdirat, SYS_mknodat,
-        SYS_mlock, SYS_mlock2, SYS_mlockall, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_msgctl,
-        SYS_msgget, SYS_msgrcv, SYS_msgsnd, SYS_msync, SYS_munlock, SYS_munlockall, SYS_munmap,
+        SYS_mlock, SYS_mlock2, SYS_mlockall, SYS_mmap, SYS_mprotect, SYS_mremap,         SYS_msync, SYS_munlock, SYS_munlockall, SYS_munmap,
         SYS_nanosleep, SYS_newfstatat, SYS_openat, SYS_openat2, SYS_pidfd_open,
         SYS_pidfd_send_signal, SYS_pipe2, SYS_pkey_alloc, SYS_pkey_free, SYS_pkey_mprotect,
         SYS_ppoll, SYS_prctl, SYS_pread64, SYS_preadv, SYS_preadv2, SYS_prlimit64, SYS_pselect6,
@@ -219,12 +340,11 @@ const ALLOWED: &[i64] = {
         SYS_sched_get_priority_min, SYS_sched_getaffinity, SYS_sched_getattr,
         SYS_sched_getparam, SYS_sched_getscheduler, SYS_sched_rr_get_interval,
         SYS_sched_setaffinity, SYS_sched_setattr, SYS_sched_setparam, SYS_sched_setscheduler,
-        SYS_sched_yield, SYS_seccomp, SYS_semctl, SYS_semget, SYS_semop, SYS_semtimedop,
-        SYS_sendfile, SYS_sendmmsg, SYS_sendmsg, SYS_sendto, SYS_set_robust_list,
+        SYS_sched_yield, SYS_seccomp,         SYS_sendfile, SYS_sendmmsg, SYS_sendmsg, SYS_sendto, SYS_set_robust_list,
         SYS_set_tid_address, SYS_setfsgid, SYS_setfsuid, SYS_setgid, SYS_setgroups,
         SYS_setitimer, SYS_setpgid, SYS_setpriority, SYS_setregid, SYS_setresgid,
         SYS_setresuid, SYS_setreuid, SYS_setrlimit, SYS_setsid, SYS_setsockopt, SYS_setuid,
-        SYS_setxattr, SYS_shmat, SYS_shmctl, SYS_shmdt, SYS_shmget, SYS_shutdown,
+        SYS_setxattr, SYS_shutdown,
         SYS_sigaltstack, SYS_signalfd4, SYS_socketpair, SYS_splice, SYS_statfs, SYS_statx,
         SYS_symlinkat, SYS_sync, SYS_sync_file_range, SYS_syncfs, SYS_sysinfo, SYS_tee,
         SYS_tgkill, SYS_timer_create, SYS_timer_delete, SYS_timer_getoverrun, SYS_timer_gettime,

@@ -62,6 +62,20 @@ pub fn lines(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// `text` with everything hidden but line ends and tabs replaced by something visible that takes as
+/// many bytes: for text that others point into by bytes.
+pub fn in_place(text: &str) -> String {
+    let visible = |c: char| match (c, c.len_utf8()) {
+        ('\n' | '\t', _) => c,
+        _ if !is_hidden(c) => c,
+        (_, 1) => '?',
+        (_, 2) => '\u{bf}',
+        (_, 3) => '\u{fffd}',
+        _ => '\u{10102}',
+    };
+    text.chars().map(visible).collect()
+}
+
 /// `text` cut to `chars_max` characters, with `…` for what was cut.
 pub fn bounded(text: &str, chars_max: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars_max) {
@@ -159,6 +173,19 @@ mod tests {
             assert_eq!(line(text), expected);
         }
         assert_eq!(lines("a\r\nb\tc\x08\nd"), "a\nb    c␈\nd");
+    }
+
+    #[test]
+    fn what_is_pointed_into_keeps_its_bytes() {
+        for (text, expected) in [
+            ("a\tb\nc é", "a\tb\nc é"),
+            ("\x1b[31m\r\0", "?[31m??"),
+            ("\u{9b}31m", "¿31m"),
+            ("x\u{202e}y\u{e0041}z", "x\u{fffd}y\u{10102}z"),
+        ] {
+            let shown = in_place(text);
+            assert_eq!((shown.as_str(), shown.len()), (expected, text.len()));
+        }
     }
 
     #[test]

@@ -43,13 +43,26 @@ pub struct Limits {
     pub pids: u64,
     /// What one process may write to its standard streams or any one file, in bytes.
     pub output_bytes: u64,
+    /// What all files that it writes may take of the host's disk, in bytes; a benchmark may write
+    /// none there.
+    pub disk_bytes: u64,
 }
 
 impl Limits {
-    const BUILD: Self =
-        Self { time_s: 3600, memory_bytes: 8 << 30, pids: 4096, output_bytes: 4 << 30 };
-    const BENCHMARK: Self =
-        Self { time_s: 60, memory_bytes: 2 << 30, pids: 256, output_bytes: 64 << 20 };
+    const BUILD: Self = Self {
+        time_s: 3600,
+        memory_bytes: 8 << 30,
+        pids: 4096,
+        output_bytes: 4 << 30,
+        disk_bytes: 32 << 30,
+    };
+    const BENCHMARK: Self = Self {
+        time_s: 60,
+        memory_bytes: 2 << 30,
+        pids: 256,
+        output_bytes: 64 << 20,
+        disk_bytes: 0,
+    };
 }
 
 /// What a benchmark must print; a wrong answer is a failed case, not a fast one.
@@ -359,6 +372,10 @@ fn limits(table: &mut Table<'_>, default: Limits) -> Limits {
                 memory_bytes: size(table, "memory").unwrap_or(default.memory_bytes),
                 pids: table.optional_integer("pids", 8..=65_536).unwrap_or(default.pids),
                 output_bytes: size(table, "output").unwrap_or(default.output_bytes),
+                disk_bytes: match default.disk_bytes {
+                    0 => 0,
+                    default => size(table, "disk").unwrap_or(default),
+                },
             })
         })
         .unwrap_or(default)

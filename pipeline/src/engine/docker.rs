@@ -26,6 +26,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{CAPABILITIES, Engine, Owner, RLIMITS, Root, Spec, Streams};
 use crate::error::{Error, Result, While};
+use crate::fault;
 
 /// Docker Engine 20.10; Podman 4 speaks it too.
 const OLDEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
@@ -136,9 +137,11 @@ impl DockerEngine {
         let stream = tokio_util::io::ReaderStream::with_capacity(file, 1 << 20);
         let mut answers =
             Box::pin(self.docker.import_image_stream(ImportImageOptions::default(), stream, None));
+        fault::before("docker.load");
         while let Some(answer) = answers.next().await {
             answer.while_(doing)?;
         }
+        fault::after("docker.load");
         if self.docker.inspect_image(&wanted).await.is_ok() {
             return Ok(wanted);
         }
@@ -146,16 +149,29 @@ impl DockerEngine {
             .hint("engines with the containerd image store name images otherwise: use the embedded engine, or switch that store off"))
     }
 
-    /// `/tmp`; and under Podman, which adds writable folders to a read-only root, those closed.
+    /// What may be written; and under Podman, which adds writable folders to a read-only root,
+    /// those closed.
     fn tmpfs(&self, spec: &Spec) -> HashMap<String, String> {
-        let tmp = format!("rw,exec,nosuid,nodev,mode=1777,size={}", spec.tmp_bytes);
-        let mut tmpfs = HashMap::from([("/tmp".to_string(), tmp)]);
+        let writable = spec.writable().into_iter();
+        let mut tmpfs: HashMap<String, String> = writable
+            .map(|(folder, options)| (folder.to_string(), format!("rw,{}", options.join(","))))
+            .collect();
         if self.name.starts_with(PODMAN) {
             for folder in ["/run", "/var/tmp"] {
                 tmpfs.insert(folder.into(), "ro,nosuid,nodev,noexec,mode=755,size=64k".into());
             }
         }
         tmpfs
+    }
+
+    /// See [`super::spare`]; only if the engine's process ids are this machine's.
+    async fn spare(&self, name: &str) {
+        let found = self.docker.inspect_container(name, None).await.ok();
+        let Some(pid) = found.and_then(|found| found.state?.pid) else { return };
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        if command.starts_with(b"/dyno/probe\0") {
+            super::spare(pid);
+        }
     }
 
     fn body(&self, name: &str, image: String, spec: &Spec, probe: &Path) -> ContainerCreateBody {
@@ -235,15 +251,21 @@ impl Engine for DockerEngine {
         let body = self.body(name, image, spec, probe);
         let doing = || format!("starting the container {name} with {}", self.name);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        self.docker.create_container(Some(options), body).await.while_(doing)?;
+        let create = self.docker.create_container(Some(options), body);
+        fault::around("docker.create", create).await.while_(doing)?;
         let options = AttachContainerOptionsBuilder::default()
             .stdin(true)
             .stdout(true)
             .stderr(true)
             .stream(true)
             .build();
-        let attached = self.docker.attach_container(name, Some(options)).await.while_(doing)?;
-        self.docker.start_container(name, None::<StartContainerOptions>).await.while_(doing)?;
+        let attach = self.docker.attach_container(name, Some(options));
+        let attached = fault::around("docker.attach", attach).await.while_(doing)?;
+        let start = self.docker.start_container(name, None::<StartContainerOptions>);
+        fault::around("docker.start", start).await.while_(doing)?;
+        if nix::unistd::geteuid().is_root() {
+            self.spare(name).await;
+        }
         Ok(demultiplex(attached))
     }
 

@@ -22,10 +22,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dyno_model::catalog::host::{EngineChoice, Host, format_cores};
 use dyno_model::id::Digest;
-use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Reply, Request, Run, Sandbox, Settings};
+use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Program, Reply, Request, Run, Sandbox, Settings};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::error::{Error, Result, While};
+use crate::{durable, fault};
 
 /// The probe, built by `build.rs`.
 pub const PROBE: &[u8] = include_bytes!(env!("DYNO_PROBE"));
@@ -36,8 +37,10 @@ pub const CAPABILITIES: [&str; 3] = ["CAP_SETUID", "CAP_SETGID", "CAP_KILL"];
 
 /// Open files of a process, and processes of a user, the same under every engine whatever the
 /// host's defaults are, and below what an engine without the right to raise limits was itself
-/// given. (The container's own number of processes is bounded by its cgroup.)
-pub const RLIMITS: [(&str, u64); 2] = [("nofile", 16_384), ("nproc", 16_384)];
+/// given. (The container's own number of processes is bounded by its cgroup.) No message queues,
+/// which would outlive the process; no priority over others.
+pub const RLIMITS: [(&str, u64); 5] =
+    [("nofile", 16_384), ("nproc", 16_384), ("msgqueue", 0), ("nice", 0), ("rtprio", 0)];
 
 /// A folder or file of the host inside the container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct Spec {
     pub pids: u64,
     /// Size of `/tmp`, in bytes; it counts towards the memory.
     pub tmp_bytes: u64,
+    /// User and group that programs run as.
+    pub user: (u32, u32),
     /// The cgroup at the top of the machine's that the container's own is to be in; `None` leaves
     /// it to the engine.
     pub cgroup: Option<&'static str>,
@@ -90,6 +95,22 @@ impl Spec {
     /// The probe's argument.
     fn settings(&self) -> String {
         serde_json::to_string(&self.probe).expect("settings serialise")
+    }
+
+    /// Options of the file systems in memory that programs may write: `/tmp` and `/dev/shm`. Both
+    /// full of data or of empty files, they leave memory for what must go on.
+    fn writable(&self) -> [(&'static str, Vec<String>); 2] {
+        let options = |bytes: u64, more: &str| {
+            // An empty file takes about 1 KiB of the kernel's memory.
+            let files = bytes / (4 << 10);
+            ["nosuid", "nodev", "mode=1777", more]
+                .into_iter()
+                .map(String::from)
+                .chain([format!("size={bytes}"), format!("nr_inodes={files}")])
+                .collect()
+        };
+        let shared = (self.tmp_bytes / 4).min(64 << 20);
+        [("/tmp", options(self.tmp_bytes, "exec")), ("/dev/shm", options(shared, "noexec"))]
     }
 }
 
@@ -161,11 +182,15 @@ impl Engines {
     }
 
     pub async fn sweep(&self) -> Result<Vec<String>> {
-        self.engine.sweep().await
+        fault::around("sweep.containers", self.engine.sweep()).await
     }
 
     /// Starts a container and checks from inside that it is what was asked for.
     pub async fn start(self: &Arc<Self>, spec: &Spec) -> Result<Container> {
+        fault::around("container.start", self.start_one(spec)).await
+    }
+
+    async fn start_one(self: &Arc<Self>, spec: &Spec) -> Result<Container> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let name = format!("dyno-{}-{number}", self.owner);
         self.live.lock().expect("no panic while held").insert(name.clone());
@@ -178,7 +203,7 @@ impl Engines {
             }
         };
         let mut container = Container::new(Arc::clone(self), name, streams);
-        match container.inspect().await.and_then(|sandbox| {
+        match container.inspect(spec.user).await.and_then(|sandbox| {
             let wrong = verify(spec, &sandbox);
             if wrong.is_empty() { Ok(sandbox) } else { Err(broken_promise(&self.name(), &wrong)) }
         }) {
@@ -194,7 +219,7 @@ impl Engines {
     }
 
     async fn remove(&self, name: &str) -> Result<()> {
-        self.engine.remove(name).await?;
+        fault::around("container.remove", self.engine.remove(name)).await?;
         self.live.lock().expect("no panic while held").remove(name);
         Ok(())
     }
@@ -241,6 +266,8 @@ pub fn verify(spec: &Spec, inside: &Sandbox) -> Vec<String> {
         memory.is_some_and(|limit| limit.abs_diff(spec.memory_bytes) < 64 << 10),
         format!("memory limit {memory:?} instead of {}", spec.memory_bytes),
     );
+    let swap = inside.swap_limit_bytes;
+    want(swap == Some(0), format!("swap {swap:?} beyond the memory limit"));
     want(
         inside.pids_limit == Some(spec.pids),
         format!("process limit {:?} instead of {}", inside.pids_limit, spec.pids),
@@ -252,14 +279,45 @@ pub fn verify(spec: &Spec, inside: &Sandbox) -> Vec<String> {
     let fixed = spec.probe.fixed_layout;
     want(inside.fixed_layout == fixed, format!("fixed address layout is {}", inside.fixed_layout));
     want(inside.root_read_only, "the root is writable".into());
+    wrong.extend(verify_program(spec, &inside.program));
     let may_write: BTreeSet<&str> = ["/tmp", "/dev/shm", "/dev/mqueue"]
         .into_iter()
         .chain(spec.mounts.iter().filter(|m| m.writable).map(|m| m.target.as_str()))
         .collect();
-    for (mount, writable) in &inside.mounts {
-        want(!writable || may_write.contains(mount.as_str()), format!("{mount} is writable"));
-    }
+    let writable = inside.mounts.iter().filter(|(_, writable)| **writable).map(|(mount, _)| mount);
+    wrong.extend(
+        writable
+            .filter(|mount| !may_write.contains(mount.as_str()))
+            .map(|mount| format!("{mount} is writable")),
+    );
     wrong
+}
+
+/// The same of what programs run as.
+fn verify_program(spec: &Spec, program: &Program) -> Vec<String> {
+    let (uid, gid) = spec.user;
+    // Root of a container that is a user outside keeps the probe's capabilities.
+    let allowed =
+        |name: &String| uid == 0 && CAPABILITIES.contains(&format!("CAP_{name}").as_str());
+    let limit = |name: &str| program.limits.get(name).copied().flatten();
+    let lowered = RLIMITS.into_iter().chain([("core", 1)]);
+    let limits: Vec<String> = lowered
+        .filter(|(name, value)| limit(name) != Some(*value))
+        .map(|(name, value)| format!("{name} {:?} instead of {value}", limit(name)))
+        .collect();
+    let checks = [
+        (program.uids == [uid; 4], format!("programs run as users {:?}", program.uids)),
+        (program.gids == [gid; 4], format!("programs run as groups {:?}", program.gids)),
+        (program.groups.is_empty(), format!("programs have the groups {:?}", program.groups)),
+        (
+            program.capabilities.iter().all(allowed),
+            format!("programs have the capabilities {:?}", program.capabilities),
+        ),
+        (program.no_new_privileges, "no-new-privileges is off for programs".into()),
+        (program.seccomp_mode == 2, "no seccomp filter for programs".into()),
+        (limits.is_empty(), format!("limits of programs: {}", limits.join(", "))),
+    ];
+    checks.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what).collect()
 }
 
 /// A running container, spoken to through its probe.
@@ -285,8 +343,8 @@ impl Container {
         self.sandbox.as_ref().expect("set before the container is handed out")
     }
 
-    async fn inspect(&mut self) -> Result<Sandbox> {
-        self.send(&Request::Inspect).await?;
+    async fn inspect(&mut self, (uid, gid): (u32, u32)) -> Result<Sandbox> {
+        self.send(&Request::Inspect { uid, gid }).await?;
         match self.receive(Duration::from_secs(60)).await? {
             Reply::Sandbox(sandbox) => Ok(sandbox),
             other => Err(self.nonsense(&format!("{other:?}"))),
@@ -294,7 +352,11 @@ impl Container {
     }
 
     /// Runs one process; `line` gets its output as it comes, if the run asks for that.
-    pub async fn run(&mut self, run: &Run, mut line: impl FnMut(String)) -> Result<Exit> {
+    pub async fn run(&mut self, run: &Run, line: impl FnMut(String)) -> Result<Exit> {
+        fault::around("container.run", self.run_one(run, line)).await
+    }
+
+    async fn run_one(&mut self, run: &Run, mut line: impl FnMut(String)) -> Result<Exit> {
         self.send(&Request::Run(run.clone())).await?;
         // The probe ends the process in time; this only notices a probe that does not answer.
         let patience = Duration::from_millis(run.time_ms) + Duration::from_secs(60);
@@ -369,9 +431,15 @@ async fn keep_tail(mut from: Pin<Box<dyn AsyncRead + Send>>, tail: Arc<Mutex<Vec
     }
 }
 
+/// When memory runs out, it is not this process that ends (proc(5)). By the old file: what is set by
+/// the new one every program in the container could set again for itself. Best effort: where it
+/// cannot be had, a program that takes all memory may take the container with it.
+fn spare(pid: i64) {
+    let _ = std::fs::write(format!("/proc/{pid}/oom_adj"), "-17");
+}
+
 /// Writes the probe where engines can mount it from, named by its content.
 fn place_probe(cache: &Path) -> Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
     let folder = cache.join("probe");
     let path = folder.join(Digest::of(PROBE).short());
     if std::fs::metadata(&path).is_ok_and(|found| found.len() == PROBE.len() as u64) {
@@ -379,33 +447,35 @@ fn place_probe(cache: &Path) -> Result<PathBuf> {
     }
     let doing = || format!("writing the probe to {}", folder.display());
     std::fs::create_dir_all(&folder).while_(doing)?;
-    let mut file = tempfile::NamedTempFile::new_in(&folder).while_(doing)?;
-    std::io::Write::write_all(&mut file, PROBE).while_(doing)?;
-    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o755)).while_(doing)?;
-    file.persist(&path).map_err(|error| error.error).while_(doing)?;
+    fault::at("probe.place", || durable::replace(&path, PROBE, 0o755)).while_(doing)?;
     Ok(path)
 }
 
 /// Which process a container belongs to: its id and start time, so that a reused id is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Owner {
+pub(crate) struct Owner {
     pid: u32,
     started: u64,
 }
 
 impl Owner {
-    fn this_process() -> Self {
+    pub(crate) fn this_process() -> Self {
         let pid = std::process::id();
         Self { pid, started: start_time(pid).unwrap_or(0) }
     }
 
-    fn alive(self) -> bool {
+    pub(crate) fn alive(self) -> bool {
         start_time(self.pid) == Some(self.started)
     }
 
     /// The owner in a container's name.
     fn of(name: &str) -> Option<Self> {
-        let mut parts = name.strip_prefix("dyno-")?.split('-');
+        Self::parse(name.strip_prefix("dyno-")?)
+    }
+
+    /// The owner that `text` begins with.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
         Some(Self { pid: parts.next()?.parse().ok()?, started: parts.next()?.parse().ok()? })
     }
 }

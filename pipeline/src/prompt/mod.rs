@@ -209,7 +209,7 @@ impl Asker {
             }
             None => {
                 self.answers += 1;
-                self.show(&bytes)?;
+                self.show(&bytes, format)?;
                 if self.conversation && format == Format::Table {
                     out(&format!("({rows})\n"))?;
                 }
@@ -237,9 +237,10 @@ impl Asker {
         Ok(())
     }
 
-    /// Writes to standard output; on a terminal control characters are shown, not obeyed.
-    fn show(&self, bytes: &[u8]) -> Result<()> {
-        match std::io::stdout().is_terminal() {
+    /// Writes to standard output; on a terminal control characters are shown, not obeyed. So they
+    /// are in a table, which is for people, on whatever way it takes to a terminal.
+    fn show(&self, bytes: &[u8], format: Format) -> Result<()> {
+        match format == Format::Table || std::io::stdout().is_terminal() {
             true => out(dyno_reports::escape::lines(&String::from_utf8_lossy(bytes)).as_bytes()),
             false => out(bytes),
         }

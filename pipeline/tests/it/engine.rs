@@ -13,12 +13,14 @@ use dyno_model::id::Digest;
 use dyno_pipeline::engine::{Container, Engines, Mount, Root, Spec, base_env, verify};
 use dyno_pipeline::error::Result;
 use dyno_probe::{End, Exit, Run, Settings};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::skip;
-use crate::world::{docker, forget, guest, left_by};
+use crate::world::{docker, forget, guest, left_by, root};
 
-/// A root of nothing but mount points and the guest.
-struct GuestRoot {
+/// A root of nothing but mount points and the guest; once more as a program with the set-user-id
+/// bit, and the disk of this machine as a device.
+pub struct GuestRoot {
     folder: PathBuf,
     id: Digest,
 }
@@ -36,6 +38,16 @@ impl GuestRoot {
         }
         std::fs::write(rootfs.join("guest"), guest()).unwrap();
         std::fs::set_permissions(rootfs.join("guest"), PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::write(rootfs.join("suid"), guest()).unwrap();
+        std::fs::set_permissions(rootfs.join("suid"), PermissionsExt::from_mode(0o6755)).unwrap();
+        if root() {
+            use nix::sys::stat::{Mode, SFlag, mknod, stat};
+            let disk = stat("/var/tmp").unwrap().st_dev;
+            let mode = Mode::from_bits_truncate(0o666);
+            mknod(&rootfs.join("disk"), SFlag::S_IFBLK, mode, disk).unwrap();
+            std::fs::set_permissions(rootfs.join("disk"), PermissionsExt::from_mode(0o666))
+                .unwrap();
+        }
         let mut layer = tar::Builder::new(Vec::new());
         layer.follow_symlinks(false);
         layer.append_dir_all(".", &rootfs).unwrap();
@@ -80,7 +92,8 @@ impl Root for GuestRoot {
     }
 }
 
-fn run(words: &[&str]) -> Run {
+/// A run of the guest.
+pub fn run(words: &[&str]) -> Run {
     let mut argv = vec!["/guest".to_string()];
     argv.extend(words.iter().map(ToString::to_string));
     Run {
@@ -97,7 +110,7 @@ fn run(words: &[&str]) -> Run {
     }
 }
 
-async fn ask(container: &mut Container, words: &[&str]) -> Exit {
+pub async fn ask(container: &mut Container, words: &[&str]) -> Exit {
     container.run(&run(words), |_| ()).await.unwrap()
 }
 
@@ -131,36 +144,73 @@ async fn layouts(container: &mut Container) -> usize {
     seen.len()
 }
 
+/// Where containers of one engine can be started; what they see of it is `/work`, which they may
+/// write, and `/etc/ssl/certs/secret`, which they may read.
+pub struct Ground {
+    pub folder: tempfile::TempDir,
+    pub engines: Arc<Engines>,
+    pub spec: Spec,
+    engine: String,
+    _alone: MutexGuard<'static, ()>,
+}
+
+/// Containers are named by process and number, and looked for by process: one test at a time.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
+impl Ground {
+    /// Says so where there is no such engine.
+    pub async fn open(engine: &str) -> Option<Self> {
+        let alone = ALONE.lock().await;
+        let host = host::parse("test", "test.toml", &format!("engine = \"{engine}\"\n")).unwrap();
+        let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+        let program = Path::new(env!("CARGO_BIN_EXE_dyno"));
+        let opened = Engines::open(&host, &folder.path().join("cache"), program).await;
+        let engines = opened.map_err(|error| skip(engine, &error.to_string())).ok()?;
+        let work = folder.path().join("work");
+        std::fs::create_dir(&work).unwrap();
+        std::fs::set_permissions(&work, PermissionsExt::from_mode(0o777)).unwrap();
+        let read = folder.path().join("read");
+        std::fs::create_dir(&read).unwrap();
+        std::fs::write(read.join("secret"), "12345").unwrap();
+        let last = std::thread::available_parallelism().unwrap().get() as u32 - 1;
+        let spec = Spec {
+            root: Arc::new(GuestRoot::new(folder.path())),
+            mounts: vec![
+                Mount::writable(&work, "/work"),
+                Mount::read_only(&read, "/etc/ssl/certs"),
+            ],
+            network: false,
+            cpus: BTreeSet::from([last]),
+            memory_bytes: 128 << 20,
+            pids: 32,
+            tmp_bytes: 16 << 20,
+            user: (1000, 1000),
+            cgroup: None,
+            probe: Settings {
+                counters: BTreeSet::from(["task-clock".into(), "cpu-migrations".into()]),
+                fixed_layout: false,
+            },
+        };
+        Some(Self { folder, engines, spec, engine: engine.into(), _alone: alone })
+    }
+
+    /// Nothing of this process's containers is left.
+    pub async fn close(self) {
+        self.engines.remove_all().await.unwrap();
+        assert_eq!(left_by(std::process::id()), Vec::<String>::new());
+        if self.engine == "docker"
+            && let Some(docker) = docker().await
+        {
+            forget(&docker, &self.spec.root.id().to_string()).await;
+        }
+    }
+}
+
 async fn conforms(engine: &str) {
-    let host = host::parse("test", "test.toml", &format!("engine = \"{engine}\"\n")).unwrap();
-    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-    let program = Path::new(env!("CARGO_BIN_EXE_dyno"));
-    let engines = match Engines::open(&host, &folder.path().join("cache"), program).await {
-        Ok(engines) => engines,
-        Err(error) => return skip(engine, &error.to_string()),
-    };
-    let work = folder.path().join("work");
-    std::fs::create_dir(&work).unwrap();
-    std::fs::set_permissions(&work, PermissionsExt::from_mode(0o777)).unwrap();
-    let read = folder.path().join("read");
-    std::fs::create_dir(&read).unwrap();
-    std::fs::write(read.join("secret"), "12345").unwrap();
-    let last = std::thread::available_parallelism().unwrap().get() as u32 - 1;
-    let root = Arc::new(GuestRoot::new(folder.path()));
-    let spec = Spec {
-        root: Arc::clone(&root) as Arc<dyn Root>,
-        mounts: vec![Mount::writable(&work, "/work"), Mount::read_only(&read, "/etc/ssl/certs")],
-        network: false,
-        cpus: BTreeSet::from([last]),
-        memory_bytes: 128 << 20,
-        pids: 32,
-        tmp_bytes: 16 << 20,
-        cgroup: None,
-        probe: Settings {
-            counters: BTreeSet::from(["task-clock".into(), "cpu-migrations".into()]),
-            fixed_layout: false,
-        },
-    };
+    let Some(ground) = Ground::open(engine).await else { return };
+    let (engines, spec) = (Arc::clone(&ground.engines), ground.spec.clone());
+    let work = ground.folder.path().join("work");
+    let last = *spec.cpus.first().unwrap();
 
     let mut container = engines.start(&spec).await.unwrap();
     let sandbox = container.sandbox().clone();
@@ -233,12 +283,7 @@ async fn conforms(engine: &str) {
     let online = engines.start(&Spec { network: true, ..spec.clone() }).await.unwrap();
     assert!(!online.sandbox().interfaces.is_empty());
     online.remove().await.unwrap();
-    assert_eq!(left_by(std::process::id()), Vec::<String>::new());
-    if engine == "docker"
-        && let Some(docker) = docker().await
-    {
-        forget(&docker, &root.id().to_string()).await;
-    }
+    ground.close().await;
 }
 
 #[tokio::test]

@@ -2,11 +2,20 @@
 //! compiler, build system and benchmark of the made-up targets too: `script FILE` does each line
 //! of a file. Compiled by the test itself, statically, so that it needs nothing of an image.
 
+mod attacker;
+
 use std::io::Write;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    // Called `valgrind`, it counts as much as the probe needs to see.
+    if let Some(end) = words.iter().position(|word| *word == "--") {
+        let file = words[..end].iter().find_map(|word| word.strip_prefix("--cachegrind-out-file="));
+        let file = file.unwrap().replace("%p", &std::process::id().to_string());
+        std::fs::write(file, "summary: 1000\n").unwrap();
+        words.drain(..end + 2);
+    }
     obey(&words);
 }
 
@@ -17,6 +26,12 @@ fn obey(words: &[&str]) {
                 obey(&line.split_whitespace().collect::<Vec<_>>());
             }
         }
+        ["attack", words @ ..] => attacker::attack(words),
+        // A benchmark of a target that is honest or not: as what was built says.
+        ["honest-or", name, file] => match std::fs::read_to_string(file).unwrap().trim() {
+            "honest" => print!("hello"),
+            _ => obey(&name.split(',').collect::<Vec<_>>()),
+        },
         ["copy", from, to] => drop(std::fs::copy(from, to).unwrap()),
         ["link", target, path] => std::os::unix::fs::symlink(target, path).unwrap(),
         ["exit", code] => std::process::exit(code.parse().unwrap()),
@@ -56,6 +71,13 @@ fn obey(words: &[&str]) {
             Ok(bytes) => println!("{} bytes", bytes.len()),
             Err(error) => println!("{:?}", error.raw_os_error()),
         },
+        ["get", address, path] => {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            stream.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+            let mut answer = String::new();
+            std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+            std::fs::write(path, answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        }
         ["connect", address] => match std::net::TcpStream::connect(address) {
             Ok(_) => println!("connected"),
             Err(error) => println!("{:?}", error.raw_os_error()),

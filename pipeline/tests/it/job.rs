@@ -142,19 +142,8 @@ fn nothing_works_and_that_is_the_answer() {
 }
 
 #[test]
-fn daemons_left_behind_are_ended_and_told() {
-    if !embedded() {
-        return;
-    }
-    let world = World::new();
-    world.write("suites/made/hello.txt", "3\n");
-    for tag in ["d1", "d2"] {
-        world.commit(tag, BUILD, "processes 3\n");
-    }
-    let told = world.dyno(&["run", "made", "d1", "d2", "--rounds", "2", "--json"]);
-    assert_eq!(told.code, Some(0), "{told:?}");
-    let notices = json(&told)["notices"].to_string();
-    assert!(notices.contains("greet (baseline) left 3 processes behind"), "{notices}");
+fn processes_left_running_fail() {
+    fails(BUILD, "processes 3\n", "left 3 processes running (tool, tool, tool)");
 }
 
 #[tokio::test]

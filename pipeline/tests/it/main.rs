@@ -3,18 +3,23 @@
 //! What a test needs of the machine and does not find makes it print `skipped: …` and return,
 //! unless `DYNO_TEST_REQUIRE` (a comma list) names it: CI names everything and skips nothing.
 
+mod attack;
+mod attack_job;
 mod cli;
 mod emulation;
 mod engine;
 mod explain;
+mod faults;
 mod host;
 mod interrupt;
 mod job;
+mod names;
 mod quiet;
 mod reproduce;
 mod source;
 mod sql;
 mod trouble;
+mod trust;
 mod world;
 
 /// Whether to go on without `what`; panics where CI has asked for it.

@@ -1,0 +1,149 @@
+//! Bounding what a build writes to this machine's disk. Its limits bound each file; how many there
+//! are nothing in the kernel counts without a quota, so dyno looks.
+//!
+//! A look at the file system's own counts costs nothing and is taken four times a second; when it
+//! has grown by as much as the build may still write, the build's files are counted. They are
+//! counted without that too, since others may free what the build takes, but for a small part of
+//! the time only. The last of the disk is nobody's: others on this machine need it.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Files are counted this often at most where nothing seems to grow.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// And for one part in so many of the time.
+const COUNT_SHARE: u32 = 20;
+
+/// What a file takes at least: its inode and its name are not free either.
+const FILE_BYTES: u64 = 4 << 10;
+
+/// Left to others, in bytes, on a disk that is large enough; else a fiftieth of it.
+const SPARE_BYTES: u64 = 256 << 20;
+
+/// Why a build must end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooMuch {
+    /// Its folders hold more than they may.
+    Folders,
+    /// Its folders lie deeper than a path may be long: nobody can count what is in them.
+    Depth,
+    /// The disk is nearly full, whoever filled it.
+    Disk,
+}
+
+/// Folders on one disk, and what they may hold together.
+pub struct Watch {
+    folders: Vec<PathBuf>,
+    limit_bytes: u64,
+}
+
+/// What a file system has in use.
+#[derive(Debug, Clone, Copy)]
+struct InUse {
+    bytes: u64,
+    files: u64,
+    nearly_full: bool,
+}
+
+impl InUse {
+    fn of(folder: &Path) -> Option<Self> {
+        let found = nix::sys::statvfs::statvfs(folder).ok()?;
+        let block = found.fragment_size();
+        let spare = (found.blocks() * block / 50).min(SPARE_BYTES);
+        Some(Self {
+            bytes: (found.blocks() - found.blocks_free()) * block,
+            files: found.files() - found.files_free(),
+            nearly_full: found.blocks_available() * block < spare
+                || found.files_available() < found.files() / 100,
+        })
+    }
+
+    /// By how much it grew, at the least that files take.
+    fn since(self, before: Self) -> u64 {
+        let files = self.files.saturating_sub(before.files).saturating_mul(FILE_BYTES);
+        self.bytes.saturating_sub(before.bytes).max(files)
+    }
+}
+
+impl Watch {
+    pub fn new(folders: Vec<PathBuf>, limit_bytes: u64) -> Self {
+        Self { folders, limit_bytes }
+    }
+
+    /// Comes back when there is too much, and never else.
+    pub async fn until_too_much(&self) -> TooMuch {
+        let Some(folder) = self.folders.first() else { return std::future::pending().await };
+        let (mut before, mut left, mut due) = (None, 0, Instant::now());
+        loop {
+            let now = InUse::of(folder);
+            if now.is_some_and(|now| now.nearly_full) {
+                return TooMuch::Disk;
+            }
+            let grown = now.zip(before).is_some_and(|(now, before)| now.since(before) >= left);
+            if grown || Instant::now() >= due {
+                let started = Instant::now();
+                match self.count().await {
+                    Ok(held) => (before, left) = (now, self.limit_bytes - held),
+                    Err(too_much) => return too_much,
+                }
+                due = Instant::now() + (started.elapsed() * COUNT_SHARE).max(COUNT_EVERY);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn count(&self) -> Result<u64, TooMuch> {
+        let (folders, limit) = (self.folders.clone(), self.limit_bytes);
+        let counted = tokio::task::spawn_blocking(move || held(folders, limit));
+        counted.await.expect("counting does not panic")
+    }
+}
+
+/// Bytes that everything below `folders` takes, `limit` at most. A build may change all of it meanwhile: a link that takes a folder's place leads this astray, but
+/// not for ever.
+fn held(mut folders: Vec<PathBuf>, limit: u64) -> Result<u64, TooMuch> {
+    use std::os::unix::fs::MetadataExt;
+    let mut sum: u64 = 0;
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => {
+                return Err(TooMuch::Depth);
+            }
+            Err(_) => continue,
+        };
+        for entry in entries.flatten() {
+            let Ok(found) = entry.metadata() else { continue };
+            sum = sum.saturating_add((found.blocks() * 512).max(FILE_BYTES));
+            if sum > limit {
+                return Err(TooMuch::Folders);
+            }
+            if found.is_dir() {
+                folders.push(entry.path());
+            }
+        }
+    }
+    Ok(sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_counted_by_what_they_take() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        std::fs::create_dir(path.join("inner")).unwrap();
+        std::fs::write(path.join("inner/empty"), "").unwrap();
+        std::fs::write(path.join("large"), vec![1; 1 << 20]).unwrap();
+        std::fs::File::create(path.join("sparse")).unwrap().set_len(1 << 40).unwrap();
+        std::os::unix::fs::symlink("/", path.join("link")).unwrap();
+        let sum = held(vec![path.to_path_buf()], u64::MAX).unwrap();
+        assert!(((1 << 20) + 4 * FILE_BYTES..(1 << 20) + 16 * FILE_BYTES).contains(&sum), "{sum}");
+        assert_eq!(held(vec![path.to_path_buf()], 5000), Err(TooMuch::Folders));
+    }
+}
