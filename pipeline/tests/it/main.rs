@@ -10,6 +10,7 @@ mod faults;
 mod host;
 mod interrupt;
 mod job;
+mod lost;
 mod quiet;
 mod source;
 mod sql;

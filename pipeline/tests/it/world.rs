@@ -140,6 +140,11 @@ pub struct Told {
 impl World {
     /// A catalog with an image that is not pinned yet.
     pub fn bare() -> Self {
+        Self::with_guest_as(&["guest"])
+    }
+
+    /// As [`World::bare`], with the guest under each of these names in the image.
+    fn with_guest_as(names: &[&str]) -> Self {
         // Not /tmp, which may be a file system that containers cannot use as they use others.
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let stalled = Arc::new(AtomicBool::new(false));
@@ -147,7 +152,7 @@ impl World {
         for name in ["suites/made", "images/keys", "images/guest", "hosts", "policies"] {
             fs::create_dir_all(world.path().join(name)).unwrap();
         }
-        let image = world.registry();
+        let image = world.registry(names);
         world.write("images/guest/image.toml", &image);
         world.write("suites/made/suite.toml", SUITE);
         world.write("suites/made/hello.txt", "hello");
@@ -169,7 +174,16 @@ impl World {
     /// As [`World::bare`], the image pinned and in the cache, and a target with two equal commits
     /// tagged `v1` and `v2`.
     pub fn new() -> Self {
-        let world = Self::bare();
+        Self::bare().ready()
+    }
+
+    /// As [`World::new`], with what passes for a Valgrind in the image.
+    pub fn counting() -> Self {
+        Self::with_guest_as(&["guest", "usr/bin/valgrind"]).ready()
+    }
+
+    fn ready(self) -> Self {
+        let world = self;
         world.commit("v1", BUILD, "print hello\n");
         world.commit("v2", BUILD, "print hello\n");
         let locked = world.dyno(&["image", "lock", "guest"]);
@@ -212,7 +226,7 @@ impl World {
     }
 
     /// Starts a registry that has the guest's image; returns the `image.toml` that names it.
-    fn registry(&self) -> String {
+    fn registry(&self, names: &[&str]) -> String {
         let mut layer = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_size(guest().len() as u64);
@@ -220,7 +234,7 @@ impl World {
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(0);
-        for path in ["guest", "usr/bin/valgrind"] {
+        for path in names {
             layer.append_data(&mut header, path, guest()).unwrap();
         }
         // An image of this world's own, which it may remove from Docker.
@@ -295,7 +309,27 @@ impl World {
 
     /// Starts `dyno` and returns it as soon as it says `moment` on standard error.
     pub fn until(&self, words: &[&str], moment: &str) -> Running {
+        let mut running = Self::start(self.command(words));
+        running.wait_for(moment);
+        running
+    }
+
+    /// Starts `dyno` and returns it as soon as it holds at `fault` (`stop:…`); SIGCONT lets it go on.
+    pub fn held(&self, words: &[&str], fault: &str) -> Running {
         let mut command = self.command(words);
+        command.env(dyno_pipeline::fault::VARIABLE, fault);
+        let running = Self::start(command);
+        let stat = format!("/proc/{}/stat", running.id());
+        let until = Instant::now() + PATIENCE;
+        let state = || fs::read_to_string(&stat).ok()?.rsplit_once(") ")?.1.chars().next();
+        while state() != Some('T') {
+            assert!(Instant::now() < until && state() != Some('Z'), "{fault} is never reached");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        running
+    }
+
+    fn start(mut command: Command) -> Running {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (send, lines) = channel();
@@ -305,9 +339,7 @@ impl World {
                 drop(send.send(line));
             }
         });
-        let mut running = Running { child, lines, said: Vec::new() };
-        running.wait_for(moment);
-        running
+        Running { child, lines, said: Vec::new() }
     }
 
     /// Removes this world's image from Docker or Podman.
