@@ -13,6 +13,7 @@ mod faults;
 mod host;
 mod interrupt;
 mod job;
+mod lost;
 mod names;
 mod quiet;
 mod reproduce;
