@@ -8,7 +8,9 @@ use std::{env, fs};
 
 fn main() {
     let workspace = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap()).join("..");
-    for watched in ["probe/src", "probe/Cargo.toml", "Cargo.lock"] {
+    for watched in
+        ["probe/src", "probe/preload", "probe/build.rs", "probe/Cargo.toml", "Cargo.lock"]
+    {
         println!("cargo::rerun-if-changed={}", workspace.join(watched).display());
     }
     // libcontainer does not say its own version; series measured under another one are others.

@@ -63,6 +63,13 @@ const fn metric(name: &'static str, unit: Unit, sampling: Sampling, what: &'stat
     Metric { name, unit, better: Better::Lower, sampling, what }
 }
 
+/// What the kernel counts by its performance events, each under perf's own name. `name` has the
+/// kernel's share in it, `name:u` is user mode alone: another source, hence another metric. Where a
+/// suite wants both, the first is measured if the kernel allows it, else the second.
+const fn event(name: &'static str, what: &'static str) -> Metric {
+    metric(name, Unit::Count, Sampling::Rounds, what)
+}
+
 /// Every metric dyno knows, in the order reports show them.
 pub const METRICS: &[Metric] = &[
     metric(
@@ -83,6 +90,26 @@ pub const METRICS: &[Metric] = &[
     metric("major-faults", Unit::Count, Sampling::Rounds, "page faults that needed I/O"),
     metric("voluntary-switches", Unit::Count, Sampling::Rounds, "context switches while waiting"),
     metric("involuntary-switches", Unit::Count, Sampling::Rounds, "context switches by preemption"),
+    metric(
+        "task-clock",
+        Unit::Nanoseconds,
+        Sampling::Rounds,
+        "CPU time from exec on, children included, by the kernel's event",
+    ),
+    event("instructions", "instructions, by the processor's counter"),
+    event("instructions:u", "instructions in user mode, by the processor's counter"),
+    event("cycles", "cycles, by the processor's counter"),
+    event("cycles:u", "cycles in user mode, by the processor's counter"),
+    event("branches", "branches, by the processor's counter"),
+    event("branches:u", "branches in user mode, by the processor's counter"),
+    event("branch-misses", "mispredicted branches, by the processor's counter"),
+    event("branch-misses:u", "mispredicted branches in user mode, by the processor's counter"),
+    event("cache-misses", "last-level cache misses, by the processor's counter"),
+    event("cache-misses:u", "last-level cache misses in user mode, by the processor's counter"),
+    event("page-faults", "page faults from exec on, by the kernel's event"),
+    event("page-faults:u", "page faults of user mode from exec on, by the kernel's event"),
+    event("context-switches", "context switches from exec on, by the kernel's event"),
+    event("cpu-migrations", "moves from one core to another, by the kernel's event"),
     metric(
         "instructions:cachegrind",
         Unit::Count,

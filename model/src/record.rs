@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::catalog::suite::Source;
 use crate::id::{CommitId, Digest, JobId};
 use crate::sampling::Budget;
 
@@ -99,9 +100,26 @@ pub struct Fingerprint {
     /// `embedded` or `docker`, with its version; series never mix engines.
     pub engine: String,
     pub benchmark_cores: String,
+    /// Whether processes got the same address layout each time. Left out of the digest where they
+    /// did not, so that histories from before this was known go on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fixed_layout: bool,
+    /// What ran the programs, where `architecture` is not the machine's own; series never mix it.
+    /// Left out where there is none, so that digests of native machines stay what they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emulator: Option<String>,
 }
 
 impl Fingerprint {
+    /// The architecture as comparisons name it: emulated ones are a kind of their own, which never
+    /// agrees with, contradicts or stands for the real one.
+    pub fn kind(&self) -> String {
+        match self.emulator {
+            Some(_) => format!("{} (emulated)", self.architecture),
+            None => self.architecture.clone(),
+        }
+    }
+
     /// The digest by which fingerprints are compared.
     pub fn digest(&self) -> Digest {
         Digest::of(&serde_json::to_vec(self).expect("plain fields serialise"))
@@ -130,6 +148,9 @@ pub enum Outcome {
     FailedCase,
 }
 
+/// Output name → (digest, size in bytes).
+pub type Files = BTreeMap<String, (Digest, u64)>;
+
 /// One side of a job: what was asked, what it meant, what was built.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Built {
@@ -138,10 +159,23 @@ pub struct Built {
     pub commit: CommitId,
     /// `None` when the build failed.
     pub artifact: Option<Digest>,
-    /// Output name → (digest, size in bytes).
-    pub files: BTreeMap<String, (Digest, u64)>,
+    pub files: Files,
     /// Seconds the build took; `None` when it came from the cache.
     pub build_s: Option<f64>,
+}
+
+/// What a job's image and artifacts can be built from again, without the catalog it came from.
+/// Definitions are folders of the catalog as they were, kept in the store under the digest of
+/// their files; that of the suite is the run's `suite_digest`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuiltFrom {
+    /// Where the commits came from; a path is absolute.
+    pub source: Source,
+    /// The definition with `image.toml` and `image.lock`.
+    pub image_digest: Digest,
+    /// What was made of the suite's own folder; empty for a suite that makes nothing of it, and
+    /// where that failed.
+    pub inputs: Files,
 }
 
 /// Everything needed to repeat a job. One row of `runs`, written last: the commit point.
@@ -158,6 +192,9 @@ pub struct Run {
     pub fingerprint: Fingerprint,
     pub baseline: Built,
     pub candidate: Built,
+    /// What it can be built from again; `None` in records of a dyno that kept no definitions.
+    #[serde(default)]
+    pub built_from: Option<BuiltFrom>,
     pub metrics: Vec<String>,
     /// The most rounds that a case got.
     pub rounds: u32,
@@ -183,4 +220,22 @@ pub struct Run {
 pub struct Record {
     pub run: Run,
     pub samples: Vec<Sample>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_from_before_fixed_layouts_is_the_same_machine() {
+        let before = r#"{"architecture":"x86_64","cpu":"c","microcode":"m","kernel":"k","governor":"g",
+            "cores":2,"memory_bytes":1,"virtualised":true,"cgroup":"v1","engine":"e","benchmark_cores":"1"}"#;
+        let before: String = before.split_whitespace().collect();
+        let read: Fingerprint = serde_json::from_str(&before).unwrap();
+        assert_eq!(read.digest(), Digest::of(before.as_bytes()));
+        let fixed = Fingerprint { fixed_layout: true, ..read.clone() };
+        assert_ne!(fixed.digest(), read.digest());
+        let again = serde_json::to_string(&fixed).unwrap();
+        assert_eq!(serde_json::from_str::<Fingerprint>(&again).unwrap(), fixed);
+    }
 }

@@ -50,9 +50,13 @@ impl Disturbance {
 /// two would no longer stand next to each other.
 pub const PAIR: &str = "pair";
 
-/// Whether a disturbance moves the metric called `name`: times and switches, not memory or faults.
+/// Whether a disturbance moves the metric called `name`: times, switches, and what caches and
+/// predictors that others have used cost; not memory, faults or instructions.
 pub fn moves(name: &str) -> bool {
-    metric::find(name).is_some_and(|m| m.unit == Unit::Nanoseconds) || name.ends_with("-switches")
+    let base = name.trim_end_matches(":u");
+    let moved = ["cycles", "branch-misses", "cache-misses", "cpu-migrations"].contains(&base);
+    let time = metric::find(name).is_some_and(|m| m.unit == Unit::Nanoseconds);
+    moved || time || name.ends_with("-switches")
 }
 
 #[cfg(test)]
@@ -86,6 +90,9 @@ mod tests {
             ("wall", true),
             ("user", true),
             ("involuntary-switches", true),
+            ("task-clock", true),
+            ("cycles:u", true),
+            ("instructions", false),
             ("max-rss", false),
             ("minor-faults", false),
             ("instructions:cachegrind", false),

@@ -16,7 +16,7 @@ use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::Failure;
 use dyno_probe::clear::empty;
-use dyno_probe::{End, Run};
+use dyno_probe::{End, Run, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{TooMuch, Watch};
@@ -191,6 +191,7 @@ impl Workshop {
             tmp_bytes: limits.memory_bytes / 2,
             user: self.engines.build_user(),
             cgroup: None,
+            probe: Settings::default(),
         };
         let mut container = self.engines.start(&spec).await?;
         let (uid, gid) = spec.user;

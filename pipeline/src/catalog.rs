@@ -10,6 +10,7 @@ use dyno_model::catalog::reader::{is_name, suggest};
 use dyno_model::catalog::suite::{self, Answer, Suite};
 use dyno_model::id::Digest;
 
+use crate::definition::Definition;
 use crate::error::{Error, Result, While};
 
 pub struct Catalog {
@@ -22,6 +23,8 @@ pub struct LoadedSuite {
     pub folder: PathBuf,
     /// Of every file in the folder, by name and content.
     pub digest: Digest,
+    /// Those files, as they were when the digest was taken.
+    pub definition: Definition,
 }
 
 impl Catalog {
@@ -101,8 +104,8 @@ impl Catalog {
                 missing.join(", ")
             )));
         }
-        let digest = folder_digest(&folder)?;
-        Ok(LoadedSuite { suite, folder, digest })
+        let definition = Definition::read(&folder)?;
+        Ok(LoadedSuite { suite, folder, digest: definition.digest(), definition })
     }
 
     /// Paths as a person in the catalog's folder would write them.
@@ -162,14 +165,4 @@ pub fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-fn folder_digest(folder: &Path) -> Result<Digest> {
-    let mut parts = Vec::new();
-    for file in files_of(folder)? {
-        let name = file.strip_prefix(folder).unwrap_or(&file).to_string_lossy().into_owned();
-        parts.push(name.into_bytes());
-        parts.push(fs::read(&file).while_(|| format!("reading {}", file.display()))?);
-    }
-    Ok(Digest::of_parts(parts))
 }

@@ -18,6 +18,7 @@ use crate::host::command::HostCommand;
 use crate::image;
 use crate::prompt;
 use crate::report::{self, Answer};
+use crate::reproduce::{self, reproduce};
 use crate::run::{self, Opened, Request, Surroundings, store_error};
 use crate::selfcheck;
 use crate::show::{self, Detail, out};
@@ -142,6 +143,17 @@ enum Command {
         /// A policy of the catalog
         #[arg(long, default_value = "default")]
         policy: String,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build the image and the artifacts of a run again, from its row alone, and compare digests
+    Reproduce {
+        /// A job's id, or its first digits (7 or more)
+        run: String,
+        /// Keep the rebuilt files in this folder
+        #[arg(long, value_name = "FOLDER")]
+        keep: Option<PathBuf>,
         /// Print the result as JSON
         #[arg(long)]
         json: bool,
@@ -342,6 +354,25 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
             }
             Ok(0)
         }
+        Command::Reproduce { run, keep, json } => {
+            let place = reproduce::Place {
+                store: open_store(global).await?,
+                cache: cache_folder(global)?,
+                mirror: global.mirror.clone(),
+                program: own_program()?,
+                events: events.clone(),
+                opened,
+                keep: keep.clone(),
+            };
+            let reproduced = reproduce(run, &place).await?;
+            events.send(Event::Finished);
+            if *json {
+                print_json(&reproduced)?
+            } else {
+                out(&reproduced.text())?
+            }
+            Ok(reproduced.exit_code())
+        }
         Command::Sql { query, output, policy } => {
             sql(query.as_deref(), *output, policy, global, events).await
         }
@@ -484,10 +515,14 @@ async fn surroundings(global: &Global, events: &Events, opened: Opened) -> Resul
         store: open_store(global).await?,
         cache: cache_folder(global)?,
         mirror: global.mirror.clone(),
-        program: std::env::current_exe().while_(|| "finding dyno's own program".into())?,
+        program: own_program()?,
         events: events.clone(),
         opened,
     })
+}
+
+fn own_program() -> Result<PathBuf> {
+    std::env::current_exe().while_(|| "finding dyno's own program".into())
 }
 
 async fn open_store(global: &Global) -> Result<Store> {

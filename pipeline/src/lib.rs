@@ -4,6 +4,8 @@
 pub mod artifact;
 pub mod catalog;
 pub mod cli;
+mod counters;
+pub mod definition;
 mod disk;
 pub mod engine;
 pub mod error;
@@ -15,6 +17,7 @@ pub mod image;
 pub mod measure;
 pub mod prompt;
 pub mod report;
+pub mod reproduce;
 pub mod run;
 mod selfcheck;
 pub mod show;

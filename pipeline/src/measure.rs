@@ -17,9 +17,10 @@ use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Sample, Side};
 use dyno_model::sampling::{Closed, Sampler, Target, Turn};
 use dyno_model::taint;
-use dyno_probe::{End, Exit, Run};
+use dyno_probe::{End, Exit, Run, Settings};
 
 use crate::artifact::{Artifact, Scratch, describe};
+use crate::counters;
 use crate::engine::{Container, Engines, Mount, Root, Spec, base_env};
 use crate::error::{Result, While};
 use crate::event::{Events, Phase, Unit};
@@ -51,6 +52,8 @@ pub struct Bench<'a> {
     pub engines: Arc<Engines>,
     /// What the host allows a container, in bytes; a benchmark's limit may be lower.
     pub memory_bytes: u64,
+    /// Whether processes get the same address layout each time.
+    pub fixed_layout: bool,
     pub benchmark_cores: BTreeSet<u32>,
     pub all_cores: BTreeSet<u32>,
     pub cache: PathBuf,
@@ -91,17 +94,18 @@ impl Bench<'_> {
         let mut prepared = self.prepare()?;
         let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
         measured.notices.extend_from_slice(quiet.notices());
-        let spec = self.spec(&artifacts, self.benchmark_cores.clone());
-        let mut container = self.engines.start(&Spec { cgroup: quiet.parent(), ..spec }).await?;
-        let valgrind = container.sandbox().valgrind;
+        let spec = Spec { cgroup: quiet.parent(), ..self.counted(&artifacts) };
+        let mut container = self.engines.start(&spec).await?;
+        let sandbox = container.sandbox().clone();
         let rounds = match quiet.verify() {
             Ok(()) => self.rounds(quiet, &mut container, &mut prepared, &mut measured).await,
             Err(error) => Err(error),
         };
         container.remove().await?;
         rounds?;
+        measured.notices.extend(counters::notices(&sandbox, &measured.samples));
         if self.wants("instructions:cachegrind") {
-            if valgrind {
+            if sandbox.valgrind {
                 self.count(&artifacts, &mut prepared, &mut measured).await?;
             } else {
                 measured.notices.push(format!(
@@ -161,7 +165,15 @@ impl Bench<'_> {
             tmp_bytes: memory.saturating_sub(held).max(memory / 4) / 2,
             user: (USER, USER),
             cgroup: None,
+            probe: Settings::default(),
         }
+    }
+
+    /// The container of the rounds, where the kernel counts what the job asks for.
+    fn counted(&self, artifacts: &Path) -> Spec {
+        let counters = self.job.inputs.metrics.iter().cloned().collect();
+        let probe = Settings { counters, fixed_layout: self.fixed_layout };
+        Spec { probe, ..self.spec(artifacts, self.benchmark_cores.clone()) }
     }
 
     /// Every case on every side that was built, in the order of the job's cases.
@@ -345,7 +357,12 @@ impl Bench<'_> {
             ("involuntary-switches", exit.involuntary_switches),
         ];
         let wanted = values.iter().filter(|(metric, _)| self.wants(metric));
-        wanted.map(|(metric, value)| ready.sample(metric, *value, turn.round, sequence)).collect()
+        let read = wanted.map(|(metric, value)| (*metric, *value, ""));
+        let sample = |(metric, value, taint): (&str, u64, &str)| Sample {
+            taint: taint.into(),
+            ..ready.sample(metric, value, turn.round, sequence)
+        };
+        read.chain(counters::counted(exit)).map(sample).collect()
     }
 
     /// Counts instructions of every case that still works, one container a core.
@@ -372,7 +389,8 @@ impl Bench<'_> {
         let queue = Mutex::new(runs.into_iter());
         let exits = Mutex::new(Vec::new());
         let worker = async |core: u32| -> Result<()> {
-            let spec = self.spec(artifacts, BTreeSet::from([core]));
+            let probe = Settings { fixed_layout: true, ..Settings::default() };
+            let spec = Spec { probe, ..self.spec(artifacts, BTreeSet::from([core])) };
             let mut container = self.engines.start(&spec).await?;
             let ran = async {
                 loop {
@@ -435,7 +453,8 @@ impl Round {
     /// (baseline, candidate) of each target, where both are there.
     fn values(&self, targets: &[Target]) -> Vec<Option<(i64, i64)>> {
         let value = |target: &Target, side: Side| {
-            let of = |sample: &&Sample| sample.metric == target.metric && sample.side == side;
+            let of =
+                |s: &&Sample| s.metric == target.metric && s.side == side && s.taint.is_empty();
             Some(self.samples.iter().find(of)?.value)
         };
         targets.iter().map(|t| value(t, Side::Baseline).zip(value(t, Side::Candidate))).collect()

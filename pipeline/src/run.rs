@@ -15,12 +15,13 @@ use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
 use dyno_model::metric;
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
-use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Side};
+use dyno_model::record::{Built, BuiltFrom, Failure, Fingerprint, Outcome, Record, Run, Side};
 use dyno_model::sampling::Budget;
 use dyno_query::{Published, Store};
 
 use crate::artifact::{Artifact, Order, Workshop, clear_scratch};
-use crate::catalog::{Catalog, LoadedSuite, files_of};
+use crate::catalog::{Catalog, LoadedSuite};
+use crate::definition;
 use crate::engine::{Engines, Root};
 use crate::error::{Error, Result, While};
 use crate::event::{Events, Phase};
@@ -66,8 +67,8 @@ pub type Opened = Arc<std::sync::OnceLock<Traces>>;
 
 /// Containers and work folders of this process.
 pub struct Traces {
-    engines: Arc<Engines>,
-    cache: PathBuf,
+    pub engines: Arc<Engines>,
+    pub cache: PathBuf,
 }
 
 impl Traces {
@@ -107,6 +108,7 @@ pub struct Done {
 /// Everything the plan stands on, found before anything is built.
 struct Ground {
     suite: LoadedSuite,
+    image_folder: PathBuf,
     host: Host,
     cores: Assigned,
     /// The machine as the job's id knows it.
@@ -136,7 +138,11 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
     let measured = measure(&ground, job, &inputs, &built, around).await?;
     clock.add("measure", measured.rounds_s);
     clock.add("count", measured.counting_s);
-    let record = record(&ground, job, built, inputs, measured, started_us, clock);
+    let made = inputs.as_ref().and_then(|made| Some(made.as_ref().ok()?.files.clone()));
+    let built_from =
+        definition::keep(&ground.suite, &ground.image_folder, made, &around.store, &around.events)
+            .await?;
+    let record = record(&ground, job, (built, inputs), measured, built_from, started_us, clock);
     let published = around.store.publish(&record).await;
     let bytes = match published.map_err(store_error)? {
         Published::Written { bytes, .. } => bytes,
@@ -214,11 +220,13 @@ async fn prepare(
     let mut resolved = clock.time("source", resolving).await?.into_iter();
     let (baseline, candidate) =
         resolved.next().zip(resolved.next()).expect("one answer for each of two names");
-    let making = ensure_image(&image_folder, request, around);
+    let making = ensure_image(&image_folder, cores.architecture(), request, around);
     let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
-    let found = fingerprint(&engines.name(), &cores);
+    let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
-    metrics.retain(|name| request.counting || !metric::is_counted(name));
+    // Valgrind does not run in an emulator.
+    let counting = request.counting && cores.emulator.is_none();
+    metrics.retain(|name| counting || !metric::is_counted(name));
     let (targets, steered) = steering(&suite.suite, &host.name, &metrics, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),
@@ -240,7 +248,7 @@ async fn prepare(
         inputs.repetition += 1;
     };
     let plan = plan(&suite.suite, inputs, targets, request.policy.confidence, &|_| held);
-    Ok(Ground { suite, host, cores, found, engines, root, baseline, candidate, plan })
+    Ok(Ground { suite, image_folder, host, cores, found, engines, root, baseline, candidate, plan })
 }
 
 /// Two values, or all that is wrong with either.
@@ -259,6 +267,7 @@ fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
 
 async fn ensure_image(
     folder: &Path,
+    machine: &str,
     request: &Request,
     around: &Surroundings,
 ) -> Result<image::Built> {
@@ -267,7 +276,6 @@ async fn ensure_image(
         cache: around.cache.clone(),
         keys: around.catalog.keys(),
     };
-    let machine = std::env::consts::ARCH;
     let architecture = debian_architecture(machine)
         .ok_or_else(|| Error::host(format!("Debian has no architecture for {machine}")))?;
     let built = match image::build(folder, architecture, &settings, &around.events).await {
@@ -286,33 +294,31 @@ async fn ensure_image(
     Ok(built)
 }
 
-/// The inputs, and each side built or failed.
-type Sides = BTreeMap<Side, Result<Artifact, Failure>>;
+/// What was made of the suite's own folder, if anything is to be made of it.
+pub type Inputs = Option<Result<Artifact, Failure>>;
+
+/// Each side built or failed.
+pub type Sides = BTreeMap<Side, Result<Artifact, Failure>>;
 
 /// Builds the inputs and both sides at once: a build that links on one core leaves the others
 /// something to do.
-async fn build(
-    ground: &Ground,
-    around: &Surroundings,
-    clock: &mut PhaseClock,
-) -> Result<(Option<Result<Artifact, Failure>>, Sides)> {
-    let suite = &ground.suite.suite;
-    let workshop = Workshop::new(
-        Arc::clone(&ground.engines),
-        around.cache.clone(),
-        ground.cores.all(),
-        around.events.clone(),
-    );
+pub async fn build_all(
+    workshop: &Workshop,
+    loaded: &LoadedSuite,
+    root: &Arc<dyn Root>,
+    [baseline, candidate]: [&Resolved; 2],
+) -> Result<(Inputs, Sides)> {
+    let suite = &loaded.suite;
     let inputs = async {
         let Some(recipe) = &suite.inputs else { return Ok(None) };
         let order = Order {
             what: format!("inputs of {}", suite.name),
-            source: ground.suite.digest.to_string(),
+            source: loaded.digest.to_string(),
             recipe,
-            root: Arc::clone(&ground.root),
+            root: Arc::clone(root),
         };
-        let folder = ground.suite.folder.clone();
-        let made = workshop.make(&order, async |into: &Path| copy_folder(&folder, into)).await?;
+        let lay_out = async |into: &Path| loaded.definition.write(into);
+        let made = workshop.make(&order, lay_out).await?;
         Ok::<_, Error>(Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure })))
     };
     let side = async |side: Side, resolved: &Resolved| -> Result<Result<Artifact, Failure>> {
@@ -320,22 +326,37 @@ async fn build(
             what: format!("{} {}", target(&suite.source), resolved.asked),
             source: resolved.commit.hex().to_string(),
             recipe: &suite.build,
-            root: Arc::clone(&ground.root),
+            root: Arc::clone(root),
         };
         let made =
             workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
         Ok(made.map_err(|failure| Failure { side: Some(side), ..failure }))
     };
-    let started = Instant::now();
     let (inputs, baseline, candidate) = futures::try_join!(
         inputs,
-        side(Side::Baseline, &ground.baseline),
-        side(Side::Candidate, &ground.candidate)
+        side(Side::Baseline, baseline),
+        side(Side::Candidate, candidate)
     )?;
+    Ok((inputs, Sides::from([(Side::Baseline, baseline), (Side::Candidate, candidate)])))
+}
+
+async fn build(
+    ground: &Ground,
+    around: &Surroundings,
+    clock: &mut PhaseClock,
+) -> Result<(Inputs, Sides)> {
+    let workshop = Workshop::new(
+        Arc::clone(&ground.engines),
+        around.cache.clone(),
+        ground.cores.all(),
+        around.events.clone(),
+    );
+    let sides = [&ground.baseline, &ground.candidate];
+    let started = Instant::now();
+    let (inputs, sides) = build_all(&workshop, &ground.suite, &ground.root, sides).await?;
     let fetch_s = workshop.fetched_s();
     clock.add("fetch", fetch_s);
     clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
-    let sides = Sides::from([(Side::Baseline, baseline), (Side::Candidate, candidate)]);
     let works = sides.values().filter(|made| made.is_ok()).count();
     for (side, made) in &sides {
         let Err(failure) = made else { continue };
@@ -349,22 +370,10 @@ async fn build(
     Ok((inputs, sides))
 }
 
-fn copy_folder(from: &Path, into: &Path) -> Result<()> {
-    for file in files_of(from)? {
-        let dest = into.join(file.strip_prefix(from).unwrap_or(&file));
-        let copy = || -> std::io::Result<()> {
-            std::fs::create_dir_all(dest.parent().unwrap_or(into))?;
-            std::fs::copy(&file, &dest).map(|_| ())
-        };
-        copy().while_(|| format!("copying {}", file.display()))?;
-    }
-    Ok(())
-}
-
 async fn measure(
     ground: &Ground,
     job: &Job,
-    inputs: &Option<Result<Artifact, Failure>>,
+    inputs: &Inputs,
     sides: &Sides,
     around: &Surroundings,
 ) -> Result<Measured> {
@@ -389,6 +398,7 @@ async fn measure(
         inputs,
         engines: Arc::clone(&ground.engines),
         memory_bytes: ground.host.memory_bytes,
+        fixed_layout: !ground.host.aslr,
         benchmark_cores: ground.cores.benchmark.clone(),
         all_cores: ground.cores.all(),
         cache: around.cache.clone(),
@@ -404,9 +414,9 @@ async fn measure(
 fn record(
     ground: &Ground,
     job: &Job,
-    sides: Sides,
-    inputs: Option<Result<Artifact, Failure>>,
+    (sides, inputs): (Sides, Inputs),
     measured: Measured,
+    built_from: Option<BuiltFrom>,
     started_us: i64,
     clock: PhaseClock,
 ) -> Record {
@@ -427,6 +437,13 @@ fn record(
     };
     let mut notices = ground.cores.notices.clone();
     notices.extend(measured.notices);
+    if ground.found.fixed_layout {
+        notices.push(
+            "address layout was the same in every process (aslr = false, or off on this machine): \
+             a small difference may be that of one lucky layout"
+                .into(),
+        );
+    }
     if ground.found.virtualised {
         notices.push(
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
@@ -444,6 +461,7 @@ fn record(
         fingerprint: ground.found.clone(),
         baseline: built(Side::Baseline, &ground.baseline),
         candidate: built(Side::Candidate, &ground.candidate),
+        built_from,
         metrics: job.inputs.metrics.clone(),
         rounds: measured.rounds,
         budget: Some(job.inputs.budget),
@@ -478,6 +496,7 @@ pub fn store_error(error: dyno_query::Error) -> Error {
         Store::NoPlace { .. }
         | Store::NoComparison { .. }
         | Store::Ambiguous { .. }
+        | Store::NoRun { .. }
         | Store::ReadOnly { .. }
         | Store::Sql(_) => Error::input(text),
         _ => Err::<(), _>(error).while_(|| "the store".into()).expect_err("an error was given"),

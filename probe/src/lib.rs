@@ -7,7 +7,7 @@
 
 pub mod clear;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,17 @@ pub const LINE_MAX: usize = 1 << 20;
 
 /// The most of a program's output that is kept to show a person, in bytes.
 pub const TAIL_MAX: usize = 16 << 10;
+
+/// How a container's probe is started: its one argument, as JSON. What it says holds for every
+/// process in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Settings {
+    /// Metrics that the kernel is asked to count (`instructions`, `task-clock`, …); others are
+    /// left alone.
+    pub counters: BTreeSet<String>,
+    /// Processes get the same address layout each time (`ADDR_NO_RANDOMIZE`).
+    pub fixed_layout: bool,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -108,6 +119,17 @@ pub struct Exit {
     pub container_ns: u64,
     /// Instructions executed by the process and its children, when they were counted.
     pub instructions: Option<u64>,
+    /// By metric, what the kernel counted of the process and all that came of it, from `exec` on.
+    pub counters: BTreeMap<String, Count>,
+}
+
+/// What one event came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub value: u64,
+    /// Others used the counter for some of the time: the value is what was counted, scaled up to
+    /// the whole time, an estimate.
+    pub scaled: bool,
 }
 
 /// What holds inside the container, read back by the probe after it has confined itself.
@@ -137,6 +159,12 @@ pub struct Sandbox {
     /// Mount point → whether anyone but root may write there, of everything but kernel file systems.
     pub mounts: BTreeMap<String, bool>,
     pub valgrind: bool,
+    /// Whether [`Settings::fixed_layout`] holds.
+    pub fixed_layout: bool,
+    /// Of [`Settings::counters`] those that are counted.
+    pub counted: BTreeSet<String>,
+    /// And those that are not, with the reason.
+    pub not_counted: BTreeMap<String, String>,
 }
 
 /// What a measured or building process is and may.

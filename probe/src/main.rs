@@ -5,21 +5,30 @@
 //! input ends it ends, and as process 1 of the container everything in it ends with it: that is
 //! how a dyno that was killed leaves nothing behind.
 
+mod counters;
 mod leftover;
 mod process;
+mod random;
 mod sandbox;
 
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;
 
-use dyno_probe::{LINE_MAX, Reply, Request};
+use dyno_probe::{LINE_MAX, Reply, Request, Settings};
+
+use counters::Counters;
 
 fn main() -> ExitCode {
-    if let Err(error) = sandbox::confine() {
-        eprintln!("probe: {error}");
-        return ExitCode::FAILURE;
-    }
-    match serve() {
+    let begun = settings().and_then(|settings| {
+        // What the filter will not allow to anybody comes first.
+        if settings.fixed_layout {
+            sandbox::fix_layout()?;
+        }
+        let counters = Counters::open(&settings.counters);
+        sandbox::confine().map(|()| counters)
+    });
+    let served = begun.and_then(|counters| serve(counters).map_err(|error| error.to_string()));
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("probe: {error}");
@@ -28,7 +37,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve() -> io::Result<()> {
+/// The first argument; without one, the settings are the default ones.
+fn settings() -> Result<Settings, String> {
+    let Some(text) = std::env::args().nth(1) else { return Ok(Settings::default()) };
+    serde_json::from_str(&text).map_err(|error| format!("{text}: {error}"))
+}
+
+fn serve(mut counters: Counters) -> io::Result<()> {
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
     loop {
@@ -39,13 +54,15 @@ fn serve() -> io::Result<()> {
         }
         match serde_json::from_slice(&line) {
             Ok(Request::Inspect { uid, gid }) => {
-                reply(&Reply::Sandbox(sandbox::inspect(process::as_program(uid, gid))))?;
+                let program = process::as_program(uid, gid);
+                reply(&Reply::Sandbox(sandbox::inspect(program, &counters)))?;
             }
             Ok(Request::Run(run)) => {
-                let exit = process::run(&run, &mut |text| {
+                let mut exit = process::run(&run, &mut |text| {
                     // If nobody reads any more, the next poll sees the hang-up and ends us.
                     let _ = reply(&Reply::Line(text.to_string()));
                 });
+                exit.counters = counters.counted(exit.user_ns + exit.system_ns);
                 reply(&Reply::Exit(exit))?;
             }
             Err(error) => reply(&Reply::Refused(error.to_string()))?,

@@ -5,6 +5,7 @@
 //! files that are read and hashed only after the end. Resource use comes from `wait4`, which
 //! counts the process and all children it waited for.
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -14,7 +15,7 @@ use std::time::Duration;
 use dyno_probe::{End, Exit, Program, Run, TAIL_MAX};
 use sha2::{Digest, Sha256};
 
-use crate::{leftover, sandbox};
+use crate::{leftover, random, sandbox};
 
 /// Runs one process. `line` gets its output as it comes, if the run asks for that.
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
@@ -61,7 +62,8 @@ fn start(run: &Run) -> Result<Child, String> {
     let words = command(run);
     let program = find(&words[0], run)?;
     let argv = c_strings(words.iter().map(String::as_str))?;
-    let env: Vec<String> = run.env.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    let env: Vec<String> =
+        random::environment(run).iter().map(|(k, v)| format!("{k}={v}")).collect();
     let env = c_strings(env.iter().map(String::as_str))?;
     let program = CString::new(program).map_err(|_| "a NUL in the program's name")?;
     let cwd = CString::new(run.cwd.as_str()).map_err(|_| "a NUL in the folder's name")?;
@@ -192,6 +194,9 @@ fn become_program(
         if let Err(step) = become_user(run.uid, run.gid) {
             return step;
         }
+        if run.count_instructions && random::place().is_err() {
+            return "placing the library of fixed randomness";
+        }
         libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr());
     }
     "exec"
@@ -266,6 +271,7 @@ impl Child {
             residue: None,
             container_ns: 0,
             instructions: None,
+            counters: BTreeMap::new(),
         }
     }
 
@@ -399,6 +405,7 @@ fn not_started(why: String) -> Exit {
         residue: None,
         container_ns: 0,
         instructions: None,
+        counters: BTreeMap::new(),
     }
 }
 
@@ -492,11 +499,10 @@ fn now_ns() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
-    use std::collections::BTreeMap;
 
-    fn spec(argv: &[&str]) -> Run {
+    pub(crate) fn spec(argv: &[&str]) -> Run {
         Run {
             argv: argv.iter().map(ToString::to_string).collect(),
             env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),

@@ -15,6 +15,8 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
+use crate::counters::Counters;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// Gives up what cannot be taken back: dumpability, new privileges, most system calls.
@@ -130,15 +132,30 @@ fn allowed() -> Result<Rules, BackendError> {
     rules.insert(libc::SYS_socket, families.iter().map(family).collect::<Result<_, _>>()?);
     // Asking for the personality, or setting the plain one.
     let personality = |p: &u64| only(0, SeccompCmpOp::Eq, *p);
-    rules.insert(
-        libc::SYS_personality,
-        [0, 0xFFFF_FFFF].iter().map(personality).collect::<Result<_, _>>()?,
-    );
+    rules
+        .insert(libc::SYS_personality, [0, ASK].iter().map(personality).collect::<Result<_, _>>()?);
     Ok(rules)
 }
 
+/// `personality(2)`: asks and changes nothing.
+const ASK: libc::c_ulong = 0xFFFF_FFFF;
+
+/// From now on every program that is started gets the same address layout. It is inherited, and
+/// must be done before [`confine`], whose filter allows no personality but the plain one.
+pub fn fix_layout() -> Result<(), String> {
+    // SAFETY: both calls touch no memory.
+    let done = unsafe {
+        let now = libc::personality(ASK) as libc::c_ulong;
+        libc::personality(now | libc::ADDR_NO_RANDOMIZE as libc::c_ulong)
+    };
+    if done < 0 {
+        return Err(format!("personality: {}", std::io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
 /// What holds in here; `program` is what [`program`] read as one.
-pub fn inspect(program: Program) -> Sandbox {
+pub fn inspect(program: Program, counters: &Counters) -> Sandbox {
     let status = Status::read();
     let mounts = mounts();
     let memory = limit(&["memory.max", "memory/memory.limit_in_bytes"]);
@@ -159,6 +176,10 @@ pub fn inspect(program: Program) -> Sandbox {
         root_read_only: mounts.get("/") == Some(&false),
         mounts,
         valgrind: std::path::Path::new("/usr/bin/valgrind").exists(),
+        // SAFETY: touches no memory.
+        fixed_layout: unsafe { libc::personality(ASK) } & libc::ADDR_NO_RANDOMIZE != 0,
+        counted: counters.names(),
+        not_counted: counters.missing.clone(),
     }
 }
 

@@ -19,7 +19,7 @@ use crate::snapshot::StoredRun;
 use dyno_model::pool::pool;
 
 /// A prefix of a commit id must be at least this long, as git's are.
-const PREFIX_MIN: usize = 7;
+pub(crate) const PREFIX_MIN: usize = 7;
 
 /// How many stored comparisons an error lists.
 const LISTED_MAX: usize = 8;
@@ -171,7 +171,7 @@ pub(crate) fn resolve<'a>(
     })
 }
 
-fn is_hex(text: &str) -> bool {
+pub(crate) fn is_hex(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 

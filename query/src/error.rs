@@ -23,6 +23,9 @@ pub enum Error {
     /// No run compares the two; `stored` names what the store has instead, newest first.
     #[error("{}", no_comparison(.baseline, .candidate, .hint, .stored))]
     NoComparison { baseline: String, candidate: String, hint: String, stored: Vec<String> },
+    /// No run is called so.
+    #[error("the store has no run `{}`: {why}", .asked.escape_debug())]
+    NoRun { asked: String, why: String },
     /// What was asked could mean more than one thing.
     #[error("`{asked}` could mean: {}; say which", .meanings.join(", "))]
     Ambiguous { asked: String, meanings: Vec<String> },

@@ -270,7 +270,7 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &Run>) -> Vec<StoredSumma
             job: run.job.clone(),
             series: series.value(row),
             host: run.host.clone(),
-            architecture: run.fingerprint.architecture.clone(),
+            architecture: run.fingerprint.kind(),
             summary: Summary {
                 benchmark: benchmarks.value(row).to_string(),
                 config: configs.value(row).to_string(),

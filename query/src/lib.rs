@@ -15,6 +15,7 @@
 //! layout, `docs/sql.md` the tables.
 
 mod compare;
+mod definitions;
 mod described;
 mod encode;
 mod error;

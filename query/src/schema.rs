@@ -133,9 +133,11 @@ pub(crate) fn as_views(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().map(view).collect::<Vec<_>>()))
 }
 
-/// The partition columns, in path order.
+/// What is the same for every row of a file and stands in none of them: the parts of its path, and
+/// `emulated`, which its run's provenance says.
 pub(crate) fn partitions() -> Vec<Arc<Field>> {
-    ["arch", "month"].map(|name| Arc::new(Field::new(name, Utf8, false))).to_vec()
+    let columns = [("arch", Utf8), ("month", Utf8), ("emulated", Boolean)];
+    columns.map(|(name, kind)| Arc::new(Field::new(name, kind, false))).to_vec()
 }
 
 /// The schema of the table over `folder`.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{cast, concat_batches};
 use datafusion::datasource::listing::PartitionedFile;
 use dyno_model::id::JobId;
@@ -52,6 +52,9 @@ impl StoredRun {
             let array: ArrayRef = match name {
                 "arch" => Arc::new(StringArray::from(vec![shard.arch.as_str()])),
                 "month" => Arc::new(StringArray::from(vec![shard.month.as_str()])),
+                "emulated" => {
+                    Arc::new(BooleanArray::from(vec![run.fingerprint.emulator.is_some()]))
+                }
                 _ => Arc::clone(column(name)?),
             };
             cast(&array, kind).map_err(|e| files::fault(&e))

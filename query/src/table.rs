@@ -74,6 +74,7 @@ impl ShardTable {
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let check = |(index, meta): (usize, ObjectMeta)| {
             let (cache, shard) = (Arc::clone(&cache), &self.snapshot.runs[index].shard);
+            let emulated = self.snapshot.runs[index].run.fingerprint.emulator.is_some();
             async move {
                 let checked = if meta.size == 0 {
                     Err("an empty file".to_string())
@@ -93,9 +94,9 @@ impl ShardTable {
                     self.snapshot.set_aside(&meta.location, fault);
                     return None;
                 }
-                let values = [&shard.arch, &shard.month].map(|v| ScalarValue::from(v.as_str()));
-                let file = PartitionedFile::new_from_meta(meta);
-                let file = file.with_partition_values(values.to_vec());
+                let path = [&shard.arch, &shard.month].map(|v| ScalarValue::from(v.as_str()));
+                let values = path.into_iter().chain([ScalarValue::from(emulated)]).collect();
+                let file = PartitionedFile::new_from_meta(meta).with_partition_values(values);
                 self.snapshot.note_scanned(self.folder, &file);
                 Some(file)
             }

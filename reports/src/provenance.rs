@@ -98,9 +98,11 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
         cgroup,
         engine: _,
         benchmark_cores,
+        fixed_layout,
+        emulator,
     } = fingerprint;
     let text = |s: &String| if s.is_empty() { "unknown".to_string() } else { s.clone() };
-    vec![
+    let mut machine = vec![
         ("architecture", text(architecture)),
         ("CPU", text(cpu)),
         ("microcode", text(microcode)),
@@ -111,7 +113,12 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
         ("memory", number::quantity(*memory_bytes as f64, Unit::Bytes, None)),
         ("virtualised", if *virtualised { "yes" } else { "no" }.to_string()),
         ("cgroup", text(cgroup)),
-    ]
+    ];
+    if *fixed_layout {
+        machine.push(("address layout", "fixed".to_string()));
+    }
+    machine.extend(emulator.iter().map(|emulator| ("emulated by", emulator.clone())));
+    machine
 }
 
 fn built(built: &Built) -> BuiltView {

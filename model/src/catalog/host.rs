@@ -40,6 +40,8 @@ pub struct Host {
     pub engine: EngineChoice,
     /// Socket of the Docker or Podman engine; `None` means `DOCKER_HOST` or the usual places.
     pub socket: Option<String>,
+    /// Whether address layout is left random, another in each process.
+    pub aslr: bool,
     /// How many cores other programs may keep busy when measuring begins.
     pub load_max: f64,
     /// The share of a process's wall time that others may take on its cores before it is tainted.
@@ -66,6 +68,7 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Host, Mistakes> {
             )
             .unwrap_or(EngineChoice::Auto);
         let socket = table.optional_str("socket").map(|s| s.value);
+        let aslr = table.optional_bool("aslr").unwrap_or(true);
         let load_max = table.optional_number("load_max", 0.0..=4096.0).unwrap_or(LOAD_MAX);
         let disturbance_max =
             table.optional_number("disturbance_max", 0.0..=1000.0).unwrap_or(SHARE_MAX);
@@ -78,6 +81,7 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Host, Mistakes> {
             memory_bytes,
             engine,
             socket,
+            aslr,
             load_max,
             disturbance_max,
             labels,
@@ -177,7 +181,7 @@ mod tests {
         let mistakes = parse("h", "hosts/h.toml", text).unwrap_err();
         insta::assert_snapshot!(mistakes, @r#"
         hosts/h.toml:1:16: `architecture` is an integer; expected a string
-        hosts/h.toml:2:1: `benchmark_core` is not known in the file; expected one of architecture, benchmark_cores, disturbance_max, engine, housekeeping_cores, labels, load_max, memory, socket; hint: did you mean `benchmark_cores`?
+        hosts/h.toml:2:1: `benchmark_core` is not known in the file; expected one of architecture, aslr, benchmark_cores, disturbance_max, engine, housekeeping_cores, labels, load_max, memory, socket; hint: did you mean `benchmark_cores`?
         hosts/h.toml:3:10: `engine` is "doker"; expected one of auto, docker, embedded; hint: did you mean `docker`?
         hosts/h.toml:4:10: `memory` is "4 gigs"; expected a size like "512MiB" or "4GiB", at least 1MiB
         "#);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::host::size;
 use super::reader::{At, Table, checked_name, is_name, one_of, read, suggest};
@@ -16,7 +16,7 @@ use crate::metric;
 use crate::mistake::Mistakes;
 
 /// Where a target's commits come from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
     /// A git URL, or a path (relative to the suite's folder).

@@ -199,7 +199,7 @@ impl DockerEngine {
             hostname: Some("dyno".into()),
             user: Some("0:0".into()),
             entrypoint: Some(vec!["/dyno/probe".into()]),
-            cmd: Some(Vec::new()),
+            cmd: Some(vec![spec.settings()]),
             env: Some(env),
             working_dir: Some("/".into()),
             attach_stdin: Some(true),

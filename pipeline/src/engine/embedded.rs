@@ -185,7 +185,7 @@ fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
         "process": {
             "terminal": false,
             "user": {"uid": 0, "gid": 0},
-            "args": ["/dyno/probe"],
+            "args": ["/dyno/probe", spec.settings()],
             "env": env,
             "cwd": "/",
             "noNewPrivileges": true,

@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dyno_model::catalog::host::{EngineChoice, Host, format_cores};
 use dyno_model::id::Digest;
-use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Program, Reply, Request, Run, Sandbox};
+use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Program, Reply, Request, Run, Sandbox, Settings};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::error::{Error, Result, While};
@@ -86,9 +86,16 @@ pub struct Spec {
     /// The cgroup at the top of the machine's that the container's own is to be in; `None` leaves
     /// it to the engine.
     pub cgroup: Option<&'static str>,
+    /// What the probe is told when it starts.
+    pub probe: Settings,
 }
 
 impl Spec {
+    /// The probe's argument.
+    fn settings(&self) -> String {
+        serde_json::to_string(&self.probe).expect("settings serialise")
+    }
+
     /// Size of `/dev/shm`, in bytes.
     fn shm_bytes(&self) -> u64 {
         (self.tmp_bytes / 4).min(64 << 20)
@@ -272,6 +279,8 @@ pub fn verify(spec: &Spec, inside: &Sandbox) -> Vec<String> {
         spec.network || inside.interfaces.is_empty(),
         format!("network interfaces {:?}", inside.interfaces),
     );
+    let fixed = spec.probe.fixed_layout;
+    want(inside.fixed_layout == fixed, format!("fixed address layout is {}", inside.fixed_layout));
     want(inside.root_read_only, "the root is writable".into());
     wrong.extend(verify_program(spec, &inside.program));
     let may_write: BTreeSet<&str> = ["/tmp", "/dev/shm", "/dev/mqueue"]

@@ -4,6 +4,7 @@
 
 pub mod command;
 mod doctor;
+mod emulator;
 pub mod exclusive;
 mod finding;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use dyno_model::record::Fingerprint;
 
 use crate::error::{Error, Result, While};
 use crate::event::Events;
+use emulator::Emulator;
 use machine::{Machine, Root};
 
 /// A host's cores, as they are on this machine.
@@ -32,6 +34,8 @@ use machine::{Machine, Root};
 pub struct Assigned {
     pub benchmark: BTreeSet<u32>,
     pub housekeeping: BTreeSet<u32>,
+    /// What runs the programs, where they are not this machine's own.
+    pub emulator: Option<Emulator>,
     /// What a reader of the results should know of it.
     pub notices: Vec<String>,
 }
@@ -41,25 +45,36 @@ impl Assigned {
     pub fn all(&self) -> BTreeSet<u32> {
         self.benchmark.union(&self.housekeeping).copied().collect()
     }
+
+    /// Of the programs that are built and measured, as `uname -m` says.
+    pub fn architecture(&self) -> &str {
+        self.emulator.as_ref().map_or(std::env::consts::ARCH, |e| e.architecture.as_str())
+    }
 }
 
-/// Checks that `host` is this machine and gives it its cores.
+/// Checks that `host` is this machine, or one that this machine emulates, and gives it its cores.
 pub fn assign(host: &Host) -> Result<Assigned> {
     assign_on(&Root::new(Path::new("/")), host)
 }
 
 fn assign_on(on: &dyn Machine, host: &Host) -> Result<Assigned> {
     let machine = std::env::consts::ARCH;
-    if let Some(declared) = host.architecture.as_deref().filter(|declared| *declared != machine) {
-        return Err(Error::host(format!(
-            "the host {} is declared as {declared}, but this machine is {machine}",
-            host.name
-        ))
-        .hint(format!("mend hosts/{}.toml, or name another host by --host", host.name)));
-    }
+    let foreign = host.architecture.as_deref().filter(|declared| *declared != machine);
+    let emulator = foreign.map(|declared| {
+        emulator::find(declared).map_err(|why| {
+            Error::host(format!(
+                "the host {} is declared as {declared}, but this machine is {machine}, and has no emulator of {declared} that works in containers: {why}",
+                host.name
+            ))
+            .hint(format!("mend hosts/{}.toml, name another host by --host, or have {declared} emulated (docs/hosts.md, Emulation)", host.name))
+        })
+    });
+    let emulator = emulator.transpose()?;
     let online = on.read("/sys/devices/system/cpu/online").text().and_then(parse_cores);
     let online = online.ok_or_else(|| Error::host("cannot read which cores are online"))?;
-    split(host, &online)
+    let assigned = split(host, &online)?;
+    let notices = emulator.iter().map(Emulator::notice).chain(assigned.notices).collect();
+    Ok(Assigned { emulator, notices, ..assigned })
 }
 
 fn split(host: &Host, online: &BTreeSet<u32>) -> Result<Assigned> {
@@ -94,11 +109,11 @@ fn split(host: &Host, online: &BTreeSet<u32>) -> Result<Assigned> {
             format_cores(&shared)
         ));
     }
-    Ok(Assigned { benchmark, housekeeping, notices })
+    Ok(Assigned { benchmark, housekeeping, emulator: None, notices })
 }
 
 /// What this machine is, with the engine and the cores it measures on.
-pub fn fingerprint(engine: &str, cores: &Assigned) -> Fingerprint {
+pub fn fingerprint(host: &Host, engine: &str, cores: &Assigned) -> Fingerprint {
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line =
@@ -116,7 +131,7 @@ pub fn fingerprint(engine: &str, cores: &Assigned) -> Fingerprint {
         Some(field("model name")).filter(|m| !m.is_empty()).unwrap_or_else(|| field("CPU part"));
     let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
     Fingerprint {
-        architecture: std::env::consts::ARCH.into(),
+        architecture: cores.architecture().into(),
         cpu: model,
         microcode: field("microcode"),
         kernel: read("/proc/sys/kernel/osrelease").unwrap_or_default().trim().into(),
@@ -128,6 +143,9 @@ pub fn fingerprint(engine: &str, cores: &Assigned) -> Fingerprint {
         cgroup: if v2 { "v2" } else { "v1" }.into(),
         engine: engine.into(),
         benchmark_cores: format_cores(&cores.benchmark),
+        fixed_layout: !host.aslr
+            || read("/proc/sys/kernel/randomize_va_space").is_some_and(|level| level.trim() == "0"),
+        emulator: cores.emulator.as_ref().map(|emulator| emulator.version.clone()),
     }
 }
 

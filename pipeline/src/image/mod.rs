@@ -203,6 +203,23 @@ pub async fn build(
     Ok(made.adopt(settings)?)
 }
 
+/// Makes the image in `dir` for one architecture, whatever comes of it: the caller compares.
+/// With a cache that is not fresh an image of the same ID that stands there already is kept.
+pub async fn rebuild(
+    dir: &Path,
+    architecture: &str,
+    settings: &Settings,
+    events: &Events,
+) -> Result<Built, BuildError> {
+    let (image, lock) = read_locked(dir)?;
+    let locked = lock.architectures.get(architecture).ok_or_else(|| {
+        Error::input(format!("the image {} is not made for {architecture}", image.name))
+    })?;
+    let bench = Bench::free(&settings.cache, events).await?;
+    let made = make(&image, architecture, &locked.pinned, settings, bench, events).await?;
+    Ok(made.adopt(settings)?)
+}
+
 /// Builds every architecture of the lock again in a fresh folder, keeping none of it.
 pub async fn verify(
     dir: &Path,

@@ -56,7 +56,7 @@ pub async fn resolve(
             }
         }
         Source::Git(location) => {
-            let remote = Remote::open(location, folder, cache).await?;
+            let remote = Remote::open(git_url(location, folder)?, cache).await?;
             for name in asked {
                 match remote.bring(name, events).await {
                     Ok(commit) => resolved.push(Resolved {
@@ -79,6 +79,28 @@ pub async fn resolve(
             Err(Error { hint, ..Error::input(all.join("; ")) })
         }
     }
+}
+
+/// `source` as it means the same from any folder.
+pub fn absolute(source: &Source, folder: &Path) -> Result<Source> {
+    Ok(match source {
+        Source::Git(location) => Source::Git(git_url(location, folder)?),
+        Source::Crate(name) => Source::Crate(name.clone()),
+    })
+}
+
+/// What git is given for `location`: an address as it is, a path made absolute from `folder`.
+fn git_url(location: &str, folder: &Path) -> Result<String> {
+    check_git_location(location).map_err(|expected| {
+        Error::input(format!("{location:?} is not a source: expected {expected}"))
+    })?;
+    if location.contains("://") || (location.contains(':') && !location.contains('/')) {
+        return Ok(location.to_string());
+    }
+    let path = folder.join(location);
+    let path = fs::canonicalize(&path)
+        .map_err(|error| Error::input(format!("no repository at {}: {error}", path.display())))?;
+    Ok(path.display().to_string())
 }
 
 impl Resolved {
@@ -105,20 +127,7 @@ struct Remote {
 }
 
 impl Remote {
-    async fn open(location: &str, folder: &Path, cache: &Path) -> Result<Self> {
-        check_git_location(location).map_err(|expected| {
-            Error::input(format!("{location:?} is not a source: expected {expected}"))
-        })?;
-        let url = if location.contains("://") || (location.contains(':') && !location.contains('/'))
-        {
-            location.to_string()
-        } else {
-            let path = folder.join(location);
-            let path = fs::canonicalize(&path).map_err(|error| {
-                Error::input(format!("no repository at {}: {error}", path.display()))
-            })?;
-            path.display().to_string()
-        };
+    async fn open(url: String, cache: &Path) -> Result<Self> {
         let name = Digest::of(url.as_bytes());
         let repository = cache.join("sources/git").join(format!("{}.git", name.short()));
         init(&repository).await?;

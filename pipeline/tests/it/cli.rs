@@ -114,7 +114,7 @@ fn all_mistakes_of_a_file_are_shown_at_once() {
         "suites/made/suite.toml",
         r#"what = 5
 image = "guest"
-metrics = ["wall", "wal", "instructions"]
+metrics = ["wall", "wal", "instruction"]
 [source]
 git = "--upload-pack=evil"
 [build]

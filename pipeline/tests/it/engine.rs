@@ -1,7 +1,7 @@
 //! One conformance test that every engine passes: what a container is asked to be, it is, seen
 //! from inside; and nothing of it is left afterwards.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use dyno_model::catalog::host;
 use dyno_model::id::Digest;
 use dyno_pipeline::engine::{Container, Engines, Mount, Root, Spec, base_env, verify};
 use dyno_pipeline::error::Result;
-use dyno_probe::{End, Exit, Run};
+use dyno_probe::{End, Exit, Run, Settings};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::skip;
@@ -114,6 +114,36 @@ pub async fn ask(container: &mut Container, words: &[&str]) -> Exit {
     container.run(&run(words), |_| ()).await.unwrap()
 }
 
+/// What the kernel counts of a process is there, whoever waits for its children; what it does not
+/// count is named.
+async fn counts(container: &mut Container) {
+    let sandbox = container.sandbox().clone();
+    let named: BTreeSet<&String> =
+        sandbox.counted.iter().chain(sandbox.not_counted.keys()).collect();
+    assert_eq!(named, BTreeSet::from([&"cpu-migrations".to_string(), &"task-clock".to_string()]));
+    for words in [&["burn"][..], &["burn"], &["orphan", "burn"], &["uncount", "burn"]] {
+        let exit = ask(container, words).await;
+        assert_eq!(exit.end, End::Code(0), "{words:?}");
+        let counted: BTreeSet<&String> = exit.counters.keys().collect();
+        assert_eq!(counted, sandbox.counted.iter().collect(), "{words:?}");
+        let clock = exit.counters["task-clock"];
+        assert!(clock.value > 20_000_000 && !clock.scaled, "{words:?}: {clock:?}");
+    }
+    // Half a count is none.
+    let copies = Run { output_bytes: 64 << 20, ..run(&["unreadable", "burn"]) };
+    let exit = container.run(&copies, |_| ()).await.unwrap();
+    assert_eq!((exit.end, exit.counters), (End::Code(0), BTreeMap::new()));
+}
+
+/// How many different address layouts three processes have.
+async fn layouts(container: &mut Container) -> usize {
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        seen.insert(ask(container, &["addresses"]).await.stdout_tail);
+    }
+    seen.len()
+}
+
 /// Where containers of one engine can be started; what they see of it is `/work`, which they may
 /// write, and `/etc/ssl/certs/secret`, which they may read.
 pub struct Ground {
@@ -156,6 +186,10 @@ impl Ground {
             tmp_bytes: 16 << 20,
             user: (1000, 1000),
             cgroup: None,
+            probe: Settings {
+                counters: BTreeSet::from(["task-clock".into(), "cpu-migrations".into()]),
+                fixed_layout: false,
+            },
         };
         Some(Self { folder, engines, spec, engine: engine.into(), _alone: alone })
     }
@@ -184,7 +218,8 @@ async fn conforms(engine: &str) {
     assert_eq!((sandbox.uid, sandbox.pid), (0, 1));
     let mut other = spec.clone();
     (other.memory_bytes, other.pids, other.cpus) = (1 << 30, 99, BTreeSet::from([7]));
-    assert_eq!(verify(&other, &sandbox).len(), 3, "what does not hold is named");
+    other.probe.fixed_layout = true;
+    assert_eq!(verify(&other, &sandbox).len(), 4, "what does not hold is named");
 
     let said = |exit: &Exit| (exit.end.clone(), exit.stdout_tail.trim().to_string());
     let ok = |text: &str| (End::Code(0), text.to_string());
@@ -201,6 +236,8 @@ async fn conforms(engine: &str) {
         (&["read", "/tmp/x"], "Some(2)"),
         // The probe is out of reach: another user, and not dumpable.
         (&["read", "/proc/1/environ"], "Some(13)"),
+        // What counts it is not its to open, whatever the kernel would allow.
+        (&["perf"], "Some(1)"),
         (&["connect", "127.0.0.1:9"], "Some(111)"),
         (&["connect", "192.0.2.1:80"], "Some(101)"),
     ];
@@ -212,6 +249,9 @@ async fn conforms(engine: &str) {
     let environment = ask(&mut container, &["environment"]).await.stdout_tail;
     let names: Vec<&str> = environment.lines().filter_map(|l| Some(l.split_once('=')?.0)).collect();
     assert_eq!(names, ["HOME", "LANG", "PATH", "TZ"], "nothing of the host's environment");
+
+    counts(&mut container).await;
+    assert_eq!(layouts(&mut container).await, 3, "each process has its own address layout");
 
     // Limits bound, and the container lives on.
     assert_eq!(ask(&mut container, &["memory", "500"]).await.end, End::Signal(9));
@@ -233,6 +273,11 @@ async fn conforms(engine: &str) {
     container.remove().await.unwrap();
     assert!(before.elapsed() < Duration::from_secs(20));
     engines.remove_all().await.unwrap();
+
+    let fixed = Settings { fixed_layout: true, ..spec.probe.clone() };
+    let mut container = engines.start(&Spec { probe: fixed, ..spec.clone() }).await.unwrap();
+    assert_eq!(layouts(&mut container).await, 1, "one address layout for all");
+    container.remove().await.unwrap();
 
     // The network is there when asked for, and only then.
     let online = engines.start(&Spec { network: true, ..spec.clone() }).await.unwrap();

@@ -48,6 +48,12 @@ fn obey(words: &[&str]) {
                 }
             }
         }
+        // Appends a line that is another one each time, and harmless in a script.
+        ["stamp", path] => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+            writeln!(file, "complain {}", now.as_nanos()).unwrap();
+        }
         ["print", text] => print!("{text}"),
         ["environment"] => std::env::vars().for_each(|(k, v)| println!("{k}={v}")),
         ["write", path] => match std::fs::write(path, "x") {
@@ -77,6 +83,65 @@ fn obey(words: &[&str]) {
         ["flood"] => {
             let chunk = [b'x'; 1 << 16];
             while std::io::stdout().write_all(&chunk).is_ok() {}
+        }
+        ["perf"] => {
+            unsafe extern "C" {
+                fn syscall(number: i64, ...) -> i64;
+            }
+            // A software event, of this process alone, in user mode alone.
+            let mut attr = [0_u64; 16];
+            (attr[0], attr[1]) = (128 << 32 | 1, 1);
+            attr[5] = 1 << 5 | 1 << 6;
+            let number = if cfg!(target_arch = "x86_64") { 298 } else { 241 };
+            // SAFETY: the struct is live and says its own size.
+            let fd = unsafe { syscall(number, attr.as_mut_ptr(), 0, -1, -1, 0_u64) };
+            let error = std::io::Error::last_os_error().raw_os_error();
+            println!("{:?}", if fd < 0 { error } else { None });
+        }
+        // Uses 30 ms of processor time.
+        ["burn"] => {
+            let used = || {
+                let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap();
+                stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+            };
+            while used() < 30_000_000 {}
+        }
+        // Starts itself as another process that nobody waits for, and ends when that has ended.
+        ["orphan", words @ ..] => {
+            let me = std::env::current_exe().unwrap();
+            let mut child = std::process::Command::new(&me)
+                .args(["abandon"])
+                .args(words)
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            std::io::copy(&mut child.stdout.take().unwrap(), &mut std::io::stdout()).unwrap();
+        }
+        ["abandon", words @ ..] => {
+            let me = std::env::current_exe().unwrap();
+            drop(std::process::Command::new(&me).args(words).spawn().unwrap());
+        }
+        ["addresses"] => {
+            let (here, heap) = (0_u8, Box::new(0_u8));
+            println!("{:p} {:p} {:p}", &here, heap, main as *const ());
+        }
+        // Asks the kernel to stop counting (PR_TASK_PERF_EVENTS_DISABLE).
+        ["uncount", words @ ..] => {
+            unsafe extern "C" {
+                fn prctl(option: i32, ...) -> i32;
+            }
+            // SAFETY: touches no memory.
+            unsafe { prctl(31, 0_u64, 0_u64, 0_u64, 0_u64) };
+            obey(words);
+        }
+        // Goes on as a program that may be run but not read: the kernel stops counting it.
+        ["unreadable", words @ ..] => {
+            use std::os::unix::{fs::PermissionsExt, process::CommandExt};
+            let me = std::env::current_exe().unwrap();
+            std::fs::copy(me, "/tmp/unreadable").unwrap();
+            let mode = std::fs::Permissions::from_mode(0o111);
+            std::fs::set_permissions("/tmp/unreadable", mode).unwrap();
+            panic!("{}", std::process::Command::new("/tmp/unreadable").args(words).exec());
         }
         ["spin"] => loop {
             std::hint::spin_loop();

@@ -177,6 +177,54 @@ fn two_dynos_at_one_job_do_not_disturb_each_other() {
 }
 
 #[test]
+fn a_metric_that_the_host_cannot_give_is_absent_and_named() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    let metrics = ["cpu-migrations", "instructions:cachegrind", "page-faults:u", "task-clock"];
+    world.edit(
+        "suites/made/suite.toml",
+        "\"max-rss\"",
+        &metrics.map(|m| format!("{m:?}")).join(", "),
+    );
+    let told = world.dyno(&[&RUN[..], &["--json"]].concat());
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let counted = "SELECT metric, count(*), min(value) > 0 FROM samples GROUP BY 1 ORDER BY 1";
+    let counted = world.dyno(&["sql", "--output", "csv", counted]).out;
+    for there in ["page-faults:u,6,true", "task-clock,6,true", "wall,6,true"] {
+        assert!(counted.lines().any(|line| line == there), "{there}: {counted}");
+    }
+    // Counting what the kernel does needs a right that no container has; Cachegrind, Valgrind.
+    let notices = json(&told)["notices"].to_string();
+    let level = std::fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").unwrap();
+    let migrations = counted.contains("cpu-migrations");
+    assert_eq!(migrations, level.trim().parse::<i32>().unwrap() < 2, "{counted}");
+    assert!(
+        migrations || notices.contains("not measured: cpu-migrations: the kernel"),
+        "{notices}"
+    );
+    assert!(!counted.contains("instructions"), "{counted}");
+    assert!(notices.contains("the image guest has no Valgrind"), "{notices}");
+}
+
+#[test]
+fn a_fixed_address_layout_is_another_series() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    assert_eq!(world.dyno(&RUN).code, Some(0));
+    world.edit("hosts/local.toml", "engine", "aslr = false\nengine");
+    let told = world.dyno(&[&RUN[..], &["--json"]].concat());
+    assert_eq!((told.code, world.runs().as_str()), (Some(0), "2"), "{told:?}");
+    assert!(json(&told)["notices"].to_string().contains("address layout"), "{told:?}");
+    let series = "SELECT count(DISTINCT series) FROM samples WHERE metric = 'wall'";
+    let series = world.dyno(&["sql", "--output", "csv", series]).out;
+    assert!(series.trim().ends_with("\n2"), "{series}");
+}
+
+#[test]
 fn rounds_go_on_until_the_budget_is_spent() {
     if !embedded() {
         return;

@@ -6,6 +6,7 @@
 mod attack;
 mod attack_job;
 mod cli;
+mod emulation;
 mod engine;
 mod explain;
 mod host;
@@ -13,6 +14,7 @@ mod interrupt;
 mod job;
 mod names;
 mod quiet;
+mod reproduce;
 mod source;
 mod sql;
 mod trouble;

@@ -129,6 +129,10 @@ fn disturbed_rounds_come_again_and_end_in_noisy() {
     let told = world.dyno(&["run", "made", "v3", "v4", "--rounds", "3", "--json"]);
     drop(busy);
     assert_eq!(told.code, Some(0), "{told:?}");
+    if told.err.contains("by a partition") {
+        // The other program was kept off: there was nothing to disturb them.
+        return assert!(told.err.contains("measure: 3 rounds (1 case"), "{told:?}");
+    }
     assert!(told.err.contains("0 rounds and 3 that were disturbed (1 case too noisy)"), "{told:?}");
     let view: serde_json::Value = serde_json::from_str(&told.out).unwrap();
     let wall = &view["inconclusive"][0];

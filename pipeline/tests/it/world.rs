@@ -28,18 +28,33 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The guest, compiled once a test process.
 pub fn guest() -> &'static [u8] {
     static GUEST: OnceLock<Vec<u8>> = OnceLock::new();
-    GUEST.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("guest");
-        let built = Command::new("rustc")
-            .args(["-O", "--edition=2024", "-Ctarget-feature=+crt-static", "-Cstrip=symbols", "-o"])
-            .arg(&program)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest.rs"))
-            .status()
-            .unwrap();
-        assert!(built.success());
-        fs::read(program).unwrap()
-    })
+    GUEST.get_or_init(|| compiled(&[]).expect("rustc compiles for this machine"))
+}
+
+/// The guest as a program for a machine that this one is not, if this machine's rustc has what it
+/// needs for that (`rustup target add`).
+pub fn foreign_guest() -> Option<&'static [u8]> {
+    static GUEST: OnceLock<Option<Vec<u8>>> = OnceLock::new();
+    let target = format!("--target={}-unknown-linux-musl", foreign().0);
+    GUEST.get_or_init(|| compiled(&[&target, "-Clinker=rust-lld"])).as_deref()
+}
+
+/// `uname -m` and OCI's and Debian's one name of an architecture that this machine is not.
+pub fn foreign() -> (&'static str, &'static str) {
+    if cfg!(target_arch = "x86_64") { ("aarch64", "arm64") } else { ("x86_64", "amd64") }
+}
+
+fn compiled(more: &[&str]) -> Option<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("guest");
+    let built = Command::new("rustc")
+        .args(["-O", "--edition=2024", "-Ctarget-feature=+crt-static", "-Cstrip=symbols", "-o"])
+        .arg(&program)
+        .args(more)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/guest.rs"))
+        .output()
+        .unwrap();
+    built.status.success().then(|| fs::read(program).unwrap())
 }
 
 /// Serves files (path → body, made for the address `127.0.0.1:PORT` that this returns) over HTTP
@@ -140,6 +155,19 @@ pub struct Told {
 impl World {
     /// A catalog with an image that is not pinned yet.
     pub fn bare() -> Self {
+        let (_, other) = foreign();
+        Self::of(guest(), if other == "arm64" { "amd64" } else { "arm64" })
+    }
+
+    /// As [`World::new`], for an architecture that this machine may emulate: the host `foreign`.
+    pub fn foreign(guest: &[u8]) -> Self {
+        let (machine, debian) = foreign();
+        let world = Self::of(guest, debian);
+        world.write("hosts/foreign.toml", &format!("architecture = \"{machine}\"\n"));
+        world.targeted()
+    }
+
+    fn of(guest: &[u8], architecture: &str) -> Self {
         // Not /tmp, which may be a file system that containers cannot use as they use others.
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let stalled = Arc::new(AtomicBool::new(false));
@@ -147,7 +175,7 @@ impl World {
         for name in ["suites/made", "images/keys", "images/guest", "hosts", "policies"] {
             fs::create_dir_all(world.path().join(name)).unwrap();
         }
-        let image = world.registry();
+        let image = world.registry(guest, architecture);
         world.write("images/guest/image.toml", &image);
         world.write("suites/made/suite.toml", SUITE);
         world.write("suites/made/hello.txt", "hello");
@@ -169,7 +197,11 @@ impl World {
     /// As [`World::bare`], the image pinned and in the cache, and a target with two equal commits
     /// tagged `v1` and `v2`.
     pub fn new() -> Self {
-        let world = Self::bare();
+        Self::bare().targeted()
+    }
+
+    fn targeted(self) -> Self {
+        let world = self;
         world.commit("v1", BUILD, "print hello\n");
         world.commit("v2", BUILD, "print hello\n");
         let locked = world.dyno(&["image", "lock", "guest"]);
@@ -212,22 +244,20 @@ impl World {
     }
 
     /// Starts a registry that has the guest's image; returns the `image.toml` that names it.
-    fn registry(&self) -> String {
+    fn registry(&self, guest: &[u8], architecture: &str) -> String {
         let mut layer = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
-        header.set_size(guest().len() as u64);
+        header.set_size(guest.len() as u64);
         header.set_mode(0o755);
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(0);
-        layer.append_data(&mut header, "guest", guest()).unwrap();
+        layer.append_data(&mut header, "guest", guest).unwrap();
         // An image of this world's own, which it may remove from Docker.
         let name = self.path().display().to_string();
         header.set_size(name.len() as u64);
         layer.append_data(&mut header, "world", name.as_bytes()).unwrap();
         let layer = layer.into_inner().unwrap();
-        let (architecture, debian) =
-            if cfg!(target_arch = "x86_64") { ("amd64", "amd64") } else { ("arm64", "arm64") };
         let config = serde_json::json!({"architecture": architecture, "os": "linux", "config": {}});
         let config = serde_json::to_vec(&config).unwrap();
         let described =
@@ -243,7 +273,7 @@ impl World {
             (blob(&layer), layer),
         ]);
         let host = serve(|_| files, Arc::clone(&self.stalled));
-        format!("architectures = [\"{debian}\"]\nregistry = \"{host}/guest@{id}\"\n")
+        format!("architectures = [\"{architecture}\"]\nregistry = \"{host}/guest@{id}\"\n")
     }
 
     /// `dyno` with the environment of this world and no other.

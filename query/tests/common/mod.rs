@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use dyno_model::catalog::policy::{self, Policy};
+use dyno_model::catalog::suite::Source;
 use dyno_model::id::{CommitId, Digest, JobId};
-use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Record, Run, Sample, Side};
+use dyno_model::record::{
+    Built, BuiltFrom, Failure, Fingerprint, Outcome, Record, Run, Sample, Side,
+};
 
 /// 2026-11-20 12:00 UTC.
 pub const NOON_US: i64 = 1_795_176_000_000_000;
@@ -47,12 +50,18 @@ pub fn run(name: &str) -> Run {
             memory_bytes: 8 << 30,
             engine: "embedded 0.7.0".into(),
             benchmark_cores: "1".into(),
+            fixed_layout: false,
             ..Fingerprint::default()
         },
         baseline: built("v1", commit('a')),
         candidate: built("v2", commit('b')),
         metrics: vec!["wall".into(), "max-rss".into()],
         rounds: 4,
+        built_from: Some(BuiltFrom {
+            source: Source::Crate("wasmi_cli".into()),
+            image_digest: Digest::of(b"image definition"),
+            inputs: BTreeMap::from([("json.wasm".to_string(), (Digest::of(b"json"), 51_200))]),
+        }),
         budget: None,
         seed: u64::MAX - 7,
         outcome: Outcome::FailedCase,

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use common::{NOON_US, job, policy, record};
-use dyno_model::record::{Record, Run};
+use dyno_model::id::Digest;
+use dyno_model::record::{Fingerprint, Record, Run, Side};
 use dyno_model::verdict;
 use dyno_query::{Error, Filter, Published, Session, Store, write_table};
 use tempfile::TempDir;
@@ -88,6 +89,123 @@ async fn a_run_comes_back_exactly_and_is_published_once() {
     let stored = place.session().await.summaries_between("v1", "v2", &Filter::default()).await;
     let stored: Vec<_> = stored.unwrap().into_iter().map(|s| s.summary).collect();
     assert_eq!(stored, verdict::summarise(&record.samples));
+    assert_eq!(place.store.problems(), []);
+}
+
+/// Rows of a dyno that kept no definitions are read as before.
+#[test]
+fn a_run_without_what_it_was_built_from_is_read() {
+    let mut run = record("one").run;
+    run.built_from = None;
+    let text = serde_json::to_string(&run).unwrap();
+    let older = text.replace(",\"built_from\":null", "");
+    assert_ne!(older, text);
+    assert_eq!(serde_json::from_str::<Run>(&older).unwrap(), run);
+}
+
+#[tokio::test]
+async fn a_run_is_found_by_its_first_digits() {
+    let place = Place::with(&[record("one"), record("two")]).await;
+    let ask = async |asked: &str| place.store.find_run(asked).await.map(|run| run.job);
+    assert_eq!(ask(&job("one").hex()[..7].to_uppercase()).await, Ok(job("one")));
+    for (asked, said) in [
+        (&job("three").hex()[..7], "none of its 2 runs begins so"),
+        (&job("one").hex()[..6], "the first 7 digits or more"),
+        ("baseline", "the first 7 digits or more"),
+    ] {
+        let error = ask(asked).await.unwrap_err().to_string();
+        assert!(error.contains(said), "{asked}: {error}");
+    }
+    let file = place.file("runs", &job("one").to_string());
+    std::fs::write(file, "junk").unwrap();
+    let store = Store::open(place.folder.path().to_str().unwrap()).await.unwrap();
+    let error = store.find_run(job("one").hex()).await.unwrap_err().to_string();
+    assert!(error.contains("its row cannot be read: runs/arch=x86_64"), "{error}");
+}
+
+/// The same comparison from a real machine and from an emulator, sure of opposite things.
+#[tokio::test]
+async fn emulated_and_native_are_never_one() {
+    let arm = |name: &str, host: &str, emulator: Option<&str>| {
+        changed(name, |record| {
+            record.run.host = host.into();
+            record.run.fingerprint.architecture = "aarch64".into();
+            record.run.fingerprint.emulator = emulator.map(str::to_string);
+            if emulator.is_some() {
+                for sample in &mut record.samples {
+                    // Twice as fast where the real one is slower.
+                    sample.value = if sample.side == Side::Candidate { 500 } else { 1000 };
+                    sample.value += i64::from(sample.round % 2);
+                }
+            }
+        })
+    };
+    let native = arm("native", "arm", None);
+    let qemu = Some("qemu-aarch64 version 7.2.22");
+    let place = Place::with(&[native.clone(), arm("emulated", "laptop", qemu)]).await;
+    // No conflict, though two hosts of one architecture would be one: each is its own.
+    let compared = place.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
+    let sort = |j: &&dyno_model::verdict::Judged| {
+        j.comparison.key.benchmark == "sort" && j.comparison.key.metric == "wall"
+    };
+    let verdicts: Vec<String> = compared
+        .judged
+        .iter()
+        .filter(sort)
+        .map(|j| format!("{} {:?}", j.comparison.architecture, j.verdict))
+        .collect();
+    assert_eq!(verdicts, ["aarch64 Regressed", "aarch64 (emulated) Improved"]);
+
+    // Of one host, an emulated run is not a repetition of a native one, nor its history.
+    let place = Place::with(std::slice::from_ref(&native)).await;
+    let later = changed("later", |record| {
+        *record = arm("later", "arm", qemu);
+        record.run.started_us += 3_600_000_000;
+        record.run.finished_us += 3_600_000_000;
+    });
+    place.publish(&later).await;
+    let compared = place.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
+    assert_eq!(compared.runs.iter().map(|run| &run.job).collect::<Vec<_>>(), [&later.run.job]);
+    let borrowed = "SELECT count(history_variance) AS n FROM compare('v1', 'v2')";
+    assert!(place.ask(borrowed).await.contains("| 0 |"));
+    assert_ne!(native.run.fingerprint.digest(), later.run.fingerprint.digest());
+
+    // Every table says which is which, though no file of samples does.
+    for from in ["samples", "summaries", "runs", "history", "rounds"] {
+        let sql = format!("SELECT DISTINCT job, emulated FROM {from} ORDER BY emulated");
+        let told = place.ask(&sql).await;
+        for (job, emulated) in [(&native.run.job, "false"), (&later.run.job, "true")] {
+            let line = told.lines().find(|line| line.contains(job.hex())).unwrap();
+            assert!(line.contains(emulated), "{from}: {told}");
+        }
+        let sql =
+            format!("SELECT count(*) > 0 AS some FROM {from} WHERE emulated AND arch = 'aarch64'");
+        assert!(place.ask(&sql).await.contains("| true |"), "{from}");
+    }
+}
+
+/// Digests of native machines are what they were before there was an emulator to name.
+#[test]
+fn a_native_fingerprint_says_nothing_of_an_emulator() {
+    let fingerprint = record("one").run.fingerprint;
+    let text = serde_json::to_string(&fingerprint).unwrap();
+    assert!(!text.contains("emulator"), "{text}");
+    assert_eq!(serde_json::from_str::<Fingerprint>(&text).unwrap(), fingerprint);
+}
+
+#[tokio::test]
+async fn a_definition_is_kept_once_and_disturbs_no_query() {
+    let place = Place::with(&[record("one")]).await;
+    let (store, digest) = (&place.store, Digest::of(b"definition"));
+    assert!(!store.has_definition(&digest).await.unwrap());
+    assert_eq!(store.definition(&digest).await.unwrap(), None);
+    assert_eq!(store.keep_definition(&digest, b"packed".to_vec()).await.unwrap(), 6);
+    assert_eq!(store.keep_definition(&digest, b"other".to_vec()).await.unwrap(), 0);
+    assert!(store.has_definition(&digest).await.unwrap());
+    let (path, packed) = store.definition(&digest).await.unwrap().unwrap();
+    assert_eq!(path, format!("definitions/{}.tar.zst", digest.hex()));
+    assert_eq!(packed.as_ref(), b"packed");
+    assert!(place.ask("SELECT count(*) AS n FROM runs").await.contains("| 1 |"));
     assert_eq!(place.store.problems(), []);
 }
 

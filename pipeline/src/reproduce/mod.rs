@@ -1,0 +1,325 @@
+//! `dyno reproduce`: builds the image and the artifacts of a run again, from its row and the
+//! definitions that the row names, and compares digests.
+//!
+//! Nothing that an earlier build made is used: image, inputs and artifacts come into being in an
+//! empty folder of the cache, which is removed at the end. Downloads are shared with the cache,
+//! since each is verified by its hash before use, and so are repositories, which git verifies.
+//! Where the cache still has the recorded files, those that differ are compared byte by byte.
+
+mod differ;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dyno_model::catalog::host::{self, Host};
+use dyno_model::catalog::image::debian_architecture;
+use dyno_model::catalog::suite::Source;
+use dyno_model::id::{Digest, JobId};
+use dyno_model::record::{Built, BuiltFrom, Failure, Files, Run, Side};
+use dyno_query::Store;
+use serde::Serialize;
+
+pub use self::differ::Difference;
+use crate::artifact::{Artifact, Scratch, Workshop};
+use crate::catalog::Catalog;
+use crate::definition::Definition;
+use crate::engine::{Engines, Root};
+use crate::error::{Error, Kind, Result, While};
+use crate::event::{Events, Phase};
+use crate::host::assign;
+use crate::image;
+use crate::run::{Inputs, Opened, Sides, Traces, build_all, store_error};
+use crate::source;
+
+/// What is of this machine and this call.
+pub struct Place {
+    pub store: Store,
+    pub cache: PathBuf,
+    pub mirror: Option<String>,
+    pub program: PathBuf,
+    pub events: Events,
+    pub opened: Opened,
+    /// A folder that gets the rebuilt files.
+    pub keep: Option<PathBuf>,
+}
+
+/// What became of building a run again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reproduced {
+    pub job: JobId,
+    pub suite: String,
+    pub target: String,
+    /// As the person wrote it when the run was made.
+    pub baseline: String,
+    pub candidate: String,
+    pub recorded_by: String,
+    pub rebuilt_by: String,
+    /// Whether every part is.
+    pub equal: bool,
+    pub parts: Vec<Part>,
+}
+
+/// One thing with a digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Part {
+    /// `image`, `baseline`, `candidate` or `inputs`.
+    pub of: &'static str,
+    /// An output's name; of an image its name; `commit` for what a side's source came to.
+    pub name: String,
+    pub recorded: Option<Found>,
+    pub rebuilt: Option<Found>,
+    pub equal: bool,
+    /// Where the two differ, if the recorded file is still in this machine's cache.
+    pub difference: Option<Difference>,
+    /// Why there is nothing to compare.
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// A digest, or a commit's id.
+    pub id: String,
+    /// `None` for what has no size of its own.
+    pub bytes: Option<u64>,
+}
+
+impl Part {
+    fn new(of: &'static str, name: &str, recorded: Option<Found>, rebuilt: Option<Found>) -> Self {
+        let equal = recorded == rebuilt;
+        let name = name.to_string();
+        Self { of, name, recorded, rebuilt, equal, difference: None, note: None }
+    }
+}
+
+/// Builds the run that `asked` means (a job's id or its first digits) again.
+///
+/// Errors: no such run; one whose row or definitions do not say enough; another architecture; a
+/// source that is gone; whatever keeps an image or a container from being made. A build that does
+/// not work is no error: it is a part that differs, unless it did not work then either.
+pub async fn reproduce(asked: &str, place: &Place) -> Result<Reproduced> {
+    let run = place.store.find_run(asked).await.map_err(store_error)?;
+    let from = enough(&run)?;
+    let suite = definition(&run.suite_digest, "suite", place).await?;
+    let image = definition(&from.image_digest, "image", place).await?;
+
+    let scratch = Scratch::new(&place.cache)?;
+    let fresh = scratch.folder("fresh")?;
+    let catalog = lay_out(&run, &suite, &image, &fresh)?;
+    share_downloads(&place.cache, &fresh)?;
+    // As a host file that says nothing else: any engine will do, since neither an image nor an
+    // artifact depends on it.
+    let architecture = Some(run.fingerprint.architecture.clone());
+    let host = Host { architecture, ..host::parse(&run.host, "", "")? };
+    let cores = assign(&host)?;
+    if let Some(emulator) = &cores.emulator {
+        place.events.notice(emulator.notice());
+    }
+    let architecture = debian_architecture(cores.architecture()).ok_or_else(|| {
+        Error::host(format!("Debian has no architecture for {}", cores.architecture()))
+    })?;
+    let engines = Engines::open(&host, &fresh, &place.program).await?;
+    let traces = Traces { engines: Arc::clone(&engines), cache: place.cache.clone() };
+    let _ = place.opened.set(traces);
+    engines.sweep().await?;
+
+    let loaded = catalog.suite(&run.suite)?;
+    let names = [asked_for(&from, &run.baseline), asked_for(&from, &run.candidate)];
+    let found =
+        source::resolve(&from.source, &loaded.folder, &names, &place.cache, &place.events).await?;
+    let [baseline, candidate] = found.as_slice() else { unreachable!("one for each of two") };
+    let mut parts = Vec::new();
+    for (side, built, found) in
+        [(Side::Baseline, &run.baseline, baseline), (Side::Candidate, &run.candidate, candidate)]
+    {
+        let id = |id: String| Some(Found { id, bytes: None });
+        let (then, now) = (id(built.commit.to_string()), id(found.commit.to_string()));
+        parts.push(Part::new(side.name(), "commit", then, now));
+    }
+
+    let settings = image::Settings {
+        mirror: place.mirror.clone(),
+        cache: fresh.clone(),
+        keys: catalog.keys(),
+    };
+    let folder = catalog.image(&run.image)?;
+    let made = image::rebuild(&folder, architecture, &settings, &place.events).await;
+    let root: Arc<dyn Root> = Arc::new(made.map_err(Error::from)?);
+    let id = |id: &Digest| Some(Found { id: id.to_string(), bytes: None });
+    parts.insert(0, Part::new("image", &run.image, id(&run.image_id), id(root.id())));
+
+    if parts.iter().all(|part| part.equal) {
+        let (cpus, events) = (cores.all(), place.events.clone());
+        let workshop = Workshop::new(engines, fresh.clone(), cpus, events);
+        let (inputs, sides) = build_all(&workshop, &loaded, &root, [baseline, candidate]).await?;
+        parts.extend(compare(&run, &from, &inputs, &sides, &place.cache)?);
+        if let Some(folder) = &place.keep {
+            keep(&inputs, &sides, folder)?;
+        }
+    } else {
+        for (of, files) in recorded_files(&run, &from) {
+            let part = |(name, recorded): (&String, &_)| Part {
+                note: Some("not built: what it is built from differs".into()),
+                ..Part::new(of, name, Some(found_file(recorded)), None)
+            };
+            parts.extend(files.iter().map(part));
+        }
+    }
+    place.events.end(Phase::Build, format!("{} parts compared", parts.len()));
+    Ok(Reproduced {
+        job: run.job.clone(),
+        suite: run.suite.clone(),
+        target: run.target.clone(),
+        baseline: run.baseline.asked.clone(),
+        candidate: run.candidate.asked.clone(),
+        recorded_by: run.dyno_version.clone(),
+        rebuilt_by: env!("CARGO_PKG_VERSION").into(),
+        equal: parts.iter().all(|part| part.equal),
+        parts,
+    })
+}
+
+/// What the row says it was built from, or what it lacks.
+fn enough(run: &Run) -> Result<BuiltFrom> {
+    run.built_from.clone().ok_or_else(|| {
+        Error::input(format!(
+            "the run {} cannot be built again from its row, which lacks where its commits came from, the definition of its image ({}) and the digests of its inputs: it was made by dyno {} before rows had them, or its suite was too large to keep",
+            run.job, run.image, run.dyno_version
+        ))
+        .hint(format!(
+            "with the catalog of that time, whose suite has the digest {}, measure it again: dyno run {} {} {} --again",
+            run.suite_digest, run.suite, run.baseline.asked, run.candidate.asked
+        ))
+    })
+}
+
+async fn definition(digest: &Digest, what: &str, place: &Place) -> Result<Definition> {
+    match place.store.definition(digest).await.map_err(store_error)? {
+        Some((path, packed)) => Definition::unpack(&packed, digest, &path),
+        None => Err(Error::infrastructure(format!(
+            "the store has no definition {digest} of the {what}, which the run row names"
+        ))
+        .hint("was the folder definitions/ left behind when the store was copied?")),
+    }
+}
+
+/// The catalog of the run, as far as building needs it.
+fn lay_out(run: &Run, suite: &Definition, image: &Definition, fresh: &Path) -> Result<Catalog> {
+    let root = fresh.join("catalog");
+    suite.write(&root.join("suites").join(&run.suite))?;
+    image.write(&root.join("images").join(&run.image))?;
+    Catalog::open(Some(&root))
+}
+
+/// Lets `fresh` have what was downloaded before, all of it under its hash.
+fn share_downloads(cache: &Path, fresh: &Path) -> Result<()> {
+    for name in ["debs", "blobs"] {
+        let (kept, link) = (cache.join(name), fresh.join(name));
+        let doing = || format!("linking {} to {}", link.display(), kept.display());
+        std::fs::create_dir_all(&kept).while_(doing)?;
+        std::os::unix::fs::symlink(&kept, &link).while_(doing)?;
+    }
+    Ok(())
+}
+
+/// What to ask the source for: a release by its version, since a registry knows no commits; else
+/// the commit itself, since names move.
+fn asked_for(from: &BuiltFrom, built: &Built) -> String {
+    match from.source {
+        Source::Crate(_) => built.asked.clone(),
+        Source::Git(_) => built.commit.to_string(),
+    }
+}
+
+fn found_file((digest, bytes): &(Digest, u64)) -> Found {
+    Found { id: digest.to_string(), bytes: Some(*bytes) }
+}
+
+fn recorded_files<'a>(run: &'a Run, from: &'a BuiltFrom) -> [(&'static str, &'a Files); 3] {
+    [
+        (Side::Baseline.name(), &run.baseline.files),
+        (Side::Candidate.name(), &run.candidate.files),
+        ("inputs", &from.inputs),
+    ]
+}
+
+/// Every file of the row beside what was built now.
+fn compare(
+    run: &Run,
+    from: &BuiltFrom,
+    inputs: &Inputs,
+    sides: &Sides,
+    cache: &Path,
+) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    for (of, recorded) in recorded_files(run, from) {
+        let made: Option<&Result<Artifact, Failure>> = match of {
+            "inputs" => inputs.as_ref(),
+            side => sides.iter().find(|(s, _)| s.name() == side).map(|(_, made)| made),
+        };
+        let nothing = Files::new();
+        let (rebuilt, failed) = match made {
+            Some(Ok(artifact)) => (&artifact.files, None),
+            Some(Err(failure)) => (&nothing, Some(failure)),
+            None => (&nothing, None),
+        };
+        if let Some(failure) = failed {
+            let note = match recorded.is_empty() {
+                true => format!("does not work, as it did not then: {}", failure.reason),
+                false => format!("does not work now: {}", failure.reason),
+            };
+            let mut part = Part::new(of, &failure.step, None, None);
+            (part.equal, part.note) = (recorded.is_empty(), Some(note));
+            parts.push(part);
+        }
+        let mut names: Vec<&String> = recorded.keys().chain(rebuilt.keys()).collect();
+        names.sort();
+        names.dedup();
+        for name in names {
+            let (then, now) = (recorded.get(name), rebuilt.get(name));
+            let mut part = Part::new(of, name, then.map(found_file), now.map(found_file));
+            if let (false, Some(then), Some(Ok(artifact))) = (part.equal, then, made) {
+                part.difference = bytewise(name, then, artifact, cache)?;
+            }
+            parts.push(part);
+        }
+    }
+    Ok(parts)
+}
+
+/// Where a file differs from the recorded one, if the cache still has that.
+fn bytewise(
+    name: &str,
+    (recorded, _): &(Digest, u64),
+    artifact: &Artifact,
+    cache: &Path,
+) -> Result<Option<Difference>> {
+    let kept = cache.join("artifacts").join(artifact.digest.hex()).join("files").join(name);
+    if !crate::http::file_digest(&kept).is_ok_and(|found| found == *recorded) {
+        return Ok(None);
+    }
+    Difference::between(&kept, &artifact.folder.join("files").join(name))
+}
+
+/// Copies what was built to `folder/<baseline|candidate|inputs>/<output>`.
+fn keep(inputs: &Inputs, sides: &Sides, folder: &Path) -> Result<()> {
+    let sides = sides.iter().map(|(side, made)| (side.name(), made));
+    for (of, made) in sides.chain(inputs.iter().map(|made| ("inputs", made))) {
+        let Ok(artifact) = made else { continue };
+        let into = folder.join(of);
+        let doing = || format!("writing the rebuilt files to {}", into.display());
+        std::fs::create_dir_all(&into).while_(doing)?;
+        for name in artifact.files.keys() {
+            let from = artifact.folder.join("files").join(name);
+            std::fs::copy(from, into.join(name)).while_(doing)?;
+        }
+    }
+    Ok(())
+}
+
+impl Reproduced {
+    /// 0 if everything is equal, else as of a case that does not work.
+    pub fn exit_code(&self) -> u8 {
+        if self.equal { 0 } else { Kind::Case.exit_code() }
+    }
+}
