@@ -45,7 +45,7 @@ pub fn attack(words: &[&str]) {
             std::fs::write("/proc/self/oom_score_adj", "0").unwrap();
             pipes();
         }
-        ["clock", ms] => clock(ms.parse().unwrap()),
+        ["clock", ms] => own_clock(ms.parse().unwrap()),
         ["keep"] => println!("found {:?}", keep()),
         ["keep", answer] => match keep().as_slice() {
             [] => print!("{answer}"),
@@ -339,7 +339,7 @@ fn pipes() {
 }
 
 /// Works for `ms`, and asks every clock it has made its own how long that took.
-fn clock(ms: u64) {
+fn own_clock(ms: u64) {
     // A clock that always says the same, in the place of the real one (as LD_PRELOAD, a patched
     // vDSO or a time namespace would give).
     let own = || 0_u64;
