@@ -129,7 +129,31 @@ pub fn is_counted(name: &str) -> bool {
     find(name).is_some_and(|metric| metric.sampling == Sampling::Once)
 }
 
+/// Whether the metric called `name` counts what a processor does: in an emulator it would count the
+/// emulator's own work, on another architecture.
+pub fn is_of_processor(name: &str) -> bool {
+    let counted = name.split_once(':').map_or(name, |(event, _)| event);
+    ["instructions", "cycles", "branches", "branch-misses", "cache-misses"].contains(&counted)
+}
+
 /// The names of all metrics.
 pub fn names() -> Vec<&'static str> {
     METRICS.iter().map(|metric| metric.name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_processor_counts() {
+        let counted: Vec<&str> = names().into_iter().filter(|name| is_of_processor(name)).collect();
+        assert_eq!(counted.len(), 11);
+        for name in ["instructions:cachegrind", "instructions:u", "cycles", "cache-misses:u"] {
+            assert!(counted.contains(&name), "{name}");
+        }
+        for name in ["wall", "task-clock", "page-faults:u", "context-switches", "artifact-size"] {
+            assert!(!counted.contains(&name), "{name}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::catalog::policy::Policy;
 use crate::catalog::suite::{Case, Suite};
 use crate::id::{CommitId, Digest, JobId};
+use crate::record::Trust;
 use crate::sampling::{Budget, Target, targets};
 
 /// What decides a job; equal inputs give the same id, so a job that is stored is not run again.
@@ -14,6 +15,10 @@ pub struct JobInputs {
     pub image_id: Digest,
     pub baseline: CommitId,
     pub candidate: CommitId,
+    /// Of the candidate: what an untrusted one came to is no answer for a trusted one. Left out
+    /// where trusted, so that jobs from before there were classes keep their ids.
+    #[serde(skip_serializing_if = "Trust::is_trusted")]
+    pub trust: Trust,
     pub host: String,
     pub fingerprint: Digest,
     pub metrics: Vec<String>,

@@ -38,6 +38,31 @@ impl Side {
     }
 }
 
+/// How far a commit is trusted. What an untrusted one built or measured never stands for a trusted
+/// one; the other way round it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// A commit of the target's own, by whoever may push there.
+    #[default]
+    Trusted,
+    /// A stranger's: the candidate of a pull request from a fork.
+    Untrusted,
+}
+
+impl Trust {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trusted => "trusted",
+            Self::Untrusted => "untrusted",
+        }
+    }
+
+    pub const fn is_trusted(&self) -> bool {
+        matches!(self, Self::Trusted)
+    }
+}
+
 /// One value of one metric from one process of one case. One row of `samples`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
@@ -195,6 +220,10 @@ pub struct Run {
     /// What it can be built from again; `None` in records of a dyno that kept no definitions.
     #[serde(default)]
     pub built_from: Option<BuiltFrom>,
+    /// Of the candidate; a baseline is always trusted. Records of a dyno that knew no classes are
+    /// of trusted ones.
+    #[serde(default)]
+    pub trust: Trust,
     pub metrics: Vec<String>,
     /// The most rounds that a case got.
     pub rounds: u32,

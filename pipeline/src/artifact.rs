@@ -3,7 +3,14 @@
 //! Two containers, the first of which alone has the network: `fetch`, then `build`. The build
 //! sees what was fetched read-only. Only the outputs the suite names are taken, only if they are
 //! regular files that are reached without following a link, and only up to the suite's limit. The
-//! cache is keyed by (source, image ID, recipe) and each file in it is checked before it is used.
+//! cache is keyed by (source, image ID, recipe, trust) and each file in it is checked before it is
+//! used.
+//!
+//! **Trust.** The same commit is built once as a trusted one and once as an untrusted one. What an
+//! untrusted build gave has a place and an identity of its own, so it is never taken for the trusted
+//! one and never lies in its way; an untrusted order may use what a trusted one gave. Everything
+//! else that a build can write (its source, Cargo's home, its build folder, `/tmp`) is made for it
+//! and thrown away.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,17 +21,18 @@ use std::time::Instant;
 
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
-use dyno_model::record::Failure;
+use dyno_model::record::{Failure, Trust};
 use dyno_probe::clear::empty;
 use dyno_probe::{End, Run, Settings};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::{TooMuch, Watch};
-use crate::engine::{Engines, Mount, Root, Spec, base_env};
+use crate::engine::{Engines, Mount, Owner, Root, Spec, base_env};
 use crate::error::{DISK_FULL, Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::http::file_digest;
 use crate::take::{copy_bounded, open_beneath};
+use crate::{durable, fault};
 
 /// An artifact in the cache.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,14 +53,19 @@ pub struct Order<'a> {
     pub source: String,
     pub recipe: &'a Recipe,
     pub root: Arc<dyn Root>,
+    pub trust: Trust,
 }
 
 impl Order<'_> {
-    fn key(&self) -> Digest {
+    /// The identity of what is built of this order in the class `trust`.
+    fn key(&self, trust: Trust) -> Digest {
         let recipe = serde_json::to_vec(self.recipe).expect("plain fields serialise");
-        let parts: [&[u8]; 4] =
-            [b"artifact 1", self.source.as_bytes(), self.root.id().hex().as_bytes(), &recipe];
-        Digest::of_parts(parts)
+        let kind: &[u8] = match trust {
+            Trust::Trusted => b"artifact 1",
+            Trust::Untrusted => b"artifact 1 untrusted",
+        };
+        let image = self.root.id().hex();
+        Digest::of_parts([kind, self.source.as_bytes(), image.as_bytes(), &recipe])
     }
 }
 
@@ -94,16 +107,28 @@ impl Workshop {
         order: &Order<'_>,
         lay_out: impl AsyncFnOnce(&Path) -> Result<()>,
     ) -> Result<Result<Artifact, Failure>> {
-        let digest = order.key();
-        let folder = self.cache.join("artifacts").join(digest.hex());
-        if let Some(files) = self.cached(&folder)? {
-            self.events.end(Phase::Build, format!("{} from the cache", order.what));
-            return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
+        let place = |trust: Trust| {
+            let digest = order.key(trust);
+            let folder = self.cache.join("artifacts").join(trust.name()).join(digest.hex());
+            (digest, folder)
+        };
+        // What a trusted build gave is good enough for everyone.
+        let may_use: &[Trust] = match order.trust {
+            Trust::Trusted => &[Trust::Trusted],
+            Trust::Untrusted => &[Trust::Trusted, Trust::Untrusted],
+        };
+        for class in may_use {
+            let (digest, folder) = place(*class);
+            if let Some(files) = self.cached(&folder, *class == order.trust)? {
+                self.events.end(Phase::Build, format!("{} from the cache", order.what));
+                return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
+            }
         }
+        let (digest, folder) = place(order.trust);
         let started = Instant::now();
         let scratch = Scratch::new(&self.cache)?;
         let source = scratch.folder("src")?;
-        lay_out(&source).await?;
+        fault::around("source.checkout", lay_out(&source)).await?;
         let (cargo, build) = (scratch.folder("cargo")?, scratch.folder("build")?);
         cargo_configuration(&cargo)?;
         let user = self.engines.build_user();
@@ -116,7 +141,8 @@ impl Workshop {
             let mut env = build_env(order.recipe);
             lend_network(&mut mounts, &mut env);
             let begin = Instant::now();
-            let fetched = self.step(order, Phase::Fetch, fetch, mounts, env).await?;
+            let step = self.step(order, Phase::Fetch, fetch, mounts, env);
+            let fetched = fault::around("artifact.fetch", step).await?;
             {
                 let mut fetching = self.fetching.lock().expect("no panic while held");
                 let (first, _) = fetching.unwrap_or((begin, begin));
@@ -132,12 +158,11 @@ impl Workshop {
             Mount::writable(&build, "/build"),
         ];
         let env = build_env(order.recipe);
-        if let Err(failure) =
-            self.step(order, Phase::Build, &order.recipe.build, mounts, env).await?
-        {
+        let step = self.step(order, Phase::Build, &order.recipe.build, mounts, env);
+        if let Err(failure) = fault::around("artifact.build", step).await? {
             return Ok(Err(failure));
         }
-        let files = match self.collect(order.recipe, &build, &folder) {
+        let files = match self.collect(order.recipe, &build, &scratch, &folder) {
             Ok(files) => files,
             Err(error) if error.kind == Kind::Case => {
                 return Ok(Err(failure("build", error.message, String::new())));
@@ -149,8 +174,9 @@ impl Workshop {
         Ok(Ok(Artifact { digest, folder, files, build_s: Some(build_s) }))
     }
 
-    /// The files of the artifact in `folder`, if it is there and whole.
-    fn cached(&self, folder: &Path) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
+    /// The files of the artifact in `folder`, if it is there and whole. A damaged one is removed if
+    /// it is the order's `own` class that is damaged.
+    fn cached(&self, folder: &Path, own: bool) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
         let Ok(text) = fs::read(folder.join("manifest.json")) else { return Ok(None) };
         let whole = |manifest: &Manifest| {
             manifest.files.iter().all(|(name, (digest, _))| {
@@ -159,6 +185,7 @@ impl Workshop {
         };
         match serde_json::from_slice::<Manifest>(&text) {
             Ok(manifest) if whole(&manifest) => Ok(Some(manifest.files)),
+            _ if !own => Ok(None),
             _ => {
                 self.events.notice(format!(
                     "the cached artifact {} is damaged and is built again",
@@ -251,13 +278,15 @@ impl Workshop {
         &self,
         recipe: &Recipe,
         build: &Path,
+        scratch: &Scratch,
         folder: &Path,
     ) -> Result<BTreeMap<String, (Digest, u64)>> {
         let parent = folder.parent().expect("the artifact is in the cache");
         let doing = || format!("keeping the artifact in {}", parent.display());
-        fs::create_dir_all(parent).while_(doing)?;
-        let new = tempfile::tempdir_in(parent).while_(doing)?;
-        fs::create_dir(new.path().join("files")).while_(doing)?;
+        let new = scratch.path().join("kept");
+        fault::before("artifact.take");
+        fs::create_dir_all(parent).and_then(|()| fs::create_dir(&new)).while_(doing)?;
+        fs::create_dir(new.join("files")).while_(doing)?;
         let mut files = BTreeMap::new();
         for (name, path) in &recipe.outputs {
             let file = open_beneath(build, path).map_err(|error| {
@@ -266,7 +295,7 @@ impl Workshop {
                     format!("the output {name} ({path}) cannot be taken: {error}"),
                 )
             })?;
-            let dest = new.path().join("files").join(name);
+            let dest = new.join("files").join(name);
             let kept = copy_bounded(file, &dest, recipe.limits.output_bytes);
             let kept = kept.map_err(|error| match error.kind() {
                 std::io::ErrorKind::FileTooLarge => Error::new(
@@ -281,14 +310,14 @@ impl Workshop {
             files.insert(name.clone(), kept);
         }
         let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
-        fs::write(new.path().join("manifest.json"), manifest.expect("plain fields"))
-            .while_(doing)?;
-        fs::set_permissions(new.path(), fs::Permissions::from_mode(0o755)).while_(doing)?;
-        // Another dyno may have built the same meanwhile; either is as good.
-        if fs::rename(new.path(), folder).is_err() && !folder.join("manifest.json").exists() {
-            return Err(Error::infrastructure(format!("cannot write {}", folder.display())));
+        fs::write(new.join("manifest.json"), manifest.expect("plain fields")).while_(doing)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).while_(doing)?;
+        fault::after("artifact.take");
+        match fault::at("artifact.place", || durable::place_folder(&new, folder)) {
+            // Another dyno may have built the same meanwhile; either is as good.
+            Err(error) if !folder.join("manifest.json").exists() => Err(error).while_(doing)?,
+            _ => Ok(files),
         }
-        Ok(files)
     }
 }
 
@@ -405,14 +434,8 @@ fn give(folder: &Path, (uid, gid): (u32, u32)) -> Result<()> {
 /// A folder for one job's work, removed at the end however the job ends; what a killed dyno left
 /// is removed by the next one.
 pub struct Scratch {
-    folder: tempfile::TempDir,
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // What is still written by a container is removed by `clear_scratch`, or the next dyno.
-        let _ = empty(self.folder.path());
-    }
+    /// There until it is dropped.
+    folder: Option<tempfile::TempDir>,
 }
 
 impl Scratch {
@@ -420,15 +443,20 @@ impl Scratch {
         let parent = cache.join("scratch");
         let doing = || format!("making a work folder in {}", parent.display());
         fs::create_dir_all(&parent).while_(doing)?;
-        sweep(&parent);
-        let prefix = format!("{}-", std::process::id());
-        let folder = tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent).while_(doing)?;
-        Ok(Self { folder })
+        let prefix = format!("{}-", Owner::this_process());
+        let make = || tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent);
+        let folder = fault::at("scratch.make", make).while_(doing)?;
+        Ok(Self { folder: Some(folder) })
+    }
+
+    /// The folder itself, which only this user may enter.
+    pub fn path(&self) -> &Path {
+        self.folder.as_ref().expect("there until it is dropped").path()
     }
 
     /// A new empty folder in it, open to the container's users (the parent is not).
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
-        let path = self.folder.path().join(name);
+        let path = self.path().join(name);
         fs::create_dir(&path).while_(|| format!("making {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777))
             .while_(|| format!("making {}", path.display()))?;
@@ -436,21 +464,32 @@ impl Scratch {
     }
 }
 
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What a container still writes into is removed by `clear_scratch`, or the next dyno.
+        fault::at("scratch.remove", || {
+            let _ = empty(self.path());
+            drop(self.folder.take());
+        });
+    }
+}
+
 /// Removes work folders whose process is gone.
-fn sweep(parent: &Path) {
-    remove_of(parent, |pid| !Path::new(&format!("/proc/{pid}")).exists());
+pub fn sweep_scratch(cache: &Path) {
+    let gone = |owner: Owner| !owner.alive();
+    fault::at("sweep.scratch", || remove_of(&cache.join("scratch"), gone));
 }
 
 /// Removes the work folders of this process that could not be removed while a container was
 /// still writing into them: for whoever has ended all of them.
 pub fn clear_scratch(cache: &Path) {
-    remove_of(&cache.join("scratch"), |pid| pid == std::process::id());
+    remove_of(&cache.join("scratch"), |owner| owner == Owner::this_process());
 }
 
-fn remove_of(parent: &Path, whose: impl Fn(u32) -> bool) {
+fn remove_of(parent: &Path, whose: impl Fn(Owner) -> bool) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.split('-').next()?.parse::<u32>().ok());
+        let owner = name.to_str().and_then(Owner::parse);
         if owner.is_some_and(&whose) {
             // Best effort: what cannot be removed now is tried again next time.
             let _ = empty(&entry.path());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dyno_model::catalog::image::debian_architecture;
+use dyno_model::record::Trust;
 use dyno_model::sampling::{Budget, ROUNDS_MAX};
 use dyno_model::verdict::Conclusion;
 use dyno_query::{Filter, Session, Store};
@@ -14,6 +15,7 @@ use crate::catalog::Catalog;
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::explain;
+use crate::fault;
 use crate::host::command::HostCommand;
 use crate::image;
 use crate::prompt;
@@ -105,6 +107,10 @@ enum Command {
         /// Measure again even if the store has this very job
         #[arg(long)]
         again: bool,
+        /// The candidate is a stranger's: what it builds and measures is kept apart, and never
+        /// stands for the same commit when that is trusted
+        #[arg(long)]
+        untrusted: bool,
         #[command(flatten)]
         measuring: Measuring,
     },
@@ -226,6 +232,7 @@ impl Measuring {
             budget: self.budget(most)?,
             policy: Catalog::open(global.catalog.as_deref())?.policy(&self.output.policy)?,
             counting: true,
+            trust: Trust::Trusted,
             again: false,
             may_pin_again: false,
         })
@@ -297,10 +304,11 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
             let request = Request { again: true, may_pin_again: true, ..request };
             measured(&request, measuring, global, events, opened).await
         }
-        Command::Run { suite, baseline, candidate, plan, again, measuring } => {
+        Command::Run { suite, baseline, candidate, plan, again, untrusted, measuring } => {
             let asked = [suite, baseline, candidate].map(String::clone);
             let request = measuring.request(asked, ROUNDS_MOST, global)?;
-            let request = Request { again: *again, ..request };
+            let trust = if *untrusted { Trust::Untrusted } else { Trust::Trusted };
+            let request = Request { again: *again, trust, ..request };
             if *plan {
                 let around = surroundings(global, events, opened).await?;
                 let (plan, text) = run::plan_only(&request, &around).await?;
@@ -341,6 +349,7 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
                 policy: Catalog::open(global.catalog.as_deref())?.policy(policy)?,
                 // A count that repeats has no false positives to look for.
                 counting: false,
+                trust: Trust::Trusted,
                 again: true,
                 may_pin_again: false,
             };
@@ -530,7 +539,8 @@ async fn open_store(global: &Global) -> Result<Store> {
         Some(url) => url.clone(),
         None => data_folder()?.join("store").display().to_string(),
     };
-    Store::open(&url).await.map_err(store_error)
+    let store = Store::open(&url).await.map_err(store_error)?;
+    Ok(store.watched(fault::watch))
 }
 
 fn cache_folder(global: &Global) -> Result<PathBuf> {

@@ -7,10 +7,12 @@ pub mod cli;
 mod counters;
 pub mod definition;
 mod disk;
+pub mod durable;
 pub mod engine;
 pub mod error;
 pub mod event;
 pub mod explain;
+pub mod fault;
 pub mod host;
 pub mod http;
 pub mod image;
@@ -22,6 +24,7 @@ pub mod run;
 mod selfcheck;
 pub mod show;
 pub mod source;
+mod spool;
 mod take;
 
 /// Text from outside for a terminal: control characters are shown, not obeyed.

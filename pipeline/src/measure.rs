@@ -24,6 +24,7 @@ use crate::counters;
 use crate::engine::{Container, Engines, Mount, Root, Spec, base_env};
 use crate::error::{Result, While};
 use crate::event::{Events, Phase, Unit};
+use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::http::file_digest;
 
@@ -90,7 +91,7 @@ impl Bench<'_> {
     /// Measures the whole job.
     pub async fn measure(&self, quiet: &QuietHost) -> Result<Measured> {
         let scratch = Scratch::new(&self.cache)?;
-        let artifacts = self.lay_out(&scratch)?;
+        let artifacts = fault::at("measure.lay-out", || self.lay_out(&scratch))?;
         let mut prepared = self.prepare()?;
         let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
         measured.notices.extend_from_slice(quiet.notices());
@@ -98,7 +99,10 @@ impl Bench<'_> {
         let mut container = self.engines.start(&spec).await?;
         let sandbox = container.sandbox().clone();
         let rounds = match quiet.verify() {
-            Ok(()) => self.rounds(quiet, &mut container, &mut prepared, &mut measured).await,
+            Ok(()) => {
+                let rounds = self.rounds(quiet, &mut container, &mut prepared, &mut measured);
+                fault::around("measure.rounds", rounds).await
+            }
             Err(error) => Err(error),
         };
         container.remove().await?;
@@ -106,7 +110,8 @@ impl Bench<'_> {
         measured.notices.extend(counters::notices(&sandbox, &measured.samples));
         if self.wants("instructions:cachegrind") {
             if sandbox.valgrind {
-                self.count(&artifacts, &mut prepared, &mut measured).await?;
+                let count = self.count(&artifacts, &mut prepared, &mut measured);
+                fault::around("measure.count", count).await?;
             } else {
                 measured.notices.push(format!(
                     "instructions were not counted: the image {} has no Valgrind",

@@ -12,6 +12,7 @@ use crate::error::{Result, While};
 use crate::event::{Events, Phase};
 use crate::run::store_error;
 use crate::selfcheck;
+use crate::{durable, fault};
 
 /// A comparison as the store has it now, with its conclusion.
 pub struct Answer {
@@ -90,12 +91,8 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
         (&folder.join("report.json"), dyno_reports::json(view)),
     ] {
         // Whole or not at all: a reader of the folder never sees half a page.
-        let mut file = tempfile::NamedTempFile::new_in(folder).while_(doing)?;
-        std::io::Write::write_all(&mut file, text.as_bytes()).while_(doing)?;
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o644))
-            .while_(doing)?;
-        file.persist(path).map_err(|error| error.error).while_(doing)?;
+        let write = || durable::replace(path, text.as_bytes(), 0o644);
+        fault::at("report.write", write).while_(doing)?;
     }
     page.canonicalize().while_(doing)
 }

@@ -15,21 +15,25 @@ use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
 use dyno_model::metric;
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
-use dyno_model::record::{Built, BuiltFrom, Failure, Fingerprint, Outcome, Record, Run, Side};
+use dyno_model::record::{
+    Built, BuiltFrom, Failure, Fingerprint, Outcome, Record, Run, Side, Trust,
+};
 use dyno_model::sampling::Budget;
 use dyno_query::{Published, Store};
 
-use crate::artifact::{Artifact, Order, Workshop, clear_scratch};
+use crate::artifact::{Artifact, Order, Workshop, clear_scratch, sweep_scratch};
 use crate::catalog::{Catalog, LoadedSuite};
 use crate::definition;
 use crate::engine::{Engines, Root};
 use crate::error::{Error, Result, While};
 use crate::event::{Events, Phase};
+use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::host::{Assigned, assign, exclusive, fingerprint, keep_to};
 use crate::image::{self, BuildError};
 use crate::measure::{Bench, Measured};
 use crate::source::{self, Resolved};
+use crate::spool::Spool;
 
 /// Who asked to compare what.
 #[derive(Debug, Clone)]
@@ -43,6 +47,8 @@ pub struct Request {
     pub policy: Policy,
     /// Whether metrics that are counted once per case are measured too.
     pub counting: bool,
+    /// How far the candidate is trusted; the baseline always is.
+    pub trust: Trust,
     /// Measure even if the store holds the very same job already.
     pub again: bool,
     /// Pin the image anew if the mirror no longer has what its lock names (the demo alone).
@@ -134,17 +140,18 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
         return Ok(Done { job, suite, measured: false, bytes: 0, samples: 0 });
     };
     around.events.end(Phase::Plan, told(&ground, job));
-    let (inputs, built) = build(&ground, around, &mut clock).await?;
-    let measured = measure(&ground, job, &inputs, &built, around).await?;
-    clock.add("measure", measured.rounds_s);
-    clock.add("count", measured.counting_s);
+    let (inputs, built) = build(&ground, job, around, &mut clock).await?;
+    // Before anything is measured: a store that cannot take it is found out while nothing is lost.
     let made = inputs.as_ref().and_then(|made| Some(made.as_ref().ok()?.files.clone()));
     let built_from =
         definition::keep(&ground.suite, &ground.image_folder, made, &around.store, &around.events)
             .await?;
+    let measured = measure(&ground, job, &inputs, &built, around).await?;
+    clock.add("measure", measured.rounds_s);
+    clock.add("count", measured.counting_s);
     let record = record(&ground, job, (built, inputs), measured, built_from, started_us, clock);
-    let published = around.store.publish(&record).await;
-    let bytes = match published.map_err(store_error)? {
+    let spool = Spool::new(&around.cache, &around.store);
+    let bytes = match spool.publish(&record, &around.events).await? {
         Published::Written { bytes, .. } => bytes,
         Published::AlreadyHeld => 0,
     };
@@ -205,12 +212,15 @@ async fn prepare(
     let (suite, host) = both(suite, around.catalog.host(&request.host))?;
     let image_folder = around.catalog.image(&suite.suite.image)?;
     let cores = assign(&host)?;
-    around.store.check_writable().await.map_err(store_error)?;
+    let writable = around.store.check_writable();
+    fault::around("store.probe", writable).await.map_err(store_error)?;
+    sweep_scratch(&around.cache);
+    Spool::new(&around.cache, &around.store).publish_left(&around.events).await?;
     let engines = Engines::open(&host, &around.cache, &around.program).await?;
     let _ =
         around.opened.set(Traces { engines: Arc::clone(&engines), cache: around.cache.clone() });
     let swept = engines.sweep().await?;
-    exclusive::sweep();
+    fault::at("sweep.cores", exclusive::sweep);
     for left in swept {
         around.events.notice(format!("removed the container {left} of a dyno that is gone"));
     }
@@ -224,15 +234,15 @@ async fn prepare(
     let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
     let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
-    // Valgrind does not run in an emulator.
-    let counting = request.counting && cores.emulator.is_none();
-    metrics.retain(|name| counting || !metric::is_counted(name));
+    metrics.retain(|name| request.counting || !metric::is_counted(name));
+    metrics.retain(|name| cores.emulator.is_none() || !metric::is_of_processor(name));
     let (targets, steered) = steering(&suite.suite, &host.name, &metrics, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),
         image_id: root.id().clone(),
         baseline: baseline.commit.clone(),
         candidate: candidate.commit.clone(),
+        trust: request.trust,
         host: host.name.clone(),
         fingerprint: found.digest(),
         metrics,
@@ -307,6 +317,7 @@ pub async fn build_all(
     loaded: &LoadedSuite,
     root: &Arc<dyn Root>,
     [baseline, candidate]: [&Resolved; 2],
+    trust: Trust,
 ) -> Result<(Inputs, Sides)> {
     let suite = &loaded.suite;
     let inputs = async {
@@ -316,6 +327,7 @@ pub async fn build_all(
             source: loaded.digest.to_string(),
             recipe,
             root: Arc::clone(root),
+            trust: Trust::Trusted,
         };
         let lay_out = async |into: &Path| loaded.definition.write(into);
         let made = workshop.make(&order, lay_out).await?;
@@ -327,6 +339,10 @@ pub async fn build_all(
             source: resolved.commit.hex().to_string(),
             recipe: &suite.build,
             root: Arc::clone(root),
+            trust: match side {
+                Side::Baseline => Trust::Trusted,
+                Side::Candidate => trust,
+            },
         };
         let made =
             workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
@@ -342,6 +358,7 @@ pub async fn build_all(
 
 async fn build(
     ground: &Ground,
+    job: &Job,
     around: &Surroundings,
     clock: &mut PhaseClock,
 ) -> Result<(Inputs, Sides)> {
@@ -353,7 +370,8 @@ async fn build(
     );
     let sides = [&ground.baseline, &ground.candidate];
     let started = Instant::now();
-    let (inputs, sides) = build_all(&workshop, &ground.suite, &ground.root, sides).await?;
+    let (inputs, sides) =
+        build_all(&workshop, &ground.suite, &ground.root, sides, job.inputs.trust).await?;
     let fetch_s = workshop.fetched_s();
     clock.add("fetch", fetch_s);
     clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
@@ -405,7 +423,7 @@ async fn measure(
         events: around.events.clone(),
     };
     let quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
-    keep_to(&ground.cores.housekeeping);
+    fault::at("measure.keep-to", || keep_to(&ground.cores.housekeeping));
     let measured = bench.measure(&quiet).await;
     keep_to(&ground.cores.all());
     measured
@@ -437,6 +455,9 @@ fn record(
     };
     let mut notices = ground.cores.notices.clone();
     notices.extend(measured.notices);
+    if !job.inputs.trust.is_trusted() {
+        notices.push("the candidate is untrusted: it was built and measured apart".into());
+    }
     if ground.found.fixed_layout {
         notices.push(
             "address layout was the same in every process (aslr = false, or off on this machine): \
@@ -462,6 +483,7 @@ fn record(
         baseline: built(Side::Baseline, &ground.baseline),
         candidate: built(Side::Candidate, &ground.candidate),
         built_from,
+        trust: job.inputs.trust,
         metrics: job.inputs.metrics.clone(),
         rounds: measured.rounds,
         budget: Some(job.inputs.budget),

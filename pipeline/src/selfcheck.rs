@@ -10,6 +10,7 @@ use dyno_model::selfcheck::{SelfCheck, selfcheck};
 use dyno_query::Session;
 
 use crate::error::{Error, Kind, Result};
+use crate::fault;
 use crate::run::{Request, Surroundings, run, store_error};
 
 /// α of a check. Not the policy's q: this asks whether p means what it says.
@@ -25,7 +26,7 @@ pub async fn check(
     let mut last = None;
     for number in 1..=comparisons {
         around.events.notice(format!("comparison {number} of {comparisons}"));
-        let done = run(request, around).await?;
+        let done = fault::around("selfcheck.comparison", run(request, around)).await?;
         last = around.store.run(&done.job).await.map_err(store_error)?;
         if let Some(failure) = last.iter().flat_map(|run| &run.failures).next() {
             return Err(Error::new(

@@ -228,16 +228,20 @@ fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
     texts
 }
 
-/// Of each host the runs alike its newest, oldest first; and the jobs that are not.
+/// Of each host the runs alike its newest, oldest first; and the jobs that are not. The newest of a
+/// trusted candidate where there is one: an untrusted build is no answer for a trusted commit.
 pub(crate) fn alike<'a>(runs: &[&'a Arc<StoredRun>]) -> (Vec<&'a Run>, Vec<JobId>) {
     let likeness = |run: &Run| {
         let artifacts = (run.baseline.artifact.clone(), run.candidate.artifact.clone());
-        (run.fingerprint.digest(), run.suite_digest.clone(), run.image_id.clone(), artifacts)
+        let (suite, image) = (run.suite_digest.clone(), run.image_id.clone());
+        (run.fingerprint.digest(), suite, image, artifacts, run.trust)
     };
     let mut ordered: Vec<&Run> = runs.iter().map(|stored| &stored.run).collect();
     ordered.sort_by_key(|run| (run.finished_us, run.job.clone()));
+    let (trusted, others): (Vec<&Run>, Vec<&Run>) =
+        ordered.iter().copied().partition(|run| run.trust.is_trusted());
     let newest: BTreeMap<&str, _> =
-        ordered.iter().map(|run| (run.host.as_str(), likeness(run))).collect();
+        others.into_iter().chain(trusted).map(|run| (run.host.as_str(), likeness(run))).collect();
     let (kept, left): (Vec<&Run>, Vec<&Run>) =
         ordered.into_iter().partition(|run| newest[run.host.as_str()] == likeness(run));
     (kept, left.into_iter().map(|run| run.job.clone()).collect())

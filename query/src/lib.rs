@@ -15,6 +15,7 @@
 //! layout, `docs/sql.md` the tables.
 
 mod compare;
+mod create;
 mod definitions;
 mod described;
 mod encode;
@@ -43,4 +44,4 @@ pub use print::{write_csv, write_expanded, write_json, write_parquet, write_tabl
 pub use selfcheck::AgainstItself;
 pub use session::Session;
 pub use statements::{Statements, statements};
-pub use store::{Published, Store};
+pub use store::{Published, Store, Watch};

@@ -2,7 +2,8 @@
 //!
 //! A past run lends its within-run variance if it measured on the same host, as it was (the same
 //! fingerprint: kernel, microcode, governor, engine …), in the same image, and had finished before
-//! the first of the runs that are compared. Anything else starts afresh. The view `noise` pools by
+//! the first of the runs that are compared, and if its candidate was trusted: else a stranger could
+//! make a series so noisy that nothing is found in it any more. Anything else starts afresh. The view `noise` pools by
 //! the same rule in SQL; a test holds the two together.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -38,7 +39,8 @@ pub(crate) struct Past<'a> {
 impl<'a> Past<'a> {
     pub(crate) fn new(runs: &'a [Arc<StoredRun>]) -> Self {
         let mut environments: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
-        for stored in runs {
+        // An untrusted candidate's noise is its own making.
+        for stored in runs.iter().filter(|stored| stored.run.trust.is_trusted()) {
             environments.entry(stored.environment.as_str()).or_default().push(&stored.run);
         }
         for runs in environments.values_mut() {

@@ -107,8 +107,13 @@ fn runs() -> Vec<Column> {
         ("finished", timestamp(), false),
         ("measured_share", Float64, false),
         ("provenance", Utf8, false),
+        ("trust", Utf8, true),
     ]
 }
+
+/// Columns of `runs` that files of this schema version may lack, being older than they; a reader
+/// takes them from the provenance.
+pub(crate) const ADDED: [&str; 1] = ["trust"];
 
 fn schema(columns: Vec<Column>) -> SchemaRef {
     let field = |(name, kind, null)| Field::new(name, kind, null);

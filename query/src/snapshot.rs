@@ -55,6 +55,7 @@ impl StoredRun {
                 "emulated" => {
                     Arc::new(BooleanArray::from(vec![run.fingerprint.emulator.is_some()]))
                 }
+                "trust" => Arc::new(StringArray::from(vec![run.trust.name()])),
                 _ => Arc::clone(column(name)?),
             };
             cast(&array, kind).map_err(|e| files::fault(&e))

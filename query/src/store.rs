@@ -11,9 +11,10 @@ use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
 
+use crate::create::{Created, Local, create};
 use crate::encode;
 use crate::error::{Error, Problem, Result};
 use crate::files::{self, Fault};
@@ -36,12 +37,18 @@ pub enum Published {
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    watch: Watch,
 }
+
+/// Called before (`false`) and after (`true`) each file that a record is written as, with its table.
+pub type Watch = fn(table: &'static str, done: bool);
 
 #[derive(Debug)]
 struct Inner {
     url: String,
     objects: Arc<dyn ObjectStore>,
+    /// Where the store is a folder.
+    local: Option<Local>,
     problems: Mutex<BTreeMap<String, String>>,
     /// Run rows read before, by path and by what told this version of the file from another.
     runs: Mutex<BTreeMap<Path, (ObjectMeta, Arc<StoredRun>)>>,
@@ -57,27 +64,35 @@ impl Store {
     pub async fn open(url: &str) -> Result<Self> {
         let place = |why: String| Error::Place { url: url.to_string(), why };
         let no_place = |why: String| Error::NoPlace { url: url.escape_debug().to_string(), why };
-        let objects: Arc<dyn ObjectStore> = match local_path(url).map_err(no_place)? {
+        let (objects, local): (Arc<dyn ObjectStore>, _) = match local_path(url).map_err(no_place)? {
             Some(path) => {
                 let shown = path.display();
                 std::fs::create_dir_all(&path)
                     .map_err(|e| place(format!("cannot make the folder {shown}: {e}")))?;
-                let local = LocalFileSystem::new_with_prefix(&path);
-                Arc::new(local.map_err(|e| place(format!("cannot open the folder {shown}: {e}")))?)
+                let open = |e: String| place(format!("cannot open the folder {shown}: {e}"));
+                let files = LocalFileSystem::new_with_prefix(&path);
+                let files = Arc::new(files.map_err(|e| open(e.to_string()))?);
+                let local = Local::new(Arc::clone(&files), path.clone());
+                (files, Some(local.map_err(|e| open(e.to_string()))?))
             }
             None => {
                 let parsed = Url::parse(url).map_err(|e| no_place(format!("not a URL: {e}")))?;
                 let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
                 let (objects, prefix) = object_store::parse_url_opts(&parsed, settings)
                     .map_err(|e| no_place(e.to_string()))?;
-                Arc::new(PrefixStore::new(objects, prefix))
+                (Arc::new(PrefixStore::new(objects, prefix)), None)
             }
         };
-        let (problems, runs) = (Mutex::default(), Mutex::default());
-        let store =
-            Self { inner: Arc::new(Inner { url: url.to_string(), objects, problems, runs }) };
+        let (url, problems, runs) = (url.to_string(), Mutex::default(), Mutex::default());
+        let inner = Arc::new(Inner { url, objects, local, problems, runs });
+        let store = Self { inner, watch: |_, _| () };
         store.objects().list_with_delimiter(None).await.map_err(|e| store.failed("list", &e))?;
         Ok(store)
+    }
+
+    /// The same, with someone who watches it being written.
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 
     /// The URL the store was opened with.
@@ -85,20 +100,34 @@ impl Store {
         &self.inner.url
     }
 
+    /// The same for every way of naming this store: the folder's full path, or the URL.
+    pub fn place(&self) -> String {
+        match &self.inner.local {
+            Some(local) => local.folder().display().to_string(),
+            None => self.url().to_string(),
+        }
+    }
+
     /// Proves that the store can be written, by creating a small object and removing it; asked
     /// before hours are spent on measuring what could not be kept.
     pub async fn check_writable(&self) -> Result<()> {
-        let path = Path::from(format!("_writable-{}", std::process::id()));
+        // One name for all, so that a kill in here leaves nothing that the next one does not take.
+        let path = Path::from("_writable");
         let put = self.objects().put(&path, Bytes::from_static(b"dyno").into()).await;
         put.map_err(|e| self.failed("write", &e))?;
-        self.objects().delete(&path).await.map_err(|e| self.failed("write", &e))
+        match self.objects().delete(&path).await {
+            // Another dyno's removal came first.
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            done => done.map_err(|e| self.failed("write", &e)),
+        }
     }
 
     /// Writes `record`: samples, then summaries, then the run row, which is the commit point.
     ///
     /// Every file is created, never replaced. An attempt that died before its run row leaves files
-    /// that nobody sees; the next attempt takes the next free name (`<job>.1.parquet`, …) for all
-    /// three of its own. If two publish one job at once, both succeed and readers take the first.
+    /// that nobody sees; the same record goes on with them, another one takes the next free name
+    /// (`<job>.1.parquet`, …) for all three of its own. If two publish one job at once, both succeed
+    /// and readers take the first. Each file is on the disk before the next is begun.
     ///
     /// # Errors
     /// [`Error::Unstorable`] for a record whose architecture or times do not name a place, or with
@@ -116,6 +145,10 @@ impl Store {
         let provenance = serde_json::to_string(run).expect("plain fields serialise");
         if serde_json::from_str::<Run>(&provenance).ok().as_ref() != Some(run) {
             return Err(unstorable("a share or duration in its run is not a finite number".into()));
+        }
+        if let Some(local) = &self.inner.local {
+            let url = self.url().to_string();
+            local.check().map_err(|why| Error::Place { url, why })?;
         }
         if self.holds(&run.job).await? {
             return Ok(Published::AlreadyHeld);
@@ -146,12 +179,13 @@ impl Store {
     /// Creates the files in order; false if a name was taken.
     async fn create_all(&self, shard: &Shard, files: Vec<(Folder, Vec<u8>)>) -> Result<bool> {
         for (folder, bytes) in files {
-            let path = shard.path(folder);
-            let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-            match self.objects().put_opts(&path, bytes.into(), options).await {
-                Ok(_) => {}
-                Err(object_store::Error::AlreadyExists { .. }) => return Ok(false),
-                Err(error) => return Err(self.failed(&format!("write {path} in"), &error)),
+            let (path, local) = (shard.path(folder), self.inner.local.as_ref());
+            (self.watch)(folder.name(), false);
+            let created = create(self.objects().as_ref(), local, &path, bytes.into()).await;
+            (self.watch)(folder.name(), true);
+            match created.map_err(|error| self.failed(&format!("write {path} in"), &error))? {
+                Created::Ours => {}
+                Created::Taken => return Ok(false),
             }
         }
         Ok(true)

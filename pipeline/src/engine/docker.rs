@@ -26,6 +26,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{CAPABILITIES, Engine, Owner, RLIMITS, Root, Spec, Streams};
 use crate::error::{Error, Result, While};
+use crate::fault;
 
 /// Docker Engine 20.10; Podman 4 speaks it too.
 const OLDEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
@@ -136,9 +137,11 @@ impl DockerEngine {
         let stream = tokio_util::io::ReaderStream::with_capacity(file, 1 << 20);
         let mut answers =
             Box::pin(self.docker.import_image_stream(ImportImageOptions::default(), stream, None));
+        fault::before("docker.load");
         while let Some(answer) = answers.next().await {
             answer.while_(doing)?;
         }
+        fault::after("docker.load");
         if self.docker.inspect_image(&wanted).await.is_ok() {
             return Ok(wanted);
         }
@@ -255,15 +258,18 @@ impl Engine for DockerEngine {
         let body = self.body(name, image, spec, probe);
         let doing = || format!("starting the container {name} with {}", self.name);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
-        self.docker.create_container(Some(options), body).await.while_(doing)?;
+        let create = self.docker.create_container(Some(options), body);
+        fault::around("docker.create", create).await.while_(doing)?;
         let options = AttachContainerOptionsBuilder::default()
             .stdin(true)
             .stdout(true)
             .stderr(true)
             .stream(true)
             .build();
-        let attached = self.docker.attach_container(name, Some(options)).await.while_(doing)?;
-        self.docker.start_container(name, None::<StartContainerOptions>).await.while_(doing)?;
+        let attach = self.docker.attach_container(name, Some(options));
+        let attached = fault::around("docker.attach", attach).await.while_(doing)?;
+        let start = self.docker.start_container(name, None::<StartContainerOptions>);
+        fault::around("docker.start", start).await.while_(doing)?;
         if nix::unistd::geteuid().is_root() {
             self.spare(name).await;
         }

@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 
 use super::{CAPABILITIES, Engine, Owner, RLIMITS, Spec, Streams};
 use crate::error::{Error, Result, While};
+use crate::fault;
 use crate::host::exclusive::SLICE;
 
 /// First argument of a dyno that is a container's parent.
@@ -69,9 +70,11 @@ impl Engine for Embedded {
     async fn start(&self, name: &str, spec: &Spec, probe: &Path) -> Result<Streams> {
         let bundle = bundle(name);
         let doing = || format!("writing the container's bundle {}", bundle.display());
-        fs::create_dir_all(&bundle).while_(doing)?;
         let config = serde_json::to_vec_pretty(&config(name, spec, probe)).expect("plain JSON");
-        fs::write(bundle.join("config.json"), config).while_(doing)?;
+        let write = || {
+            fs::create_dir_all(&bundle).and_then(|()| fs::write(bundle.join("config.json"), config))
+        };
+        fault::at("embedded.bundle", write).while_(doing)?;
         let mut command = Command::new(&self.program);
         command.args([CHILD, "run", name]).arg(&bundle);
         command
@@ -79,7 +82,8 @@ impl Engine for Embedded {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().while_(|| "starting the container's parent".into())?;
+        let spawned = fault::at("embedded.spawn", || command.spawn());
+        let mut child = spawned.while_(|| "starting the container's parent".into())?;
         let streams = Streams {
             input: Box::pin(child.stdin.take().expect("piped")),
             output: Box::pin(child.stdout.take().expect("piped")),
@@ -228,6 +232,7 @@ fn memory(bytes: u64) -> Value {
 /// Called before any thread is started.
 pub fn child_main(arguments: &[String]) -> u8 {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    fault::act_on_parent();
     let done = match words.as_slice() {
         ["run", name, bundle] => run_container(name, Path::new(bundle)),
         ["delete", name] => delete_container(name),
@@ -255,6 +260,7 @@ fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
     // waited for here, so that the cgroup is empty when it is removed.
     // SAFETY: a constant prctl.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
+    fault::before("embedded.make");
     let mut container = ContainerBuilder::new(name.to_string(), SyscallType::default())
         .with_root_path(Path::new(STATE).join("containers"))
         .map_err(told)?
@@ -262,20 +268,21 @@ fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
         .with_systemd(false)
         .build()
         .map_err(told)?;
+    fault::after("embedded.make");
     let pid = container.pid();
     if let Some(pid) = pid {
         super::spare(pid.as_raw().into());
     }
     let started = pid
         .map_or(Ok(()), |pid| loopback_up(pid.as_raw()))
-        .and_then(|()| container.start().map_err(told));
+        .and_then(|()| fault::at("embedded.enter", || container.start().map_err(told)));
     if started.is_ok()
         && let Some(pid) = pid
     {
         close_streams();
         let _ = waitpid(pid, None);
     }
-    container.delete(true).map_err(told)?;
+    fault::at("embedded.delete", || container.delete(true).map_err(told))?;
     started
 }
 

@@ -26,6 +26,7 @@ use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Program, Reply, Request, Run, Sandbox
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::error::{Error, Result, While};
+use crate::{durable, fault};
 
 /// The probe, built by `build.rs`.
 pub const PROBE: &[u8] = include_bytes!(env!("DYNO_PROBE"));
@@ -189,11 +190,15 @@ impl Engines {
     }
 
     pub async fn sweep(&self) -> Result<Vec<String>> {
-        self.engine.sweep().await
+        fault::around("sweep.containers", self.engine.sweep()).await
     }
 
     /// Starts a container and checks from inside that it is what was asked for.
     pub async fn start(self: &Arc<Self>, spec: &Spec) -> Result<Container> {
+        fault::around("container.start", self.start_one(spec)).await
+    }
+
+    async fn start_one(self: &Arc<Self>, spec: &Spec) -> Result<Container> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let name = format!("dyno-{}-{number}", self.owner);
         self.live.lock().expect("no panic while held").insert(name.clone());
@@ -222,7 +227,7 @@ impl Engines {
     }
 
     async fn remove(&self, name: &str) -> Result<()> {
-        self.engine.remove(name).await?;
+        fault::around("container.remove", self.engine.remove(name)).await?;
         self.live.lock().expect("no panic while held").remove(name);
         Ok(())
     }
@@ -355,7 +360,11 @@ impl Container {
     }
 
     /// Runs one process; `line` gets its output as it comes, if the run asks for that.
-    pub async fn run(&mut self, run: &Run, mut line: impl FnMut(String)) -> Result<Exit> {
+    pub async fn run(&mut self, run: &Run, line: impl FnMut(String)) -> Result<Exit> {
+        fault::around("container.run", self.run_one(run, line)).await
+    }
+
+    async fn run_one(&mut self, run: &Run, mut line: impl FnMut(String)) -> Result<Exit> {
         self.send(&Request::Run(run.clone())).await?;
         // The probe ends the process in time; this only notices a probe that does not answer.
         let patience = Duration::from_millis(run.time_ms) + Duration::from_secs(60);
@@ -439,7 +448,6 @@ fn spare(pid: i64) {
 
 /// Writes the probe where engines can mount it from, named by its content.
 fn place_probe(cache: &Path) -> Result<PathBuf> {
-    use std::os::unix::fs::PermissionsExt;
     let folder = cache.join("probe");
     let path = folder.join(Digest::of(PROBE).short());
     if std::fs::metadata(&path).is_ok_and(|found| found.len() == PROBE.len() as u64) {
@@ -447,33 +455,35 @@ fn place_probe(cache: &Path) -> Result<PathBuf> {
     }
     let doing = || format!("writing the probe to {}", folder.display());
     std::fs::create_dir_all(&folder).while_(doing)?;
-    let mut file = tempfile::NamedTempFile::new_in(&folder).while_(doing)?;
-    std::io::Write::write_all(&mut file, PROBE).while_(doing)?;
-    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o755)).while_(doing)?;
-    file.persist(&path).map_err(|error| error.error).while_(doing)?;
+    fault::at("probe.place", || durable::replace(&path, PROBE, 0o755)).while_(doing)?;
     Ok(path)
 }
 
 /// Which process a container belongs to: its id and start time, so that a reused id is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Owner {
+pub(crate) struct Owner {
     pid: u32,
     started: u64,
 }
 
 impl Owner {
-    fn this_process() -> Self {
+    pub(crate) fn this_process() -> Self {
         let pid = std::process::id();
         Self { pid, started: start_time(pid).unwrap_or(0) }
     }
 
-    fn alive(self) -> bool {
+    pub(crate) fn alive(self) -> bool {
         start_time(self.pid) == Some(self.started)
     }
 
     /// The owner in a container's name.
     fn of(name: &str) -> Option<Self> {
-        let mut parts = name.strip_prefix("dyno-")?.split('-');
+        Self::parse(name.strip_prefix("dyno-")?)
+    }
+
+    /// The owner that `text` begins with.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
         Some(Self { pid: parts.next()?.parse().ok()?, started: parts.next()?.parse().ok()? })
     }
 }

@@ -25,7 +25,7 @@ impl Emulator {
     /// What a reader of results should know.
     pub fn notice(&self) -> String {
         format!(
-            "programs of {} are emulated on this {} machine ({}): times and memory are the emulator's, and instructions are not counted, since Valgrind does not run in it",
+            "programs of {} are emulated on this {} machine ({}): times and memory are the emulator's, and what only a processor can count (instructions, cycles, branches, cache misses) is not counted",
             self.architecture,
             std::env::consts::ARCH,
             self.version

@@ -18,6 +18,7 @@ use std::time::Duration;
 use dyno_model::catalog::host::format_cores;
 
 use super::knobs::named;
+use crate::fault;
 
 /// Where cgroups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -176,7 +177,7 @@ impl ExclusiveCores {
 
 impl Drop for ExclusiveCores {
     fn drop(&mut self) {
-        give_back(&self.mount);
+        fault::at("measure.cores-back", || give_back(&self.mount));
     }
 }
 

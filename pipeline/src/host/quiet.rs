@@ -18,6 +18,7 @@ use super::machine::{Machine, Root};
 use super::{Assigned, MeasuringLock};
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::fault;
 
 /// How long the load is watched before it is judged, and how long dyno waits for it to sink.
 const LOOK: Duration = Duration::from_millis(500);
@@ -39,7 +40,7 @@ impl QuietHost {
     /// # Errors
     /// A host that stays busier than `load_max` of its file.
     pub async fn prove(host: &Host, cores: &Assigned, events: &Events) -> Result<Self> {
-        let lock = MeasuringLock::take(events).await?;
+        let lock = fault::around("measure.lock", MeasuringLock::take(events)).await?;
         let mut notices = Vec::new();
         let load = wait_for_quiet(host, cores, events).await?;
         if let Some(load) = load.filter(|load| *load > LOAD_NOTED) {
@@ -47,7 +48,8 @@ impl QuietHost {
                 "other programs kept {load:.1} cores busy when measuring began: times are noisier for it"
             ));
         }
-        let exclusive = match ExclusiveCores::take(&cores.benchmark) {
+        let taking = fault::at("measure.cores", || ExclusiveCores::take(&cores.benchmark));
+        let exclusive = match taking {
             Ok(held) => Some(held),
             Err(why) => {
                 notices.push(format!(

@@ -51,6 +51,7 @@ use self::registry::Pulled;
 use self::tree::{Entry, Overlap, Tree};
 use crate::error::{Error, Result, While as _};
 use crate::event::{Events, Phase};
+use crate::{durable, fault};
 
 const ENV: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -151,10 +152,9 @@ pub async fn lock(dir: &Path, settings: &Settings, events: &Events) -> Result<Lo
     let lock = Lock { meaning: image.meaning(), released, architectures };
     let path = dir.join("image.lock");
     let writing = || format!("writing {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(dir).while_(writing)?;
-    file.write_all(lock.write(&image.name).as_bytes()).while_(writing)?;
-    fs::set_permissions(file.path(), Permissions::from_mode(0o644)).while_(writing)?;
-    file.persist(&path).while_(writing)?;
+    let text = lock.write(&image.name);
+    let write = || durable::replace(&path, text.as_bytes(), 0o644);
+    fault::at("image.lock", write).while_(writing)?;
     Ok(lock)
 }
 
@@ -247,8 +247,9 @@ pub async fn archive(built: &Built) -> Result<PathBuf> {
         let writing = || format!("writing {}", path.display());
         let facts: Facts = read_json(&built.folder.join("image.json"))?;
         let entries: Vec<Entry> = read_json(&built.folder.join("tree.json"))?;
-        let file = tempfile::NamedTempFile::new_in(&built.folder).while_(writing)?;
-        let mut out = BufWriter::with_capacity(1 << 20, file);
+        fault::before("image.archive");
+        let mut new = durable::New::begin(&path, 0o644).while_(writing)?;
+        let mut out = BufWriter::with_capacity(1 << 20, new.file());
         layer::write_archive(
             &built.id,
             &facts.config,
@@ -261,8 +262,10 @@ pub async fn archive(built: &Built) -> Result<PathBuf> {
         .map_err(|error| {
             error.hint(format!("remove {} and build the image again", built.folder.display()))
         })?;
-        let file = out.into_inner().map_err(std::io::IntoInnerError::into_error).while_(writing)?;
-        file.persist(&path).while_(writing)?;
+        out.flush().while_(writing)?;
+        drop(out);
+        new.keep().while_(writing)?;
+        fault::after("image.archive");
         Ok(path)
     })
     .await
@@ -299,7 +302,8 @@ impl Made {
             if place.exists() {
                 fs::remove_dir_all(&place).while_(placing)?;
             }
-            fs::rename(self.bench.folder.path(), &place).while_(placing)?;
+            let folder = self.bench.folder.path();
+            fault::at("image.place", || durable::place_folder(folder, &place)).while_(placing)?;
             drop(self.bench.folder.keep());
         }
         cached(&self.id, settings)
@@ -364,12 +368,14 @@ async fn make(
         Pinned::Manifest { .. } => String::new(),
     };
     events.begin(Phase::Image, format!("image {} for {architecture}{count}", image.name));
-    let material = fetch(image, architecture, pinned, settings, events).await?;
+    let fetching = fetch(image, architecture, pinned, settings, events);
+    let material = fault::around("image.download", fetching).await?;
     let (image, architecture) = (image.clone(), architecture.to_string());
     let (cache, told) = (settings.cache.clone(), events.clone());
     let made = blocking(move || {
-        let id =
-            put_together(&image, &architecture, &material, &cache, bench.folder.path(), &told)?;
+        let id = fault::at("image.unpack", || {
+            put_together(&image, &architecture, &material, &cache, bench.folder.path(), &told)
+        })?;
         Ok(Made { id, bench })
     })
     .await?;

@@ -151,7 +151,8 @@ pub async fn reproduce(asked: &str, place: &Place) -> Result<Reproduced> {
     if parts.iter().all(|part| part.equal) {
         let (cpus, events) = (cores.all(), place.events.clone());
         let workshop = Workshop::new(engines, fresh.clone(), cpus, events);
-        let (inputs, sides) = build_all(&workshop, &loaded, &root, [baseline, candidate]).await?;
+        let (inputs, sides) =
+            build_all(&workshop, &loaded, &root, [baseline, candidate], run.trust).await?;
         parts.extend(compare(&run, &from, &inputs, &sides, &place.cache)?);
         if let Some(folder) = &place.keep {
             keep(&inputs, &sides, folder)?;

@@ -16,9 +16,10 @@ use dyno_model::catalog::suite::{Source, check_git_location};
 use dyno_model::id::{CommitId, Digest};
 use tokio::process::Command;
 
+use crate::artifact::Scratch;
 use crate::error::{Error, Result, While};
 use crate::event::{Events, Phase};
-use crate::http;
+use crate::{durable, fault, http};
 
 /// A commit that is in a local repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +131,7 @@ impl Remote {
     async fn open(url: String, cache: &Path) -> Result<Self> {
         let name = Digest::of(url.as_bytes());
         let repository = cache.join("sources/git").join(format!("{}.git", name.short()));
-        init(&repository).await?;
+        init(&repository, cache).await?;
         Ok(Self { url, repository })
     }
 
@@ -163,7 +164,7 @@ impl Remote {
         git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]);
         git.args(self.upload_pack()).arg("--");
         git.args([self.url.as_str(), commit.hex()]);
-        let fetched = run(git).await;
+        let fetched = fault::around("source.fetch", run(git)).await;
         match fetched {
             Ok(_) if self.has(&commit).await => Ok(commit),
             Ok(_) => Err(Error::input(format!("{commit} is not a commit of {}", self.url))),
@@ -271,19 +272,20 @@ async fn run(mut git: Command) -> Result<Output> {
     Err(Error::infrastructure(format!("git: {said}")))
 }
 
-async fn init(repository: &Path) -> Result<()> {
+async fn init(repository: &Path, cache: &Path) -> Result<()> {
     if repository.join("HEAD").exists() {
         return Ok(());
     }
     let doing = || format!("making the repository {}", repository.display());
     let parent = repository.parent().unwrap_or(repository);
     fs::create_dir_all(parent).while_(doing)?;
-    let new = tempfile::tempdir_in(parent).while_(doing)?;
+    let scratch = Scratch::new(cache)?;
+    let new = scratch.path().join("repository");
     let mut git = git();
-    git.args(["init", "--quiet", "--bare", "--initial-branch=main", "--"]).arg(new.path());
+    git.args(["init", "--quiet", "--bare", "--initial-branch=main", "--"]).arg(&new);
     run(git).await.while_(doing)?;
     // Whole or not at all; another dyno may have made it meanwhile.
-    match fs::rename(new.path(), repository) {
+    match fault::at("source.init", || durable::place_folder(&new, repository)) {
         Err(error) if !repository.join("HEAD").exists() => Err(error).while_(doing),
         _ => Ok(()),
     }

@@ -17,9 +17,10 @@ use tame_index::index::{IndexConfig, SparseIndex};
 use tame_index::{IndexKrate, IndexLocation, IndexUrl, IndexVersion, KrateName};
 
 use super::{git, init, run};
+use crate::artifact::Scratch;
 use crate::error::{Error, Result, While, chain};
 use crate::event::{Events, Phase, Unit};
-use crate::http;
+use crate::{fault, http};
 
 /// The largest archive taken, and the largest tree in one: registries allow far less.
 const ARCHIVE_MAX: u64 = 64 << 20;
@@ -28,6 +29,7 @@ const TREE_MAX: u64 = 1 << 30;
 pub struct Releases {
     name: String,
     repository: PathBuf,
+    cache: PathBuf,
     /// In the order of publication.
     versions: Vec<IndexVersion>,
     config: IndexConfig,
@@ -62,8 +64,9 @@ impl Releases {
         };
         let entry = IndexKrate::from_slice(&entry).map_err(wrong).while_(doing)?;
         let repository = cache.join("sources/crate").join(format!("{name}.git"));
-        init(&repository).await?;
-        Ok(Self { name: name.into(), repository, versions: entry.versions, config, client })
+        init(&repository, cache).await?;
+        let (name, cache) = (name.into(), cache.to_path_buf());
+        Ok(Self { name, repository, cache, versions: entry.versions, config, client })
     }
 
     pub fn repository(&self) -> &Path {
@@ -89,13 +92,16 @@ impl Releases {
             Phase::Source,
             format!("downloading {total} releases of {} up to {version}", self.name),
         );
-        let downloads = wanted[first..].iter().map(|version| self.download(version));
+        let download = |version| fault::around("release.download", self.download(version));
+        let downloads = wanted[first..].iter().map(download);
         // In order, a few at a time.
         let mut downloads = Box::pin(futures::stream::iter(downloads).buffered(8));
         let mut done = 0;
         let mut next = wanted[first..].iter();
         while let (Some(archive), Some(version)) = (downloads.next().await, next.next()) {
-            let commit = self.add(version, &archive?, parent.as_ref()).await?;
+            let archive = archive?;
+            let add = self.add(version, &archive, parent.as_ref());
+            let commit = fault::around("release.commit", add).await?;
             parent = Some(commit);
             done += 1;
             events.progress(Phase::Source, done, total, Unit::Items);
@@ -158,7 +164,7 @@ impl Releases {
         parent: Option<&CommitId>,
     ) -> Result<CommitId> {
         let what = || format!("unpacking {} {}", self.name, version.version);
-        let folder = tempfile::tempdir_in(&self.repository).while_(what)?;
+        let folder = Scratch::new(&self.cache).while_(what)?;
         let tree = folder.path().join("tree");
         unpack(archive, &format!("{}-{}", self.name, version.version), &tree).while_(what)?;
         let base = || {

@@ -24,14 +24,17 @@ fn world() -> Option<World> {
     Some(World::foreign(guest))
 }
 
-fn measures_and_marks(world: &World) -> Value {
+fn measures_and_marks(world: &World, host: &str) -> Value {
     let (machine, _) = foreign();
     // What the sandbox lets happen is the same for an emulated program.
     world.commit("v3", BUILD, "processes 2\nprint hello\n");
     world.write("suites/made/hello.txt", "2\nhello");
     world.commit("v4", BUILD, "processes 2\nprint hello\n");
+    let from = "metrics = [\"wall\"";
+    let to = "metrics = [\"wall\", \"instructions:u\", \"instructions:cachegrind\"";
+    world.edit("suites/made/suite.toml", from, to);
     let words = ["run", "made", "v3", "v4", "--rounds", "3", "--json"];
-    let told = world.dyno(&[&words[..], &["--host", "foreign"]].concat());
+    let told = world.dyno(&[&words[..], &["--host", host]].concat());
     assert_eq!(told.code, Some(0), "{told:?}");
     let view: Value = serde_json::from_str(&told.out).unwrap();
     let notices = view["notices"].to_string();
@@ -41,13 +44,14 @@ fn measures_and_marks(world: &World) -> Value {
     assert!(view["runs"][0]["machine"].to_string().contains("emulated by"), "{}", view["runs"]);
     let marked = format!(
         "SELECT (SELECT count(*) FROM samples WHERE emulated AND arch = '{machine}' AND metric = 'wall') AS samples,
-                (SELECT count(*) FROM samples WHERE NOT emulated) AS native,
+                (SELECT count(*) FROM samples WHERE NOT emulated OR metric LIKE 'instr%') AS native,
+                (SELECT count(*) FROM samples WHERE metric = 'artifact-size') AS sizes,
                 (SELECT count(*) FROM runs WHERE emulated AND outcome = 'done') AS runs,
                 (SELECT count(DISTINCT architecture) FROM comparisons
                  WHERE architecture = '{machine} (emulated)') AS kinds"
     );
     let counted = world.dyno(&["sql", "--output", "csv", &marked]);
-    assert!(counted.out.trim().ends_with("\n6,0,1,1"), "{counted:?}");
+    assert!(counted.out.trim().ends_with("\n6,0,4,1,1"), "{counted:?}");
     view
 }
 
@@ -57,7 +61,7 @@ fn a_foreign_host_is_emulated_and_marked() {
         return;
     }
     let Some(world) = world() else { return };
-    let view = measures_and_marks(&world);
+    let view = measures_and_marks(&world, "local");
     let job = view["runs"][0]["job"].as_str().unwrap();
     let again = world.dyno(&["reproduce", job]);
     assert_eq!(again.code, Some(0), "{again:?}");
@@ -68,10 +72,7 @@ fn a_foreign_host_is_emulated_and_marked() {
 async fn docker_emulates_it_too() {
     let Some(docker) = docker().await else { return };
     let Some(world) = world() else { return };
-    let (machine, _) = foreign();
-    let text = format!("architecture = \"{machine}\"\nengine = \"docker\"\n");
-    world.write("hosts/foreign.toml", &text);
-    measures_and_marks(&world);
+    measures_and_marks(&world, "docker");
     world.forget(&docker).await;
 }
 

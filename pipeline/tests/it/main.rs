@@ -10,6 +10,7 @@ mod cli;
 mod emulation;
 mod engine;
 mod explain;
+mod faults;
 mod host;
 mod interrupt;
 mod job;
@@ -19,6 +20,7 @@ mod reproduce;
 mod source;
 mod sql;
 mod trouble;
+mod trust;
 mod world;
 
 /// Whether to go on without `what`; panics where CI has asked for it.

@@ -86,14 +86,25 @@ fn archive(version: &str, program: &str) -> Vec<u8> {
 /// Points Cargo's configuration at a sparse registry with two releases of `made-up`, whose second
 /// archive is `served`.
 fn with_registry(world: &World, served: Vec<u8>) {
+    registry(world, &archive("0.2.0", "print hello\n\n"), served);
+}
+
+/// Makes the target of `world` a crate with the releases 0.1.0 and 0.2.0, the latter being `program`.
+pub fn with_releases(world: &World, program: &str) {
+    world.edit("suites/made/suite.toml", "git = \"../../target\"", "crate = \"made-up\"");
+    let second = archive("0.2.0", program);
+    registry(world, &second, second.clone());
+}
+
+fn registry(world: &World, second: &[u8], served: Vec<u8>) {
     let files = |address: &str| {
-        let line = |version: &str, program: &str| {
-            let checksum = Digest::of(&archive(version, program));
+        let line = |version: &str, archive: &[u8]| {
+            let checksum = Digest::of(archive);
             let entry = serde_json::json!({"name": "made-up", "vers": version, "deps": [],
                 "cksum": checksum.hex(), "features": {}, "yanked": false});
             format!("{entry}\n")
         };
-        let index = line("0.1.0", "print hello\n") + &line("0.2.0", "print hello\n\n");
+        let index = line("0.1.0", &archive("0.1.0", "print hello\n")) + &line("0.2.0", second);
         let config =
             serde_json::json!({"dl": format!("http://{address}/dl/{{crate}}-{{version}}")});
         HashMap::from([

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::skip;
-use crate::world::{BUILD, Told, World, answer, docker, embedded, in_docker, left_by, root};
+use crate::world::{BUILD, Told, World, answer, docker, embedded, in_docker, left_by, names, root};
 
 const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
 
@@ -262,7 +262,8 @@ fn a_full_disk_for_the_cache_is_told_and_nothing_half_made_is_used() {
     check(&world.dyno(&["image", "lock", "guest"]), 0, &[]);
     check(&world.dyno(&["run", "made", "v1", "large", "--rounds", "1"]), 4, &FULL);
     assert_eq!((world.runs().as_str(), world.scratch()), ("0", Vec::new()));
-    let used = fs::read_dir(world.cache().join("artifacts")).into_iter().flatten().flatten();
+    let used =
+        fs::read_dir(world.cache().join("artifacts/trusted")).into_iter().flatten().flatten();
     assert!(used.into_iter().all(|artifact| artifact.path().join("manifest.json").exists()));
     disk.grow("200m");
     let next = world.dyno(&["run", "made", "v1", "large", "--rounds", "1"]);
@@ -286,13 +287,18 @@ fn a_full_disk_for_the_store_is_told_and_the_next_run_goes_on() {
     // Enough for some files of a record, but not for its run row.
     for free_kib in [4, 12, 20, 28] {
         filler(1024 - free_kib).unwrap();
-        check(&world.dyno(&RUN), 4, &FULL);
+        let told = world.dyno(&RUN);
+        check(&told, 4, &FULL);
+        check(&told, 4, &["; what was measured is kept in [world]/cache/spool/"]);
         assert_eq!(world.runs(), "0", "{free_kib} KiB free");
     }
     fs::remove_file(store.join("_filler")).unwrap();
     let told = world.dyno(&RUN);
-    check(&told, 0, &["target v1 from the cache"]);
+    check(&told, 0, &["which an earlier dyno measured and could not publish"]);
+    check(&told, 0, &["is in the store already"]);
+    assert!(!told.err.contains("measure: "), "nothing is measured twice: {told:?}");
     assert_eq!(world.runs(), "1");
+    assert_eq!(names(&world.cache().join("spool"), ""), Vec::<String>::new());
 }
 
 #[test]
@@ -349,7 +355,7 @@ fn a_damaged_artifact_in_the_cache_is_built_again() {
     }
     let world = World::new();
     check(&world.dyno(&RUN), 0, &[]);
-    for artifact in fs::read_dir(world.cache().join("artifacts")).unwrap().flatten() {
+    for artifact in fs::read_dir(world.cache().join("artifacts/trusted")).unwrap().flatten() {
         fs::write(artifact.path().join("files/program"), "print jello\n").unwrap();
     }
     let told = world.dyno(&[&RUN[..], &["--again"]].concat());

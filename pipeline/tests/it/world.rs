@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -159,11 +159,13 @@ impl World {
         Self::of(guest(), if other == "arm64" { "amd64" } else { "arm64" })
     }
 
-    /// As [`World::new`], for an architecture that this machine may emulate: the host `foreign`.
+    /// As [`World::new`], with hosts of an architecture that this machine may emulate.
     pub fn foreign(guest: &[u8]) -> Self {
         let (machine, debian) = foreign();
         let world = Self::of(guest, debian);
-        world.write("hosts/foreign.toml", &format!("architecture = \"{machine}\"\n"));
+        for host in ["hosts/local.toml", "hosts/docker.toml"] {
+            world.edit(host, "engine", &format!("architecture = \"{machine}\"\nengine"));
+        }
         world.targeted()
     }
 
@@ -252,7 +254,9 @@ impl World {
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(0);
-        layer.append_data(&mut header, "guest", guest).unwrap();
+        for path in ["guest", "usr/bin/valgrind"] {
+            layer.append_data(&mut header, path, guest).unwrap();
+        }
         // An image of this world's own, which it may remove from Docker.
         let name = self.path().display().to_string();
         header.set_size(name.len() as u64);
@@ -299,6 +303,22 @@ impl World {
         self.redacted(output)
     }
 
+    /// As [`World::told`], with the process id.
+    pub fn told_with_id(&self, mut command: Command) -> (u32, Told) {
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let id = child.id();
+        let (ended, still) = channel::<()>();
+        std::thread::spawn(move || {
+            if still.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                // SAFETY: a signal to a child that is being waited for.
+                unsafe { libc::kill(id as i32, libc::SIGTERM) };
+            }
+        });
+        let output = child.wait_with_output().unwrap();
+        drop(ended);
+        (id, self.redacted(output))
+    }
+
     fn redacted(&self, output: Output) -> Told {
         let folder = self.path().display().to_string();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(&folder, "[world]");
@@ -324,9 +344,14 @@ impl World {
 
     /// Removes this world's image from Docker or Podman.
     pub async fn forget(&self, docker: &bollard::Docker) {
+        forget(docker, &self.image()).await;
+    }
+
+    /// The ID of this world's image.
+    pub fn image(&self) -> String {
         let lock = fs::read_to_string(self.path().join("images/guest/image.lock")).unwrap();
         let id = lock.lines().find_map(|line| line.strip_prefix("id = \"")?.strip_suffix('"'));
-        forget(docker, id.unwrap()).await;
+        id.unwrap().to_string()
     }
 
     /// The names of what is in the cache's folder for work in progress.
@@ -395,7 +420,7 @@ impl Drop for Running {
 }
 
 /// The entries of `folder` that begin with `prefix`.
-fn names(folder: &Path, prefix: &str) -> Vec<String> {
+pub fn names(folder: &Path, prefix: &str) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| name.starts_with(prefix)).collect()

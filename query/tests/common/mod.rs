@@ -6,7 +6,7 @@ use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{CommitId, Digest, JobId};
 use dyno_model::record::{
-    Built, BuiltFrom, Failure, Fingerprint, Outcome, Record, Run, Sample, Side,
+    Built, BuiltFrom, Failure, Fingerprint, Outcome, Record, Run, Sample, Side, Trust,
 };
 
 /// 2026-11-20 12:00 UTC.
@@ -76,6 +76,7 @@ pub fn run(name: &str) -> Run {
         notices: vec!["no PMU".into()],
         started_us: NOON_US - 60_000_000,
         finished_us: NOON_US,
+        trust: Trust::Trusted,
         measured_share: 0.1 + 0.2,
         phases_s: BTreeMap::from([("build".into(), 161.3), ("measure".into(), 1.0 / 3.0)]),
     }

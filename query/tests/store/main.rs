@@ -6,6 +6,7 @@ mod bad_files;
 mod common;
 mod noise;
 mod paired;
+mod trust;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! What past runs lend, and what they do not.
 
 use dyno_model::id::Digest;
-use dyno_model::record::{Record, Run};
+use dyno_model::record::{Record, Run, Trust};
 use dyno_query::{Filter, Session};
 
 use crate::common::{NOON_US, commit, policy, run, series};
@@ -28,7 +28,7 @@ fn at(hours: i64, letters: [char; 2], change: impl Fn(&mut Run)) -> Record {
 #[tokio::test]
 async fn a_change_of_the_machine_or_image_starts_afresh() {
     type Change = fn(&mut Run);
-    let changes: [(&str, Change, bool); 9] = [
+    let changes: [(&str, Change, bool); 10] = [
         ("nothing", |_| (), true),
         ("suite digest", |r| r.suite_digest = Digest::of(b"edited"), true),
         ("kernel", |r| r.fingerprint.kernel = "6.13.0".into(), false),
@@ -38,6 +38,7 @@ async fn a_change_of_the_machine_or_image_starts_afresh() {
         ("image", |r| r.image_id = Digest::of(b"another"), false),
         ("host", |r| r.host = "elsewhere".into(), false),
         ("suite", |r| r.suite = "another".into(), false),
+        ("an untrusted candidate", |r| r.trust = Trust::Untrusted, false),
     ];
     for (what, change, lends) in changes {
         let place = Place::with(&[at(-1, ['c', 'd'], change), at(0, ['a', 'b'], |_| ())]).await;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::id::Digest;
-use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Run, Sample, Side};
+use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Run, Sample, Side, Trust};
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
 use dyno_model::stats::Variance;
 use dyno_model::verdict::{self, Concluded, Judged, SeriesKey};
@@ -148,6 +148,7 @@ pub fn run(host: &str) -> Run {
         ],
         started_us: 1_795_182_000_000_000,
         finished_us: 1_795_182_154_200_000,
+        trust: Trust::Trusted,
         measured_share: 0.9634,
         phases_s: [("measure", 62.1), ("build", 81.3), ("image", 4.2), ("publish", 0.04)]
             .map(|(name, s)| (name.to_string(), s))

@@ -1,0 +1,69 @@
+//! Trust classes in the store: old files without them, and answers that never mix them.
+
+use std::fs;
+
+use dyno_model::record::Trust;
+use dyno_query::Filter;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::properties::WriterProperties;
+
+use crate::common::{job, record};
+use crate::{Place, changed};
+
+/// Takes the column `trust` out of the run row of `name`, and the class out of its JSON, as a dyno
+/// wrote them that knew no classes.
+fn make_older(place: &Place, name: &str) {
+    let path = place.file("runs", &job(name).to_string());
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap();
+    let pairs = reader.metadata().file_metadata().key_value_metadata().cloned();
+    let batch = reader.build().unwrap().next().unwrap().unwrap();
+    let kept: Vec<usize> =
+        (0..batch.num_columns()).filter(|i| batch.schema().field(*i).name() != "trust").collect();
+    assert_eq!(kept.len() + 1, batch.num_columns());
+    let mut columns = batch.project(&kept).unwrap().columns().to_vec();
+    let schema = batch.schema().project(&kept).unwrap();
+    let at = schema.index_of("provenance").unwrap();
+    let text = arrow::array::AsArray::as_string::<i32>(&columns[at]).value(0).to_string();
+    let older = text.replace("\"trust\":\"trusted\",", "");
+    assert_ne!(older, text);
+    columns[at] = std::sync::Arc::new(arrow::array::StringArray::from(vec![older]));
+    let batch = arrow::array::RecordBatch::try_new(schema.into(), columns).unwrap();
+    let properties = WriterProperties::builder().set_key_value_metadata(pairs).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    fs::write(&path, writer.into_inner().unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn rows_from_before_there_were_classes_are_of_trusted_candidates() {
+    let untrusted = changed("new", |r| r.run.trust = Trust::Untrusted);
+    let place = Place::with(&[record("old"), untrusted]).await;
+    make_older(&place, "old");
+    let answer = place.ask("SELECT trust, count(*) AS n FROM runs GROUP BY trust ORDER BY 1").await;
+    let words: Vec<&str> = answer.split_whitespace().filter(|word| *word != "|").collect();
+    assert!(words.windows(4).any(|w| w == ["trusted", "1", "untrusted", "1"]), "{answer}");
+    assert_eq!(place.session().await.problems(), []);
+}
+
+#[tokio::test]
+async fn an_untrusted_candidate_answers_only_where_nothing_trusted_does() {
+    let of = |name: &str, at: i64, trust: Trust| {
+        changed(name, |r| {
+            r.run.trust = trust;
+            r.run.finished_us += at;
+        })
+    };
+    let trusted = || of("trusted", 0, Trust::Trusted);
+    let untrusted = || of("untrusted", 9, Trust::Untrusted);
+    for (records, counts, left) in [
+        (vec![trusted(), untrusted()], "trusted", Some("untrusted")),
+        (vec![untrusted()], "untrusted", None),
+    ] {
+        let place = Place::with(&records).await;
+        let compared = place.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
+        let jobs: Vec<_> = compared.runs.iter().map(|run| run.job.clone()).collect();
+        assert_eq!(jobs, [job(counts)]);
+        assert_eq!(compared.left_out, left.map(job).into_iter().collect::<Vec<_>>());
+    }
+}
