@@ -5,6 +5,7 @@
 
 mod attack;
 mod attack_job;
+mod attack_table;
 mod cli;
 mod emulation;
 mod engine;
