@@ -23,6 +23,7 @@ use crate::catalog::policy::Procedure;
 
 mod exact;
 mod moderate;
+pub mod scaling;
 
 pub use exact::{SIGN_FLIP_MAX, sign_flip};
 pub use moderate::{Noise, crowd, moderate, pool_history, pool_within, trigamma};
@@ -248,6 +249,19 @@ pub fn rounding_variance(baseline: f64, candidate: f64) -> f64 {
     (baseline.powi(-2) + candidate.powi(-2)) / 12.0
 }
 
+/// The variance of a sum of independent parts, each given as (its variance, how well that is known):
+/// the degrees of freedom of the whole are (Σv)²/Σ(v²/ν) (Satterthwaite 1946, Biometrics 2(6); Welch
+/// 1947, Biometrika 34). Exact where no part varies.
+pub fn satterthwaite(parts: impl IntoIterator<Item = (f64, f64)>) -> Variance {
+    let add = |(sum, spread): (f64, f64), (v, df): (f64, f64)| (sum + v, spread + v * v / df);
+    let (value, spread) = parts.into_iter().fold((0.0, 0.0), add);
+    if value > 0.0 && spread > 0.0 {
+        Variance { value, df: value * value / spread }
+    } else {
+        Variance { value, ..Variance::EXACT }
+    }
+}
+
 /// The effect over a group of series, each weighing the same.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct GeometricMean {
@@ -269,12 +283,8 @@ pub fn geometric_mean(series: &[(f64, Variance, u32)], confidence: f64) -> Optio
     let k = series.len() as f64;
     let mean = series.iter().map(|(mean, ..)| mean).sum::<f64>() / k;
     let squares = |(_, variance, n): &(f64, Variance, u32)| variance.value / f64::from(*n);
-    let sum: f64 = series.iter().map(squares).sum();
-    let spread: f64 = series.iter().map(|s| squares(s).powi(2) / s.1.df).sum();
-    let half_width = match sum > 0.0 && spread > 0.0 {
-        true => t_quantile(confidence, sum * sum / spread) * sum.sqrt() / k,
-        false => 0.0,
-    };
+    let variance = satterthwaite(series.iter().map(|s| (squares(s), s.1.df)));
+    let half_width = t_quantile(confidence, variance.df) * variance.value.sqrt() / k;
     Some(GeometricMean { series: series.len() as u32, mean, half_width })
 }
 

@@ -9,11 +9,14 @@ use crate::catalog::policy::{Decides, HostConflict, Policy, Rule, Tier};
 use crate::catalog::suite::Config;
 use crate::metric::{self, Better};
 use crate::record::{Extent, Sample, Side, Summary};
+use crate::stats::scaling::NoCurve;
 use crate::stats::{self, Estimate, Noise, Variance};
 
 mod conclude;
+mod scaling;
 
 pub use conclude::{Because, Concluded, Conclusion, Said, conclude};
+pub use scaling::{Scaled, judge_scaling};
 
 /// One (case, metric, host): what all tables are keyed by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -98,6 +101,8 @@ pub enum Reason {
     NotANumber,
     /// Hosts of one architecture are sure of different things.
     HostsDisagree { said: Vec<Said> },
+    /// Times over numbers of threads that cannot be compared.
+    NoCurve { side: &'static str, curve: NoCurve },
 }
 
 impl std::fmt::Display for Reason {
@@ -119,6 +124,7 @@ impl std::fmt::Display for Reason {
             Self::HostsDisagree { said } => {
                 write!(f, "conflict: hosts ({}); both are to be asked again", Said::list(said))
             }
+            Self::NoCurve { side, curve } => write!(f, "no curve of the {side}: {curve}"),
         }
     }
 }
@@ -415,8 +421,21 @@ fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
             _ => Reason::NotANumber,
         });
     };
+    let better = metric::find(&comparison.key.metric).map_or(Better::Lower, |m| m.better);
+    let variance = comparison.noise.map(|noise| noise.used);
+    decided(&estimate, q, better, comparison.delta, variance, policy)
+}
+
+/// The verdict on an estimate; `variance`, of a single round, says how many rounds would settle it.
+fn decided(
+    estimate: &Estimate,
+    q: f64,
+    better: Better,
+    delta: f64,
+    variance: Option<Variance>,
+    policy: &Policy,
+) -> Verdict {
     if q <= policy.q {
-        let better = metric::find(&comparison.key.metric).map_or(Better::Lower, |m| m.better);
         let grew = estimate.mean > 0.0;
         return if grew == (better == Better::Lower) {
             Verdict::Regressed
@@ -425,14 +444,14 @@ fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
         };
     }
     // Equivalence (Schuirmann 1987, as an interval): unchanged only if the whole interval is.
-    if estimate.mean.abs() + estimate.half_width <= comparison.delta {
+    if estimate.mean.abs() + estimate.half_width <= delta {
         return Verdict::Unchanged;
     }
-    let Some(noise) = comparison.noise else {
+    let Some(variance) = variance else {
         return Verdict::Inconclusive(Reason::NotANumber);
     };
     Verdict::Inconclusive(Reason::TooWide {
-        rounds: stats::rounds_needed(&estimate, noise.used, comparison.delta, policy.confidence),
+        rounds: stats::rounds_needed(estimate, variance, delta, policy.confidence),
     })
 }
 
