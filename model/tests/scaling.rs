@@ -188,6 +188,26 @@ fn what_makes_no_curve() {
     assert_eq!(Curve::of(&parts), Curve::of(&[one, two]));
 }
 
+/// A number of threads at which no round has both sides was not measured on both.
+#[test]
+fn only_what_both_sides_have_counts() {
+    let mut random = Pcg64Mcg::seed_from_u64(11);
+    let made = Made { sigma: 0.1, kappa: 1e-3, rounds: 4, noise: 0.01, noise_max: 0.01 };
+    let [baseline, candidate] = [0, 1].map(|_| made.times(&POWERS, &mut random));
+    let differ = |a: &[Times], b: &[Times]| difference(a, b, Pairing::ByRound, 0.01, CONFIDENCE);
+    let without: Vec<Times> = baseline.iter().filter(|t| t.threads != 4).cloned().collect();
+    let expected = differ(&without, &candidate).unwrap();
+    let mut disjoint = candidate.clone();
+    disjoint[2].rounds.iter_mut().for_each(|round| round.0 += 100);
+    assert_eq!(differ(&baseline, &disjoint), Ok(expected.clone()));
+    assert_ne!(differ(&baseline, &candidate), Ok(expected));
+    // A round with one side only is left out, wherever it stands.
+    let mut longer = candidate.clone();
+    longer.iter_mut().for_each(|t| t.rounds.insert(0, (77, 1)));
+    longer.reverse();
+    assert_eq!(differ(&baseline, &longer), differ(&baseline, &candidate));
+}
+
 /// How often of `repetitions` something holds must be what `share` says, but for chance: three
 /// standard errors of a binomial share and the stated slack.
 #[track_caller]

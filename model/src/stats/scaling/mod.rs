@@ -304,7 +304,7 @@ pub fn difference(
 }
 
 /// What one side has in common with the other: numbers of threads, and rounds where they are
-/// paired; one entry per N, N and rounds ascending.
+/// paired; one entry per N that has any, N and rounds ascending.
 fn in_common(times: &[Times], other: &[Times], pairing: Pairing) -> Vec<Times> {
     let mut others: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for times in other.iter().filter(|times| !times.rounds.is_empty()) {
@@ -316,6 +316,7 @@ fn in_common(times: &[Times], other: &[Times], pairing: Pairing) -> Vec<Times> {
         let is_common = |round: &&(u32, i64)| pairing == Pairing::None || others.contains(&round.0);
         common.entry(*threads).or_default().extend(rounds.iter().filter(is_common));
     }
+    common.retain(|_, rounds| !rounds.is_empty());
     let sorted = |(threads, mut rounds): (u32, Vec<(u32, i64)>)| {
         rounds.sort_unstable();
         if pairing == Pairing::ByRound {
