@@ -153,7 +153,7 @@ pub async fn reproduce(asked: &str, place: &Place) -> Result<Reproduced> {
         let workshop = Workshop::new(engines, fresh.clone(), cpus, events);
         let (inputs, sides) =
             build_all(&workshop, &loaded, &root, [baseline, candidate], run.trust).await?;
-        parts.extend(compare(&run, &from, &inputs, &sides, &place.cache)?);
+        parts.extend(compare(&run, &from, &inputs, &sides, [&place.cache, &fresh])?);
         if let Some(folder) = &place.keep {
             keep(&inputs, &sides, folder)?;
         }
@@ -250,7 +250,7 @@ fn compare(
     from: &BuiltFrom,
     inputs: &Inputs,
     sides: &Sides,
-    cache: &Path,
+    caches: [&Path; 2],
 ) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for (of, recorded) in recorded_files(run, from) {
@@ -280,7 +280,7 @@ fn compare(
             let (then, now) = (recorded.get(name), rebuilt.get(name));
             let mut part = Part::new(of, name, then.map(found_file), now.map(found_file));
             if let (false, Some(then), Some(Ok(artifact))) = (part.equal, then, made) {
-                part.difference = bytewise(name, then, artifact, cache)?;
+                part.difference = bytewise(name, then, artifact, caches)?;
             }
             parts.push(part);
         }
@@ -288,14 +288,16 @@ fn compare(
     Ok(parts)
 }
 
-/// Where a file differs from the recorded one, if the cache still has that.
+/// Where a file differs from the recorded one, if the cache still has that; it then lies where its
+/// like lies in the fresh one.
 fn bytewise(
     name: &str,
     (recorded, _): &(Digest, u64),
     artifact: &Artifact,
-    cache: &Path,
+    [cache, fresh]: [&Path; 2],
 ) -> Result<Option<Difference>> {
-    let kept = cache.join("artifacts").join(artifact.digest.hex()).join("files").join(name);
+    let place = artifact.folder.strip_prefix(fresh).unwrap_or(&artifact.folder);
+    let kept = cache.join(place).join("files").join(name);
     if !crate::http::file_digest(&kept).is_ok_and(|found| found == *recorded) {
         return Ok(None);
     }
