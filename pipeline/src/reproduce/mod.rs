@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use dyno_model::catalog::host::{self, Host};
 use dyno_model::catalog::image::debian_architecture;
+use dyno_model::catalog::reader::is_name;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
 use dyno_model::record::{Built, BuiltFrom, Failure, Files, Run, Side};
@@ -206,6 +207,13 @@ async fn definition(digest: &Digest, what: &str, place: &Place) -> Result<Defini
 
 /// The catalog of the run, as far as building needs it.
 fn lay_out(run: &Run, suite: &Definition, image: &Definition, fresh: &Path) -> Result<Catalog> {
+    // Rows are not believed: these become folders.
+    for name in [&run.suite, &run.image] {
+        if !is_name(name) {
+            let name = name.escape_debug();
+            return Err(Error::input(format!("the run {} has \"{name}\" as a name", run.job)));
+        }
+    }
     let root = fresh.join("catalog");
     suite.write(&root.join("suites").join(&run.suite))?;
     image.write(&root.join("images").join(&run.image))?;
@@ -279,7 +287,8 @@ fn compare(
         for name in names {
             let (then, now) = (recorded.get(name), rebuilt.get(name));
             let mut part = Part::new(of, name, then.map(found_file), now.map(found_file));
-            if let (false, Some(then), Some(Ok(artifact))) = (part.equal, then, made) {
+            if let (false, Some(then), Some(_), Some(Ok(artifact))) = (part.equal, then, now, made)
+            {
                 part.difference = bytewise(name, then, artifact, caches)?;
             }
             parts.push(part);

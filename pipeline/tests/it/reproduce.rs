@@ -176,6 +176,10 @@ async fn a_row_that_says_too_little_or_something_else_is_told() {
     {
         assert!(told.out.contains(part), "{part}: {told:?}");
     }
+    // Names in a row become folders.
+    let told = changed("hostile", &|run| run.suite = "../../../escaped".into()).await;
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert!(told.err.contains("has \"../../../escaped\" as a name"), "{told:?}");
     // Where the commits came from is gone.
     fs::rename(world.path().join("target"), world.path().join("moved")).unwrap();
     let told = world.dyno(&["reproduce", &job]);
