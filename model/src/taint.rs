@@ -50,6 +50,9 @@ impl Disturbance {
 /// two would no longer stand next to each other.
 pub const PAIR: &str = "pair";
 
+/// The taint of a process that ran in another container than the one before it, which was lost.
+pub const LOST: &str = "container-lost";
+
 /// Whether a disturbance moves the metric called `name`: times, switches, and what caches and
 /// predictors that others have used cost; not memory, faults or instructions.
 pub fn moves(name: &str) -> bool {

@@ -67,7 +67,9 @@ mod tests {
 
     fn sandbox(counted: &[&str], not_counted: &[(&str, &str)]) -> Sandbox {
         let text = r#"{"protocol":1,"pid":1,"uid":0,"capabilities":[],"no_new_privileges":true,
-            "seccomp_mode":2,"cpus":[],"memory_limit_bytes":null,"pids_limit":null,"interfaces":[],
+            "seccomp_mode":2,"cpus":[],"memory_limit_bytes":null,"swap_limit_bytes":null,"pids_limit":null,
+            "interfaces":[],"program":{"uids":[],"gids":[],"groups":[],"capabilities":[],
+            "no_new_privileges":true,"seccomp_mode":2,"limits":{}},
             "root_read_only":true,"mounts":{},"valgrind":false,"fixed_layout":false,"counted":[],"not_counted":{}}"#;
         let pair = |(name, why): &(&str, &str)| (name.to_string(), why.to_string());
         Sandbox {

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod host;
 pub mod http;
 pub mod image;
+mod lasting;
 pub mod measure;
 pub mod prompt;
 pub mod report;

@@ -21,12 +21,13 @@ use dyno_probe::{End, Exit, Run, Settings};
 
 use crate::artifact::{Artifact, Scratch, describe};
 use crate::counters;
-use crate::engine::{Container, Engines, Mount, Root, Spec, base_env};
-use crate::error::{Result, While};
+use crate::engine::{Engines, Mount, Root, Spec, base_env};
+use crate::error::{Kind, Result, While};
 use crate::event::{Events, Phase, Unit};
 use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::http::file_digest;
+use crate::lasting::Lasting;
 
 /// How much longer a case may take while its instructions are counted (Cachegrind was seen to
 /// take 10 to 40 times as long).
@@ -96,22 +97,24 @@ impl Bench<'_> {
         let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
         measured.notices.extend_from_slice(quiet.notices());
         let spec = Spec { cgroup: quiet.parent(), ..self.counted(&artifacts) };
-        let mut container = self.engines.start(&spec).await?;
+        let verify = || quiet.verify();
+        let mut container = Lasting::start(&self.engines, spec, &verify, &self.events).await?;
         let sandbox = container.sandbox().clone();
-        let rounds = match quiet.verify() {
-            Ok(()) => {
-                let rounds = self.rounds(quiet, &mut container, &mut prepared, &mut measured);
-                fault::around("measure.rounds", rounds).await
-            }
-            Err(error) => Err(error),
-        };
-        container.remove().await?;
+        let rounds = self.rounds(quiet, &mut container, &mut prepared, &mut measured);
+        let rounds = fault::around("measure.rounds", rounds).await;
+        measured.notices.extend(container.remove().await);
         rounds?;
         measured.notices.extend(counters::notices(&sandbox, &measured.samples));
         if self.wants("instructions:cachegrind") {
             if sandbox.valgrind {
                 let count = self.count(&artifacts, &mut prepared, &mut measured);
-                fault::around("measure.count", count).await?;
+                match fault::around("measure.count", count).await {
+                    // The rounds are worth keeping without.
+                    Err(error) if error.kind == Kind::Infrastructure => {
+                        measured.notices.push(format!("instructions were not counted: {error}"));
+                    }
+                    counted => counted?,
+                }
             } else {
                 measured.notices.push(format!(
                     "instructions were not counted: the image {} has no Valgrind",
@@ -255,7 +258,7 @@ impl Bench<'_> {
     async fn rounds(
         &self,
         quiet: &QuietHost,
-        container: &mut Container,
+        container: &mut Lasting<'_>,
         prepared: &mut [Prepared<'_>],
         measured: &mut Measured,
     ) -> Result<()> {
@@ -275,8 +278,7 @@ impl Bench<'_> {
         );
         let warming = prepared.len() as u64;
         for (done, ready) in prepared.iter_mut().enumerate() {
-            let exit = container.run(&ready.run, |_| ()).await?;
-            ready.check(&exit);
+            ready.check(&container.run(&ready.run).await?.exit);
             let total = warming + 2 * sampler.progress().1;
             self.events.progress(Phase::Measure, done as u64 + 1, total, Unit::Processes);
         }
@@ -292,9 +294,14 @@ impl Bench<'_> {
                 let mut run = ready.run.clone();
                 run.env.insert(LAYOUT.into(), "x".repeat(turn.padding(job.seed)));
                 let before = quiet.glance();
-                let exit = container.run(&run, |_| ()).await?;
-                let taint = quiet.taint(before, quiet.glance(), &exit);
-                ready.check(&exit);
+                let ran = container.run(&run).await?;
+                let after = quiet.glance();
+                ready.check(&ran.exit);
+                let Ok(exit) = ran.exit else { continue };
+                let taint = match ran.again {
+                    true => taint::LOST.to_string(),
+                    false => quiet.taint(before, after, &exit),
+                };
                 done.spent_ns += exit.wall_ns;
                 if ready.failed.is_none() {
                     done.taints.push(taint);
@@ -396,12 +403,13 @@ impl Bench<'_> {
         let worker = async |core: u32| -> Result<()> {
             let probe = Settings { fixed_layout: true, ..Settings::default() };
             let spec = Spec { probe, ..self.spec(artifacts, BTreeSet::from([core])) };
-            let mut container = self.engines.start(&spec).await?;
+            let mut container =
+                Lasting::start(&self.engines, spec, &|| Ok(()), &self.events).await?;
             let ran = async {
                 loop {
                     let next = queue.lock().expect("no panic while held").next();
                     let Some((i, run)) = next else { return Ok(()) };
-                    let exit = container.run(&run, |_| ()).await?;
+                    let exit = container.run(&run).await?.exit;
                     let done = {
                         let mut exits = exits.lock().expect("no panic while held");
                         exits.push((i, exit));
@@ -411,25 +419,34 @@ impl Bench<'_> {
                 }
             };
             let ran: Result<()> = ran.await;
-            container.remove().await?;
+            container.remove().await;
             ran
         };
         futures::future::try_join_all(self.all_cores.iter().map(|core| worker(*core))).await?;
         for (i, exit) in exits.into_inner().expect("no panic while held") {
             let ready = &mut prepared[i];
             // A program may find out where it runs, and do less there: the answer counts here too.
-            let wrong = ready.wrong(&exit, ready.time_s * COUNTING_FACTOR);
-            let why = match (wrong, exit.instructions) {
-                (None, Some(count)) => {
-                    measured.samples.push(ready.sample("instructions:cachegrind", count, 0, 0));
-                    continue;
+            let why = match exit {
+                Err(why) => why,
+                Ok(exit) => {
+                    match (ready.wrong(&exit, ready.time_s * COUNTING_FACTOR), exit.instructions) {
+                        (None, Some(count)) => {
+                            measured.samples.push(ready.sample(
+                                "instructions:cachegrind",
+                                count,
+                                0,
+                                0,
+                            ));
+                            continue;
+                        }
+                        (None, None) => "under Valgrind it wrote no counts".into(),
+                        (Some(("output", reason)), _) => format!("under Valgrind it gave {reason}"),
+                        (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
+                    }
                 }
-                (None, None) => "wrote no counts".into(),
-                (Some(("output", reason)), _) => format!("gave {reason}"),
-                (Some((_, reason)), _) => reason,
             };
             measured.notices.push(format!(
-                "the instructions of {} ({}) were not counted: under Valgrind it {why}",
+                "the instructions of {} ({}) were not counted: {why}",
                 ready.case,
                 ready.side.name(),
             ));
@@ -538,20 +555,28 @@ const fn letter(side: Side) -> &'static str {
 
 impl Prepared<'_> {
     /// Notes the case as failed on this side if what came of it cannot be believed.
-    fn check(&mut self, exit: &Exit) {
+    fn check(&mut self, exit: &Result<Exit, String>) {
+        let exit = match exit {
+            Ok(exit) => exit,
+            Err(why) => return self.fail("measure", why.clone(), String::new()),
+        };
         let Some((step, reason)) = self.wrong(exit, self.time_s) else { return };
         let text = match self.stream {
             Stream::Stdout => &exit.stdout_tail,
             Stream::Stderr => &exit.stderr_tail,
         };
         let log = if step == "output" { text } else { &exit.stderr_tail };
+        self.fail(step, reason, log.clone());
+    }
+
+    fn fail(&mut self, step: &str, reason: String, log_tail: String) {
         self.failed = Some(Failure {
             benchmark: Some(self.case.benchmark.clone()),
             config: Some(self.case.config.to_string()),
             side: Some(self.side),
             step: step.into(),
             reason,
-            log_tail: log.clone(),
+            log_tail,
         });
     }
 

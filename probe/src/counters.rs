@@ -89,8 +89,7 @@ impl Counters {
     /// are left alone. Of `name` and `name:u` it opens one: `name` where both are wanted and the
     /// kernel lets its own share be counted.
     pub fn open(wanted: &BTreeSet<String>) -> Self {
-        let anchor = software("", kernel::PERF_COUNT_SW_DUMMY, Part::Whole);
-        let mut counters = Self { _anchor: anchor.open(true, false).ok(), ..Self::default() };
+        let mut counters = Self::default();
         for event in EVENTS {
             let user = format!("{}:u", event.name);
             let user_wanted = event.part == Part::Either && wanted.contains(&user);
@@ -110,7 +109,21 @@ impl Counters {
                 counters.take_in(&user, event.open(true, true));
             }
         }
+        counters.drop_anchor();
         counters
+    }
+
+    /// Where anything is to be counted. Without it nothing can be.
+    fn drop_anchor(&mut self) {
+        let anchor = software("", kernel::PERF_COUNT_SW_DUMMY, Part::Whole);
+        match anchor.open(true, false) {
+            _ if self.open.is_empty() => {}
+            Ok(anchor) => self._anchor = Some(anchor),
+            Err(error) => {
+                let lost = self.open.drain(..).map(|counter| (counter.name, why(&error)));
+                self.missing.extend(lost);
+            }
+        }
     }
 
     fn take_in(&mut self, name: &str, opened: io::Result<File>) -> bool {
@@ -132,7 +145,7 @@ impl Counters {
     }
 
     /// What was counted since this was last called, of processes that used `used_ns` of processor
-    /// time. An event that was off for some of that is not there: the PMU never had room for it, or
+    /// time. An event that was off for most of that is not there: the PMU never had room for it, or
     /// the kernel took the events away, as it does at the `exec` of a program that its user may
     /// run but not read. Whoever wants to count less can do that.
     pub fn counted(&mut self, used_ns: u64) -> BTreeMap<String, Count> {
@@ -154,8 +167,9 @@ impl Reading {
     fn since(self, last: Self, used_ns: u64) -> Option<Count> {
         let value = self.value.saturating_sub(last.value);
         let enabled_ns = self.enabled_ns.saturating_sub(last.enabled_ns);
-        // The two clocks agree within a per cent or so.
-        if enabled_ns < used_ns.saturating_sub(Self::BEFORE_NS) / 100 * 95 {
+        // The two clocks agree within a per cent, but that of the events does not see a process or
+        // thread begin and end: it was seen to miss a third where a program does nothing else.
+        if enabled_ns < used_ns.saturating_sub(Self::BEFORE_NS) / 2 {
             return None;
         }
         match self.running_ns.saturating_sub(last.running_ns) {
@@ -340,11 +354,11 @@ mod tests {
     }
 
     #[test]
-    fn what_was_off_for_some_of_the_time_is_not_there() {
+    fn what_was_off_for_most_of_the_time_is_not_there() {
         const MS: u64 = 1_000_000;
         let on = |ns| Reading { value: 7, enabled_ns: ns, running_ns: ns };
         for (on_ms, used_ms, there) in
-            [(100, 100, true), (100, 110, true), (100, 111, false), (1, 5, true), (0, 0, false)]
+            [(100, 100, true), (100, 205, true), (100, 206, false), (1, 5, true), (0, 0, false)]
         {
             let count = on(on_ms * MS).since(Reading::default(), used_ms * MS);
             assert_eq!(count.is_some(), there, "{on_ms} of {used_ms}");

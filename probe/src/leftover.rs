@@ -8,6 +8,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use dyno_probe::Run;
 use dyno_probe::clear::empty;
@@ -31,6 +32,10 @@ pub struct Leftovers {
 /// How many are named.
 const NAMED: usize = 5;
 
+/// How often what is left is ended: ten seconds together.
+const LOOKS_MAX: u32 = 10_000;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
+
 /// Ends everything that `pid`, which was waited for, left behind. As process 1 of a container
 /// that is everything else in it; elsewhere (tests) it is the process's own session.
 pub fn end(pid: libc::pid_t) -> Leftovers {
@@ -44,7 +49,10 @@ pub fn end(pid: libc::pid_t) -> Leftovers {
     while reap(&mut left.usage, libc::WNOHANG) {}
     // To signal all others fails only where there is none: new ones cannot slip through, since a
     // fork that is under way when its process is killed does not come about.
-    while signal_all(0) {
+    for _ in 0..LOOKS_MAX {
+        if !signal_all(0) {
+            return left;
+        }
         if left.names.is_empty() {
             left.names = names();
         }
@@ -53,8 +61,12 @@ pub fn end(pid: libc::pid_t) -> Leftovers {
         while reap(&mut left.usage, 0) {
             left.running += 1;
         }
+        std::thread::sleep(BETWEEN_LOOKS);
     }
-    left
+    // Somebody from outside keeps processes in here. Nothing can be measured beside them, and with
+    // this process everything ends.
+    eprintln!("probe: processes in the container do not end: {}", left.names.join(", "));
+    std::process::exit(1)
 }
 
 /// Ends everything, and waits for none of it.

@@ -150,13 +150,19 @@ impl DockerEngine {
     }
 
     /// What may be written; and under Podman, which adds writable folders to a read-only root,
-    /// those closed.
+    /// those closed. Podman has a `/dev/shm` of its own and does not know how to bound the number
+    /// of files: there the container's memory does.
     fn tmpfs(&self, spec: &Spec) -> HashMap<String, String> {
-        let writable = spec.writable().into_iter();
-        let mut tmpfs: HashMap<String, String> = writable
-            .map(|(folder, options)| (folder.to_string(), format!("rw,{}", options.join(","))))
-            .collect();
-        if self.name.starts_with(PODMAN) {
+        let podman = self.name.starts_with(PODMAN);
+        let mut tmpfs = HashMap::new();
+        for (folder, mut options) in spec.writable() {
+            if podman && folder != "/tmp" {
+                continue;
+            }
+            options.retain(|option| !podman || !option.starts_with("nr_inodes"));
+            tmpfs.insert(folder.to_string(), format!("rw,{}", options.join(",")));
+        }
+        if podman {
             for folder in ["/run", "/var/tmp"] {
                 tmpfs.insert(folder.into(), "ro,nosuid,nodev,noexec,mode=755,size=64k".into());
             }
@@ -221,6 +227,7 @@ impl DockerEngine {
                 network_mode: Some(if spec.network { "bridge" } else { "none" }.into()),
                 readonly_rootfs: Some(true),
                 tmpfs: Some(self.tmpfs(spec)),
+                shm_size: Some(spec.shm_bytes() as i64),
                 cap_drop: Some(vec!["ALL".into()]),
                 cap_add: Some(CAPABILITIES.map(String::from).into()),
                 // The probe installs its own filter, the same under every engine.

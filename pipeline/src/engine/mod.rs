@@ -97,20 +97,28 @@ impl Spec {
         serde_json::to_string(&self.probe).expect("settings serialise")
     }
 
+    /// Size of `/dev/shm`, in bytes.
+    fn shm_bytes(&self) -> u64 {
+        (self.tmp_bytes / 4).min(64 << 20)
+    }
+
     /// Options of the file systems in memory that programs may write: `/tmp` and `/dev/shm`. Both
     /// full of data or of empty files, they leave memory for what must go on.
     fn writable(&self) -> [(&'static str, Vec<String>); 2] {
         let options = |bytes: u64, more: &str| {
             // An empty file takes about 1 KiB of the kernel's memory.
             let files = bytes / (4 << 10);
+            let bounds = [format!("size={bytes}"), format!("nr_inodes={files}")];
             ["nosuid", "nodev", "mode=1777", more]
-                .into_iter()
                 .map(String::from)
-                .chain([format!("size={bytes}"), format!("nr_inodes={files}")])
+                .into_iter()
+                .chain(bounds)
                 .collect()
         };
-        let shared = (self.tmp_bytes / 4).min(64 << 20);
-        [("/tmp", options(self.tmp_bytes, "exec")), ("/dev/shm", options(shared, "noexec"))]
+        [
+            ("/tmp", options(self.tmp_bytes, "exec")),
+            ("/dev/shm", options(self.shm_bytes(), "noexec")),
+        ]
     }
 }
 

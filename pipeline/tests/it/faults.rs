@@ -108,7 +108,7 @@ fn program() -> String {
 
 impl Stage {
     fn new(docker: Option<bollard::Docker>) -> Self {
-        let world = World::new();
+        let world = World::counting();
         let suite = "suites/made/suite.toml";
         world.edit(suite, "-size\"]", "-size\", \"instructions:cachegrind\"]");
         world.edit(suite, "[build]\n", "[build]\nfetch = [\"/guest\", \"print\", \"fetched\"]\n");

@@ -5,6 +5,7 @@
 
 mod attack;
 mod attack_job;
+mod attack_table;
 mod cli;
 mod emulation;
 mod engine;
@@ -13,6 +14,7 @@ mod faults;
 mod host;
 mod interrupt;
 mod job;
+mod lost;
 mod names;
 mod quiet;
 mod reproduce;

@@ -156,20 +156,21 @@ impl World {
     /// A catalog with an image that is not pinned yet.
     pub fn bare() -> Self {
         let (_, other) = foreign();
-        Self::of(guest(), if other == "arm64" { "amd64" } else { "arm64" })
+        Self::of(guest(), if other == "arm64" { "amd64" } else { "arm64" }, &["guest"])
     }
 
     /// As [`World::new`], with hosts of an architecture that this machine may emulate.
     pub fn foreign(guest: &[u8]) -> Self {
         let (machine, debian) = foreign();
-        let world = Self::of(guest, debian);
+        let world = Self::of(guest, debian, &["guest"]);
         for host in ["hosts/local.toml", "hosts/docker.toml"] {
             world.edit(host, "engine", &format!("architecture = \"{machine}\"\nengine"));
         }
-        world.targeted()
+        world.ready()
     }
 
-    fn of(guest: &[u8], architecture: &str) -> Self {
+    /// A catalog whose image has the guest under each of these names.
+    fn of(guest: &[u8], architecture: &str, names: &[&str]) -> Self {
         // Not /tmp, which may be a file system that containers cannot use as they use others.
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let stalled = Arc::new(AtomicBool::new(false));
@@ -177,7 +178,7 @@ impl World {
         for name in ["suites/made", "images/keys", "images/guest", "hosts", "policies"] {
             fs::create_dir_all(world.path().join(name)).unwrap();
         }
-        let image = world.registry(guest, architecture);
+        let image = world.registry(guest, architecture, names);
         world.write("images/guest/image.toml", &image);
         world.write("suites/made/suite.toml", SUITE);
         world.write("suites/made/hello.txt", "hello");
@@ -199,10 +200,17 @@ impl World {
     /// As [`World::bare`], the image pinned and in the cache, and a target with two equal commits
     /// tagged `v1` and `v2`.
     pub fn new() -> Self {
-        Self::bare().targeted()
+        Self::bare().ready()
     }
 
-    fn targeted(self) -> Self {
+    /// As [`World::new`], with what passes for a Valgrind in the image.
+    pub fn counting() -> Self {
+        let (_, other) = foreign();
+        let own = if other == "arm64" { "amd64" } else { "arm64" };
+        Self::of(guest(), own, &["guest", "usr/bin/valgrind"]).ready()
+    }
+
+    fn ready(self) -> Self {
         let world = self;
         world.commit("v1", BUILD, "print hello\n");
         world.commit("v2", BUILD, "print hello\n");
@@ -246,7 +254,7 @@ impl World {
     }
 
     /// Starts a registry that has the guest's image; returns the `image.toml` that names it.
-    fn registry(&self, guest: &[u8], architecture: &str) -> String {
+    fn registry(&self, guest: &[u8], architecture: &str, names: &[&str]) -> String {
         let mut layer = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_size(guest.len() as u64);
@@ -254,7 +262,7 @@ impl World {
         header.set_uid(0);
         header.set_gid(0);
         header.set_mtime(0);
-        for path in ["guest", "usr/bin/valgrind"] {
+        for path in names {
             layer.append_data(&mut header, path, guest).unwrap();
         }
         // An image of this world's own, which it may remove from Docker.
@@ -327,7 +335,27 @@ impl World {
 
     /// Starts `dyno` and returns it as soon as it says `moment` on standard error.
     pub fn until(&self, words: &[&str], moment: &str) -> Running {
+        let mut running = Self::start(self.command(words));
+        running.wait_for(moment);
+        running
+    }
+
+    /// Starts `dyno` and returns it as soon as it holds at `fault` (`stop:…`); SIGCONT lets it go on.
+    pub fn held(&self, words: &[&str], fault: &str) -> Running {
         let mut command = self.command(words);
+        command.env(dyno_pipeline::fault::VARIABLE, fault);
+        let running = Self::start(command);
+        let stat = format!("/proc/{}/stat", running.id());
+        let until = Instant::now() + PATIENCE;
+        let state = || fs::read_to_string(&stat).ok()?.rsplit_once(") ")?.1.chars().next();
+        while state() != Some('T') {
+            assert!(Instant::now() < until && state() != Some('Z'), "{fault} is never reached");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        running
+    }
+
+    fn start(mut command: Command) -> Running {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (send, lines) = channel();
@@ -337,9 +365,7 @@ impl World {
                 drop(send.send(line));
             }
         });
-        let mut running = Running { child, lines, said: Vec::new() };
-        running.wait_for(moment);
-        running
+        Running { child, lines, said: Vec::new() }
     }
 
     /// Removes this world's image from Docker or Podman.

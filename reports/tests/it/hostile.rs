@@ -233,6 +233,14 @@ proptest! {
     }
 
     #[test]
+    fn text_that_is_pointed_into_keeps_its_bytes(text in hostile()) {
+        let shown = escape::in_place(&text);
+        prop_assert_eq!(shown.len(), text.len());
+        prop_assert!(is_calm(&shown.replace('\t', " ")), "{}", shown);
+        prop_assert_eq!(shown.match_indices('\n').count(), text.match_indices('\n').count());
+    }
+
+    #[test]
     fn no_text_gets_out_of_an_explanation(name in hostile(), taint in hostile()) {
         let (scenario, view) = filled_scenario(&name, "");
         let row = view.rows().next().unwrap();
