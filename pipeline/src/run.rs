@@ -422,9 +422,9 @@ async fn measure(
         cache: around.cache.clone(),
         events: around.events.clone(),
     };
-    let quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
+    let mut quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
     fault::at("measure.keep-to", || keep_to(&ground.cores.housekeeping));
-    let measured = bench.measure(&quiet).await;
+    let measured = bench.measure(&mut quiet).await;
     keep_to(&ground.cores.all());
     measured
 }

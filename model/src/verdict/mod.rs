@@ -157,31 +157,31 @@ pub struct Judged {
 
 /// Reduces one job's samples to summaries, one a series, ordered by (benchmark, config, metric).
 pub fn summarise(samples: &[Sample]) -> Vec<Summary> {
-    type Sides = BTreeMap<Side, Vec<(u32, i64)>>;
+    // A round that was disturbed comes again under the same number: of each side the last counts.
+    type Sides = BTreeMap<Side, BTreeMap<u32, i64>>;
     let mut series: BTreeMap<(&str, &str, &str), (Sides, u32)> = BTreeMap::new();
     for sample in samples {
         let key = (sample.benchmark.as_str(), sample.config.as_str(), sample.metric.as_str());
         let (sides, tainted) = series.entry(key).or_default();
         if sample.taint.is_empty() {
-            sides.entry(sample.side).or_default().push((sample.round, sample.value));
+            sides.entry(sample.side).or_default().insert(sample.round, sample.value);
         } else {
             *tainted += 1;
         }
     }
-    let extent = |side: Option<&Vec<(u32, i64)>>| -> Option<Extent> {
-        let mut values: Vec<i64> = side?.iter().map(|(_, value)| *value).collect();
+    let extent = |side: Option<&BTreeMap<u32, i64>>| -> Option<Extent> {
+        let mut values: Vec<i64> = side?.values().copied().collect();
         let median = stats::median(&mut values)?;
         Some(Extent { median, min: *values.first()?, max: *values.last()? })
     };
     let summary =
         |((benchmark, config, metric), (sides, tainted)): ((&str, &str, &str), (Sides, u32))| {
-            let baseline: BTreeMap<u32, i64> =
-                sides.get(&Side::Baseline).into_iter().flatten().copied().collect();
+            let baseline = sides.get(&Side::Baseline);
             let d: Vec<f64> = sides
                 .get(&Side::Candidate)
                 .into_iter()
                 .flatten()
-                .filter_map(|(round, value)| stats::log_ratio(*baseline.get(round)?, *value).ok())
+                .filter_map(|(round, value)| stats::log_ratio(*baseline?.get(round)?, *value).ok())
                 .collect();
             let moments = stats::moments(&d);
             Summary {
@@ -399,8 +399,9 @@ fn hold_back(judged: &mut [Judged]) {
 
 fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
     let (tainted, rounds) = (comparison.tainted, comparison.rounds);
-    // A disturbed round taints both its samples.
-    if tainted > 0 && (rounds < 2 || tainted > rounds.saturating_mul(2)) {
+    // A disturbed round taints both its samples; a side that is missing alone was not disturbed.
+    let both = comparison.baseline.is_some() == comparison.candidate.is_some();
+    if tainted > 0 && both && (rounds < 2 || tainted > rounds.saturating_mul(2)) {
         return Verdict::Inconclusive(Reason::Disturbed { tainted, rounds });
     }
     let (Some(estimate), Some(q)) = (comparison.estimate, comparison.q) else {

@@ -89,6 +89,12 @@ impl QuietHost {
         })
     }
 
+    /// Gives the benchmark cores back to everybody, for work whose time does not matter; the lock is
+    /// still held.
+    pub fn share_cores(&mut self) {
+        self.exclusive = None;
+    }
+
     /// To be asked just before a process and just after: see [`QuietHost::taint`].
     pub fn glance(&self) -> Glance {
         self.watch.glance(&Root::new(Path::new("/")))
