@@ -524,12 +524,29 @@ mod tests {
         many.iter_mut().filter(|s| s.round > 1).for_each(|s| s.taint.clear());
         assert_eq!(verdicts(&many).0, [Verdict::Regressed]);
         let mut alone = samples("b", "wall", &[(5, 6), (5, 6)]);
+        alone[0].taint = "contention".into();
         alone.retain(|s| s.side == Side::Baseline);
         assert_eq!(
             verdicts(&alone).0,
             [Verdict::Inconclusive(Reason::MissingSide { side: "candidate" })]
         );
         assert_eq!(verdicts(&[]), (vec![], Conclusion::Inconclusive));
+    }
+
+    #[test]
+    fn a_round_that_came_again_is_one_round() {
+        // What no disturbance moves is untainted each time: the last pair counts.
+        let again =
+            |value| Sample { sequence: 9, value, ..samples("b", "max-rss", &[(1, 1)])[0].clone() };
+        let mut all = samples("b", "max-rss", &[(100, 100), (100, 110)]);
+        for (side, value) in [(Side::Baseline, 200), (Side::Candidate, 240)] {
+            all.push(Sample { side, ..again(value) });
+        }
+        let summary = &summarise(&all)[0];
+        assert_eq!((summary.rounds, summary.tainted), (2, 0));
+        let mean = (1.2f64.ln() + 1.1f64.ln()) / 2.0;
+        assert!((summary.mean_log_ratio.unwrap() - mean).abs() < 1e-12, "{summary:?}");
+        assert_eq!(summary.baseline.unwrap().median, 150.0);
     }
 
     #[test]

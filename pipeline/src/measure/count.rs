@@ -23,7 +23,7 @@ const COUNTING_FACTOR: u64 = 100;
 
 impl Bench<'_> {
     /// Counts instructions of every case that still works, one container a core.
-    pub async fn count(
+    pub(super) async fn count(
         &self,
         artifacts: &Path,
         prepared: &mut [Prepared<'_>],

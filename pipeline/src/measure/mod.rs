@@ -10,14 +10,14 @@ mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use dyno_model::catalog::suite::{Answer, Benchmark, Case, Stream, Suite, fill};
 use dyno_model::id::Digest;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Sample, Side};
-use dyno_model::sampling::{Closed, Sampler, Target, Turn};
+use dyno_model::sampling::{Closed, Sampler, Turn};
 use dyno_model::taint;
 use dyno_probe::{End, Exit, Run, Settings};
 
