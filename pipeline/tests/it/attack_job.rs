@@ -173,8 +173,8 @@ fn hostile_builds(world: &World, host: &str) {
     let told = world.dyno(&["run", "made", "v1", "odd", "--rounds", "1", "--host", host, "--json"]);
     assert_eq!(told.code, Some(0), "{}: {}", told.err, json(&told)["failures"]);
     assert_eq!(world.scratch(), Vec::<String>::new());
-    let artifacts = std::fs::read_dir(world.cache().join("artifacts")).unwrap();
-    for artifact in artifacts.flatten() {
+    let classes = std::fs::read_dir(world.cache().join("artifacts")).unwrap().flatten();
+    for artifact in classes.flat_map(|c| std::fs::read_dir(c.path()).unwrap()).flatten() {
         let files = std::fs::read_dir(artifact.path().join("files")).unwrap();
         let mut names: Vec<_> = files.flatten().map(|file| file.file_name()).collect();
         names.sort();
