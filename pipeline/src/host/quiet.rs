@@ -107,6 +107,10 @@ const LOAD_NOTED: f64 = 0.25;
 /// Waits until other programs keep fewer cores busy than the host's file allows; returns how many
 /// they do, where that can be read.
 async fn wait_for_quiet(host: &Host, cores: &Assigned, events: &Events) -> Result<Option<f64>> {
+    if host.load_max >= cores.all().len() as f64 {
+        // More than there can be: nothing to look for.
+        return Ok(None);
+    }
     let on = Root::new(Path::new("/"));
     let watch = Watch::new(&on, &cores.all());
     let started = Instant::now();
