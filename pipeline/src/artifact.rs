@@ -213,6 +213,7 @@ impl Workshop {
             mounts,
             network: phase == Phase::Fetch,
             cpus: self.cpus.clone(),
+            fewer_cores_do: true,
             memory_bytes: limits.memory_bytes,
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,

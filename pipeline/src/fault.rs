@@ -54,6 +54,7 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("artifact.take", "the outputs are taken"),
     ("artifact.place", "an artifact gets its name in the cache"),
     ("scratch.remove", "a work folder is removed"),
+    ("definition.keep", "what the run is built from is kept in the store"),
     ("measure.lock", "the machine's measuring lock is taken"),
     ("measure.cores", "the benchmark cores are kept from others"),
     ("measure.keep-to", "dyno moves to the housekeeping cores"),

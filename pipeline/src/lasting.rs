@@ -14,13 +14,14 @@ use crate::engine::{Container, Engines, Spec};
 use crate::error::{Error, Kind, Result};
 use crate::event::Events;
 
-/// How often containers are lost, for no case's fault, until the job is given up.
-const LOST_MAX: u32 = 3;
+/// How often containers are lost, for no case's fault, before the job is given up.
+const LOST_MAX: u32 = 4;
 
 /// How often one process may lose its container.
 const LOST_BY_ONE: u32 = 2;
 
-/// How long to wait before each attempt to start another: two minutes together.
+/// How long to wait before each attempt to start another: two minutes together, beside what the
+/// attempts take.
 const WAITS_S: [u64; 8] = [0, 1, 2, 4, 8, 16, 32, 60];
 
 pub struct Lasting<'a> {
@@ -28,7 +29,10 @@ pub struct Lasting<'a> {
     spec: Spec,
     verify: Verify<'a>,
     events: &'a Events,
-    container: Container,
+    /// None between the one that was lost and the next.
+    container: Option<Container>,
+    /// What held in the first.
+    sandbox: Sandbox,
     lost: u32,
     /// What a reader of the results should know.
     notices: Vec<String>,
@@ -53,13 +57,14 @@ impl<'a> Lasting<'a> {
         events: &'a Events,
     ) -> Result<Self> {
         let container = start(engines, &spec, verify).await?;
-        let engines = Arc::clone(engines);
-        Ok(Self { engines, spec, verify, events, container, lost: 0, notices: Vec::new() })
+        let (engines, sandbox) = (Arc::clone(engines), container.sandbox().clone());
+        let container = Some(container);
+        Ok(Self { engines, spec, verify, events, container, sandbox, lost: 0, notices: Vec::new() })
     }
 
     /// What held when it was started.
     pub fn sandbox(&self) -> &Sandbox {
-        self.container.sandbox()
+        &self.sandbox
     }
 
     /// Runs one process.
@@ -68,7 +73,8 @@ impl<'a> Lasting<'a> {
     /// If containers are lost too often, or the engine does not come back.
     pub async fn run(&mut self, run: &Run) -> Result<Ran> {
         for lost in 0..LOST_BY_ONE {
-            match self.container.run(run, |_| ()).await {
+            let container = self.container.as_mut().expect("one runs, or the job is given up");
+            match container.run(run, |_| ()).await {
                 Ok(exit) => return Ok(Ran { exit: Ok(exit), again: lost > 0 }),
                 Err(error) => self.replace(error).await?,
             }
@@ -81,19 +87,22 @@ impl<'a> Lasting<'a> {
 
     /// Puts another container in the place of the one that was lost by `error`.
     async fn replace(&mut self, error: Error) -> Result<()> {
-        if error.kind != Kind::Infrastructure || self.lost > LOST_MAX {
+        if error.kind != Kind::Infrastructure || self.lost >= LOST_MAX {
             return Err(error);
         }
         self.lost += 1;
         self.events.notice(format!("{error}; starting another, what was measured is kept"));
+        // Before the next is started, which is to have the cores for itself. If it cannot be removed
+        // now, the next dyno sweeps it.
+        if let Some(lost) = self.container.take() {
+            let _ = lost.remove().await;
+        }
         let mut then = None;
         for wait_s in WAITS_S {
             tokio::time::sleep(Duration::from_secs(wait_s)).await;
             match start(&self.engines, &self.spec, self.verify).await {
                 Ok(started) => {
-                    let lost = std::mem::replace(&mut self.container, started);
-                    // If not now, the next dyno sweeps it.
-                    let _ = lost.remove().await;
+                    self.container = Some(started);
                     let told = format!("{error}; the round was repeated in another container");
                     self.notices.push(told);
                     return Ok(());
@@ -110,7 +119,9 @@ impl<'a> Lasting<'a> {
     /// Ends it; returns what a reader of the results should know. What was measured is worth more
     /// than a container that cannot be removed: the next dyno sweeps that.
     pub async fn remove(self) -> Vec<String> {
-        if let Err(error) = self.container.remove().await {
+        if let Some(container) = self.container
+            && let Err(error) = container.remove().await
+        {
             self.events.notice(format!("{error}; the next dyno tries again"));
         }
         self.notices

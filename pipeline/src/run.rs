@@ -143,9 +143,9 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
     let (inputs, built) = build(&ground, job, around, &mut clock).await?;
     // Before anything is measured: a store that cannot take it is found out while nothing is lost.
     let made = inputs.as_ref().and_then(|made| Some(made.as_ref().ok()?.files.clone()));
-    let built_from =
-        definition::keep(&ground.suite, &ground.image_folder, made, &around.store, &around.events)
-            .await?;
+    let (suite, image) = (&ground.suite, &ground.image_folder);
+    let keeping = definition::keep(suite, image, made, &around.store, &around.events);
+    let built_from = fault::around("definition.keep", keeping).await?;
     let measured = measure(&ground, job, &inputs, &built, around).await?;
     clock.add("measure", measured.rounds_s);
     clock.add("count", measured.counting_s);
@@ -422,9 +422,9 @@ async fn measure(
         cache: around.cache.clone(),
         events: around.events.clone(),
     };
-    let quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
+    let mut quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
     fault::at("measure.keep-to", || keep_to(&ground.cores.housekeeping));
-    let measured = bench.measure(&quiet).await;
+    let measured = bench.measure(&mut quiet).await;
     keep_to(&ground.cores.all());
     measured
 }

@@ -4,10 +4,11 @@
 use bytes::Bytes;
 use dyno_model::id::{Digest, JobId};
 use dyno_model::record::Run;
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutMode, PutOptions};
 
 use crate::compare::{PREFIX_MIN, is_hex};
+use crate::create::{Created, create};
 use crate::error::{Error, Result};
 use crate::layout::Folder;
 use crate::store::Store;
@@ -21,10 +22,12 @@ impl Store {
     /// if the store has it already.
     pub async fn keep_definition(&self, digest: &Digest, packed: Vec<u8>) -> Result<u64> {
         let (path, size) = (path(digest), packed.len() as u64);
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.objects().put_opts(&path, packed.into(), options).await {
-            Ok(_) => Ok(size),
-            Err(object_store::Error::AlreadyExists { .. }) => Ok(0),
+        if self.has_definition(digest).await? {
+            return Ok(0);
+        }
+        match create(self.objects().as_ref(), self.local(), &path, packed.into()).await {
+            Ok(Created::Ours) => Ok(size),
+            Ok(Created::Taken) => Ok(0),
             Err(error) => Err(self.failed(&format!("write {path} in"), &error)),
         }
     }

@@ -179,7 +179,7 @@ impl Store {
     /// Creates the files in order; false if a name was taken.
     async fn create_all(&self, shard: &Shard, files: Vec<(Folder, Vec<u8>)>) -> Result<bool> {
         for (folder, bytes) in files {
-            let (path, local) = (shard.path(folder), self.inner.local.as_ref());
+            let (path, local) = (shard.path(folder), self.local());
             (self.watch)(folder.name(), false);
             let created = create(self.objects().as_ref(), local, &path, bytes.into()).await;
             (self.watch)(folder.name(), true);
@@ -219,6 +219,10 @@ impl Store {
 
     pub(crate) fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.inner.objects
+    }
+
+    pub(crate) fn local(&self) -> Option<&Local> {
+        self.inner.local.as_ref()
     }
 
     pub(crate) fn set_aside(&self, path: &Path, fault: Fault) {

@@ -163,31 +163,31 @@ pub struct Judged {
 
 /// Reduces one job's samples to summaries, one a series, ordered by (benchmark, config, metric).
 pub fn summarise(samples: &[Sample]) -> Vec<Summary> {
-    type Sides = BTreeMap<Side, Vec<(u32, i64)>>;
+    // A round that was disturbed comes again under the same number: of each side the last counts.
+    type Sides = BTreeMap<Side, BTreeMap<u32, i64>>;
     let mut series: BTreeMap<(&str, &str, &str), (Sides, u32)> = BTreeMap::new();
     for sample in samples {
         let key = (sample.benchmark.as_str(), sample.config.as_str(), sample.metric.as_str());
         let (sides, tainted) = series.entry(key).or_default();
         if sample.taint.is_empty() {
-            sides.entry(sample.side).or_default().push((sample.round, sample.value));
+            sides.entry(sample.side).or_default().insert(sample.round, sample.value);
         } else {
             *tainted += 1;
         }
     }
-    let extent = |side: Option<&Vec<(u32, i64)>>| -> Option<Extent> {
-        let mut values: Vec<i64> = side?.iter().map(|(_, value)| *value).collect();
+    let extent = |side: Option<&BTreeMap<u32, i64>>| -> Option<Extent> {
+        let mut values: Vec<i64> = side?.values().copied().collect();
         let median = stats::median(&mut values)?;
         Some(Extent { median, min: *values.first()?, max: *values.last()? })
     };
     let summary =
         |((benchmark, config, metric), (sides, tainted)): ((&str, &str, &str), (Sides, u32))| {
-            let baseline: BTreeMap<u32, i64> =
-                sides.get(&Side::Baseline).into_iter().flatten().copied().collect();
+            let baseline = sides.get(&Side::Baseline);
             let d: Vec<f64> = sides
                 .get(&Side::Candidate)
                 .into_iter()
                 .flatten()
-                .filter_map(|(round, value)| stats::log_ratio(*baseline.get(round)?, *value).ok())
+                .filter_map(|(round, value)| stats::log_ratio(*baseline?.get(round)?, *value).ok())
                 .collect();
             let moments = stats::moments(&d);
             Summary {
@@ -405,8 +405,9 @@ fn hold_back(judged: &mut [Judged]) {
 
 fn verdict(comparison: &Comparison, policy: &Policy) -> Verdict {
     let (tainted, rounds) = (comparison.tainted, comparison.rounds);
-    // A disturbed round taints both its samples.
-    if tainted > 0 && (rounds < 2 || tainted > rounds.saturating_mul(2)) {
+    // A disturbed round taints both its samples; a side that is missing alone was not disturbed.
+    let both = comparison.baseline.is_some() == comparison.candidate.is_some();
+    if tainted > 0 && both && (rounds < 2 || tainted > rounds.saturating_mul(2)) {
         return Verdict::Inconclusive(Reason::Disturbed { tainted, rounds });
     }
     let (Some(estimate), Some(q)) = (comparison.estimate, comparison.q) else {
@@ -542,12 +543,29 @@ mod tests {
         many.iter_mut().filter(|s| s.round > 1).for_each(|s| s.taint.clear());
         assert_eq!(verdicts(&many).0, [Verdict::Regressed]);
         let mut alone = samples("b", "wall", &[(5, 6), (5, 6)]);
+        alone[0].taint = "contention".into();
         alone.retain(|s| s.side == Side::Baseline);
         assert_eq!(
             verdicts(&alone).0,
             [Verdict::Inconclusive(Reason::MissingSide { side: "candidate" })]
         );
         assert_eq!(verdicts(&[]), (vec![], Conclusion::Inconclusive));
+    }
+
+    #[test]
+    fn a_round_that_came_again_is_one_round() {
+        // What no disturbance moves is untainted each time: the last pair counts.
+        let again =
+            |value| Sample { sequence: 9, value, ..samples("b", "max-rss", &[(1, 1)])[0].clone() };
+        let mut all = samples("b", "max-rss", &[(100, 100), (100, 110)]);
+        for (side, value) in [(Side::Baseline, 200), (Side::Candidate, 240)] {
+            all.push(Sample { side, ..again(value) });
+        }
+        let summary = &summarise(&all)[0];
+        assert_eq!((summary.rounds, summary.tainted), (2, 0));
+        let mean = (1.2f64.ln() + 1.1f64.ln()) / 2.0;
+        assert!((summary.mean_log_ratio.unwrap() - mean).abs() < 1e-12, "{summary:?}");
+        assert_eq!(summary.baseline.unwrap().median, 150.0);
     }
 
     #[test]

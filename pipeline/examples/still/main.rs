@@ -138,8 +138,8 @@ fn workload(world: &Path) -> PathBuf {
     let told = std::env::var_os("DYNO_CACHE").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let cache = told.unwrap_or_else(|| home.join(".cache/dyno"));
-    let program =
-        cache.join("artifacts").join(artifact.trim_start_matches("sha256:")).join("files/dial");
+    let folder = cache.join("artifacts/trusted").join(artifact.trim_start_matches("sha256:"));
+    let program = folder.join("files/dial");
     assert!(program.exists(), "{} is not there", program.display());
     program
 }

@@ -60,6 +60,11 @@ impl QuietHost {
             }
         };
         let watch = Watch::new(&Root::new(Path::new("/")), &cores.benchmark);
+        if watch.meter.is_none() {
+            notices.push(
+                "how busy its cores are cannot be read on this machine: disturbed rounds are not found out".into(),
+            );
+        }
         Ok(Self { exclusive, watch, disturbance_max: host.disturbance_max, notices, _lock: lock })
     }
 
@@ -89,6 +94,12 @@ impl QuietHost {
         })
     }
 
+    /// Gives the benchmark cores back to everybody, for work whose time does not matter; the lock is
+    /// still held.
+    pub fn share_cores(&mut self) {
+        self.exclusive = None;
+    }
+
     /// To be asked just before a process and just after: see [`QuietHost::taint`].
     pub fn glance(&self) -> Glance {
         self.watch.glance(&Root::new(Path::new("/")))
@@ -107,17 +118,20 @@ const LOAD_NOTED: f64 = 0.25;
 /// Waits until other programs keep fewer cores busy than the host's file allows; returns how many
 /// they do, where that can be read.
 async fn wait_for_quiet(host: &Host, cores: &Assigned, events: &Events) -> Result<Option<f64>> {
+    // Where no load is too much it is only noted: a shorter look will do.
+    let look = if host.load_max < cores.all().len() as f64 { LOOK } else { LOOK / 5 };
     let on = Root::new(Path::new("/"));
     let watch = Watch::new(&on, &cores.all());
     let started = Instant::now();
     let mut told = false;
     loop {
         let (before, used) = (watch.glance(&on), own_ns());
-        tokio::time::sleep(LOOK).await;
-        let own = own_ns().saturating_sub(used);
-        let seen = watch.disturbance(before, watch.glance(&on), own, u64::MAX);
+        tokio::time::sleep(look).await;
+        let after = watch.glance(&on);
+        let seen = watch.disturbance(before, after, own_ns().saturating_sub(used), u64::MAX);
         let Some(others) = seen.others_ns else { return Ok(None) };
-        let load = others.saturating_sub(seen.unsure_ns) as f64 / LOOK.as_nanos() as f64;
+        let elapsed = (after.at - before.at).as_nanos() as f64;
+        let load = others.saturating_sub(seen.unsure_ns) as f64 / elapsed;
         if load <= host.load_max {
             return Ok(Some(load));
         }

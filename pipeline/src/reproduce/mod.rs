@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use dyno_model::catalog::host::{self, Host};
 use dyno_model::catalog::image::debian_architecture;
+use dyno_model::catalog::reader::is_name;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
 use dyno_model::record::{Built, BuiltFrom, Failure, Files, Run, Side};
@@ -153,7 +154,7 @@ pub async fn reproduce(asked: &str, place: &Place) -> Result<Reproduced> {
         let workshop = Workshop::new(engines, fresh.clone(), cpus, events);
         let (inputs, sides) =
             build_all(&workshop, &loaded, &root, [baseline, candidate], run.trust).await?;
-        parts.extend(compare(&run, &from, &inputs, &sides, &place.cache)?);
+        parts.extend(compare(&run, &from, &inputs, &sides, [&place.cache, &fresh])?);
         if let Some(folder) = &place.keep {
             keep(&inputs, &sides, folder)?;
         }
@@ -206,6 +207,13 @@ async fn definition(digest: &Digest, what: &str, place: &Place) -> Result<Defini
 
 /// The catalog of the run, as far as building needs it.
 fn lay_out(run: &Run, suite: &Definition, image: &Definition, fresh: &Path) -> Result<Catalog> {
+    // Rows are not believed: these become folders.
+    for name in [&run.suite, &run.image] {
+        if !is_name(name) {
+            let name = name.escape_debug();
+            return Err(Error::input(format!("the run {} has \"{name}\" as a name", run.job)));
+        }
+    }
     let root = fresh.join("catalog");
     suite.write(&root.join("suites").join(&run.suite))?;
     image.write(&root.join("images").join(&run.image))?;
@@ -250,7 +258,7 @@ fn compare(
     from: &BuiltFrom,
     inputs: &Inputs,
     sides: &Sides,
-    cache: &Path,
+    caches: [&Path; 2],
 ) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for (of, recorded) in recorded_files(run, from) {
@@ -279,8 +287,9 @@ fn compare(
         for name in names {
             let (then, now) = (recorded.get(name), rebuilt.get(name));
             let mut part = Part::new(of, name, then.map(found_file), now.map(found_file));
-            if let (false, Some(then), Some(Ok(artifact))) = (part.equal, then, made) {
-                part.difference = bytewise(name, then, artifact, cache)?;
+            if let (false, Some(then), Some(_), Some(Ok(artifact))) = (part.equal, then, now, made)
+            {
+                part.difference = bytewise(name, then, artifact, caches)?;
             }
             parts.push(part);
         }
@@ -288,14 +297,16 @@ fn compare(
     Ok(parts)
 }
 
-/// Where a file differs from the recorded one, if the cache still has that.
+/// Where a file differs from the recorded one, if the cache still has that; it then lies where its
+/// like lies in the fresh one.
 fn bytewise(
     name: &str,
     (recorded, _): &(Digest, u64),
     artifact: &Artifact,
-    cache: &Path,
+    [cache, fresh]: [&Path; 2],
 ) -> Result<Option<Difference>> {
-    let kept = cache.join("artifacts").join(artifact.digest.hex()).join("files").join(name);
+    let place = artifact.folder.strip_prefix(fresh).unwrap_or(&artifact.folder);
+    let kept = cache.join(place).join("files").join(name);
     if !crate::http::file_digest(&kept).is_ok_and(|found| found == *recorded) {
         return Ok(None);
     }

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dyno_pipeline::engine::{Container, Mount, Spec, verify};
@@ -48,7 +48,7 @@ async fn nothing_is_within_reach(engine: &str) {
     std::fs::write(other.join("secret"), &canary).unwrap();
     let below = folder.join("read/below");
     std::fs::create_dir(&below).unwrap();
-    let mounted = root() && mount_below(&below);
+    let mounted = Below::mount(&below);
     std::fs::write(below.join("secret"), &canary).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -62,7 +62,7 @@ async fn nothing_is_within_reach(engine: &str) {
     let mut neighbour = ground.engines.start(&elsewhere).await.unwrap();
     let mut container = ground.engines.start(&ground.spec).await.unwrap();
     for (words, seen) in attacks_on_the_host(&port, &format!("@{name}")) {
-        if !mounted && words.iter().any(|word| word.contains("/below/")) {
+        if mounted.is_none() && words.iter().any(|word| word.contains("/below/")) {
             continue;
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -91,16 +91,27 @@ async fn nothing_is_within_reach(engine: &str) {
     check(engine, &["neighbour"], &exit, &Says("hello"));
     container.remove().await.unwrap();
     neighbour.remove().await.unwrap();
-    if mounted {
-        assert!(Command::new("umount").arg(&below).status().unwrap().success());
-    }
+    drop(mounted);
     ground.close().await;
 }
 
-fn mount_below(folder: &Path) -> bool {
-    let mount =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "mode=777", "none"]).arg(folder).status();
-    mount.is_ok_and(|status| status.success())
+/// A file system in memory, there until it is dropped.
+struct Below(PathBuf);
+
+impl Below {
+    /// Where this process may mount.
+    fn mount(folder: &Path) -> Option<Self> {
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "mode=777", "none"]).arg(folder);
+        let mounted = root() && mount.status().is_ok_and(|status| status.success());
+        mounted.then(|| Self(folder.to_path_buf()))
+    }
+}
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
+    }
 }
 
 #[tokio::test]

@@ -173,13 +173,21 @@ fn hostile_builds(world: &World, host: &str) {
     let told = world.dyno(&["run", "made", "v1", "odd", "--rounds", "1", "--host", host, "--json"]);
     assert_eq!(told.code, Some(0), "{}: {}", told.err, json(&told)["failures"]);
     assert_eq!(world.scratch(), Vec::<String>::new());
-    let artifacts = std::fs::read_dir(world.cache().join("artifacts")).unwrap();
-    for artifact in artifacts.flatten() {
-        let files = std::fs::read_dir(artifact.path().join("files")).unwrap();
-        let mut names: Vec<_> = files.flatten().map(|file| file.file_name()).collect();
-        names.sort();
-        assert_eq!(names, ["program", "tool"], "only what was declared is taken");
+    // Whatever an artifact's folder is called and lies below.
+    let (mut folders, mut taken) = (vec![world.cache().join("artifacts")], 0);
+    while let Some(folder) = folders.pop() {
+        let entries: Vec<_> = std::fs::read_dir(&folder).unwrap().flatten().collect();
+        if folder.ends_with("files") {
+            let mut names: Vec<_> = entries.iter().map(std::fs::DirEntry::file_name).collect();
+            names.sort();
+            assert_eq!(names, ["program", "tool"], "only what was declared is taken");
+            taken += 1;
+        } else {
+            folders
+                .extend(entries.iter().map(std::fs::DirEntry::path).filter(|path| path.is_dir()));
+        }
     }
+    assert_eq!(taken, 2);
     assert!(left_by(std::process::id()).is_empty() || host != "local");
 }
 

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use dyno_model::record::Record;
+use dyno_model::id::Digest;
+use dyno_model::record::{Record, Run};
 use dyno_query::Store;
 use serde_json::Value;
 
@@ -144,7 +145,7 @@ fn a_build_that_did_not_work_does_not_work_again() {
 }
 
 #[tokio::test]
-async fn a_row_that_says_too_little_says_what_it_lacks() {
+async fn a_row_that_says_too_little_or_something_else_is_told() {
     if !embedded() {
         return;
     }
@@ -153,13 +154,35 @@ async fn a_row_that_says_too_little_says_what_it_lacks() {
     let open = async |name: &str| Store::open(world.path().join(name).to_str().unwrap()).await;
     let run = open("store").await.unwrap().find_run(&job).await.unwrap();
     assert!(run.built_from.is_some());
+    let changed = async |name: &str, change: &dyn Fn(&mut Run)| {
+        let mut record = Record { run: run.clone(), samples: Vec::new() };
+        change(&mut record.run);
+        open(name).await.unwrap().publish(&record).await.unwrap();
+        let kept = world.path().join("store/definitions");
+        std::os::unix::fs::symlink(kept, world.path().join(name).join("definitions")).unwrap();
+        world.dyno(&["reproduce", &job, "--store", name])
+    };
     // As a dyno wrote it that kept no definitions.
-    let mut record = Record { run, samples: Vec::new() };
-    record.run.built_from = None;
-    open("old").await.unwrap().publish(&record).await.unwrap();
-    let told = world.dyno(&["reproduce", &job, "--store", "old"]);
+    let told = changed("old", &|run| run.built_from = None).await;
     assert_eq!(told.code, Some(2), "{told:?}");
     for part in ["which lacks where its commits came from", "dyno run made v1 v2 --again"] {
         assert!(told.err.contains(part), "{part}: {told:?}");
     }
+    // An image that comes out otherwise: what would be built in it says nothing.
+    let told = changed("other", &|run| run.image_id = Digest::of(b"other")).await;
+    assert_eq!(told.code, Some(5), "{told:?}");
+    assert!(!told.err.contains("build: target"), "{told:?}");
+    for part in ["DIFFERS: not built: what it is built from differs", "5 of 7 parts differ: image/"]
+    {
+        assert!(told.out.contains(part), "{part}: {told:?}");
+    }
+    // Names in a row become folders.
+    let told = changed("hostile", &|run| run.suite = "../../../escaped".into()).await;
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert!(told.err.contains("has \"../../../escaped\" as a name"), "{told:?}");
+    // Where the commits came from is gone.
+    fs::rename(world.path().join("target"), world.path().join("moved")).unwrap();
+    let told = world.dyno(&["reproduce", &job]);
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert!(told.err.contains("no repository at [world]/target"), "{told:?}");
 }

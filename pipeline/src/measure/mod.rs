@@ -3,19 +3,21 @@
 //!
 //! First every case runs once on each side without being recorded: that warms the page cache and
 //! finds the cases that do not work. Then come the rounds: `model::sampling` says which is next, by
-//! how precisely each case is known so far. Instructions are counted at the end,
-//! once per case and side: a count does not depend on time, so all cores count at once.
+//! how precisely each case is known so far. Instructions are counted at the end (`count`).
+
+mod count;
+mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use dyno_model::catalog::suite::{Answer, Benchmark, Case, Stream, Suite, fill};
 use dyno_model::id::Digest;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Sample, Side};
-use dyno_model::sampling::{Closed, Sampler, Target, Turn};
+use dyno_model::sampling::{Closed, Sampler, Turn};
 use dyno_model::taint;
 use dyno_probe::{End, Exit, Run, Settings};
 
@@ -28,10 +30,7 @@ use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::http::file_digest;
 use crate::lasting::Lasting;
-
-/// How much longer a case may take while its instructions are counted (Cachegrind was seen to
-/// take 10 to 40 times as long).
-const COUNTING_FACTOR: u64 = 100;
+use round::Round;
 
 /// The variable that moves a process's stack, by as much as the round says.
 const LAYOUT: &str = "DYNO_LAYOUT";
@@ -90,27 +89,32 @@ struct Prepared<'a> {
 
 impl Bench<'_> {
     /// Measures the whole job.
-    pub async fn measure(&self, quiet: &QuietHost) -> Result<Measured> {
+    pub async fn measure(&self, quiet: &mut QuietHost) -> Result<Measured> {
         let scratch = Scratch::new(&self.cache)?;
         let artifacts = fault::at("measure.lay-out", || self.lay_out(&scratch))?;
         let mut prepared = self.prepare()?;
         let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
         measured.notices.extend_from_slice(quiet.notices());
         let spec = Spec { cgroup: quiet.parent(), ..self.counted(&artifacts) };
-        let verify = || quiet.verify();
-        let mut container = Lasting::start(&self.engines, spec, &verify, &self.events).await?;
-        let sandbox = container.sandbox().clone();
-        let rounds = self.rounds(quiet, &mut container, &mut prepared, &mut measured);
-        let rounds = fault::around("measure.rounds", rounds).await;
-        measured.notices.extend(container.remove().await);
-        rounds?;
+        let sandbox = {
+            let verify = || quiet.verify();
+            let mut container = Lasting::start(&self.engines, spec, &verify, &self.events).await?;
+            let sandbox = container.sandbox().clone();
+            let rounds = self.rounds(quiet, &mut container, &mut prepared, &mut measured);
+            let rounds = fault::around("measure.rounds", rounds).await;
+            measured.notices.extend(container.remove().await);
+            rounds?;
+            sandbox
+        };
+        // Counts do not depend on time, and want all cores.
+        quiet.share_cores();
         measured.notices.extend(counters::notices(&sandbox, &measured.samples));
         if self.wants("instructions:cachegrind") {
             if sandbox.valgrind {
                 let count = self.count(&artifacts, &mut prepared, &mut measured);
                 match fault::around("measure.count", count).await {
                     // The rounds are worth keeping without.
-                    Err(error) if error.kind == Kind::Infrastructure => {
+                    Err(error) if error.kind != Kind::Interrupted => {
                         measured.notices.push(format!("instructions were not counted: {error}"));
                     }
                     counted => counted?,
@@ -172,6 +176,7 @@ impl Bench<'_> {
             pids: limits().map(|l| l.pids).max().unwrap_or(64) + 1,
             tmp_bytes: memory.saturating_sub(held).max(memory / 4) / 2,
             user: (USER, USER),
+            fewer_cores_do: false,
             cgroup: None,
             probe: Settings::default(),
         }
@@ -375,125 +380,6 @@ impl Bench<'_> {
             ..ready.sample(metric, value, turn.round, sequence)
         };
         read.chain(counters::counted(exit)).map(sample).collect()
-    }
-
-    /// Counts instructions of every case that still works, one container a core.
-    async fn count(
-        &self,
-        artifacts: &Path,
-        prepared: &mut [Prepared<'_>],
-        measured: &mut Measured,
-    ) -> Result<()> {
-        let started = Instant::now();
-        let alive: Vec<usize> =
-            (0..prepared.len()).filter(|&i| prepared[i].failed.is_none()).collect();
-        let total = alive.len() as u64;
-        self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
-        let runs: Vec<(usize, Run)> = alive
-            .into_iter()
-            .map(|i| {
-                let mut run = prepared[i].run.clone();
-                run.count_instructions = true;
-                run.time_ms *= COUNTING_FACTOR;
-                (i, run)
-            })
-            .collect();
-        let queue = Mutex::new(runs.into_iter());
-        let exits = Mutex::new(Vec::new());
-        let worker = async |core: u32| -> Result<()> {
-            let probe = Settings { fixed_layout: true, ..Settings::default() };
-            let spec = Spec { probe, ..self.spec(artifacts, BTreeSet::from([core])) };
-            let mut container =
-                Lasting::start(&self.engines, spec, &|| Ok(()), &self.events).await?;
-            let ran = async {
-                loop {
-                    let next = queue.lock().expect("no panic while held").next();
-                    let Some((i, run)) = next else { return Ok(()) };
-                    let exit = container.run(&run).await?.exit;
-                    let done = {
-                        let mut exits = exits.lock().expect("no panic while held");
-                        exits.push((i, exit));
-                        exits.len() as u64
-                    };
-                    self.events.progress(Phase::Measure, done, total, Unit::Processes);
-                }
-            };
-            let ran: Result<()> = ran.await;
-            container.remove().await;
-            ran
-        };
-        futures::future::try_join_all(self.all_cores.iter().map(|core| worker(*core))).await?;
-        for (i, exit) in exits.into_inner().expect("no panic while held") {
-            let ready = &mut prepared[i];
-            // A program may find out where it runs, and do less there: the answer counts here too.
-            let why = match exit {
-                Err(why) => why,
-                Ok(exit) => {
-                    match (ready.wrong(&exit, ready.time_s * COUNTING_FACTOR), exit.instructions) {
-                        (None, Some(count)) => {
-                            measured.samples.push(ready.sample(
-                                "instructions:cachegrind",
-                                count,
-                                0,
-                                0,
-                            ));
-                            continue;
-                        }
-                        (None, None) => "under Valgrind it wrote no counts".into(),
-                        (Some(("output", reason)), _) => format!("under Valgrind it gave {reason}"),
-                        (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
-                    }
-                }
-            };
-            measured.notices.push(format!(
-                "the instructions of {} ({}) were not counted: {why}",
-                ready.case,
-                ready.side.name(),
-            ));
-        }
-        measured.counting_s = started.elapsed().as_secs_f64();
-        self.events
-            .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
-        Ok(())
-    }
-}
-
-/// What one round gave.
-#[derive(Default)]
-struct Round {
-    spent_ns: u64,
-    /// One for each side that worked.
-    taints: Vec<String>,
-    samples: Vec<Sample>,
-}
-
-impl Round {
-    fn disturbed(&self) -> bool {
-        self.taints.iter().any(|taint| !taint.is_empty())
-    }
-
-    /// (baseline, candidate) of each target, where both are there.
-    fn values(&self, targets: &[Target]) -> Vec<Option<(i64, i64)>> {
-        let value = |target: &Target, side: Side| {
-            let of =
-                |s: &&Sample| s.metric == target.metric && s.side == side && s.taint.is_empty();
-            Some(self.samples.iter().find(of)?.value)
-        };
-        targets.iter().map(|t| value(t, Side::Baseline).zip(value(t, Side::Candidate))).collect()
-    }
-
-    /// The samples; those that a disturbance moves, with what disturbed them or their pair.
-    fn into_samples(mut self) -> Vec<Sample> {
-        if self.disturbed() {
-            let sides: Vec<Side> = self.samples.iter().map(|sample| sample.side).collect();
-            for (sample, side) in self.samples.iter_mut().zip(&sides) {
-                if taint::moves(&sample.metric) {
-                    let own = &self.taints[usize::from(side != &sides[0])];
-                    sample.taint = if own.is_empty() { taint::PAIR.into() } else { own.clone() };
-                }
-            }
-        }
-        self.samples
     }
 }
 
