@@ -33,7 +33,7 @@ impl Law {
 ///
 /// A limit by significance alone would leave no law standing: over enough rounds every real curve
 /// differs from it (16 of 16 over 44 rounds, at p < 0.001). A limit by size alone would refuse what
-/// is only noisy. Of those 16 (OCaml's parallel runtime on 1 to 24 cores; `query/examples/scaling`)
+/// is only noisy. Of those 16 (OCaml's parallel runtime on 1 to 24 cores)
 /// the law describes 13 with residuals of 0.3 to 5.6 %, and three, which have steps or get slower
 /// again, with 8.4 to 13.6 %: 7 % stands between.
 pub const RESIDUAL_MAX: f64 = 0.07;
