@@ -88,7 +88,7 @@ fn when(
 
 /// The limit of core files.
 fn unchanged() -> Result<Rules, BackendError> {
-    let core = u64::from(libc::RLIMIT_CORE);
+    let core = libc::RLIMIT_CORE as u64;
     let set = SeccompRule::new(vec![when(0, false, SeccompCmpOp::Eq, core)?])?;
     let new = [when(1, false, SeccompCmpOp::Eq, core)?, when(2, true, SeccompCmpOp::Ne, 0)?];
     let new = SeccompRule::new(new.into())?;
@@ -204,7 +204,13 @@ pub fn program() -> Program {
     }
 }
 
-const LIMITS: [(&str, libc::__rlimit_resource_t); 6] = [
+/// What `getrlimit` calls a limit: C libraries differ.
+#[cfg(target_env = "musl")]
+type Resource = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Resource = libc::c_uint;
+
+const LIMITS: [(&str, Resource); 6] = [
     ("core", libc::RLIMIT_CORE),
     ("msgqueue", libc::RLIMIT_MSGQUEUE),
     ("nice", libc::RLIMIT_NICE),
