@@ -158,7 +158,8 @@ async fn docker_that_loses_a_container_or_is_interrupted_keeps_nothing() {
             Some(signal) => dyno.signal(signal),
             None => {
                 for name in in_docker(&docker, id).await {
-                    docker.kill_container(&name, None).await.unwrap();
+                    // That of the other side may have ended by itself meanwhile.
+                    drop(docker.kill_container(&name, None).await);
                 }
             }
         }
