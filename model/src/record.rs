@@ -159,7 +159,7 @@ pub struct Failure {
     pub config: Option<String>,
     /// `None` where both sides failed alike.
     pub side: Option<Side>,
-    /// `fetch`, `build`, `inputs`, `measure`, `output`.
+    /// `source` (the commit could not be checked out), `fetch`, `build`, `inputs`, `measure`, `output`.
     pub step: String,
     pub reason: String,
     pub log_tail: String,

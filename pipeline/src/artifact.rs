@@ -26,7 +26,7 @@ use dyno_probe::clear::empty;
 use dyno_probe::{End, Run, Settings};
 use serde::{Deserialize, Serialize};
 
-use crate::disk::{TooMuch, Watch};
+use crate::disk::Watch;
 use crate::engine::{Engines, Mount, Owner, Root, Spec, base_env};
 use crate::error::{DISK_FULL, Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
@@ -101,7 +101,8 @@ impl Workshop {
     }
 
     /// The artifact of `order`, from the cache or built. `lay_out` writes the source into the
-    /// folder it is given. The inner error is the case's own: the build did not work.
+    /// folder it is given; its error of the kind [`Kind::Case`] is the source's own. The inner
+    /// error is the case's own: the source or the build did not work.
     pub async fn make(
         &self,
         order: &Order<'_>,
@@ -128,7 +129,12 @@ impl Workshop {
         let started = Instant::now();
         let scratch = Scratch::new(&self.cache)?;
         let source = scratch.folder("src")?;
-        fault::around("source.checkout", lay_out(&source)).await?;
+        match fault::around("source.checkout", lay_out(&source)).await {
+            Err(error) if error.kind == Kind::Case => {
+                return Ok(Err(failure(Phase::Source.name(), error.message, String::new())));
+            }
+            laid_out => laid_out?,
+        }
         let (cargo, build) = (scratch.folder("cargo")?, scratch.folder("build")?);
         cargo_configuration(&cargo)?;
         let user = self.engines.build_user();
@@ -248,16 +254,10 @@ impl Workshop {
         container.remove().await?;
         let exit = match ran {
             Ok(exit) => exit?,
-            Err(TooMuch::Disk) => return Err(self.disk_full(order, phase)),
-            Err(TooMuch::Folders) => {
-                let limit = indicatif::HumanBytes(limits.disk_bytes);
-                let reason = format!("{} wrote more than {limit} to the disk", phase.name());
-                return Ok(Err(failure(phase.name(), reason, String::new())));
-            }
-            Err(TooMuch::Depth) => {
-                let reason = format!("{} made folders deeper than a path is long", phase.name());
-                return Ok(Err(failure(phase.name(), reason, String::new())));
-            }
+            Err(too_much) => match too_much.reason(phase.name(), limits.disk_bytes) {
+                Some(reason) => return Ok(Err(failure(phase.name(), reason, String::new()))),
+                None => return Err(self.disk_full(order, phase)),
+            },
         };
         if exit.end == End::Code(0) {
             return Ok(Ok(()));
@@ -407,8 +407,38 @@ fn forget_secrets(table: &mut toml::Table) {
         "global-credential-providers",
         "credential-process",
     ];
-    table.retain(|key, _| !SECRETS.contains(&key));
-    table.iter_mut().filter_map(|(_, value)| value.as_table_mut()).for_each(forget_secrets);
+    let kept = std::mem::take(table).into_iter().filter(|(key, _)| !SECRETS.contains(&&**key));
+    *table = kept.map(|(key, value)| (without_login(&key), forgotten(value))).collect();
+}
+
+fn forgotten(value: toml::Value) -> toml::Value {
+    match value {
+        toml::Value::Table(mut table) => {
+            forget_secrets(&mut table);
+            table.into()
+        }
+        toml::Value::Array(values) => {
+            toml::Value::Array(values.into_iter().map(forgotten).collect())
+        }
+        toml::Value::String(text) => without_login(&text).into(),
+        other => other,
+    }
+}
+
+/// A URL without user and password (RFC 3986, 3.2.1), and a proxy without them that has no scheme.
+/// Of SSH the user stays, who is part of the address and no secret.
+fn without_login(text: &str) -> String {
+    let (scheme, rest) = text.find("://").map_or(("", text), |at| text.split_at(at + 3));
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    let Some((login, host)) = authority.rsplit_once('@') else { return text.into() };
+    let user = match login.split_once(':') {
+        _ if scheme.ends_with("ssh://") => login.split(':').next(),
+        // What scp writes: the user of a machine.
+        None if scheme.is_empty() => Some(login),
+        _ => None,
+    };
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    format!("{scheme}{user}{host}{path}")
 }
 
 /// Makes everything below `folder` the build user's, where this process may.
@@ -513,5 +543,27 @@ mod tests {
         let kept = "[registry]\ndefault = \"a\"\n\
             [registries.a]\nindex = \"sparse+https://a.example/\"\n[http]\nmultiplexing = false\n";
         assert_eq!(table, kept.parse().unwrap());
+        for (lent, had) in [
+            ("https://h.example/a@b", "https://h.example/a@b"),
+            ("https://h.example/a", "https://u:s3@h.example/a"),
+            ("https://h.example", "https://s3@h.example"),
+            ("https://h.example?q", "https://u:s3@x@h.example?q"),
+            ("sparse+https://h.example:8/", "sparse+https://u:s3@h.example:8/"),
+            ("ssh://git@h.example/a", "ssh://git:s3@h.example/a"),
+            ("git@h.example:a/b", "git@h.example:a/b"),
+            ("socks5://h.example:1", "socks5://u:s3@h.example:1"),
+            ("h.example:1", "u:s3@h.example:1"),
+            ("a", "a"),
+        ] {
+            let text = |url: &str| {
+                format!(
+                    "http = {{ proxy = '{url}' }}\nregistries = {{ a = {{ index = '{url}' }} }}\n\
+                     [source.'{url}']\nregistry = '{url}'\nlist = ['{url}']\n"
+                )
+            };
+            let mut table: toml::Table = text(had).parse().unwrap();
+            forget_secrets(&mut table);
+            assert_eq!(table, text(lent).parse().unwrap(), "{had}");
+        }
     }
 }

@@ -18,7 +18,11 @@ const COUNT_EVERY: Duration = Duration::from_secs(1);
 const COUNT_SHARE: u32 = 20;
 
 /// What a file takes at least: its inode and its name are not free either.
-const FILE_BYTES: u64 = 4 << 10;
+pub const FILE_BYTES: u64 = 4 << 10;
+
+/// Paths of folders still to be looked into, in bytes together: they are a stranger's, and this is
+/// dyno's own memory.
+const PATHS_BYTES: usize = 64 << 20;
 
 /// Left to others, in bytes, on a disk that is large enough; else a fiftieth of it.
 const SPARE_BYTES: u64 = 256 << 20;
@@ -30,8 +34,25 @@ pub enum TooMuch {
     Folders,
     /// Its folders lie deeper than a path may be long: nobody can count what is in them.
     Depth,
+    /// They are more than can be counted: the paths of those still to be looked into take more
+    /// memory than dyno gives to that.
+    Paths,
     /// The disk is nearly full, whoever filled it.
     Disk,
+}
+
+impl TooMuch {
+    /// What to say of `who` filled it, which may hold `limit_bytes`; `None` where that is nobody's
+    /// fault.
+    pub fn reason(self, who: &str, limit_bytes: u64) -> Option<String> {
+        let limit = indicatif::HumanBytes(limit_bytes);
+        match self {
+            Self::Folders => Some(format!("{who} wrote more than {limit} to the disk")),
+            Self::Depth => Some(format!("{who} made folders deeper than a path is long")),
+            Self::Paths => Some(format!("{who} made more folders than can be counted")),
+            Self::Disk => None,
+        }
+    }
 }
 
 /// Folders on one disk, and what they may hold together.
@@ -97,17 +118,19 @@ impl Watch {
 
     async fn count(&self) -> Result<u64, TooMuch> {
         let (folders, limit) = (self.folders.clone(), self.limit_bytes);
-        let counted = tokio::task::spawn_blocking(move || held(folders, limit));
+        let counted = tokio::task::spawn_blocking(move || held(folders, limit, PATHS_BYTES));
         counted.await.expect("counting does not panic")
     }
 }
 
-/// Bytes that everything below `folders` takes, `limit` at most. A build may change all of it meanwhile: a link that takes a folder's place leads this astray, but
-/// not for ever.
-fn held(mut folders: Vec<PathBuf>, limit: u64) -> Result<u64, TooMuch> {
+/// Bytes that everything below `folders` takes, `limit` at most; `paths` bounds the bytes of the
+/// paths that are remembered meanwhile. A build may change all of it while this looks: a link that
+/// takes a folder's place leads this astray, but not for ever.
+fn held(mut folders: Vec<PathBuf>, limit: u64, paths: usize) -> Result<u64, TooMuch> {
     use std::os::unix::fs::MetadataExt;
-    let mut sum: u64 = 0;
+    let (mut sum, mut pending): (u64, usize) = (0, 0);
     while let Some(folder) = folders.pop() {
+        pending = pending.saturating_sub(folder.as_os_str().len());
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => {
@@ -122,7 +145,12 @@ fn held(mut folders: Vec<PathBuf>, limit: u64) -> Result<u64, TooMuch> {
                 return Err(TooMuch::Folders);
             }
             if found.is_dir() {
-                folders.push(entry.path());
+                let path = entry.path();
+                pending += path.as_os_str().len();
+                if pending > paths {
+                    return Err(TooMuch::Paths);
+                }
+                folders.push(path);
             }
         }
     }
@@ -142,8 +170,23 @@ mod tests {
         std::fs::write(path.join("large"), vec![1; 1 << 20]).unwrap();
         std::fs::File::create(path.join("sparse")).unwrap().set_len(1 << 40).unwrap();
         std::os::unix::fs::symlink("/", path.join("link")).unwrap();
-        let sum = held(vec![path.to_path_buf()], u64::MAX).unwrap();
+        let sum = held(vec![path.to_path_buf()], u64::MAX, PATHS_BYTES).unwrap();
         assert!(((1 << 20) + 4 * FILE_BYTES..(1 << 20) + 16 * FILE_BYTES).contains(&sum), "{sum}");
-        assert_eq!(held(vec![path.to_path_buf()], 5000), Err(TooMuch::Folders));
+        assert_eq!(held(vec![path.to_path_buf()], 5000, PATHS_BYTES), Err(TooMuch::Folders));
+    }
+
+    #[test]
+    fn the_paths_that_are_remembered_are_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        // Beside each other they wait together; one in the other they do not.
+        let (wide, deep) = (folder.path().join("wide"), folder.path().join("deep"));
+        for number in 0..100 {
+            std::fs::create_dir_all(wide.join(number.to_string())).unwrap();
+        }
+        std::fs::create_dir_all(deep.join("1/2/3/4/5/6/7/8/9")).unwrap();
+        let paths = 2 * (folder.path().as_os_str().len() + 50);
+        assert_eq!(held(vec![wide.clone()], u64::MAX, paths), Err(TooMuch::Paths));
+        assert!(held(vec![deep], u64::MAX, paths).is_ok());
+        assert!(held(vec![wide], u64::MAX, PATHS_BYTES).is_ok());
     }
 }

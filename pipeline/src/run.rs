@@ -357,8 +357,9 @@ pub async fn build_all(
                 Side::Candidate => trust,
             },
         };
-        let made =
-            workshop.make(&order, async |into: &Path| resolved.check_out(into).await).await?;
+        let limits = &suite.build.limits;
+        let lay_out = async |into: &Path| resolved.check_out(into, limits).await;
+        let made = workshop.make(&order, lay_out).await?;
         Ok(made.map_err(|failure| Failure { side: Some(side), ..failure }))
     };
     let (inputs, baseline, candidate) = futures::try_join!(

@@ -13,7 +13,7 @@ use std::time::Duration;
 use dyno_probe::Run;
 use dyno_probe::clear::empty;
 
-use crate::process::{pipe, wait4};
+use crate::process::{become_user, pipe, wait4};
 
 /// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
 pub const COUNTS: &str = "/tmp/.dyno-cachegrind.";
@@ -57,11 +57,12 @@ pub fn end(pid: libc::pid_t) -> Leftovers {
             left.names = names();
         }
         signal_all(libc::SIGKILL);
-        // Orphans become children of this process as their parents end, so a look may be too early.
-        while reap(&mut left.usage, 0) {
+        // They take a moment to end, and orphans become children of this process only as their
+        // parents do. Never waited for without a bound: one may be stuck in the kernel.
+        std::thread::sleep(BETWEEN_LOOKS);
+        while reap(&mut left.usage, libc::WNOHANG) {
             left.running += 1;
         }
-        std::thread::sleep(BETWEEN_LOOKS);
     }
     // Somebody from outside keeps processes in here. Nothing can be measured beside them, and with
     // this process everything ends.
@@ -162,10 +163,9 @@ pub fn tidy(run: &Run) -> Result<Option<u64>, String> {
     // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        // SAFETY: plain system calls.
-        unsafe {
-            libc::setresgid(run.gid, run.gid, run.gid);
-            libc::setresuid(run.uid, run.uid, run.uid);
+        if become_user(run.uid, run.gid).is_err() {
+            // SAFETY: does not return.
+            unsafe { libc::_exit(1) };
         }
         if let Some(count) = read_counts().filter(|_| run.count_instructions) {
             let _ = report.write_all(format!("{count}").as_bytes());

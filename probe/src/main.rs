@@ -10,6 +10,7 @@ mod leftover;
 mod process;
 mod random;
 mod sandbox;
+mod used;
 
 use std::io::{self, BufRead, Read, Write};
 use std::process::ExitCode;

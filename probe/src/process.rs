@@ -15,11 +15,12 @@ use std::time::Duration;
 use dyno_probe::{End, Exit, Program, Run, TAIL_MAX};
 use sha2::{Digest, Sha256};
 
+use crate::used::Used;
 use crate::{leftover, random, sandbox};
 
 /// Runs one process. `line` gets its output as it comes, if the run asks for that.
 pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
-    let used_before = used_ns();
+    let before = Used::now();
     let exit = start(run).map(|child| child.wait(run, line));
     let mut exit = exit.unwrap_or_else(not_started);
     let counted = leftover::tidy(run).unwrap_or_else(|residue| {
@@ -29,22 +30,8 @@ pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
     if exit.end == End::Code(0) {
         exit.instructions = counted;
     }
-    exit.container_ns = used_ns().saturating_sub(used_before);
+    exit.container_ns = Used::now().since(before);
     exit
-}
-
-/// Processor time of this process and of all that it has waited for.
-fn used_ns() -> u64 {
-    let used = |who| {
-        // SAFETY: an all-zero rusage is valid, and getrusage fills it.
-        let usage = unsafe {
-            let mut usage: libc::rusage = std::mem::zeroed();
-            libc::getrusage(who, &mut usage);
-            usage
-        };
-        nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime)
-    };
-    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
 }
 
 struct Child {
@@ -133,7 +120,7 @@ pub fn as_program(uid: u32, gid: u32) -> Program {
 }
 
 /// In a child: becomes another user, where the probe may. The error is the step that failed.
-fn become_user(uid: u32, gid: u32) -> Result<(), &'static str> {
+pub fn become_user(uid: u32, gid: u32) -> Result<(), &'static str> {
     // SAFETY: plain system calls.
     unsafe {
         if libc::getuid() != 0 {
@@ -484,7 +471,7 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
 }
 
-fn nanoseconds(time: libc::timeval) -> u64 {
+pub fn nanoseconds(time: libc::timeval) -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_usec as u64 * 1_000
 }
 

@@ -6,6 +6,7 @@
 //! Names from outside reach git only after they were checked, and after `--`, so that none can
 //! become an option; `ext::` and other transports that run commands are off.
 
+mod checkout;
 mod releases;
 
 use std::fs;
@@ -102,23 +103,6 @@ fn git_url(location: &str, folder: &Path) -> Result<String> {
     let path = fs::canonicalize(&path)
         .map_err(|error| Error::input(format!("no repository at {}: {error}", path.display())))?;
     Ok(path.display().to_string())
-}
-
-impl Resolved {
-    /// Writes the commit's tree into `folder`, which must be empty or absent.
-    pub async fn check_out(&self, folder: &Path) -> Result<()> {
-        let doing = || format!("checking out {} into {}", self.commit, folder.display());
-        fs::create_dir_all(folder).while_(doing)?;
-        // An index of its own, so that several check-outs of one repository do not meet.
-        let beside = folder.parent().unwrap_or(folder);
-        let index = tempfile::tempdir_in(beside).while_(doing)?;
-        let mut git = git();
-        git.arg("--git-dir").arg(&self.repository).arg("--work-tree").arg(folder);
-        git.env("GIT_INDEX_FILE", index.path().join("index"));
-        git.args(["checkout", "--quiet", "--force", self.commit.hex(), "--", "."]);
-        run(git).await.while_(doing)?;
-        Ok(())
-    }
 }
 
 /// A repository elsewhere, and the local one that receives what is fetched from it.
@@ -256,20 +240,27 @@ fn git() -> Command {
 }
 
 async fn run(mut git: Command) -> Result<Output> {
-    let output = git.output().await.map_err(|error| match error.kind() {
+    let output = git.output().await.map_err(|error| no_git(&error))?;
+    if output.status.success() { Ok(output) } else { Err(what_git_said(&output.stderr)) }
+}
+
+/// Why git could not be started.
+fn no_git(error: &std::io::Error) -> Error {
+    match error.kind() {
         std::io::ErrorKind::NotFound => Error::host("git is not installed")
             .hint("install git (apt-get install git) and run the same command again"),
         _ => Error::infrastructure(format!("starting git: {error}")),
-    })?;
-    if output.status.success() {
-        return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+}
+
+/// Why git failed, by what it wrote to standard error.
+fn what_git_said(stderr: &[u8]) -> Error {
+    let said = String::from_utf8_lossy(stderr);
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     // What is wrong stands in the line of git's own that is marked so; advice surrounds it.
     let marked = lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
     let said = marked.or_else(|| lines().next_back()).unwrap_or("it said nothing").to_string();
-    Err(Error::infrastructure(format!("git: {said}")))
+    Error::infrastructure(format!("git: {said}"))
 }
 
 async fn init(repository: &Path, cache: &Path) -> Result<()> {
@@ -282,7 +273,9 @@ async fn init(repository: &Path, cache: &Path) -> Result<()> {
     let scratch = Scratch::new(cache)?;
     let new = scratch.path().join("repository");
     let mut git = git();
-    git.args(["init", "--quiet", "--bare", "--initial-branch=main", "--"]).arg(&new);
+    // Without a template of this machine's, which may bring configuration and attributes.
+    git.args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main", "--"]);
+    git.arg(&new);
     run(git).await.while_(doing)?;
     // Whole or not at all; another dyno may have made it meanwhile.
     match fault::at("source.init", || durable::place_folder(&new, repository)) {
@@ -293,6 +286,8 @@ async fn init(repository: &Path, cache: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use dyno_model::catalog::suite::Limits;
+
     use super::*;
 
     #[test]
@@ -340,6 +335,48 @@ mod tests {
         String::from_utf8(head.stdout).unwrap().trim().to_string()
     }
 
+    /// A commit of `repository` with this tree, written as `git mktree` reads it.
+    async fn commit_tree(repository: &Path, entries: &str) -> String {
+        let file = repository.join("../entries");
+        fs::write(&file, entries).unwrap();
+        let make = |words: &[&str]| {
+            let mut git = git();
+            git.arg("-C").arg(repository);
+            git.args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(words);
+            git
+        };
+        let mut tree = make(&["mktree"]);
+        tree.stdin(fs::File::open(&file).unwrap());
+        let text = |output: Output| String::from_utf8(output.stdout).unwrap().trim().to_string();
+        let tree = text(run(tree).await.unwrap());
+        let commit = text(run(make(&["commit-tree", "-m", "x", &tree])).await.unwrap());
+        run(make(&["tag", &format!("of-{commit}"), &commit])).await.unwrap();
+        commit
+    }
+
+    async fn id(repository: &Path, name: &str) -> String {
+        let mut git = git();
+        git.arg("-C").arg(repository).args(["rev-parse", name]);
+        String::from_utf8(run(git).await.unwrap().stdout).unwrap().trim().to_string()
+    }
+
+    /// A commit with the file of `commit` under another name.
+    async fn entry(repository: &Path, name: &str, commit: &str) -> String {
+        let blob = id(repository, &format!("{commit}:file")).await;
+        commit_tree(repository, &format!("100644 blob {blob}\t{name}\n")).await
+    }
+
+    /// A commit of ten trees in each other, each of which has the next one ten times.
+    async fn nested(repository: &Path) -> String {
+        let mut commit = "v1".to_string();
+        for _ in 0..10 {
+            let tree = id(repository, &format!("{commit}^{{tree}}")).await;
+            let entry = |name| format!("040000 tree {tree}\t{name}\n");
+            commit = commit_tree(repository, &(0..10).map(entry).collect::<String>()).await;
+        }
+        commit
+    }
+
     #[tokio::test]
     async fn branches_tags_and_ids_are_resolved_and_checked_out() {
         let folder = tempfile::tempdir().unwrap();
@@ -365,8 +402,29 @@ mod tests {
         let ids: Vec<&str> = resolved.iter().map(|r| r.commit.hex()).collect();
         assert_eq!(ids, [second.as_str(), &first, &first]);
         let tree = folder.path().join("tree");
-        resolved[1].check_out(&tree).await.unwrap();
+        let limits =
+            Limits { time_s: 60, memory_bytes: 0, pids: 0, output_bytes: 0, disk_bytes: 1 << 20 };
+        resolved[1].check_out(&tree, &limits).await.unwrap();
         assert_eq!(fs::read_to_string(tree.join("file")).unwrap(), "one");
+
+        // What is too much, or cannot be written anywhere, is the commit's own fault.
+        let long = "x".repeat(300);
+        let (endless, hidden) = (nested(&origin).await, entry(&origin, ".git", &first).await);
+        let long = entry(&origin, &long, &first).await;
+        let none = Limits { time_s: 0, ..limits };
+        for (commit, limits, reason) in [
+            (&endless, limits, "the check-out wrote more than 1.00 MiB to the disk"),
+            (&first, none, "the check-out took longer than 0 s"),
+            (&long, limits, "git: error: unable to create file"),
+            (&hidden, limits, "git: error: invalid path '.git'"),
+        ] {
+            let into = folder.path().join("refused");
+            let resolved = ask(&[commit]).await.unwrap().remove(0);
+            let error = resolved.check_out(&into, &limits).await.unwrap_err();
+            assert_eq!(error.kind, crate::error::Kind::Case, "{error}");
+            assert!(error.message.starts_with(reason), "{reason}: {error}");
+            assert_eq!(fs::read_dir(&into).unwrap().count(), 0, "{reason}");
+        }
 
         let error = ask(&["nope", "--upload-pack=x", &"0".repeat(40)]).await.unwrap_err();
         assert_eq!(error.kind, crate::error::Kind::Input);

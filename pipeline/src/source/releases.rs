@@ -16,6 +16,7 @@ use futures::StreamExt;
 use tame_index::index::{IndexConfig, SparseIndex};
 use tame_index::{IndexKrate, IndexLocation, IndexUrl, IndexVersion, KrateName};
 
+use super::checkout::without_configuration;
 use super::{git, init, run};
 use crate::artifact::Scratch;
 use crate::error::{Error, Result, While, chain};
@@ -168,7 +169,7 @@ impl Releases {
         let tree = folder.path().join("tree");
         unpack(archive, &format!("{}-{}", self.name, version.version), &tree).while_(what)?;
         let base = || {
-            let mut git = git();
+            let mut git = without_configuration(folder.path());
             git.arg("--git-dir").arg(&self.repository).arg("--work-tree").arg(&tree);
             git.env("GIT_INDEX_FILE", folder.path().join("index"));
             for who in ["AUTHOR", "COMMITTER"] {

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::world::{BUILD, Told, World, docker, embedded, left_by};
+use crate::world::{BUILD, Told, World, docker, embedded, git, left_by};
 
 fn json(told: &Told) -> Value {
     serde_json::from_str(&told.out).unwrap_or_else(|error| panic!("{error}: {told:?}"))
@@ -134,6 +134,22 @@ const BUILDS: &[(&str, &str)] = &[
     ("attack call 62 1 9\n", "build made a system call that only an attack makes"),
 ];
 
+/// A commit tagged `tag`: ten trees in each other, each of which has the next one ten times.
+fn bomb(world: &World, tag: &str) {
+    let target = world.path().join("target");
+    let mut tree = git(&target, &["rev-parse", "v1^{tree}"]);
+    for _ in 0..10 {
+        let entries: String = (0..10).map(|name| format!("040000 tree {tree}\t{name}\n")).collect();
+        std::fs::write(world.path().join("entries"), entries).unwrap();
+        let mut git = std::process::Command::new("git");
+        git.arg("-C").arg(&target).arg("mktree");
+        git.stdin(std::fs::File::open(world.path().join("entries")).unwrap());
+        tree = String::from_utf8(git.output().unwrap().stdout).unwrap().trim().to_string();
+    }
+    let commit = git(&target, &["commit-tree", "-m", tag, &tree]);
+    git(&target, &["tag", tag, &commit]);
+}
+
 fn hostile_builds(world: &World, host: &str) {
     let suite = "suites/made/suite.toml";
     world.edit(suite, "output = \"64MiB\" }", "output = \"32MiB\", disk = \"64MiB\" }");
@@ -144,6 +160,16 @@ fn hostile_builds(world: &World, host: &str) {
     let told = world.dyno(&words);
     assert!(told.out.contains("build took longer than 2 s"), "{told:?}");
     world.edit(suite, "time_s = 2,", "time_s = 30,");
+    // A commit of few bytes that stands for files without end.
+    bomb(world, "bomb");
+    let told =
+        world.dyno(&["run", "made", "v1", "bomb", "--rounds", "1", "--host", host, "--json"]);
+    assert_eq!(told.code, Some(5), "{told:?}");
+    let view = json(&told);
+    let [failure] = view["failures"].as_array().unwrap().as_slice() else { panic!("{told:?}") };
+    assert_eq!((&failure["side"], &failure["step"]), (&"candidate".into(), &"source".into()));
+    assert_eq!(failure["reason"], "the check-out wrote more than 64.00 MiB to the disk");
+    assert_eq!(world.scratch(), Vec::<String>::new());
     // Two at a time: each side is hostile in its own way, so nothing is measured.
     for (pair, builds) in BUILDS.chunks(2).enumerate() {
         let tags: Vec<String> = (0..builds.len()).map(|side| format!("bad{pair}-{side}")).collect();

@@ -128,6 +128,10 @@ pub fn attacks_on_the_host(
     table.push((call(libc::SYS_kill, &["1", "0"]), NO));
     let pidfd = Refused(&[libc::EBADF, libc::EPERM, libc::EINVAL]);
     table.push((call(libc::SYS_pidfd_send_signal, &["0", "9", "0", "0"]), pidfd));
+    // To look at it by a descriptor neither, but no signal goes that way.
+    for signal in ["9", "15"] {
+        table.push((own(&["attack", "pidfd", signal]), NO));
+    }
     const CLOSED: Seen = Refused(&[libc::EACCES, libc::EROFS, libc::EPERM, libc::ENOENT]);
     for file in [
         "environ",

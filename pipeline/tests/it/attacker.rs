@@ -27,6 +27,14 @@ unsafe extern "C" {
 pub fn attack(words: &[&str]) {
     match words {
         ["call", number, arguments @ ..] => call(number.parse().unwrap(), arguments),
+        ["pidfd", signal] => unsafe {
+            // pidfd_open(1, 0), and pidfd_send_signal to what that gave.
+            let fd = syscall(434, 1 as c_long, 0 as c_long);
+            assert!(fd >= 0, "opening it is no attack");
+            let sent = syscall(424, fd, signal.parse::<c_long>().unwrap(), 0 as c_long, 0 as c_long);
+            assert!(sent < 0, "sent");
+            println!("{:?}", std::io::Error::last_os_error().raw_os_error());
+        },
         ["ids"] => println!("{}", unsafe { geteuid() }),
         ["unix", name] => match unix(name).map(|address| UnixStream::connect_addr(&address)) {
             Ok(Ok(_)) => println!("connected"),

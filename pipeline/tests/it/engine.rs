@@ -129,6 +129,11 @@ async fn counts(container: &mut Container) {
         let clock = exit.counters["task-clock"];
         assert!(clock.value > 20_000_000 && !clock.scaled, "{words:?}: {clock:?}");
     }
+    // What the kernel adds to no process's time is the container's all the same.
+    let exit = ask(container, &["ignore", "burn"]).await;
+    assert_eq!(exit.end, End::Code(0));
+    assert!(exit.user_ns + exit.system_ns < 30_000_000, "{exit:?}");
+    assert!(exit.container_ns >= 30_000_000, "{exit:?}");
     // Half a count is none.
     let copies = Run { output_bytes: 64 << 20, ..run(&["unreadable", "burn"]) };
     let exit = container.run(&copies, |_| ()).await.unwrap();

@@ -147,3 +147,18 @@ fn disturbed_rounds_come_again_and_end_in_noisy() {
     let rows: Vec<&str> = held.out.lines().skip(1).collect();
     assert_eq!(rows, ["max-rss,,0,6", "wall,contention,0,6"], "{held:?}");
 }
+
+#[test]
+fn counting_has_all_cores_again() {
+    if !embedded() {
+        return;
+    }
+    let world = World::counting();
+    world.edit("suites/made/suite.toml", "-size\"]", "-size\", \"instructions:cachegrind\"]");
+    let told = world.dyno(&["run", "made", "v1", "v2", "--rounds", "2"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(!told.out.contains("not counted"), "{told:?}");
+    let sql = "SELECT count(*) AS n FROM samples WHERE metric = 'instructions:cachegrind'";
+    let held = world.dyno(&["sql", "--output", "csv", sql]);
+    assert_eq!(held.out.lines().nth(1), Some("2"), "{held:?}");
+}

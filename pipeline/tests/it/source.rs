@@ -69,6 +69,32 @@ fn names_of_commits() {
     assert!(told.err.contains("no repository at"), "{told:?}");
 }
 
+/// A commit names filters; which programs those are, this machine's configuration of git would say.
+#[test]
+fn no_filter_of_this_machine_runs_for_a_commit() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    let (target, canary) = (world.path().join("target"), world.path().join("canary"));
+    let filter = format!("touch {}; cat", canary.display());
+    world.write(
+        ".gitconfig",
+        &format!("[filter \"evil\"]\nsmudge = \"{filter}\"\nclean = \"{filter}\"\n"),
+    );
+    world.write("target/.gitattributes", "* filter=evil\n");
+    world.commit("filtered", BUILD, "print hello\n");
+    let told = world.dyno(&["run", "made", "v1", "filtered", "--rounds", "1"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(!canary.exists());
+    // Who obeys that configuration runs it.
+    let mut plain = std::process::Command::new("git");
+    plain.args(["clone", "--quiet"]).arg(&target).arg(world.path().join("clone"));
+    plain.env("HOME", world.path()).env_remove("GIT_CONFIG_GLOBAL").env_remove("XDG_CONFIG_HOME");
+    assert!(plain.status().unwrap().success());
+    assert!(canary.exists());
+}
+
 /// A `.crate`: a gzipped tar with the two scripts of a target.
 fn archive(version: &str, program: &str) -> Vec<u8> {
     let gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

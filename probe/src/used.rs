@@ -1,0 +1,103 @@
+//! Processor time that the container used: what is not its own on the core is others'.
+//!
+//! `getrusage` counts this process and what it, or one it waited for, has waited for. A program
+//! that ignores SIGCHLD has its children waited for by the kernel, which adds them to nobody
+//! (wait(2), NOTES): their time would pass for others', and every round for disturbed. The
+//! container's cgroup counts them too, but is not readable everywhere; the larger one counts.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use crate::process::nanoseconds;
+
+/// Nanoseconds since each count began.
+#[derive(Clone, Copy)]
+pub struct Used {
+    waited_ns: u64,
+    cgroup_ns: Option<u64>,
+}
+
+impl Used {
+    pub fn now() -> Self {
+        let of = |who| {
+            // SAFETY: an all-zero rusage is valid, and getrusage fills it.
+            let usage = unsafe {
+                let mut usage: libc::rusage = std::mem::zeroed();
+                libc::getrusage(who, &mut usage);
+                usage
+            };
+            nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime)
+        };
+        let waited_ns = of(libc::RUSAGE_SELF) + of(libc::RUSAGE_CHILDREN);
+        static COUNT: OnceLock<Option<Count>> = OnceLock::new();
+        let cgroup_ns = COUNT.get_or_init(Count::find).as_ref().and_then(Count::read);
+        Self { waited_ns, cgroup_ns }
+    }
+
+    pub fn since(self, before: Self) -> u64 {
+        let waited = self.waited_ns.saturating_sub(before.waited_ns);
+        let cgroup = self.cgroup_ns.zip(before.cgroup_ns);
+        waited.max(cgroup.map_or(0, |(now, before)| now.saturating_sub(before)))
+    }
+}
+
+/// The file in which the kernel counts the processor time of this container's cgroup.
+enum Count {
+    /// `cpu.stat` (cgroup v2): "usage_usec N" is one of its lines.
+    Stat(PathBuf),
+    /// `cpuacct.usage` (cgroup v1): nanoseconds.
+    Usage(PathBuf),
+}
+
+impl Count {
+    /// None where it is not the container's alone: outside of one, and where the mount shows
+    /// another cgroup than that of process 1, the whole machine's say.
+    fn find() -> Option<Self> {
+        let top = PathBuf::from("/sys/fs/cgroup");
+        let own = |folder: &PathBuf| {
+            let inside = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            std::process::id() == 1 && inside.lines().any(|id| id == "1")
+        };
+        if own(&top) {
+            return Some(Self::Stat(top.join("cpu.stat")));
+        }
+        // Whatever the mount is called: "cpuacct", "cpu,cpuacct".
+        let mounts = fs::read_dir(top).ok()?.flatten().map(|entry| entry.path());
+        let mut counting = mounts.filter(|folder| folder.join("cpuacct.usage").exists());
+        Some(Self::Usage(counting.find(own)?.join("cpuacct.usage")))
+    }
+
+    fn read(&self) -> Option<u64> {
+        match self {
+            Self::Stat(file) => stat(&fs::read_to_string(file).ok()?),
+            Self::Usage(file) => fs::read_to_string(file).ok()?.trim().parse().ok(),
+        }
+    }
+}
+
+/// Nanoseconds in the text of a `cpu.stat`.
+fn stat(text: &str) -> Option<u64> {
+    let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
+    usage.trim().parse::<u64>().ok()?.checked_mul(1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_count_is_taken() {
+        assert_eq!(stat("usage_usec 12\nuser_usec 8\nsystem_usec 4\n"), Some(12_000));
+        assert_eq!(stat("nr_periods 0\n"), None);
+        let used = |waited_ns, cgroup_ns| Used { waited_ns, cgroup_ns };
+        for (before, now, expected) in [
+            (used(5, Some(100)), used(9, Some(170)), 70),
+            (used(5, Some(100)), used(90, Some(170)), 85),
+            (used(5, None), used(9, Some(170)), 4),
+            (used(5, Some(100)), used(9, None), 4),
+        ] {
+            assert_eq!(now.since(before), expected);
+        }
+    }
+}
