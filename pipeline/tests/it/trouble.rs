@@ -11,16 +11,9 @@ use std::process::Command;
 use dyno_pipeline::catalog::files_of;
 
 use crate::skip;
-use crate::world::{BUILD, Told, World, answer, docker, embedded, in_docker, left_by, names, root};
-
-const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
-
-fn check(told: &Told, code: i32, parts: &[&str]) {
-    assert_eq!(told.code, Some(code), "{told:?}");
-    for part in parts {
-        assert!(told.err.contains(part), "no {part:?} in {}", told.err);
-    }
-}
+use crate::world::{
+    BUILD, RUN, World, answer, check, docker, embedded, in_docker, left_by, names, root,
+};
 
 #[test]
 fn without_rights_both_ways_out_are_named() {
