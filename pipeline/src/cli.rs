@@ -20,8 +20,8 @@ use crate::host::command::HostCommand;
 use crate::image;
 use crate::prompt;
 use crate::report::{self, Answer};
-use crate::reproduce::{self, reproduce};
-use crate::run::{self, Opened, Request, Surroundings, store_error};
+use crate::reproduce::reproduce;
+use crate::run::{self, Opened, Place, Request, Surroundings, store_error};
 use crate::selfcheck;
 use crate::show::{self, Detail, out};
 
@@ -364,16 +364,8 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
             Ok(0)
         }
         Command::Reproduce { run, keep, json } => {
-            let place = reproduce::Place {
-                store: open_store(global).await?,
-                cache: cache_folder(global)?,
-                mirror: global.mirror.clone(),
-                program: own_program()?,
-                events: events.clone(),
-                opened,
-                keep: keep.clone(),
-            };
-            let reproduced = reproduce(run, &place).await?;
+            let place = place(global, events, opened).await?;
+            let reproduced = reproduce(run, &place, keep.as_deref()).await?;
             events.send(Event::Finished);
             if *json {
                 print_json(&reproduced)?
@@ -519,8 +511,12 @@ async fn images(command: &ImageCommand, global: &Global, events: &Events) -> Res
 }
 
 async fn surroundings(global: &Global, events: &Events, opened: Opened) -> Result<Surroundings> {
-    Ok(Surroundings {
-        catalog: Catalog::open(global.catalog.as_deref())?,
+    let catalog = Catalog::open(global.catalog.as_deref())?;
+    Ok(Surroundings { catalog, place: place(global, events, opened).await? })
+}
+
+async fn place(global: &Global, events: &Events, opened: Opened) -> Result<Place> {
+    Ok(Place {
         store: open_store(global).await?,
         cache: cache_folder(global)?,
         mirror: global.mirror.clone(),

@@ -11,7 +11,7 @@ use std::path::Path;
 use dyno_model::catalog::suite::is_plain_path;
 use dyno_model::id::Digest;
 use dyno_model::record::{BuiltFrom, Files};
-use dyno_query::Store;
+use dyno_query::{KeptDefinition, Store};
 
 use crate::catalog::{LoadedSuite, files_of};
 use crate::error::{Error, Result, While};
@@ -85,9 +85,8 @@ impl Definition {
     /// What [`Definition::pack`] packed, if it is `expected`; `place` names it in errors.
     pub fn unpack(packed: &[u8], expected: &Digest, place: &str) -> Result<Self> {
         let damaged = |why: String| {
-            Error::infrastructure(format!("{place} is damaged: {why}")).hint(
-                "remove that file: the next run that is built from the same files writes it again",
-            )
+            Error::infrastructure(format!("{place} is damaged: {why}"))
+                .hint("the next run that is built from the same files writes it again")
         };
         let read = || -> std::io::Result<Vec<File>> {
             // Bounded before it is unpacked: a few bytes may stand for terabytes.
@@ -149,8 +148,10 @@ pub async fn keep(
             ));
             return Ok(None);
         }
-        if !store.has_definition(digest).await.map_err(store_error)? {
-            store.keep_definition(digest, definition.pack()).await.map_err(store_error)?;
+        let sound = |packed: &[u8]| Definition::unpack(packed, digest, "").is_ok();
+        let kept = store.keep_definition(digest, || definition.pack(), sound).await;
+        if let KeptDefinition::Replaced { path } = kept.map_err(store_error)? {
+            events.notice(format!("{path} in the store was damaged: written again"));
         }
     }
     let source = source::absolute(&suite.suite.source, &suite.folder)?;

@@ -25,6 +25,7 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("sweep.cores", "benchmark cores that a dyno which is gone has kept are given back"),
     ("sweep.containers", "containers of dynos that are gone are removed"),
     ("spool.publish", "a record that an earlier dyno could not publish is published"),
+    ("spool.set-aside", "a record that nobody could publish is set aside"),
     ("probe.place", "the probe is written to the cache"),
     ("source.init", "a bare repository is made"),
     ("source.fetch", "a commit is fetched"),

@@ -56,8 +56,7 @@ pub struct Request {
 }
 
 /// What is of this machine and this call.
-pub struct Surroundings {
-    pub catalog: Catalog,
+pub struct Place {
     pub store: Store,
     pub cache: PathBuf,
     pub mirror: Option<String>,
@@ -66,6 +65,20 @@ pub struct Surroundings {
     pub events: Events,
     /// Set once the engine is open, so that an interrupt can clean up.
     pub opened: Opened,
+}
+
+/// A place with the catalog that a request is of.
+pub struct Surroundings {
+    pub catalog: Catalog,
+    pub place: Place,
+}
+
+impl std::ops::Deref for Surroundings {
+    type Target = Place;
+
+    fn deref(&self) -> &Place {
+        &self.place
+    }
 }
 
 /// What this process may leave on the machine, once there is an engine.

@@ -8,7 +8,8 @@
 //! A file is one line with the SHA-256 of the rest, then JSON. Whoever works on one has its lock.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use dyno_model::id::Digest;
@@ -118,12 +119,10 @@ impl<'a> Spool<'a> {
 
     async fn publish_one(&self, path: &Path, events: &Events) -> Result<()> {
         let shown = path.display();
-        // Gone or locked: another dyno is at it, and alive.
-        let Ok(file) = File::open(path) else { return Ok(()) };
-        if file.try_lock().is_err() {
+        let Some(mut file) = File::open(path).ok().and_then(|file| claim(path, file)) else {
             return Ok(());
-        }
-        let record = match read(path) {
+        };
+        let record = match read(&mut file) {
             Ok(entry) if entry.store == self.store.place() => entry.record,
             Ok(entry) => {
                 let store = entry.store.escape_debug();
@@ -132,7 +131,7 @@ impl<'a> Spool<'a> {
                 ));
                 return Ok(());
             }
-            Err(why) => return set_aside(path, &why, events),
+            Err(why) => return self.set_aside(path, &why, events),
         };
         let job = record.run.job.clone();
         match self.store.publish(&record).await {
@@ -145,16 +144,36 @@ impl<'a> Spool<'a> {
                 self.remove(path)
             }
             Err(error @ dyno_query::Error::Unstorable { .. }) => {
-                set_aside(path, &error.to_string(), events)
+                self.set_aside(path, &error.to_string(), events)
             }
             Err(error) => Err(is_kept(store_error(error), path)),
         }
     }
+
+    fn set_aside(&self, path: &Path, why: &str, events: &Events) -> Result<()> {
+        let aside = path.with_extension("json.bad");
+        let (from, to) = (path.display(), aside.display());
+        let set = || fs::rename(path, &aside).and_then(|()| durable::sync_folder(&self.folder));
+        fault::at("spool.set-aside", set).while_(|| format!("setting {from} aside"))?;
+        events.notice(format!(
+            "the kept record {from} cannot be published: {why}; set aside as {to}"
+        ));
+        Ok(())
+    }
+}
+
+/// The opened `file`, locked; `None` if another dyno is at it and alive, or has published and
+/// removed it since it was opened, so that the lock is one on what has no name any more.
+fn claim(path: &Path, file: File) -> Option<File> {
+    file.try_lock().ok()?;
+    let (ours, named) = (file.metadata().ok()?, fs::metadata(path).ok()?);
+    ((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(file)
 }
 
 /// What a file holds, or why it cannot be used.
-fn read(path: &Path) -> Result<Entry, String> {
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
+fn read(file: &mut File) -> Result<Entry, String> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(|error| error.to_string())?;
     let (digest, rest) = text.split_once('\n').ok_or("it has no second line")?;
     if Digest::of(rest.as_bytes()).hex() != digest {
         return Err("its content is not what its first line says".into());
@@ -170,18 +189,49 @@ fn read(path: &Path) -> Result<Entry, String> {
     serde_json::from_str(rest).map_err(|error| error.to_string())
 }
 
-fn set_aside(path: &Path, why: &str, events: &Events) -> Result<()> {
-    let aside = path.with_extension("json.bad");
-    let (from, to) = (path.display(), aside.display());
-    fs::rename(path, &aside).while_(|| format!("setting {from} aside"))?;
-    events.notice(format!("the kept record {from} cannot be published: {why}; set aside as {to}"));
-    Ok(())
-}
-
 fn is_kept(error: Error, path: &Path) -> Error {
     let message = format!("{error}; what was measured is kept in {}", path.display());
     let hint = error.hint.unwrap_or_else(|| {
         "once the store can be written again, the same command publishes it and measures nothing anew".into()
     });
     Error::new(error.kind, message).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_still_has_its_name_is_claimed() {
+        type Change = fn(&Path) -> Option<File>;
+        let cases: [(&str, Change, bool); 4] = [
+            ("nobody is at it", |_| None, true),
+            ("another is at it", |path| File::open(path).ok().filter(|f| f.lock().is_ok()), false),
+            (
+                "another published and removed it",
+                |path| {
+                    fs::remove_file(path).unwrap();
+                    None
+                },
+                false,
+            ),
+            (
+                "another removed it and the name came again",
+                |path| {
+                    fs::rename(path, path.with_extension("old")).unwrap();
+                    fs::write(path, "other").unwrap();
+                    None
+                },
+                false,
+            ),
+        ];
+        for (what, change, claimed) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("x.json");
+            fs::write(&path, "record").unwrap();
+            let file = File::open(&path).unwrap();
+            let _other = change(&path);
+            assert_eq!(claim(&path, file).is_some(), claimed, "{what}");
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! One file of the store: created once, never replaced, and on the disk before the next one is begun.
+//! One file of the store: created once, and on the disk before the next one is begun. Records are
+//! never replaced; a definition is where it is damaged, by what its name says.
 //!
 //! Trouble on the way to an object store may pass, so a file is tried a few times. An answer may
 //! also get lost after the file was written; then, and when an attempt that died is made again with
@@ -93,9 +94,29 @@ pub(crate) async fn create(
     path: &Path,
     bytes: Bytes,
 ) -> Result<Created> {
+    put(objects, local, path, bytes, PutMode::Create).await
+}
+
+/// Gives the file `path` other content, `bytes`; readers see the old or the new.
+pub(crate) async fn replace(
+    objects: &dyn ObjectStore,
+    local: Option<&Local>,
+    path: &Path,
+    bytes: Bytes,
+) -> Result<()> {
+    put(objects, local, path, bytes, PutMode::Overwrite).await.map(|_| ())
+}
+
+async fn put(
+    objects: &dyn ObjectStore,
+    local: Option<&Local>,
+    path: &Path,
+    bytes: Bytes,
+    mode: PutMode,
+) -> Result<Created> {
     let mut waits = WAITS.iter();
     loop {
-        match create_once(objects, local, path, bytes.clone()).await {
+        match put_once(objects, local, path, bytes.clone(), mode.clone()).await {
             // On a disk of this machine nothing passes by waiting.
             Err(Error::Generic { store, source }) if local.is_none() => match waits.next() {
                 Some(wait) => {
@@ -109,13 +130,14 @@ pub(crate) async fn create(
     }
 }
 
-async fn create_once(
+async fn put_once(
     objects: &dyn ObjectStore,
     local: Option<&Local>,
     path: &Path,
     bytes: Bytes,
+    mode: PutMode,
 ) -> Result<Created> {
-    let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+    let options = PutOptions { mode, ..PutOptions::default() };
     match objects.put_opts(path, bytes.clone().into(), options).await {
         Ok(_) => {}
         Err(Error::AlreadyExists { .. }) => {

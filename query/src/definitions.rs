@@ -8,7 +8,7 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
 use crate::compare::{PREFIX_MIN, is_hex};
-use crate::create::{Created, create};
+use crate::create::{create, replace};
 use crate::error::{Error, Result};
 use crate::layout::Folder;
 use crate::store::Store;
@@ -17,28 +17,48 @@ fn path(digest: &Digest) -> Path {
     Path::from(format!("definitions/{}.tar.zst", digest.hex()))
 }
 
-impl Store {
-    /// Keeps a packed definition under the digest of what is in it. Returns the bytes written: 0
-    /// if the store has it already.
-    pub async fn keep_definition(&self, digest: &Digest, packed: Vec<u8>) -> Result<u64> {
-        let (path, size) = (path(digest), packed.len() as u64);
-        if self.has_definition(digest).await? {
-            return Ok(0);
-        }
-        match create(self.objects().as_ref(), self.local(), &path, packed.into()).await {
-            Ok(Created::Ours) => Ok(size),
-            Ok(Created::Taken) => Ok(0),
-            Err(error) => Err(self.failed(&format!("write {path} in"), &error)),
-        }
-    }
+/// What became of [`Store::keep_definition`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeptDefinition {
+    Written,
+    /// The store has a sound one already.
+    Held,
+    /// The one at `path` was damaged.
+    Replaced {
+        path: String,
+    },
+}
 
-    /// Whether the store has the definition.
-    pub async fn has_definition(&self, digest: &Digest) -> Result<bool> {
-        match self.objects().head(&path(digest)).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(error) => Err(self.failed("read", &error)),
-        }
+impl Store {
+    /// Keeps a definition, which `pack` packs, under the digest of what is in it. One that is there
+    /// already stays if it is `sound` and is replaced if not: a disk may have torn it, and another
+    /// name would not be found.
+    ///
+    /// # Errors
+    /// [`Error::Place`] if the store cannot be read or written.
+    pub async fn keep_definition(
+        &self,
+        digest: &Digest,
+        pack: impl FnOnce() -> Vec<u8>,
+        sound: impl Fn(&[u8]) -> bool,
+    ) -> Result<KeptDefinition> {
+        self.check_place()?;
+        let held = self.definition(digest).await?;
+        let (path, damaged) = match held {
+            Some((_, packed)) if sound(&packed) => return Ok(KeptDefinition::Held),
+            held => (path(digest), held.is_some()),
+        };
+        let (objects, packed) = (self.objects().as_ref(), Bytes::from(pack()));
+        let written = match damaged {
+            true => replace(objects, self.local(), &path, packed).await,
+            // Taken: another dyno came first, with the same files.
+            false => create(objects, self.local(), &path, packed).await.map(|_| ()),
+        };
+        written.map_err(|error| self.failed(&format!("write {path} in"), &error))?;
+        Ok(match damaged {
+            true => KeptDefinition::Replaced { path: path.to_string() },
+            false => KeptDefinition::Written,
+        })
     }
 
     /// The packed definition, which is not checked here, and where it lies; `None` if the store

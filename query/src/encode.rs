@@ -190,7 +190,6 @@ pub(crate) fn run(run: &Run, provenance: &str, shard: &Shard) -> RecordBatch {
     text("failures", &json(&run.failures));
     text("notices", &json(&run.notices));
     text("provenance", provenance);
-    text("trust", run.trust.name());
     let outcome = match run.outcome {
         Outcome::Done => "done",
         Outcome::FailedCase => "failed-case",

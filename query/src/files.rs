@@ -63,7 +63,6 @@ pub(crate) fn check(
                     expected.data_type()
                 ));
             }
-            Err(_) if schema::ADDED.contains(&expected.name().as_str()) => {}
             Err(_) => return Err(format!("has no column `{}`", expected.name())),
         }
     }

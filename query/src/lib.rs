@@ -37,6 +37,7 @@ mod table;
 
 pub use arrow::array::RecordBatch;
 pub use compare::{Compared, Filter, StoredSummary};
+pub use definitions::KeptDefinition;
 pub use described::{Column, DESCRIBED, Described, Kind, Names};
 pub use error::{Error, Problem, Result};
 pub use explain::Evidence;

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::common::ScalarValue;
+use dyno_model::record::Run;
 
-use crate::layout::Folder;
+use crate::layout::{Folder, Shard};
 
 pub(crate) fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
@@ -107,13 +109,8 @@ fn runs() -> Vec<Column> {
         ("finished", timestamp(), false),
         ("measured_share", Float64, false),
         ("provenance", Utf8, false),
-        ("trust", Utf8, true),
     ]
 }
-
-/// Columns of `runs` that files of this schema version may lack, being older than they; a reader
-/// takes them from the provenance.
-pub(crate) const ADDED: [&str; 1] = ["trust"];
 
 fn schema(columns: Vec<Column>) -> SchemaRef {
     let field = |(name, kind, null)| Field::new(name, kind, null);
@@ -139,10 +136,18 @@ pub(crate) fn as_views(schema: &Schema) -> SchemaRef {
 }
 
 /// What is the same for every row of a file and stands in none of them: the parts of its path, and
-/// `emulated`, which its run's provenance says.
+/// what its run's provenance says. What a later dyno wants to tell of old runs too belongs here:
+/// files of a store keep one set of columns, which other readers ask for.
 pub(crate) fn partitions() -> Vec<Arc<Field>> {
-    let columns = [("arch", Utf8), ("month", Utf8), ("emulated", Boolean)];
+    let columns = [("arch", Utf8), ("month", Utf8), ("emulated", Boolean), ("trust", Utf8)];
     columns.map(|(name, kind)| Arc::new(Field::new(name, kind, false))).to_vec()
+}
+
+/// The values of [`partitions`], in their order.
+pub(crate) fn partition_values(shard: &Shard, run: &Run) -> [ScalarValue; 4] {
+    let text = ScalarValue::from;
+    let emulated = ScalarValue::from(run.fingerprint.emulator.is_some());
+    [text(shard.arch.as_str()), text(shard.month.as_str()), emulated, text(run.trust.name())]
 }
 
 /// The schema of the table over `folder`.

@@ -34,12 +34,12 @@ const VIEWS: &[(&str, &str)] = &[("history", HISTORY), ("noise", NOISE), ("round
 const HISTORY: &str = "
     SELECT suite, benchmark, config, metric, unit, host, series, 'baseline' AS side,
            baseline_commit AS commit, job, rounds, baseline_median AS median,
-           baseline_min AS min, baseline_max AS max, finished, arch, month, emulated
+           baseline_min AS min, baseline_max AS max, finished, arch, month, emulated, trust
     FROM summaries WHERE baseline_median IS NOT NULL
     UNION ALL
     SELECT suite, benchmark, config, metric, unit, host, series, 'candidate',
            candidate_commit, job, rounds, candidate_median,
-           candidate_min, candidate_max, finished, arch, month, emulated
+           candidate_min, candidate_max, finished, arch, month, emulated, trust
     FROM summaries WHERE candidate_median IS NOT NULL";
 
 /// The pooled within-run variance of d of each series (design, \"Noise from history\") and its
@@ -65,7 +65,7 @@ const ROUNDS: &str = "
     SELECT r.suite, r.benchmark, r.config, r.metric, r.unit, r.host, r.series, r.job, r.round,
            r.baseline, r.candidate, log_ratio(r.baseline, r.candidate) AS log_ratio, r.tainted,
            runs.baseline_commit, runs.candidate_commit, runs.baseline_asked, runs.candidate_asked,
-           runs.finished, r.arch, r.month, runs.emulated
+           runs.finished, r.arch, r.month, runs.emulated, runs.trust
     FROM (SELECT suite, benchmark, config, metric, unit, host, series, job, round,
                  last_value(value ORDER BY sequence)
                      FILTER (WHERE side = 'baseline' AND taint = '') AS baseline,

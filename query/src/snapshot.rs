@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use datafusion::datasource::listing::PartitionedFile;
 use dyno_model::id::JobId;
@@ -48,15 +48,12 @@ impl StoredRun {
             return Err("its run is another job's than its name says".into());
         }
         let schema = schema::of_table(Folder::Runs);
+        let partitions = schema::partitions();
+        let constants = schema::partition_values(&shard, &run);
         let value = |name: &str, kind| -> Result<ArrayRef, Fault> {
-            let array: ArrayRef = match name {
-                "arch" => Arc::new(StringArray::from(vec![shard.arch.as_str()])),
-                "month" => Arc::new(StringArray::from(vec![shard.month.as_str()])),
-                "emulated" => {
-                    Arc::new(BooleanArray::from(vec![run.fingerprint.emulator.is_some()]))
-                }
-                "trust" => Arc::new(StringArray::from(vec![run.trust.name()])),
-                _ => Arc::clone(column(name)?),
+            let array = match partitions.iter().position(|constant| constant.name() == name) {
+                Some(place) => constants[place].to_array().map_err(|e| files::fault(&e))?,
+                None => Arc::clone(column(name)?),
             };
             cast(&array, kind).map_err(|e| files::fault(&e))
         };

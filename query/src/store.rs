@@ -146,10 +146,7 @@ impl Store {
         if serde_json::from_str::<Run>(&provenance).ok().as_ref() != Some(run) {
             return Err(unstorable("a share or duration in its run is not a finite number".into()));
         }
-        if let Some(local) = &self.inner.local {
-            let url = self.url().to_string();
-            local.check().map_err(|why| Error::Place { url, why })?;
-        }
+        self.check_place()?;
         if self.holds(&run.job).await? {
             return Ok(Published::AlreadyHeld);
         }
@@ -189,6 +186,12 @@ impl Store {
             }
         }
         Ok(true)
+    }
+
+    /// Whether a folder is still the one that was opened.
+    pub(crate) fn check_place(&self) -> Result<()> {
+        let checked = self.local().map_or(Ok(()), Local::check);
+        checked.map_err(|why| Error::Place { url: self.url().to_string(), why })
     }
 
     /// Whether the store has a readable run row of `job`.

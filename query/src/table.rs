@@ -11,7 +11,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
+use datafusion::common::{DFSchema, DataFusionError, Result};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -73,8 +73,7 @@ impl ShardTable {
     ) -> Vec<PartitionedFile> {
         let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
         let check = |(index, meta): (usize, ObjectMeta)| {
-            let (cache, shard) = (Arc::clone(&cache), &self.snapshot.runs[index].shard);
-            let emulated = self.snapshot.runs[index].run.fingerprint.emulator.is_some();
+            let (cache, stored) = (Arc::clone(&cache), &self.snapshot.runs[index]);
             async move {
                 let checked = if meta.size == 0 {
                     Err("an empty file".to_string())
@@ -85,7 +84,7 @@ impl ShardTable {
                     let checked = async {
                         let metadata = reader.fetch_metadata().await;
                         let metadata = metadata.map_err(|e| files::fault(&e))?;
-                        files::check(&metadata, self.folder, shard)
+                        files::check(&metadata, self.folder, &stored.shard)
                     };
                     let caught = AssertUnwindSafe(checked).catch_unwind().await;
                     caught.unwrap_or_else(|_| Err(files::PANICKED.into()))
@@ -94,9 +93,9 @@ impl ShardTable {
                     self.snapshot.set_aside(&meta.location, fault);
                     return None;
                 }
-                let path = [&shard.arch, &shard.month].map(|v| ScalarValue::from(v.as_str()));
-                let values = path.into_iter().chain([ScalarValue::from(emulated)]).collect();
-                let file = PartitionedFile::new_from_meta(meta).with_partition_values(values);
+                let values = schema::partition_values(&stored.shard, &stored.run);
+                let file =
+                    PartitionedFile::new_from_meta(meta).with_partition_values(values.to_vec());
                 self.snapshot.note_scanned(self.folder, &file);
                 Some(file)
             }

@@ -170,16 +170,7 @@ pub async fn build(
     events: &Events,
 ) -> Result<Built, BuildError> {
     let (image, lock) = read_locked(dir)?;
-    let locked = lock.architectures.get(architecture).ok_or_else(|| {
-        let known: Vec<&str> = lock.architectures.keys().map(String::as_str).collect();
-        Error::input(format!("the image {} is not made for {architecture}", image.name)).hint(
-            format!(
-                "it has {}; add the architecture to its image.toml and run: dyno image lock {}",
-                known.join(", "),
-                image.name
-            ),
-        )
-    })?;
+    let locked = locked_for(&image, &lock, architecture)?;
     if let Some(built) = cached(&locked.id, settings) {
         return Ok(built);
     }
@@ -203,6 +194,19 @@ pub async fn build(
     Ok(made.adopt(settings)?)
 }
 
+fn locked_for<'a>(image: &Image, lock: &'a Lock, architecture: &str) -> Result<&'a Locked> {
+    lock.architectures.get(architecture).ok_or_else(|| {
+        let known: Vec<&str> = lock.architectures.keys().map(String::as_str).collect();
+        Error::input(format!("the image {} is not made for {architecture}", image.name)).hint(
+            format!(
+                "it has {}; add the architecture to its image.toml and run: dyno image lock {}",
+                known.join(", "),
+                image.name
+            ),
+        )
+    })
+}
+
 /// Makes the image in `dir` for one architecture, whatever comes of it: the caller compares.
 /// With a cache that is not fresh an image of the same ID that stands there already is kept.
 pub async fn rebuild(
@@ -212,9 +216,7 @@ pub async fn rebuild(
     events: &Events,
 ) -> Result<Built, BuildError> {
     let (image, lock) = read_locked(dir)?;
-    let locked = lock.architectures.get(architecture).ok_or_else(|| {
-        Error::input(format!("the image {} is not made for {architecture}", image.name))
-    })?;
+    let locked = locked_for(&image, &lock, architecture)?;
     let bench = Bench::free(&settings.cache, events).await?;
     let made = make(&image, architecture, &locked.pinned, settings, bench, events).await?;
     Ok(made.adopt(settings)?)

@@ -17,8 +17,7 @@ use dyno_model::catalog::image::debian_architecture;
 use dyno_model::catalog::reader::is_name;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
-use dyno_model::record::{Built, BuiltFrom, Failure, Files, Run, Side};
-use dyno_query::Store;
+use dyno_model::record::{Built, BuiltFrom, Failure, Files, Run, Side, Trust};
 use serde::Serialize;
 
 pub use self::differ::Difference;
@@ -27,23 +26,12 @@ use crate::catalog::Catalog;
 use crate::definition::Definition;
 use crate::engine::{Engines, Root};
 use crate::error::{Error, Kind, Result, While};
-use crate::event::{Events, Phase};
+use crate::event::Phase;
 use crate::host::assign;
+use crate::http::file_digest;
 use crate::image;
-use crate::run::{Inputs, Opened, Sides, Traces, build_all, store_error};
+use crate::run::{Inputs, Place, Sides, Traces, build_all, store_error};
 use crate::source;
-
-/// What is of this machine and this call.
-pub struct Place {
-    pub store: Store,
-    pub cache: PathBuf,
-    pub mirror: Option<String>,
-    pub program: PathBuf,
-    pub events: Events,
-    pub opened: Opened,
-    /// A folder that gets the rebuilt files.
-    pub keep: Option<PathBuf>,
-}
 
 /// What became of building a run again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -98,7 +86,7 @@ impl Part {
 /// Errors: no such run; one whose row or definitions do not say enough; another architecture; a
 /// source that is gone; whatever keeps an image or a container from being made. A build that does
 /// not work is no error: it is a part that differs, unless it did not work then either.
-pub async fn reproduce(asked: &str, place: &Place) -> Result<Reproduced> {
+pub async fn reproduce(asked: &str, place: &Place, keep_in: Option<&Path>) -> Result<Reproduced> {
     let run = place.store.find_run(asked).await.map_err(store_error)?;
     let from = enough(&run)?;
     let suite = definition(&run.suite_digest, "suite", place).await?;
@@ -154,8 +142,8 @@ pub async fn reproduce(asked: &str, place: &Place) -> Result<Reproduced> {
         let workshop = Workshop::new(engines, fresh.clone(), cpus, events);
         let (inputs, sides) =
             build_all(&workshop, &loaded, &root, [baseline, candidate], run.trust).await?;
-        parts.extend(compare(&run, &from, &inputs, &sides, [&place.cache, &fresh])?);
-        if let Some(folder) = &place.keep {
+        parts.extend(compare(&run, &from, &inputs, &sides, &place.cache)?);
+        if let Some(folder) = keep_in {
             keep(&inputs, &sides, folder)?;
         }
     } else {
@@ -258,10 +246,15 @@ fn compare(
     from: &BuiltFrom,
     inputs: &Inputs,
     sides: &Sides,
-    caches: [&Path; 2],
+    cache: &Path,
 ) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
     for (of, recorded) in recorded_files(run, from) {
+        let identity = match of {
+            "inputs" => None,
+            side if side == Side::Baseline.name() => run.baseline.artifact.as_ref(),
+            _ => run.candidate.artifact.as_ref(),
+        };
         let made: Option<&Result<Artifact, Failure>> = match of {
             "inputs" => inputs.as_ref(),
             side => sides.iter().find(|(s, _)| s.name() == side).map(|(_, made)| made),
@@ -289,7 +282,7 @@ fn compare(
             let mut part = Part::new(of, name, then.map(found_file), now.map(found_file));
             if let (false, Some(then), Some(_), Some(Ok(artifact))) = (part.equal, then, now, made)
             {
-                part.difference = bytewise(name, then, artifact, caches)?;
+                part.difference = bytewise(name, then, identity, artifact, cache)?;
             }
             parts.push(part);
         }
@@ -297,20 +290,26 @@ fn compare(
     Ok(parts)
 }
 
-/// Where a file differs from the recorded one, if the cache still has that; it then lies where its
-/// like lies in the fresh one.
+/// Where a file differs from the recorded one, if the cache still has that. It lies there under the
+/// row's `identity` of its artifact, in either class, since an untrusted order may use what a trusted
+/// one built; rows give the inputs none, which have the same as now.
 fn bytewise(
     name: &str,
     (recorded, _): &(Digest, u64),
+    identity: Option<&Digest>,
     artifact: &Artifact,
-    [cache, fresh]: [&Path; 2],
+    cache: &Path,
 ) -> Result<Option<Difference>> {
-    let place = artifact.folder.strip_prefix(fresh).unwrap_or(&artifact.folder);
-    let kept = cache.join(place).join("files").join(name);
-    if !crate::http::file_digest(&kept).is_ok_and(|found| found == *recorded) {
-        return Ok(None);
+    let identity = identity.unwrap_or(&artifact.digest);
+    let place = |trust: Trust| {
+        cache.join("artifacts").join(trust.name()).join(identity.hex()).join("files").join(name)
+    };
+    let mut kept = [Trust::Trusted, Trust::Untrusted].into_iter().map(place);
+    let is_it = |path: &PathBuf| file_digest(path).is_ok_and(|found| found == *recorded);
+    match kept.find(is_it) {
+        Some(kept) => Difference::between(&kept, &artifact.folder.join("files").join(name)),
+        None => Ok(None),
     }
-    Difference::between(&kept, &artifact.folder.join("files").join(name))
 }
 
 /// Copies what was built to `folder/<baseline|candidate|inputs>/<output>`.

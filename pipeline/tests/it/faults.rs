@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::skip;
 use crate::source::with_releases;
-use crate::world::{BUILD, Told, World, alive, docker, embedded, in_docker, left_by};
+use crate::world::{BUILD, Told, World, alive, docker, embedded, in_docker, left_by, names};
 
 /// What stands before a kill, and so which words are killed and then said again.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,6 +35,8 @@ enum Scene {
     Probe,
     /// An earlier record was measured and not published.
     Spool,
+    /// The record in the spool is damaged.
+    Damaged,
     Selfcheck,
     /// The target is a crate, of which nothing is here yet.
     Crate,
@@ -49,6 +51,7 @@ fn scene(effect: &str) -> Scene {
         "image.lock" => Scene::Pin,
         "probe.place" => Scene::Probe,
         "spool.publish" => Scene::Spool,
+        "spool.set-aside" => Scene::Damaged,
         "selfcheck.comparison" => Scene::Selfcheck,
         "image.archive" => Scene::Docker,
         _ if effect.starts_with("docker.") => Scene::Docker,
@@ -162,6 +165,15 @@ impl Stage {
                 let words = self.run("v1", "v3", "local");
                 let told = self.told(&words, Some("kill:publish.summaries.before"));
                 assert_eq!(told.code, None, "{told:?}");
+                return words;
+            }
+            Scene::Damaged => {
+                let words = self.run("v1", "v3", "local");
+                let told = self.told(&words, Some("kill:publish.samples.before"));
+                assert_eq!(told.code, None, "{told:?}");
+                let spool = self.world.cache().join("spool");
+                let kept = names(&spool, "").into_iter().find(|name| name.ends_with(".json"));
+                fs::write(spool.join(kept.unwrap()), "torn").unwrap();
                 return words;
             }
             Scene::Selfcheck => {
@@ -304,6 +316,8 @@ fn litter(world: &World) -> Vec<String> {
             ["artifacts", .., id, "files", _] => hex(id),
             ["blobs" | "probe", id] => hex(id),
             ["images", ".lock"] => true,
+            // Those of `Damaged`, which stay for people to look at.
+            ["spool", name] => name.ends_with(".json.bad"),
             ["images", id, "image.json" | "tree.json" | "image.tar"] => hex(id),
             ["sources", "git" | "crate", repository, ..] => repository.ends_with(".git"),
             _ => false,

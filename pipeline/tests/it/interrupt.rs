@@ -5,9 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::world::{BUILD, Running, World, alive, embedded, left_by};
-
-const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
+use crate::world::{BUILD, RUN, Running, World, alive, embedded, left_by};
 
 /// Waits for `left` to become empty, and fails if that takes longer than a few seconds.
 fn gone(what: &str, left: impl Fn() -> Vec<String>) {

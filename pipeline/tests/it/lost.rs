@@ -11,9 +11,7 @@ use dyno_model::id::Digest;
 
 use crate::skip;
 use crate::trouble::Disk;
-use crate::world::{BUILD, Told, World, embedded, left_by, names, root};
-
-const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
+use crate::world::{BUILD, RUN, World, check, embedded, left_by, names, root};
 
 /// The second process of the first round, after two builds and two processes to warm up.
 const IN_A_ROUND: &str = "stop:container.run.before:6";
@@ -238,13 +236,6 @@ fn an_engine_that_is_restarted_in_mid_run_costs_one_round() {
         .output()
         .unwrap();
     assert_eq!(String::from_utf8_lossy(&listed.stdout), "", "no container is left");
-}
-
-fn check(told: &Told, code: i32, parts: &[&str]) {
-    assert_eq!(told.code, Some(code), "{told:?}");
-    for part in parts {
-        assert!(told.err.contains(part), "no {part:?} in {told:?}");
-    }
 }
 
 #[test]

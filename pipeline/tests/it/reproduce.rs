@@ -119,6 +119,19 @@ fn a_build_that_differs_each_time_is_named() {
     assert!(told.out.contains("DIFFERS from byte "), "{told:?}");
     assert!(told.out.contains("; 41 bytes both"), "{told:?}");
 
+    // An untrusted run of what a trusted one built: the recorded file lies in the other class.
+    let again = World::new();
+    again.commit("v3", &format!("{BUILD}stamp /build/program\n"), "print hello\n");
+    let words = ["run", "made", "v1", "v3", "--rounds", "1"];
+    assert_eq!(again.dyno(&words).code, Some(0));
+    let told = again.dyno(&[&words[..], &["--untrusted"]].concat());
+    assert!(told.code == Some(0) && told.err.contains("v3 from the cache"), "{told:?}");
+    let query = "SELECT job FROM runs WHERE trust = 'untrusted'";
+    let untrusted = again.dyno(&["sql", "--output", "csv", query]);
+    let untrusted = untrusted.out.lines().nth(1).unwrap().to_string();
+    let told = again.dyno(&["reproduce", &untrusted]);
+    assert!(told.code == Some(5) && told.out.contains("DIFFERS from byte "), "{told:?}");
+
     // Without the recorded bytes its digest and size say that it differs, not where.
     fs::remove_dir_all(world.cache()).unwrap();
     let told = world.dyno(&["reproduce", &job, "--json"]);

@@ -11,16 +11,9 @@ use std::process::Command;
 use dyno_pipeline::catalog::files_of;
 
 use crate::skip;
-use crate::world::{BUILD, Told, World, answer, docker, embedded, in_docker, left_by, names, root};
-
-const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
-
-fn check(told: &Told, code: i32, parts: &[&str]) {
-    assert_eq!(told.code, Some(code), "{told:?}");
-    for part in parts {
-        assert!(told.err.contains(part), "no {part:?} in {}", told.err);
-    }
-}
+use crate::world::{
+    BUILD, RUN, World, answer, check, docker, embedded, in_docker, left_by, names, root,
+};
 
 #[test]
 fn without_rights_both_ways_out_are_named() {
@@ -158,7 +151,8 @@ async fn docker_that_loses_a_container_or_is_interrupted_keeps_nothing() {
             Some(signal) => dyno.signal(signal),
             None => {
                 for name in in_docker(&docker, id).await {
-                    docker.kill_container(&name, None).await.unwrap();
+                    // That of the other side may have ended by itself meanwhile.
+                    drop(docker.kill_container(&name, None).await);
                 }
             }
         }

@@ -25,6 +25,17 @@ use crate::skip;
 /// this machine, and only one measures at a time.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The words of the job that most tests ask for.
+pub const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
+
+/// Fails unless `told` ended with `code` and has all `parts` on standard error.
+pub fn check(told: &Told, code: i32, parts: &[&str]) {
+    assert_eq!(told.code, Some(code), "{told:?}");
+    for part in parts {
+        assert!(told.err.contains(part), "no {part:?} in {told:?}");
+    }
+}
+
 /// The guest, compiled once a test process.
 pub fn guest() -> &'static [u8] {
     static GUEST: OnceLock<Vec<u8>> = OnceLock::new();

@@ -16,7 +16,7 @@ use common::{NOON_US, job, policy, record};
 use dyno_model::id::Digest;
 use dyno_model::record::{Fingerprint, Record, Run, Side};
 use dyno_model::verdict;
-use dyno_query::{Error, Filter, Published, Session, Store, write_table};
+use dyno_query::{Error, Filter, KeptDefinition, Published, Session, Store, write_table};
 use tempfile::TempDir;
 
 /// A store in a temporary folder.
@@ -198,16 +198,41 @@ fn a_native_fingerprint_says_nothing_of_an_emulator() {
 async fn a_definition_is_kept_once_and_disturbs_no_query() {
     let place = Place::with(&[record("one")]).await;
     let (store, digest) = (&place.store, Digest::of(b"definition"));
-    assert!(!store.has_definition(&digest).await.unwrap());
     assert_eq!(store.definition(&digest).await.unwrap(), None);
-    assert_eq!(store.keep_definition(&digest, b"packed".to_vec()).await.unwrap(), 6);
-    assert_eq!(store.keep_definition(&digest, b"other".to_vec()).await.unwrap(), 0);
-    assert!(store.has_definition(&digest).await.unwrap());
-    let (path, packed) = store.definition(&digest).await.unwrap().unwrap();
-    assert_eq!(path, format!("definitions/{}.tar.zst", digest.hex()));
-    assert_eq!(packed.as_ref(), b"packed");
+    let name = format!("definitions/{}.tar.zst", digest.hex());
+    let file = place.folder.path().join(&name);
+    // Sound is what begins so: others may pack the same files otherwise.
+    let keep = |packed: &'static str| {
+        store.keep_definition(&digest, || packed.into(), |held| held.starts_with(b"sound"))
+    };
+    let replaced = KeptDefinition::Replaced { path: name.clone() };
+    for (damage, packed, kept, held) in [
+        (None, "sound 1", KeptDefinition::Written, "sound 1"),
+        (None, "sound 2", KeptDefinition::Held, "sound 1"),
+        (Some("sou"), "sound 3", replaced.clone(), "sound 3"),
+        (Some(""), "sound 4", replaced, "sound 4"),
+    ] {
+        damage.iter().for_each(|damage| fs::write(&file, damage).unwrap());
+        assert_eq!(keep(packed).await.unwrap(), kept, "{packed}");
+        let (path, found) = store.definition(&digest).await.unwrap().unwrap();
+        assert_eq!((path, found.as_ref()), (name.clone(), held.as_bytes()));
+    }
     assert!(place.ask("SELECT count(*) AS n FROM runs").await.contains("| 1 |"));
     assert_eq!(place.store.problems(), []);
+}
+
+#[tokio::test]
+async fn no_definition_is_kept_in_another_folder_than_the_one_opened() {
+    let place = Place::new().await;
+    let folder = place.folder.path();
+    fs::rename(folder, folder.with_extension("away")).unwrap();
+    fs::create_dir(folder).unwrap();
+    let digest = Digest::of(b"definition");
+    let kept = place.store.keep_definition(&digest, || b"packed".to_vec(), |_| true).await;
+    let error = kept.unwrap_err().to_string();
+    assert!(error.contains("is another folder than when it was opened"), "{error}");
+    assert_eq!(fs::read_dir(folder).unwrap().count(), 0);
+    fs::remove_dir_all(folder.with_extension("away")).unwrap();
 }
 
 #[tokio::test]

@@ -11,24 +11,23 @@ use parquet::file::properties::WriterProperties;
 use crate::common::{job, record};
 use crate::{Place, changed};
 
-/// Takes the column `trust` out of the run row of `name`, and the class out of its JSON, as a dyno
-/// wrote them that knew no classes.
+/// Takes the class out of the JSON in the run row of `name`, as a dyno wrote it that knew none. Its
+/// columns are the same: those that came later are no columns of the files.
 fn make_older(place: &Place, name: &str) {
     let path = place.file("runs", &job(name).to_string());
     let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(&path).unwrap()).unwrap();
     let pairs = reader.metadata().file_metadata().key_value_metadata().cloned();
     let batch = reader.build().unwrap().next().unwrap().unwrap();
-    let kept: Vec<usize> =
-        (0..batch.num_columns()).filter(|i| batch.schema().field(*i).name() != "trust").collect();
-    assert_eq!(kept.len() + 1, batch.num_columns());
-    let mut columns = batch.project(&kept).unwrap().columns().to_vec();
-    let schema = batch.schema().project(&kept).unwrap();
+    let (mut columns, schema) = (batch.columns().to_vec(), batch.schema());
+    for later in ["emulated", "trust"] {
+        assert!(schema.index_of(later).is_err(), "{later} is in the files");
+    }
     let at = schema.index_of("provenance").unwrap();
     let text = arrow::array::AsArray::as_string::<i32>(&columns[at]).value(0).to_string();
     let older = text.replace("\"trust\":\"trusted\",", "");
     assert_ne!(older, text);
     columns[at] = std::sync::Arc::new(arrow::array::StringArray::from(vec![older]));
-    let batch = arrow::array::RecordBatch::try_new(schema.into(), columns).unwrap();
+    let batch = arrow::array::RecordBatch::try_new(schema, columns).unwrap();
     let properties = WriterProperties::builder().set_key_value_metadata(pairs).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
@@ -40,9 +39,16 @@ async fn rows_from_before_there_were_classes_are_of_trusted_candidates() {
     let untrusted = changed("new", |r| r.run.trust = Trust::Untrusted);
     let place = Place::with(&[record("old"), untrusted]).await;
     make_older(&place, "old");
-    let answer = place.ask("SELECT trust, count(*) AS n FROM runs GROUP BY trust ORDER BY 1").await;
-    let words: Vec<&str> = answer.split_whitespace().filter(|word| *word != "|").collect();
-    assert!(words.windows(4).any(|w| w == ["trusted", "1", "untrusted", "1"]), "{answer}");
+    for from in ["runs", "samples", "summaries", "history", "rounds"] {
+        let query = format!("SELECT DISTINCT trust, job FROM {from} ORDER BY trust");
+        let answer = place.ask(&query).await;
+        let words: Vec<&str> = answer.split_whitespace().filter(|word| *word != "|").collect();
+        let (old, new) = (job("old").to_string(), job("new").to_string());
+        let expected = ["trusted", &old, "untrusted", &new];
+        assert!(words.windows(4).any(|w| w == expected), "{from}: {answer}");
+        let query = format!("SELECT count(*) = 0 AS none FROM {from} WHERE trust = 'neither'");
+        assert!(place.ask(&query).await.contains("true"), "{from}");
+    }
     assert_eq!(place.session().await.problems(), []);
 }
 
