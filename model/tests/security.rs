@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Every Rust file of the workspace by its name without `.rs`: their texts together.
+/// Every Rust file of the workspace by its name without `.rs`, a `mod.rs` by its folder's: their
+/// texts together.
 fn sources(folder: &Path, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
         if path.is_dir() && name != "target" && !name.starts_with('.') {
             sources(&path, found);
-        } else if let Some(stem) = name.strip_suffix(".rs") {
+        } else if let Some(mut stem) = name.strip_suffix(".rs") {
+            if stem == "mod" {
+                stem = folder.file_name().unwrap().to_str().unwrap();
+            }
             *found.entry(stem.to_string()).or_default() += &fs::read_to_string(&path).unwrap();
         }
     }
