@@ -94,8 +94,9 @@ fn occupy() -> Vec<Busy> {
     let cores = std::thread::available_parallelism().expect("cores").get();
     let busy = |core: usize| {
         let mut spin = Command::new("taskset");
-        // In a group of its own it would not end with a Ctrl-C; bounded, in case it is forgotten.
-        spin.args(["-c", &core.to_string(), "timeout", "1800", "sh", "-c", "while :; do :; done"]);
+        // One process, which a kill ends; bounded by itself, in case it is forgotten.
+        let spinning = "ulimit -t 900; while :; do :; done";
+        spin.args(["-c", &core.to_string(), "sh", "-c", spinning]);
         Busy(spin.spawn().expect("taskset"))
     };
     (0..cores).map(busy).collect()
