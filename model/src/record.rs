@@ -81,6 +81,85 @@ pub struct Sample {
     pub taint: String,
 }
 
+/// What a unit of a build is, as cargo knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnitKind {
+    Lib,
+    ProcMacro,
+    Bin,
+    /// The compilation of a build script.
+    BuildScript,
+    /// Its run.
+    RunBuildScript,
+    /// Documentation of a crate.
+    Doc,
+}
+
+impl UnitKind {
+    pub const ALL: [Self; 6] =
+        [Self::Lib, Self::ProcMacro, Self::Bin, Self::BuildScript, Self::RunBuildScript, Self::Doc];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lib => "lib",
+            Self::ProcMacro => "proc-macro",
+            Self::Bin => "bin",
+            Self::BuildScript => "build-script",
+            Self::RunBuildScript => "run-build-script",
+            Self::Doc => "doc",
+        }
+    }
+}
+
+/// That a unit waits for another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Need {
+    /// [`Unit::unit`] of the same process.
+    pub unit: u32,
+    /// Whether for its end; else its metadata are enough (where pipelining is on).
+    pub end: bool,
+}
+
+/// One compilation unit of one measured process, which was a build: one crate through one process
+/// of the compiler, or one run of a build script. One row of `units`. Times are in nanoseconds from
+/// the start of the build.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unit {
+    pub benchmark: String,
+    pub config: String,
+    pub round: u32,
+    pub side: Side,
+    /// Of the process, as in its samples.
+    pub sequence: u32,
+    /// Place in the build, from 0, in the order of starts.
+    pub unit: u32,
+    /// Of the crate, as its package calls it.
+    pub name: String,
+    pub version: String,
+    pub kind: UnitKind,
+    pub start_ns: i64,
+    /// When the compiler said that the metadata are ready, which dependents may begin with; `None`
+    /// for what has none, or whose compiler did not say so. With pipelining off the notice is held
+    /// back, but this is still when it came.
+    pub metadata_ns: Option<i64>,
+    /// When code generation began, where the compiler says so (`--json=timings`).
+    pub codegen_ns: Option<i64>,
+    /// When linking began, where the compiler says so.
+    pub link_ns: Option<i64>,
+    pub end_ns: i64,
+    pub user_ns: i64,
+    pub system_ns: i64,
+    pub max_rss_bytes: i64,
+    /// The most threads that it was seen with.
+    pub threads: u32,
+    /// What it waited for, without repetition, in order. What links waits for the ends of all that
+    /// is linked, which are all named.
+    pub needs: Vec<Need>,
+    /// Of the process.
+    pub taint: String,
+}
+
 /// One series and job, derived from its samples. One row of `summaries`.
 ///
 /// `d` is ln(candidate / baseline) of a round; statistics of it are `None` where no round has
@@ -249,6 +328,10 @@ pub struct Run {
 pub struct Record {
     pub run: Run,
     pub samples: Vec<Sample>,
+    /// Of suites that build whole crate graphs; empty for others, and in records of a dyno that
+    /// knew no units.
+    #[serde(default)]
+    pub units: Vec<Unit>,
 }
 
 #[cfg(test)]

@@ -510,7 +510,7 @@ fn record(
         measured_share: measured.share,
         phases_s: clock.phases_s,
     };
-    Record { run, samples: measured.samples }
+    Record { run, samples: measured.samples, units: Vec::new() }
 }
 
 /// What a source is called in a sentence.

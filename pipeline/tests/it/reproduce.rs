@@ -168,7 +168,7 @@ async fn a_row_that_says_too_little_or_something_else_is_told() {
     let run = open("store").await.unwrap().find_run(&job).await.unwrap();
     assert!(run.built_from.is_some());
     let changed = async |name: &str, change: &dyn Fn(&mut Run)| {
-        let mut record = Record { run: run.clone(), samples: Vec::new() };
+        let mut record = Record { run: run.clone(), samples: Vec::new(), units: Vec::new() };
         change(&mut record.run);
         open(name).await.unwrap().publish(&record).await.unwrap();
         let kept = world.path().join("store/definitions");

@@ -112,7 +112,7 @@ pub fn record(name: &str) -> Record {
         &[(1000, 1100), (1000, 900), (1000, 1050), (1000, 1000)],
     ));
     samples[0].taint = "steal".into();
-    Record { run: run(name), samples }
+    Record { run: run(name), samples, units: Vec::new() }
 }
 
 /// A record of the usual size: `cases` cases of every metric in rounds, from a seed.
@@ -149,5 +149,5 @@ pub fn large(name: &str, cases: usize, rounds: u32, seed: u64) -> Record {
             samples.extend(series(&format!("benchmark-{case}"), metric, &values));
         }
     }
-    Record { run: run(name), samples }
+    Record { run: run(name), samples, units: Vec::new() }
 }
