@@ -50,6 +50,8 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("artifact.fetch", "the fetch step runs"),
     ("artifact.build", "the build step runs"),
     ("container.run", "one process runs in a container"),
+    ("container.freeze", "the container that is not measured is frozen"),
+    ("container.thaw", "it is thawed"),
     ("embedded.delete", "a container that has ended is removed, by its parent"),
     ("container.remove", "a container is ended and removed"),
     ("artifact.take", "the outputs are taken"),
@@ -59,13 +61,13 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("measure.lock", "the machine's measuring lock is taken"),
     ("measure.cores", "the benchmark cores are kept from others"),
     ("measure.keep-to", "dyno moves to the housekeeping cores"),
-    ("measure.lay-out", "both artifacts are laid out beside each other"),
     ("measure.rounds", "the rounds are measured"),
     ("measure.count", "instructions are counted"),
     ("measure.cores-back", "the benchmark cores are given back"),
     ("spool.write", "the finished record is written to the spool"),
     ("publish.samples", "the samples are written to the store"),
     ("publish.summaries", "the summaries are written to the store"),
+    ("publish.units", "the units of builds are written to the store"),
     ("publish.runs", "the run row is written to the store"),
     ("spool.remove", "the published record leaves the spool"),
     ("report.write", "the report is written"),
@@ -103,6 +105,7 @@ pub fn watch(table: &'static str, done: bool) {
     let effect = match table {
         "samples" => "publish.samples",
         "summaries" => "publish.summaries",
+        "units" => "publish.units",
         _ => "publish.runs",
     };
     if done { after(effect) } else { before(effect) }

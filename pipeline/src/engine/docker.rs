@@ -276,7 +276,19 @@ impl Engine for DockerEngine {
         Ok(demultiplex(attached))
     }
 
+    async fn freeze(&self, name: &str, frozen: bool) -> Result<()> {
+        let done = match frozen {
+            true => self.docker.pause_container(name).await,
+            false => self.docker.unpause_container(name).await,
+        };
+        done.while_(|| {
+            format!("{} the container {name}", if frozen { "freezing" } else { "thawing" })
+        })
+    }
+
     async fn remove(&self, name: &str) -> Result<()> {
+        // What is frozen cannot end; of any other this is an error that says nothing.
+        let _ = self.docker.unpause_container(name).await;
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let mut last = None;
         // "Removal in progress" (409) is the engine doing it already: wait until it is gone.

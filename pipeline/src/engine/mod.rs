@@ -22,7 +22,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dyno_model::catalog::host::{EngineChoice, Host, format_cores};
 use dyno_model::id::Digest;
-use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Program, Reply, Request, Run, Sandbox, Settings};
+use dyno_probe::{
+    Exit, LINE_MAX, PROTOCOL, Program, Reply, Request, Run, Sandbox, Settings, UNITS_MAX,
+};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::error::{Error, Result, While};
@@ -139,7 +141,9 @@ pub trait Engine: Send + Sync {
     fn build_user(&self) -> (u32, u32);
     /// Starts a container called `name` with `probe` as its process 1.
     async fn start(&self, name: &str, spec: &Spec, probe: &Path) -> Result<Streams>;
-    /// Ends and removes the container; one that is gone already is no error.
+    /// Stops every process of the container where it stands, or lets them go on.
+    async fn freeze(&self, name: &str, frozen: bool) -> Result<()>;
+    /// Ends and removes the container, frozen or not; one that is gone already is no error.
     async fn remove(&self, name: &str) -> Result<()>;
     /// Removes containers whose dyno is gone; returns their names.
     async fn sweep(&self) -> Result<Vec<String>>;
@@ -363,6 +367,12 @@ impl Container {
         }
     }
 
+    /// Stops everything in it where it stands (`true`), or lets it go on.
+    pub async fn freeze(&self, frozen: bool) -> Result<()> {
+        let freezing = self.engines.engine.freeze(&self.name, frozen);
+        fault::around(if frozen { "container.freeze" } else { "container.thaw" }, freezing).await
+    }
+
     /// Runs one process; `line` gets its output as it comes, if the run asks for that.
     pub async fn run(&mut self, run: &Run, line: impl FnMut(String)) -> Result<Exit> {
         fault::around("container.run", self.run_one(run, line)).await
@@ -372,10 +382,13 @@ impl Container {
         self.send(&Request::Run(run.clone())).await?;
         // The probe ends the process in time; this only notices a probe that does not answer.
         let patience = Duration::from_millis(run.time_ms) + Duration::from_secs(60);
+        let patience = if run.setup.is_some() { patience * 2 } else { patience };
+        let mut units = Vec::new();
         loop {
             match self.receive(patience).await? {
                 Reply::Line(text) => line(text),
-                Reply::Exit(exit) => return Ok(exit),
+                Reply::Unit(unit) if units.len() < UNITS_MAX => units.push(*unit),
+                Reply::Exit(exit) => return Ok(Exit { units, ..exit }),
                 other => return Err(self.nonsense(&format!("{other:?}"))),
             }
         }
