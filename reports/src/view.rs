@@ -204,7 +204,7 @@ impl View {
             title: words::title(input.runs),
             conclusion: input.concluded.conclusion.name(),
             sentence: words::sentence(&input, &counts),
-            reasons: words::reasons(input.concluded),
+            reasons: words::reasons(input.concluded, &failures),
             ask_again: words::ask_again(&input),
             remarks: Vec::new(),
             means: means::means(input.judged, input.policy, many_hosts),

@@ -13,7 +13,9 @@ use dyno_model::verdict::{
 };
 
 use crate::number;
-use crate::view::{AskAgain, Counts, Effect, FailingCases, Input, Row, SelfCheckView, Tally, View};
+use crate::view::{
+    AskAgain, Counts, Effect, FailingCases, FailureView, Input, Row, SelfCheckView, Tally, View,
+};
 
 mod policy;
 pub(crate) mod scaling;
@@ -165,7 +167,7 @@ fn deltas(judged: &[Judged]) -> String {
 }
 
 /// The reasons of a conclusion, a sentence each; the verdicts of one architecture in one.
-pub(crate) fn reasons(concluded: &Concluded) -> Vec<String> {
+pub(crate) fn reasons(concluded: &Concluded, failures: &[FailureView]) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
     let mut last: Option<&Option<String>> = None;
     for because in &concluded.reasons {
@@ -185,7 +187,11 @@ pub(crate) fn reasons(concluded: &Concluded) -> Vec<String> {
                 last = Some(architecture);
             }
             other => {
-                sentences.push(capitalised(&other.to_string()));
+                let text = match other {
+                    Because::OneSideWorks { standing, .. } => with_standing(failures, *standing),
+                    other => other.to_string(),
+                };
+                sentences.push(capitalised(&text));
                 last = None;
             }
         }
@@ -300,16 +306,26 @@ fn failed(view: &View) -> Option<String> {
     if let Some(f) = view.failures.iter().find(|f| f.benchmark.is_none()) {
         return Some(format!("The step {} failed for {} ({}).", f.step, f.case, f.side));
     }
-    let on_both = view.failures.iter().filter(|f| f.standing == Standing::FailingOnBoth);
-    let cases: BTreeSet<String> = on_both.map(|f| f.case.clone()).collect();
-    if cases.is_empty() {
-        return None;
+    let on_both = Standing::FailingOnBoth;
+    view.is_any(on_both)
+        .then(|| format!("{}.", capitalised(&with_standing(&view.failures, on_both))))
+}
+
+/// `newly failing: fib, syn (12 cases)`, each once, whatever the host.
+fn with_standing(failures: &[FailureView], standing: Standing) -> String {
+    let mut benchmarks: BTreeMap<Option<&str>, BTreeSet<&str>> = BTreeMap::new();
+    for failure in failures.iter().filter(|f| f.standing == standing) {
+        benchmarks.entry(failure.benchmark.as_deref()).or_default().insert(&failure.case);
     }
-    Some(format!("Failing on both sides: {}.", few(&cases)))
+    let name = |(benchmark, cases): (Option<&str>, BTreeSet<&str>)| match (benchmark, cases.len()) {
+        (Some(benchmark), 2..) => format!("{benchmark} ({})", many(cases.len(), "case")),
+        _ => cases.into_iter().collect(),
+    };
+    format!("{}: {}", standing.name(), few(&benchmarks.into_iter().map(name).collect::<Vec<_>>()))
 }
 
 /// The first names of many.
-fn few(names: &BTreeSet<String>) -> String {
+fn few(names: &[String]) -> String {
     const LISTED_MAX: usize = 8;
     let listed: Vec<&str> = names.iter().take(LISTED_MAX).map(String::as_str).collect();
     let more = match names.len().saturating_sub(LISTED_MAX) {

@@ -43,7 +43,15 @@ impl Said {
         Self { who: who.to_string(), verdict: verdict.name() }
     }
 
+    /// Each by name, or how many say what where they are many.
     pub(super) fn list(said: &[Self]) -> String {
+        const LISTED_MAX: usize = 6;
+        if said.len() > LISTED_MAX {
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            said.iter().for_each(|s| *counts.entry(s.verdict).or_default() += 1);
+            let count = |(verdict, count): (&str, usize)| format!("{count} {verdict}");
+            return counts.into_iter().map(count).collect::<Vec<_>>().join(", ");
+        }
         let one = |s: &Self| {
             let who = if s.who.is_empty() { "no config" } else { &s.who };
             format!("{who}: {}", s.verdict)

@@ -60,7 +60,8 @@ pub(super) fn table(
     let print = |cells: Vec<&str>| -> String {
         let mut out = String::new();
         for ((cell, column), width) in cells.into_iter().zip(&columns).zip(&widths) {
-            let cell = elide(cell, *width);
+            let cell =
+                if column.is_name { elide_middle(cell, *width) } else { elide(cell, *width) };
             let pad = " ".repeat(width - cell.width());
             let gap = " ".repeat(GAP);
             let _ = if column.right {
@@ -97,4 +98,29 @@ pub(super) fn elide(text: &str, width: usize) -> String {
     // Joining characters may make the whole narrower or wider than its parts.
     while out.width() + 1 > width && out.pop().is_some() {}
     out + "…"
+}
+
+/// As [`elide`], with what was cut from the middle: the end of a config says as much as its start.
+fn elide_middle(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_string();
+    }
+    let mut end: String = text
+        .chars()
+        .rev()
+        .scan(0, |used, c| {
+            *used += c.width().unwrap_or(0);
+            (*used < width / 2).then_some(c)
+        })
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .collect();
+    loop {
+        let out = format!("{}{end}", elide(text, width.saturating_sub(end.width())));
+        if out.width() <= width || end.is_empty() {
+            return out;
+        }
+        end.remove(0);
+    }
 }

@@ -3,9 +3,10 @@
 use dyno_model::build::{self, Analysis, Because, Build, Gain, NoGain, Parts, Running, Step};
 use dyno_model::metric::Unit as MetricUnit;
 use dyno_model::record::{Side, Unit, UnitKind};
+use dyno_model::stats::scaling::Parameter;
 use serde::Serialize;
 
-use super::Effect;
+use super::Known;
 use crate::{number, words};
 
 /// A measured build that the report shows, one a case, side and host.
@@ -52,7 +53,7 @@ pub struct BuildView {
     pub overlap: String,
     pub overlap_ns: i64,
     /// The share of the time that pipelining saves.
-    pub gain: Option<Effect>,
+    pub gain: Option<Known>,
     /// Why there is no gain, where it was asked for.
     pub no_gain: Option<String>,
     /// What is drawn; empty where nothing is.
@@ -157,7 +158,7 @@ fn view(index: usize, shown: &BuildShown<'_>) -> BuildView {
         utilisation_fraction: analysis.utilisation.mean,
         overlap: time(analysis.overlap_ns),
         overlap_ns: analysis.overlap_ns,
-        gain: gain.map(|g| super::effect(g.estimate, g.low, g.high)),
+        gain: gain.map(saved),
         no_gain: shown.gain.and_then(|gain| gain.as_ref().err()).map(ToString::to_string),
         drawn: if is_drawn { drawn(build.units(), &analysis) } else { Vec::new() },
         running: if is_drawn { analysis.utilisation.series } else { Vec::new() },
@@ -165,11 +166,15 @@ fn view(index: usize, shown: &BuildShown<'_>) -> BuildView {
     }
 }
 
+fn saved(gain: &Gain) -> Known {
+    Known::percent(Parameter { estimate: gain.estimate, low: gain.low, high: gain.high })
+}
+
 fn text(shown: &BuildShown<'_>, analysis: &Analysis, path: &PathView) -> String {
     let build = shown.build;
     let pipelining = match shown.gain {
         Some(Ok(gain)) => {
-            let gain = super::effect(gain.estimate, gain.low, gain.high);
+            let gain = saved(gain);
             format!(" Pipelining saves {} {} of the time.", gain.text, gain.interval)
         }
         Some(Err(why)) => format!(" What pipelining saves is not known: {why}."),

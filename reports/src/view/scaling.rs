@@ -109,7 +109,7 @@ impl Known {
         Self { text, interval, estimate, low, high }
     }
 
-    fn percent(parameter: Parameter) -> Self {
+    pub(super) fn percent(parameter: Parameter) -> Self {
         let Parameter { estimate, low, high } = parameter;
         let (text, interval) = number::known_percent(estimate, low, high);
         Self { text, interval, estimate, low, high }

@@ -92,6 +92,13 @@ impl Scenario {
         self.view_with(links)
     }
 
+    /// With these failures in the run of its first host.
+    fn failing(mut self, failures: Vec<Failure>) -> Self {
+        self.runs[0].failures = failures;
+        self.concluded = verdict::conclude(&self.judged, &Failing::of(&self.runs), &self.policy);
+        self
+    }
+
     /// How the cases with the axis `threads` scale.
     fn scalings(&self) -> Vec<ScalingCase> {
         let samples = self.samples.iter().flat_map(|(host, samples)| {
@@ -309,7 +316,7 @@ pub fn improved() -> Scenario {
 }
 
 pub fn mixed() -> Scenario {
-    let mut scenario = one_host(
+    let scenario = one_host(
         "mixed",
         [
             benches(&[
@@ -325,14 +332,13 @@ pub fn mixed() -> Scenario {
         ]
         .concat(),
     );
-    scenario.runs[0].failures = vec![failure(
+    scenario.failing(vec![failure(
         Some("zlib"),
         Some(Side::Candidate),
         "output",
         "standard output is not what the suite expects",
         "line 1: expected 6f0c1a2e\nline 1: got      00000000",
-    )];
-    scenario
+    )])
 }
 
 pub fn unchanged() -> Scenario {
@@ -355,15 +361,14 @@ pub fn build_failed() -> Scenario {
     run.outcome = Outcome::FailedCase;
     run.candidate.artifact = None;
     run.candidate.files.clear();
-    run.failures = vec![failure(
+    scenario.failing(vec![failure(
         None,
         Some(Side::Candidate),
         "build",
         "the build ended with exit code 101",
         "   Compiling wasmi v0.46.0\nerror[E0308]: mismatched types\n  --> src/engine.rs:12:5\n\
          \x1b[1merror\x1b[0m: could not compile `wasmi` (lib) due to 1 previous error\n",
-    )];
-    scenario
+    )])
 }
 
 pub fn wrong_output() -> Scenario {
@@ -372,14 +377,13 @@ pub fn wrong_output() -> Scenario {
         benches(&[("fib", 131.0, 0.0, 0.001), ("json", 260.0, 0.0, 0.001)]),
     );
     scenario.runs[0].outcome = Outcome::FailedCase;
-    scenario.runs[0].failures = vec![failure(
+    scenario.failing(vec![failure(
         Some("regex"),
         Some(Side::Candidate),
         "output",
         "standard output is not what the suite expects",
         "expected sha256:1111…\ngot      sha256:2222…",
-    )];
-    scenario
+    )])
 }
 
 pub fn no_series() -> Scenario {
