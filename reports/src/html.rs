@@ -15,7 +15,9 @@ use dyno_model::id::Digest;
 use dyno_model::verdict::Standing;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, context, escape_formatter};
+use minijinja::{
+    AutoEscape, Environment, HtmlEscape, UndefinedBehavior, context, escape_formatter,
+};
 
 use crate::escape;
 use crate::view::{Row, View};
@@ -39,6 +41,8 @@ const SCRIPT: &str = include_str!("../templates/report.js");
 
 /// A longer table has its other rows folded by benchmark.
 const ROWS_OPEN: usize = 20;
+/// Of more rows that do not count, only those that changed are on the page: it is to open at once.
+const ROWS_MAX: usize = 300;
 
 /// The report as one HTML file.
 pub fn html(view: &View) -> String {
@@ -58,6 +62,7 @@ pub fn html(view: &View) -> String {
     });
     let scale = Scale::over(view);
     env.add_function("bar", move |row: Serde<BarRow>| Serde(scale.bar(&row.0)));
+    env.add_filter("breakable", |text: &str| Value::from_safe_string(breakable(text)));
     env.add_function("href", |place: &str| escape::link(place).map(str::to_string));
     for (name, template) in TEMPLATES {
         env.add_template(name, template).expect("the template parses: a test renders it");
@@ -71,6 +76,7 @@ pub fn html(view: &View) -> String {
             curves => Value::from(Serde(curve::drawings(view))),
             timelines => Value::from(Serde(timeline::drawings(view))),
             rows_open => ROWS_OPEN,
+            rows_max => ROWS_MAX,
             samples => Value::from(Serde(samples(view))),
             style => Value::from_safe_string(STYLE.to_string()),
             script => Value::from_safe_string(SCRIPT.to_string()),
@@ -88,6 +94,12 @@ fn hash(text: &str) -> String {
         .map(|i| u8::from_str_radix(&digest.hex()[i..i + 2], 16).expect("a digest is hexadecimal"))
         .collect();
     format!("sha256-{}", base64::engine::general_purpose::STANDARD.encode(bytes))
+}
+
+/// `text`, escaped, with a place to break the line after each comma: configs are long.
+fn breakable(text: &str) -> String {
+    let part = |part: &str| HtmlEscape(&escape::lines(part)).to_string();
+    text.split_inclusive(',').map(part).collect::<Vec<_>>().join("<wbr/>")
 }
 
 /// Rows by id, for those that name them.

@@ -170,8 +170,10 @@ fn deltas(judged: &[Judged]) -> String {
 pub(crate) fn reasons(concluded: &Concluded, failures: &[FailureView]) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
     let mut last: Option<&Option<String>> = None;
+    let differing = Differing::of(concluded);
     for because in &concluded.reasons {
         match because {
+            because if differing.has_folded(because) => {}
             // The sentence over everything says that already.
             Because::Verdicts { series, of, architecture: None, .. } if series == of => {}
             Because::Verdicts { verdict, series, of, architecture } => {
@@ -196,8 +198,59 @@ pub(crate) fn reasons(concluded: &Concluded, failures: &[FailureView]) -> Vec<St
             }
         }
     }
+    sentences.extend(differing.sentences());
     sentences.iter_mut().for_each(|sentence| sentence.push('.'));
     sentences
+}
+
+/// Differences between the configs of a benchmark, and between the metrics of a case: where a suite
+/// has many of them they are one sentence each, and the rows say the rest.
+#[derive(Default)]
+struct Differing {
+    /// Benchmarks.
+    configs: BTreeSet<String>,
+    /// Cases.
+    metrics: BTreeSet<String>,
+}
+
+impl Differing {
+    const LISTED_MAX: usize = 3;
+
+    fn of(concluded: &Concluded) -> Self {
+        let mut all = Self::default();
+        for because in &concluded.reasons {
+            match because {
+                Because::ConfigsDisagree { benchmark, .. } => all.configs.insert(benchmark.clone()),
+                Because::MetricsDisagree { case, .. } => all.metrics.insert(case.clone()),
+                _ => false,
+            };
+        }
+        all
+    }
+
+    fn has_folded(&self, because: &Because) -> bool {
+        match because {
+            Because::ConfigsDisagree { .. } => self.configs.len() > Self::LISTED_MAX,
+            Because::MetricsDisagree { .. } => self.metrics.len() > Self::LISTED_MAX,
+            _ => false,
+        }
+    }
+
+    fn sentences(&self) -> Vec<String> {
+        let folded = |what: &str, names: &BTreeSet<String>, noun: &str| {
+            let number = names.len();
+            // A case begins with its benchmark.
+            let benchmarks: BTreeSet<&str> =
+                names.iter().map(|name| name.split(" [").next().unwrap_or(name)).collect();
+            let benchmarks: Vec<String> = benchmarks.into_iter().map(str::to_string).collect();
+            let text = || format!("{what} {}: {}", many(number, noun), few(&benchmarks));
+            (number > Self::LISTED_MAX).then(text)
+        };
+        let configs = "Configs differ, worse in one and better in another, of";
+        let configs = folded(configs, &self.configs, "benchmark");
+        let metrics = folded("Metrics differ about", &self.metrics, "case");
+        configs.into_iter().chain(metrics).collect()
+    }
 }
 
 pub(crate) fn capitalised(text: &str) -> String {

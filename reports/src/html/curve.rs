@@ -18,6 +18,7 @@ const TOP: f64 = 34.0;
 const BOTTOM: f64 = 256.0;
 /// Points of the two sides stand beside each other.
 const APART: f64 = 4.0;
+const POINTS_MIN: usize = 3;
 
 #[derive(Serialize)]
 pub(super) struct Curve {
@@ -55,7 +56,7 @@ struct Point {
     text: String,
 }
 
-/// By the id of the case; none where no side has a speed-up.
+/// By the id of the case; none where no side has three speed-ups: two points are a table.
 pub(super) fn drawings(view: &View) -> BTreeMap<&str, Curve> {
     view.scalings.iter().filter_map(|s| Some((s.id.as_str(), curve(s)?))).collect()
 }
@@ -85,6 +86,9 @@ fn speedups(curve: &CurveView) -> impl Iterator<Item = (u32, &Known)> {
 
 fn curve(scaling: &ScalingView) -> Option<Curve> {
     let both = [&scaling.baseline, &scaling.candidate];
+    if both.iter().all(|c| speedups(c).count() < POINTS_MIN) {
+        return None;
+    }
     let threads_max = both.iter().flat_map(|c| speedups(c)).map(|(n, _)| n).max()?;
     let reached = both.iter().flat_map(|c| {
         let law = c.law.iter().flat_map(|law| law.speedups.iter().copied());

@@ -19,10 +19,10 @@ const TOP: f64 = 8.0;
 const USE_HEIGHT: f64 = 64.0;
 /// Between units and cores: the labels of the time axis.
 const AXIS_HEIGHT: f64 = 34.0;
-const WIDTH_MIN: f64 = 920.0;
+const WIDTH_MIN: f64 = 1160.0;
 const WIDTH_MAX: f64 = 2400.0;
 /// A bar gets about so much on average, if the widest drawing lets it.
-const BAR_WIDTH: f64 = 14.0;
+const BAR_WIDTH: f64 = 24.0;
 /// Of a label's column of text: 11 px of a sans-serif.
 const CHAR_WIDTH: f64 = 6.2;
 const LABEL_PAD: f64 = 4.0;
@@ -56,8 +56,8 @@ struct Bar {
     is_on_path: bool,
     parts: Vec<Part>,
     text: String,
-    /// Where there is room: its place and the name.
-    label: Option<(String, String, String)>,
+    /// Its place, and the name where there is room for it.
+    label: (String, String, String),
 }
 
 #[derive(Serialize)]
@@ -70,8 +70,15 @@ struct Part {
 
 /// By the id of the build, of those that are to be drawn.
 pub(super) fn drawings(view: &View) -> BTreeMap<&str, Timeline> {
+    // The builds of a case share one scale of time, so that their lengths can be compared.
+    let case = |build: &BuildView| (build.case.clone(), build.host.clone());
+    let mut longest: BTreeMap<_, i64> = BTreeMap::new();
+    for build in &view.builds {
+        let wall = longest.entry(case(build)).or_default();
+        *wall = build.wall_ns.max(*wall);
+    }
     let drawn = view.builds.iter().filter(|build| !build.drawn.is_empty());
-    drawn.map(|build| (build.id.as_str(), timeline(build))).collect()
+    drawn.map(|build| (build.id.as_str(), timeline(build, longest[&case(build)]))).collect()
 }
 
 /// The lane of each unit: the first that is free when it starts.
@@ -102,11 +109,12 @@ struct Frame {
     lane_height: f64,
     bar_height: f64,
     plot_width: f64,
-    wall_ns: f64,
+    /// What the width stands for.
+    span_ns: f64,
 }
 
 impl Frame {
-    fn of(build: &BuildView) -> Self {
+    fn of(build: &BuildView, longest_ns: i64) -> Self {
         let lanes = lanes(&build.drawn);
         let count = lanes.iter().max().map_or(1, |lane| lane + 1);
         let (lane_height, bar_height) = match count {
@@ -120,12 +128,12 @@ impl Frame {
             lane_height,
             bar_height,
             plot_width: wanted.clamp(WIDTH_MIN, WIDTH_MAX) - LEFT - 12.0,
-            wall_ns: build.wall_ns.max(1) as f64,
+            span_ns: longest_ns.max(1) as f64,
         }
     }
 
     fn x(&self, ns: f64) -> f64 {
-        LEFT + (ns / self.wall_ns).clamp(0.0, 1.0) * self.plot_width
+        LEFT + (ns / self.span_ns).clamp(0.0, 1.0) * self.plot_width
     }
 
     fn y(&self, unit: usize) -> f64 {
@@ -137,11 +145,11 @@ impl Frame {
     }
 }
 
-fn timeline(build: &BuildView) -> Timeline {
-    let frame = Frame::of(build);
+fn timeline(build: &BuildView, longest_ns: i64) -> Timeline {
+    let frame = Frame::of(build, longest_ns);
     let use_top = frame.bottom() + AXIS_HEIGHT;
     let use_bottom = use_top + USE_HEIGHT;
-    let seconds = frame.wall_ns / 1e9;
+    let seconds = frame.span_ns / 1e9;
     let tick = |s: f64| (place(frame.x(s * 1e9)), format!("{} s", trimmed(s)));
     Timeline {
         width: place(LEFT + frame.plot_width + 12.0),
@@ -200,7 +208,11 @@ fn bar(unit: &UnitView, place_of: usize, frame: &Frame) -> Bar {
         is_on_path: unit.step.is_some(),
         parts,
         text: unit.text.clone(),
-        label: fits.then(|| (place(x + LABEL_PAD), baseline, unit.name.clone())),
+        label: (
+            place(x + LABEL_PAD),
+            baseline,
+            if fits { unit.name.clone() } else { String::new() },
+        ),
     }
 }
 
@@ -219,12 +231,24 @@ fn links(build: &BuildView, frame: &Frame) -> Vec<String> {
     steps.windows(2).filter(apart).map(link).collect()
 }
 
-/// The steps of the cores in use, as an area.
+/// The steps of the cores in use, as an area. What is too narrow to be seen becomes a mean with
+/// what follows.
 fn cores(build: &BuildView, frame: &Frame, top: f64, bottom: f64) -> String {
+    const NARROW: f64 = 1.5;
     let y = |cores: f64| bottom - (cores / f64::from(build.cores)).clamp(0.0, 1.0) * (bottom - top);
+    let end = frame.x(build.wall_ns as f64);
+    let ends = build.running.iter().skip(1).map(|next| frame.x(next.from_ns as f64));
     let mut path = format!("M{:.1} {bottom:.1}", frame.x(0.0));
-    for running in &build.running {
-        path.push_str(&format!("H{:.1}V{:.1}", frame.x(running.from_ns as f64), y(running.cores)));
+    let (mut from, mut area) = (frame.x(0.0), 0.0);
+    let mut left = from;
+    for (running, right) in build.running.iter().zip(ends.chain([end])) {
+        area += running.cores * (right - left);
+        left = right;
+        if right - from >= NARROW || right >= end {
+            let mean = area / (right - from).max(f64::MIN_POSITIVE);
+            path.push_str(&format!("V{:.1}H{right:.1}", y(mean)));
+            (from, area) = (right, 0.0);
+        }
     }
-    path + &format!("H{:.1}V{bottom:.1}Z", frame.x(frame.wall_ns))
+    path + &format!("V{bottom:.1}Z")
 }

@@ -64,7 +64,10 @@ pub(super) fn scalings(view: &View) -> String {
                 if kappa { law.kappa.text.clone() } else { law.sigma.text.clone() }
             })
         };
-        let both = |kappa| format!("{} → {}", law(&s.baseline, kappa), law(&s.candidate, kappa));
+        let both = |kappa| match (law(&s.baseline, kappa), law(&s.candidate, kappa)) {
+            (baseline, candidate) if baseline == "no fit" && candidate == baseline => candidate,
+            (baseline, candidate) => format!("{baseline} → {candidate}"),
+        };
         let _ = writeln!(
             body,
             "| {} {} | {} |{host} {} | {} → {} | {} | {} | **{grew}** | {interval} |",

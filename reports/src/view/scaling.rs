@@ -226,7 +226,10 @@ fn best(best: Best) -> String {
         true => format!("{n} or more"),
         false => n.to_string(),
     };
-    format!("{} [{}, {}]", or_more(best.threads), best.low, or_more(best.high))
+    match best.low == best.high {
+        true => or_more(best.threads),
+        false => format!("{} [{}, {}]", or_more(best.threads), best.low, or_more(best.high)),
+    }
 }
 
 fn point(point: &ScalingPoint) -> PointView {

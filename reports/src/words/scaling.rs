@@ -19,7 +19,7 @@ pub(crate) fn why(scaled: &Scaled, effect: Option<&Effect>, policy: &Policy) -> 
     let q = if q.starts_with('<') { format!("q {q}") } else { format!("q = {q}") };
     let delta = format!("±{}", number::percent(difference.delta.exp_m1()));
     let what = format!(
-        "with {} the time grew by {} {} beyond what it grew with one",
+        "with {} the time changed by {} {} beyond what it changed with one",
         many(difference.threads as usize, "thread"),
         effect.text,
         effect.interval

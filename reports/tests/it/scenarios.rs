@@ -100,7 +100,7 @@ impl Scenario {
     }
 
     /// How the cases with the axis `threads` scale.
-    fn scalings(&self) -> Vec<ScalingCase> {
+    pub fn scalings(&self) -> Vec<ScalingCase> {
         let samples = self.samples.iter().flat_map(|(host, samples)| {
             samples.iter().map(move |sample| ScalingSample {
                 job: "job",
