@@ -1,11 +1,12 @@
 
-// Enhancements only: everything can be read without this.
+// Enhancements only: everything can be read without this. No less-than and no ampersand: the page is
+// well-formed XML.
 "use strict";
 const tables = Array.from(document.querySelectorAll("table.series:not(.folds)"));
 const config = (element) => new Map(
   (element.dataset.config || "").split(",").map((pair) => {
     const at = pair.indexOf("=");
-    return at < 0 ? [pair, ""] : [pair.slice(0, at), pair.slice(at + 1)];
+    return at === -1 ? [pair, ""] : [pair.slice(0, at), pair.slice(at + 1)];
   }));
 const filters = document.createElement("div");
 const wanted = new Map();
@@ -18,7 +19,7 @@ const labelled = (text, control) => {
 const shown = document.createElement("span");
 const filter = () => {
   const name = wanted.get("").toLowerCase();
-  const axes = Array.from(wanted).filter(([axis, value]) => axis && value);
+  const axes = Array.from(wanted).filter(([axis, value]) => axis !== "" ? value !== "" : false);
   const fits = (element) => {
     const of = config(element);
     return axes.every(([axis, value]) => !of.has(axis) || of.get(axis) === value);
@@ -36,7 +37,7 @@ const filter = () => {
   // What a fold hides is not found: folds that hold something asked for open, the others go.
   for (const fold of document.querySelectorAll("details.more-rows")) {
     fold.hidden = !fold.querySelector(".series > tbody:not([hidden])");
-    fold.open = isAsked && !fold.hidden;
+    fold.open = isAsked ? !fold.hidden : false;
   }
   shown.textContent = isAsked ? left + " of " + of + " rows" : "";
 };
@@ -45,11 +46,12 @@ if (tables.length) {
   const values = new Map();
   for (const element of document.querySelectorAll("[data-config]")) {
     for (const [axis, value] of config(element)) {
-      if (axis && value) values.set(axis, (values.get(axis) || new Set()).add(value));
+      if (axis === "" || value === "") continue;
+      values.set(axis, (values.get(axis) || new Set()).add(value));
     }
   }
   for (const [axis, of] of Array.from(values).sort()) {
-    if (of.size < 2) continue;
+    if (of.size === 1) continue;
     const select = document.createElement("select");
     const sorted = Array.from(of).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
     for (const value of ["", ...sorted]) select.append(new Option(value || "any", value));
