@@ -57,6 +57,7 @@ pub const DESCRIBED: &[Described] = &[
     table("runs", Kind::Table, "a job, with everything needed to repeat it"),
     table("samples", Kind::Table, "a sample, as measured"),
     table("summaries", Kind::Table, "a series and job: rounds, mean log ratio, variance, medians"),
+    table("units", Kind::Table, "a unit of a build: when its metadata were ready, what it waited for"),
     Described {
         name: "compare",
         usage: "compare('base', 'head' [, 'suite' [, 'host']])",

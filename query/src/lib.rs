@@ -3,8 +3,8 @@
 //! A store is a place (a folder, a bucket) with Parquet files that are created once and never
 //! changed. Two ideas carry everything here:
 //!
-//! - **The run row is the commit point.** A job is published as three files of one name under
-//!   `samples/`, `summaries/` and, last, `runs/`. What has no run row of its own name does not
+//! - **The run row is the commit point.** A job is published as files of one name under
+//!   `samples/`, `summaries/`, `units/` where it has any and, last, `runs/`. What has no run row of its own name does not
 //!   exist for a reader, so a publisher may die at any moment ([`Store::publish`]).
 //! - **One formula.** SQL, report and comment all get their statistics from `dyno_model`: the
 //!   table `comparisons` and the function `compare(…)` are filled by running

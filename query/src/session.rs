@@ -104,7 +104,7 @@ impl Session {
                 vec![vec![snapshot.rows.clone()]],
             )?;
             context.register_table("runs", Arc::new(runs))?;
-            for folder in [Folder::Samples, Folder::Summaries] {
+            for folder in [Folder::Samples, Folder::Summaries, Folder::Units] {
                 let table = Arc::new(ShardTable::new(Arc::clone(&snapshot), folder));
                 stored.register_table(folder.name(), table.clone())?;
                 context.register_table(folder.name(), table)?;

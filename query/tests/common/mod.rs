@@ -77,6 +77,7 @@ pub fn run(name: &str) -> Run {
         started_us: NOON_US - 60_000_000,
         finished_us: NOON_US,
         trust: Trust::Trusted,
+        ignores_threads: Vec::new(),
         measured_share: 0.1 + 0.2,
         phases_s: BTreeMap::from([("build".into(), 161.3), ("measure".into(), 1.0 / 3.0)]),
     }
