@@ -14,9 +14,13 @@ use crate::stats::{self, Estimate, Noise, Variance};
 
 mod conclude;
 mod scaling;
+mod scaling_cases;
 
 pub use conclude::{Because, Concluded, Conclusion, Said, conclude};
 pub use scaling::{Scaled, judge_scaling};
+pub use scaling_cases::{
+    Fits, ScalingCase, ScalingPoint, ScalingSample, ScalingSide, scaling_cases,
+};
 
 /// One (case, metric, host): what all tables are keyed by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
