@@ -29,38 +29,37 @@ impl<'a, R> Columns<'a, R> {
         self.columns.push((name, Arc::new(array)));
     }
 
-    pub(crate) fn float(&mut self, name: &'static str, of: impl Fn(&R) -> Option<f64>) {
+    pub(crate) fn float(&mut self, name: &'static str, of: impl Fn(&'a R) -> Option<f64>) {
         let array: Float64Array = self.rows.iter().map(of).collect();
         self.columns.push((name, Arc::new(array)));
     }
 
-    pub(crate) fn integer(&mut self, name: &'static str, of: impl Fn(&R) -> Option<i64>) {
+    pub(crate) fn integer(&mut self, name: &'static str, of: impl Fn(&'a R) -> Option<i64>) {
         let array: Int64Array = self.rows.iter().map(of).collect();
         self.columns.push((name, Arc::new(array)));
     }
 
     /// Counts beyond i32 do not occur; were they to, the largest says more than a wrapped one.
-    pub(crate) fn small(&mut self, name: &'static str, of: impl Fn(&R) -> Option<u32>) {
+    pub(crate) fn small(&mut self, name: &'static str, of: impl Fn(&'a R) -> Option<u32>) {
         let of = |row| of(row).map(|value| i32::try_from(value).unwrap_or(i32::MAX));
         let array: Int32Array = self.rows.iter().map(of).collect();
         self.columns.push((name, Arc::new(array)));
     }
 
-    pub(crate) fn flag(&mut self, name: &'static str, of: impl Fn(&R) -> Option<bool>) {
+    pub(crate) fn flag(&mut self, name: &'static str, of: impl Fn(&'a R) -> Option<bool>) {
         let array: BooleanArray = self.rows.iter().map(of).collect();
         self.columns.push((name, Arc::new(array)));
     }
 
     /// Microseconds since 1970, UTC.
-    pub(crate) fn time(&mut self, name: &'static str, of: impl Fn(&R) -> i64) {
+    pub(crate) fn time(&mut self, name: &'static str, of: impl Fn(&'a R) -> i64) {
         let array = TimestampMicrosecondArray::from_iter_values(self.rows.iter().map(of));
         self.columns.push((name, Arc::new(array.with_timezone("UTC"))));
     }
 
     pub(crate) fn batch(self) -> RecordBatch {
-        let field = |(name, array): &(&str, ArrayRef)| {
-            Field::new(*name, array.data_type().clone(), true)
-        };
+        let field =
+            |(name, array): &(&str, ArrayRef)| Field::new(*name, array.data_type().clone(), true);
         let schema = Schema::new(self.columns.iter().map(field).collect::<Vec<_>>());
         let arrays = self.columns.into_iter().map(|(_, array)| array).collect();
         RecordBatch::try_new(Arc::new(schema), arrays).expect("columns of one length")

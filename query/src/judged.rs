@@ -206,7 +206,8 @@ impl Judge {
             Some(if j.comparison.tier == Tier::Inform { "inform" } else { "gate" })
         });
         rows.text("policy", |_| Some(&self.policy.name));
-        let mut float = |name, of: &dyn Fn(&Judged) -> Option<f64>| rows.float(name, |(_, j, _)| of(j));
+        let mut float =
+            |name, of: &dyn Fn(&Judged) -> Option<f64>| rows.float(name, |(_, j, _)| of(j));
         float("effect", &|j| j.comparison.effect());
         float("low", &|j| Some(j.comparison.interval()?.0));
         float("high", &|j| Some(j.comparison.interval()?.1));
@@ -239,8 +240,8 @@ impl Judge {
     }
 
     /// What is said of the pairs of `stored`.
-    async fn answer(&self, said: Answer, stored: Vec<&Arc<StoredRun>>) -> Result<RecordBatch> {
-        match said {
+    async fn answer(&self, answer: Answer, stored: Vec<&Arc<StoredRun>>) -> Result<RecordBatch> {
+        match answer {
             Answer::Comparisons => Ok(self.rows(&self.families(stored).await?)),
             Answer::Scaling => scaling::rows(self, &pairs(&stored)).await,
         }
@@ -331,16 +332,16 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct JudgedTable {
     judge: Arc<Judge>,
-    said: Answer,
+    answer: Answer,
     shown: Shown,
     schema: SchemaRef,
 }
 
 impl JudgedTable {
     /// The table of all pairs.
-    pub(crate) fn all(judge: Arc<Judge>, said: Answer) -> Self {
-        let schema = said.schema(&judge);
-        Self { judge, said, shown: Shown::All, schema }
+    pub(crate) fn all(judge: Arc<Judge>, answer: Answer) -> Self {
+        let schema = answer.schema(&judge);
+        Self { judge, answer, shown: Shown::All, schema }
     }
 }
 
@@ -382,7 +383,7 @@ impl TableProvider for JudgedTable {
                 resolve(runs, baseline, candidate, filter)?.1
             }
         };
-        let rows = self.judge.answer(self.said, stored).await?;
+        let rows = self.judge.answer(self.answer, stored).await?;
         let table = MemTable::try_new(self.schema(), vec![vec![rows]])?;
         table.scan(state, projection, &[], limit).await
     }
@@ -393,13 +394,13 @@ impl TableProvider for JudgedTable {
 #[derive(Debug)]
 pub(crate) struct CompareFunction {
     pub judge: Arc<Judge>,
-    pub said: Answer,
+    pub answer: Answer,
 }
 
 impl TableFunctionImpl for CompareFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let usage = || {
-            let name = match self.said {
+            let name = match self.answer {
                 Answer::Comparisons => "compare",
                 Answer::Scaling => "compare_scaling",
             };
@@ -419,10 +420,10 @@ impl TableFunctionImpl for CompareFunction {
             _ => return Err(usage()),
         };
         let filter = Filter { suite: rest.first().cloned(), host: rest.get(1).cloned() };
-        let (judge, said) = (Arc::clone(&self.judge), self.said);
-        let schema = said.schema(&judge);
+        let (judge, answer) = (Arc::clone(&self.judge), self.answer);
+        let schema = answer.schema(&judge);
         let (baseline, candidate) = (baseline.clone(), candidate.clone());
         let shown = Shown::One { baseline, candidate, filter };
-        Ok(Arc::new(JudgedTable { judge, said, shown, schema }))
+        Ok(Arc::new(JudgedTable { judge, answer, shown, schema }))
     }
 }

@@ -188,7 +188,8 @@ fn instructions<'a>(point: &'a ScalingPoint) -> Option<(&'a String, f64)> {
 
 fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
     let sides = |head, case| {
-        let points = move |side| side_of(case, side).points.iter().map(move |p| (head, case, side, p));
+        let points =
+            move |side| side_of(case, side).points.iter().map(move |p| (head, case, side, p));
         Side::BOTH.into_iter().flat_map(points)
     };
     let all: Vec<Row<'_>> = families
@@ -249,10 +250,10 @@ fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
 }
 
 /// An estimate and its interval.
-fn parameter<R>(
-    rows: &mut Columns<'_, R>,
+fn parameter<'a, R>(
+    rows: &mut Columns<'a, R>,
     [estimate, low, high]: [&'static str; 3],
-    of: impl Fn(&R) -> Option<Parameter>,
+    of: impl Fn(&'a R) -> Option<Parameter>,
 ) {
     rows.float(estimate, |row| Some(of(row)?.estimate));
     rows.float(low, |row| Some(of(row)?.low));

@@ -130,7 +130,7 @@ pub(crate) fn rows_kept(
 }
 
 /// Run rows have no table name, so neither may the columns of a filter over them.
-fn strip_qualifiers(filter: Expr) -> Result<Expr> {
+pub(crate) fn strip_qualifiers(filter: Expr) -> Result<Expr> {
     use datafusion::common::Column;
     use datafusion::common::tree_node::{Transformed, TreeNode};
     let strip = |expr| {

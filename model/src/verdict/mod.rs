@@ -19,7 +19,7 @@ mod scaling_cases;
 pub use conclude::{Because, Concluded, Conclusion, Said, conclude};
 pub use scaling::{Scaled, judge_scaling};
 pub use scaling_cases::{
-    Fits, ScalingCase, ScalingPoint, ScalingSample, ScalingSide, scaling_cases,
+    Fits, ScalingCase, ScalingPoint, ScalingSample, ScalingSide, THREADS, WALL, scaling_cases,
 };
 
 /// One (case, metric, host): what all tables are keyed by.
