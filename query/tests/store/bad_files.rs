@@ -138,7 +138,9 @@ async fn flipped_bytes_do_no_harm() {
             let sql = format!("SELECT * FROM {table_name} WHERE job = '{}'", job("good"));
             let all = place.session().await.sql(&format!("SELECT * FROM {table_name}")).await;
             all.unwrap();
-            place.session().await.sql("SELECT * FROM builds").await.unwrap();
+            if table_name == "units" {
+                place.session().await.sql("SELECT * FROM builds").await.unwrap();
+            }
             let good = place.session().await.sql(&sql).await.unwrap();
             assert!(good.iter().map(RecordBatch::num_rows).sum::<usize>() > 0);
         }

@@ -311,6 +311,21 @@ async fn an_attempt_that_died_is_invisible_and_does_not_block_the_next() {
     }
 }
 
+/// The same record, published again after a death, goes on with what is there.
+#[tokio::test]
+async fn the_same_record_goes_on_where_it_died() {
+    for left in 1..FOLDERS.len() {
+        let place = Place::with(&[graph("one")]).await;
+        for table in &FOLDERS[left..] {
+            fs::remove_file(place.file(table, job("one").hex())).unwrap();
+        }
+        let published = place.publish(&graph("one")).await;
+        assert!(matches!(published, Published::Written { attempt: 0, .. }), "{left}");
+        let text = place.ask("SELECT count(*) AS n, max(attempt) AS a FROM units").await;
+        assert!(text.contains("| 60 | 0 |"), "{left}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn a_job_published_twice_counts_once() {
     let place = Place::with(&[graph("one")]).await;

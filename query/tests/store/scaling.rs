@@ -19,12 +19,12 @@ async fn what_is_said_of_scaling() {
     for sql in [
         "SELECT suite, host, architecture, benchmark, config, side, threads, rounds, median_ns, \
          instructions_metric, instructions FROM scaling ORDER BY side, threads",
-        "SELECT side, threads, round(speedup, 3) AS speedup, round(speedup_low, 3) AS low, \
-         round(speedup_high, 3) AS high, round(efficiency, 3) AS efficiency, \
+        "SELECT side, threads, round(speedup, 3) AS speedup, round(speedup_low, 3) AS l, \
+         round(speedup_high, 3) AS h, round(efficiency, 3) AS efficiency, \
          round(efficiency_low, 3) AS low, round(efficiency_high, 3) AS high \
          FROM scaling ORDER BY side, threads",
-        "SELECT side, law, round(sigma, 3) AS sigma, round(sigma_low, 3) AS low, \
-         round(sigma_high, 3) AS high, round(kappa, 4) AS kappa, round(kappa_low, 4) AS low, \
+        "SELECT side, law, round(sigma, 3) AS sigma, round(sigma_low, 3) AS l, \
+         round(sigma_high, 3) AS h, round(kappa, 4) AS kappa, round(kappa_low, 4) AS low, \
          round(kappa_high, 4) AS high, best_threads, best_threads_low, best_threads_high, \
          best_threads_limit, round(residual, 4) AS residual, no_fit \
          FROM scaling WHERE threads = 1 ORDER BY side",
@@ -73,7 +73,7 @@ async fn sql_says_what_the_model_says() {
                 difference.estimate.mean.exp_m1(),
                 case.scaled.q.unwrap(),
             ] {
-                assert!(told.contains(&format!("| {number} ")), "{number}: {told}");
+                assert!(told.contains(&format!("| {number:?} ")), "{number}: {told}");
             }
             assert!(told.contains(case.scaled.verdict.name()), "{told}");
         }
