@@ -385,3 +385,77 @@ proptest! {
         prop_assert_eq!(analyse(&other).overlap_ns, analyse(&build).overlap_ns);
     }
 }
+
+/// Rows of a foreign file: most are refused, none does harm.
+fn hostile() -> impl Strategy<Value = Vec<Unit>> {
+    let moment = prop_oneof![
+        4 => 0..100i64,
+        2 => (WALL_MAX_NS - 100)..=WALL_MAX_NS,
+        1 => any::<i64>()
+    ];
+    let optional = proptest::option::of(moment.clone());
+    let processor = prop_oneof![2 => 0..100i64, 1 => Just(i64::MAX), 1 => any::<i64>()];
+    let needs = proptest::collection::vec((0..6u32, any::<bool>()), 0..3);
+    let times = ([moment.clone(), moment], [optional.clone(), optional.clone(), optional]);
+    let one = (times, [processor.clone(), processor], 0..3u32, 0..6usize, needs);
+    proptest::collection::vec(one, 1..6).prop_map(|all| {
+        let of = |(number, one): (u32, _)| {
+            let (([start, end], [metadata, codegen, link]), [user, system], threads, kind, needs) =
+                one;
+            let mut needs: Vec<(u32, bool)> = needs;
+            needs.retain(|_| number > 0);
+            needs.iter_mut().for_each(|need| need.0 %= number);
+            Unit {
+                start_ns: i64::min(start, end),
+                end_ns: i64::max(start, end),
+                metadata_ns: metadata,
+                codegen_ns: codegen,
+                link_ns: link,
+                user_ns: user,
+                system_ns: system,
+                threads,
+                kind: UnitKind::ALL[kind],
+                ..unit(number, [0, 0, 0], &needs)
+            }
+        };
+        (0..).zip(all).map(of).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(3000))]
+
+    #[test]
+    fn foreign_builds_do_no_harm(
+        units in hostile(),
+        measured in prop_oneof![1..4u32, Just(u32::MAX)],
+        jobs in prop_oneof![0..4u32, Just(u32::MAX)],
+        on: bool,
+        cores in prop_oneof![1..4u32, Just(u32::MAX)],
+    ) {
+        if let Ok(build) = Build::new(units, WALL_MAX_NS, measured, on, cores) {
+            analyse(&build);
+            for pipelining in [true, false] {
+                let simulated = simulate(&build, jobs, pipelining);
+                prop_assert!(analyse(&simulated).critical_path.length_ns() <= simulated.wall_ns());
+            }
+        }
+    }
+}
+
+/// The largest build that is taken, at its widest.
+#[test]
+fn the_largest_build_is_bounded_work() {
+    let libs = (0..UNITS_MAX as u32 - 1).map(|n| {
+        let start = i64::from(n) * 10;
+        unit(n, [start, start + 3 + i64::from(n % 5), start + 9], &[])
+    });
+    let mut units: Vec<Unit> = libs.collect();
+    let last = UNITS_MAX as u32 - 1;
+    let all: Vec<(u32, bool)> = (0..last).map(|n| (n, true)).collect();
+    units.push(unit(last, [100_000, 100_001, 100_002], &all));
+    let build = build(units, 1, true);
+    let wide = simulate(&build, 200, true);
+    assert!(wide.wall_ns() < build.wall_ns() / 60);
+    analyse(&wide);
+}

@@ -100,13 +100,14 @@ fn tokens(tasks: &[Task], running: &RunningUnits, jobs: u32) -> Vec<usize> {
     let mut idle = (jobs as usize).saturating_sub(running.len());
     let mut tokens = vec![1; running.len()];
     for _ in 1..TOKENS_MAX {
+        let before = idle;
         for (tokens, &(unit, phase)) in tokens.iter_mut().zip(running) {
             if idle > 0 && phase == CODEGEN && *tokens < tasks[unit].rates.len() {
                 *tokens += 1;
                 idle -= 1;
             }
         }
-        if idle == 0 {
+        if idle == before {
             break;
         }
     }
