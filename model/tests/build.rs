@@ -233,8 +233,7 @@ fn code_generation_takes_idle_tokens() {
     // Measured with one token, nothing is known: some is gained.
     let of_one = unit(0, [0, 100, 200], &[]);
     let two = end(of_one.clone(), 1, 2);
-    assert!((160..200).contains(&two), "{two}");
-    assert!(end(of_one.clone(), 1, 4) < two);
+    assert_eq!((two, end(of_one.clone(), 1, 4)), (154, 130), "0.07 is serial");
     // A program of one thread gains nothing, nor does documentation.
     assert_eq!(end(Unit { threads: 1, ..of_one.clone() }, 1, 4), 200);
     assert_eq!(end(Unit { kind: UnitKind::Doc, ..of_one.clone() }, 1, 4), 200);
