@@ -117,6 +117,16 @@ pub const METRICS: &[Metric] = &[
         "instructions, counted by Valgrind's cachegrind",
     ),
     metric("artifact-size", Unit::Bytes, Sampling::Once, "size of the artifact's files together"),
+    metric("binary-size", Unit::Bytes, Sampling::Once, "size of the program or library linked"),
+    metric("rlib-size", Unit::Bytes, Sampling::Once, "size of the Rust library (.rlib)"),
+    metric("metadata-size", Unit::Bytes, Sampling::Once, "size of the metadata (.rmeta)"),
+    metric(
+        "object-size",
+        Unit::Bytes,
+        Sampling::Once,
+        "size of the object code in the Rust library",
+    ),
+    metric("incremental-size", Unit::Bytes, Sampling::Once, "size of the incremental cache"),
 ];
 
 /// The metric called `name`.
@@ -134,6 +144,13 @@ pub fn is_counted(name: &str) -> bool {
 pub fn is_of_processor(name: &str) -> bool {
     let counted = name.split_once(':').map_or(name, |(event, _)| event);
     ["instructions", "cycles", "branches", "branch-misses", "cache-misses"].contains(&counted)
+}
+
+/// Whether the metric called `name` is the size of something that a compiler writes, which only
+/// crates have.
+pub fn is_of_output(name: &str) -> bool {
+    let kinds = ["binary", "rlib", "metadata", "object", "incremental"];
+    name.strip_suffix("-size").is_some_and(|kind| kinds.contains(&kind))
 }
 
 /// The names of all metrics.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::catalog::policy::Policy;
-use crate::catalog::suite::{Case, Suite};
+use crate::catalog::suite::Case;
 use crate::id::{CommitId, Digest, JobId};
 use crate::record::Trust;
 use crate::sampling::{Budget, Target, targets};
@@ -26,6 +26,9 @@ pub struct JobInputs {
     /// Of what steers the sampling of each case: the policy's δ are in it, nothing else of the
     /// policy is, so that another q does not measure anew.
     pub targets: Digest,
+    /// Of the cases, where not all of the suite are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cases: Option<Digest>,
     /// Which repetition of the same comparison this is, from 0.
     pub repetition: u32,
 }
@@ -58,23 +61,23 @@ pub struct Plan {
     pub held: Vec<JobId>,
 }
 
-/// What steers each case of `suite` on `host` under `policy`, and the digest of it that stands in
-/// a job's inputs.
+/// What steers each of `cases` on `host` under `policy`, and the digest of it that stands in a job's
+/// inputs.
 pub fn steering(
-    suite: &Suite,
+    cases: &[Case],
     host: &str,
     metrics: &[String],
     policy: &Policy,
 ) -> (Vec<Vec<Target>>, Digest) {
     let of = |case: &Case| targets(case, host, metrics, policy);
-    let all: Vec<Vec<Target>> = suite.cases().iter().map(of).collect();
+    let all: Vec<Vec<Target>> = cases.iter().map(of).collect();
     let steers = serde_json::to_vec(&(&all, policy.confidence)).expect("plain fields serialise");
     (all, Digest::of(&steers))
 }
 
 /// Plans a comparison: one job, unless `inventory` says it is held.
 pub fn plan(
-    suite: &Suite,
+    cases: Vec<Case>,
     inputs: JobInputs,
     targets: Vec<Vec<Target>>,
     confidence: f64,
@@ -86,6 +89,5 @@ pub fn plan(
     }
     // The seed follows from the job, so that a job repeated by its inputs repeats its order too.
     let seed = u64::from_str_radix(&id.hex()[..16], 16).expect("an id is hexadecimal");
-    let cases = suite.cases();
     Plan { jobs: vec![Job { id, inputs, seed, cases, targets, confidence }], held: Vec::new() }
 }

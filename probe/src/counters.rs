@@ -245,7 +245,7 @@ mod tests {
 
     /// Counts one run of a shell script; `name` stands for `name:u` too.
     fn count(counters: &mut Counters, script: &str, name: &str) -> (u64, dyno_probe::Exit) {
-        let exit = run(&spec(&["sh", "-c", script]), &mut |_| ());
+        let exit = run(&spec(&["sh", "-c", script]), &mut || (), &mut |_| ());
         assert_eq!(exit.end, dyno_probe::End::Code(0), "{exit:?}");
         let counts = counters.counted(exit.user_ns + exit.system_ns);
         let count = counts.get(name).or_else(|| counts.get(&format!("{name}:u")));

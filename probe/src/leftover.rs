@@ -5,15 +5,18 @@
 //! their parent: their times and memory count, else work could be hidden in them. Those that still
 //! run are named, since what they do is in no measurement: whoever measures them decides.
 
-use std::fs;
-use std::io::{Read, Write};
+use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
-use dyno_probe::Run;
 use dyno_probe::clear::empty;
+use dyno_probe::{Run, UNITS_FILE, Unit};
+use serde::{Deserialize, Serialize};
 
 use crate::process::{become_user, pipe, wait4};
+use crate::{sizes, wrapper};
 
 /// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
 pub const COUNTS: &str = "/tmp/.dyno-cachegrind.";
@@ -151,15 +154,31 @@ fn read_counts() -> Option<u64> {
 /// Where the program may write, and what it wrote must not meet the next.
 const WRITABLE: [&str; 3] = ["/tmp", "/dev/shm", "/dev/mqueue"];
 
-/// Reads the counts, if the run was to count, and removes what the program wrote. Both as the
-/// program's user, whose files they are; the probe has no right to them. The error is what is
-/// still there.
-pub fn tidy(run: &Run) -> Result<Option<u64>, String> {
+/// What was read of the files that a process left, before they were removed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Read {
+    pub counted: Option<u64>,
+    pub sizes: BTreeMap<String, u64>,
+    pub units: Vec<Unit>,
+    /// What is still there, and why: the next process would find it.
+    pub residue: Option<String>,
+}
+
+/// More than this is not read: units with their commands.
+const READ_MAX: u64 = 64 << 20;
+
+/// Reads what the run asks for, and removes what the program wrote. Both as the program's user,
+/// whose files they are; the probe has no right to them.
+pub fn tidy(run: &Run) -> Read {
     let has_entries = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut e| e.next().is_some());
     if !is_init() || !WRITABLE.iter().any(has_entries) {
-        return Ok(None);
+        return Read::default();
     }
-    let (answer, mut report) = pipe().map_err(|error| format!("pipe: {error}"))?;
+    let residue = |why: String| Read { residue: Some(why), ..Read::default() };
+    let (answer, report) = match pipe() {
+        Ok(pipe) => pipe,
+        Err(error) => return residue(format!("pipe: {error}")),
+    };
     // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
@@ -167,26 +186,28 @@ pub fn tidy(run: &Run) -> Result<Option<u64>, String> {
             // SAFETY: does not return.
             unsafe { libc::_exit(1) };
         }
-        if let Some(count) = read_counts().filter(|_| run.count_instructions) {
-            let _ = report.write_all(format!("{count}").as_bytes());
-        }
+        let mut read = Read {
+            counted: read_counts().filter(|_| run.count_instructions),
+            sizes: sizes::read(&run.sizes),
+            units: if run.units { wrapper::read(UNITS_FILE) } else { Vec::new() },
+            residue: None,
+        };
         for folder in WRITABLE.iter().filter(|f| has_entries(f)) {
             if let Err(error) = empty(Path::new(folder)) {
-                let _ = report.write_all(format!(" {folder}: {error}").as_bytes());
+                read.residue = Some(format!("{folder}: {error}"));
                 break;
             }
         }
+        let written = serde_json::to_writer(io::BufWriter::new(report), &read);
         // SAFETY: does not return.
-        unsafe { libc::_exit(0) };
+        unsafe { libc::_exit(written.is_err().into()) };
     }
     drop(report);
-    let mut said = String::new();
-    let read = answer.take(4096).read_to_string(&mut said);
+    let read = serde_json::from_reader(io::BufReader::new(answer.take(READ_MAX)));
     let ended = if pid > 0 { wait4(pid).0 } else { -1 };
-    match said.split_once(' ') {
-        Some((_, residue)) => Err(residue.to_string()),
-        None if ended != 0 || read.is_err() => Err("nobody could empty /tmp".into()),
-        None => Ok(said.parse().ok()),
+    match read {
+        Ok(read) if ended == 0 => read,
+        _ => residue("nobody could empty /tmp".into()),
     }
 }
 

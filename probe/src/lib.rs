@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 /// Both ends refuse another version.
-pub const PROTOCOL: u32 = 2;
+pub const PROTOCOL: u32 = 3;
 
 /// The longest line either side accepts, in bytes.
 pub const LINE_MAX: usize = 1 << 20;
@@ -47,6 +47,8 @@ pub enum Reply {
     Sandbox(Sandbox),
     /// A line of the program's output (both streams), when [`Run::stream`] asks for it.
     Line(String),
+    /// A unit of the build that ended, when [`Run::units`] asks for it.
+    Unit(Box<Unit>),
     Exit(Exit),
     /// The request was not understood.
     Refused(String),
@@ -68,10 +70,102 @@ pub struct Run {
     pub time_ms: u64,
     /// The largest file it may write, its standard streams included, in bytes.
     pub output_bytes: u64,
+    /// A command that runs before, as the same user in `/tmp`; nothing of it is measured. If it fails
+    /// the process does not start.
+    #[serde(default)]
+    pub setup: Option<Vec<String>>,
+    /// What to tell the size of, once the process has ended, by name.
+    #[serde(default)]
+    pub sizes: BTreeMap<String, Sized>,
+    /// Whether it is a build with the probe as its `RUSTC_WRAPPER`, whose units are wanted:
+    /// [`Reply::Unit`]s come before [`Reply::Exit`].
+    #[serde(default)]
+    pub units: bool,
     /// Send output on as it comes (builds); else keep it until the end (measurements).
     pub stream: bool,
     /// Run under Valgrind's cachegrind and count instructions instead of measuring time.
     pub count_instructions: bool,
+}
+
+/// Which of the files in a folder a size is of. Links are not followed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sized {
+    pub folder: String,
+    pub of: SizedFiles,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SizedFiles {
+    /// All, at any depth.
+    All,
+    /// Those right in the folder whose name ends so.
+    Suffix(String),
+    /// Those right in the folder that may be executed.
+    Executable,
+    /// The object files inside of those right in the folder that are archives (`.rlib`).
+    Objects,
+}
+
+/// The variable that makes the probe a wrapper, of compilers and of build scripts: the file that it
+/// appends one JSON line a unit to.
+pub const UNITS: &str = "DYNO_UNITS";
+
+/// Where that file is, in the folder that is emptied after each process.
+pub const UNITS_FILE: &str = "/tmp/.dyno-units";
+
+/// `off`: the notice that the metadata are ready is held back until the compiler has ended.
+pub const PIPELINING: &str = "DYNO_PIPELINING";
+
+/// `on`: the compiler is asked when code generation and linking begin.
+pub const TIMINGS: &str = "DYNO_TIMINGS";
+
+/// `on`: units of the primary package carry their command, and build scripts are left alone.
+pub const COMMANDS: &str = "DYNO_COMMANDS";
+
+/// The most units of one build that are told.
+pub const UNITS_MAX: usize = 10_000;
+
+/// One unit of a build, as the wrapper saw it. Times are CLOCK_MONOTONIC_RAW in nanoseconds, until
+/// they leave the probe: from the start of the build.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Unit {
+    /// Of the package.
+    pub name: String,
+    pub version: String,
+    /// `--crate-name`; empty for the run of a build script.
+    pub crate_name: String,
+    pub crate_types: Vec<String>,
+    /// What `-C extra-filename` adds to the names of its files.
+    pub extra_filename: String,
+    /// Files of the crates that it was given (`--extern`).
+    pub externs: Vec<String>,
+    /// `--out-dir`; of the run of a build script, the folder of the script.
+    pub out_dir: String,
+    /// `OUT_DIR`: of the run of a build script, what it fills; of others, what they read.
+    pub script_out_dir: Option<String>,
+    /// Whether cargo was asked for this very package.
+    pub primary: bool,
+    pub start_ns: u64,
+    pub metadata_ns: Option<u64>,
+    pub codegen_ns: Option<u64>,
+    pub link_ns: Option<u64>,
+    pub end_ns: u64,
+    pub user_ns: u64,
+    pub system_ns: u64,
+    pub max_rss_bytes: u64,
+    pub threads: u32,
+    /// Whether it ended with exit code 0.
+    pub ok: bool,
+    /// See [`COMMANDS`].
+    pub command: Option<UnitCommand>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct UnitCommand {
+    pub argv: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub cwd: String,
 }
 
 /// How a process ended.
@@ -119,6 +213,12 @@ pub struct Exit {
     pub container_ns: u64,
     /// Instructions executed by the process and its children, when they were counted.
     pub instructions: Option<u64>,
+    /// In bytes, by the names of [`Run::sizes`]; what is not there has none.
+    #[serde(default)]
+    pub sizes: BTreeMap<String, u64>,
+    /// Of the build; they travel in [`Reply::Unit`]s.
+    #[serde(skip)]
+    pub units: Vec<Unit>,
     /// By metric, what the kernel counted of the process and all that came of it, from `exec` on.
     pub counters: BTreeMap<String, Count>,
 }

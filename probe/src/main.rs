@@ -1,6 +1,9 @@
 //! The one program that runs inside the container: it starts each process that is built or
 //! measured, as another user than itself, and says what came of it.
 //!
+//! By the environment it is told to be something else: the wrapper of a build's compilers
+//! ([`wrapper`]), which runs as the build's user.
+//!
 //! It reads requests and writes replies, one JSON object a line (see the library). When its
 //! input ends it ends, and as process 1 of the container everything in it ends with it: that is
 //! how a dyno that was killed leaves nothing behind.
@@ -10,9 +13,12 @@ mod leftover;
 mod process;
 mod random;
 mod sandbox;
+mod sizes;
 mod used;
+mod wrapper;
 
 use std::io::{self, BufRead, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use dyno_probe::{LINE_MAX, Reply, Request, Settings};
@@ -20,6 +26,9 @@ use dyno_probe::{LINE_MAX, Reply, Request, Settings};
 use counters::Counters;
 
 fn main() -> ExitCode {
+    if let Some(file) = std::env::var_os(dyno_probe::UNITS) {
+        return wrapper::main(Path::new(&file));
+    }
     let begun = settings().and_then(|settings| {
         // What the filter will not allow to anybody comes first.
         if settings.fixed_layout {
@@ -59,10 +68,15 @@ fn serve(mut counters: Counters) -> io::Result<()> {
                 reply(&Reply::Sandbox(sandbox::inspect(program, &counters)))?;
             }
             Ok(Request::Run(run)) => {
-                let mut exit = process::run(&run, &mut |text| {
+                // What was counted before is none of its.
+                let mut begin = || drop(counters.counted(0));
+                let mut exit = process::run(&run, &mut begin, &mut |text| {
                     // If nobody reads any more, the next poll sees the hang-up and ends us.
                     let _ = reply(&Reply::Line(text.to_string()));
                 });
+                for unit in exit.units.drain(..) {
+                    reply(&Reply::Unit(Box::new(unit)))?;
+                }
                 exit.counters = counters.counted(exit.user_ns + exit.system_ns);
                 reply(&Reply::Exit(exit))?;
             }

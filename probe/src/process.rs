@@ -18,20 +18,42 @@ use sha2::{Digest, Sha256};
 use crate::used::Used;
 use crate::{leftover, random, sandbox};
 
-/// Runs one process. `line` gets its output as it comes, if the run asks for that.
-pub fn run(run: &Run, line: &mut dyn FnMut(&str)) -> Exit {
+/// Runs one process. `begin` is called right before it starts, after what is not measured; `line`
+/// gets its output as it comes, if the run asks for that.
+pub fn run(run: &Run, begin: &mut dyn FnMut(), line: &mut dyn FnMut(&str)) -> Exit {
     let before = Used::now();
-    let exit = start(run).map(|child| child.wait(run, line));
-    let mut exit = exit.unwrap_or_else(not_started);
-    let counted = leftover::tidy(run).unwrap_or_else(|residue| {
-        exit.residue = Some(residue);
-        None
+    let mut exit = set_up(run).map_or_else(not_started, |()| {
+        begin();
+        start(run).map_or_else(not_started, |child| child.wait(run, line))
     });
+    let read = leftover::tidy(run);
+    exit.residue = read.residue;
     if exit.end == End::Code(0) {
-        exit.instructions = counted;
+        exit.instructions = read.counted;
+        exit.sizes = read.sizes;
     }
+    exit.units = read.units;
     exit.container_ns = Used::now().since(before);
     exit
+}
+
+/// Runs what has to be there before the process, if anything has to.
+fn set_up(run: &Run) -> Result<(), String> {
+    let Some(argv) = &run.setup else { return Ok(()) };
+    let setup = Run {
+        argv: argv.clone(),
+        cwd: "/tmp".into(),
+        stdin: None,
+        setup: None,
+        stream: false,
+        count_instructions: false,
+        ..run.clone()
+    };
+    let exit = start(&setup)?.wait(&setup, &mut |_| ());
+    match exit.end {
+        End::Code(0) => Ok(()),
+        end => Err(format!("what comes before it failed ({end:?}): {}", exit.stderr_tail.trim())),
+    }
 }
 
 struct Child {
@@ -258,6 +280,8 @@ impl Child {
             residue: None,
             container_ns: 0,
             instructions: None,
+            sizes: BTreeMap::new(),
+            units: Vec::new(),
             counters: BTreeMap::new(),
         }
     }
@@ -392,6 +416,8 @@ fn not_started(why: String) -> Exit {
         residue: None,
         container_ns: 0,
         instructions: None,
+        sizes: BTreeMap::new(),
+        units: Vec::new(),
         counters: BTreeMap::new(),
     }
 }
@@ -476,7 +502,7 @@ pub fn nanoseconds(time: libc::timeval) -> u64 {
 }
 
 /// CLOCK_MONOTONIC_RAW: no time daemon bends it.
-fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     // SAFETY: fills a live struct.
     unsafe {
         let mut time: libc::timespec = std::mem::zeroed();
@@ -498,6 +524,9 @@ pub(crate) mod tests {
             uid: unsafe { libc::getuid() },
             gid: unsafe { libc::getgid() },
             stdin: None,
+            setup: None,
+            sizes: BTreeMap::new(),
+            units: false,
             time_ms: 10_000,
             output_bytes: 1 << 20,
             stream: false,
@@ -514,15 +543,15 @@ pub(crate) mod tests {
             (&["sh", "-c", "exec head -c 2000000 /dev/zero"], End::Signal(libc::SIGXFSZ)),
         ];
         for (argv, end) in cases {
-            assert_eq!(run(&spec(argv), &mut |_| ()).end, *end, "{argv:?}");
+            assert_eq!(run(&spec(argv), &mut || (), &mut |_| ()).end, *end, "{argv:?}");
         }
         let slow = Run { time_ms: 50, ..spec(&["sleep", "5"]) };
-        assert_eq!(run(&slow, &mut |_| ()).end, End::Timeout);
+        assert_eq!(run(&slow, &mut || (), &mut |_| ()).end, End::Timeout);
         for (argv, why) in [
             (&["no-such-program"][..], "no program `no-such-program`"),
             (&["/etc/passwd"], "exec: Permission denied"),
         ] {
-            let End::NotStarted(text) = run(&spec(argv), &mut |_| ()).end else {
+            let End::NotStarted(text) = run(&spec(argv), &mut || (), &mut |_| ()).end else {
                 panic!("{argv:?}")
             };
             assert!(text.contains(why), "{text}");
@@ -532,7 +561,7 @@ pub(crate) mod tests {
     #[test]
     fn output_is_hashed_and_time_is_counted() {
         let exit =
-            run(&spec(&["sh", "-c", "printf dyno; printf oops >&2; sleep 0.05"]), &mut |_| ());
+            run(&spec(&["sh", "-c", "printf dyno; printf oops >&2; sleep 0.05"]), &mut || (), &mut |_| ());
         assert_eq!(exit.stdout_sha256, hex::encode(Sha256::digest("dyno")));
         assert_eq!(
             (exit.stdout_bytes, &*exit.stdout_tail, &*exit.stderr_tail),
@@ -547,7 +576,7 @@ pub(crate) mod tests {
     fn a_stream_comes_in_lines() {
         let mut lines = Vec::new();
         let script = "echo one; echo two >&2; printf three";
-        let exit = run(&Run { stream: true, ..spec(&["sh", "-c", script]) }, &mut |l| {
+        let exit = run(&Run { stream: true, ..spec(&["sh", "-c", script]) }, &mut || (), &mut |l| {
             lines.push(l.to_string())
         });
         assert_eq!(lines, ["one", "two", "three"]);

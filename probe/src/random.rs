@@ -86,7 +86,7 @@ mod tests {
             if let Some(library) = library {
                 preload(&mut spec.env, &library);
             }
-            let exit = run(&spec, &mut |_| ());
+            let exit = run(&spec, &mut || (), &mut |_| ());
             assert_eq!((&exit.end, &*exit.stderr_tail), (&End::Code(0), ""));
             exit.stdout_tail
         };

@@ -318,9 +318,9 @@ impl Parts {
 
 impl std::ops::AddAssign for Parts {
     fn add_assign(&mut self, other: Self) {
-        self.front_ns += other.front_ns;
-        self.codegen_ns += other.codegen_ns;
-        self.link_ns += other.link_ns;
-        self.other_ns += other.other_ns;
+        self.front_ns = self.front_ns.saturating_add(other.front_ns);
+        self.codegen_ns = self.codegen_ns.saturating_add(other.codegen_ns);
+        self.link_ns = self.link_ns.saturating_add(other.link_ns);
+        self.other_ns = self.other_ns.saturating_add(other.other_ns);
     }
 }

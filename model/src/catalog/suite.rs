@@ -8,12 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+use wildmatch::WildMatch;
 
 use super::host::size;
 use super::reader::{At, Table, checked_name, is_name, one_of, read, suggest};
 use crate::id::Digest;
 use crate::metric;
 use crate::mistake::Mistakes;
+pub use crates::{Crate, From, GRAPH, why_not};
+
+mod crates;
 
 /// Where a target's commits come from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +27,9 @@ pub enum Source {
     Git(String),
     /// A crate: each release is a commit of a local repository, tagged with its version.
     Crate(String),
+    /// A compiler: the one that an image carries, a toolchain archive, a sysroot, or one that is
+    /// built from the git repository named here.
+    Compiler(Option<String>),
 }
 
 /// Steps that turn a source into files: `fetch` alone has the network.
@@ -32,6 +39,10 @@ pub struct Recipe {
     pub build: Vec<String>,
     /// Output name → path below the build folder, in the order of names.
     pub outputs: BTreeMap<String, String>,
+    /// Of a compiler: the folder below the build folder that is taken whole. Left out where there is
+    /// none, so that artifacts of other suites keep their identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sysroot: Option<String>,
     pub env: BTreeMap<String, String>,
     pub limits: Limits,
 }
@@ -93,12 +104,47 @@ pub enum Answer {
 pub struct Benchmark {
     pub name: String,
     pub what: String,
+    pub tier: Tier,
+    pub work: Work,
+    pub limits: Limits,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Work {
+    /// A program of the artifact's, or one that runs it.
+    Program(Program),
+    /// The compiler's process on a crate; what it depends on was compiled before.
+    Crate(Crate),
+    /// The build of a crate and of all that it depends on.
+    Graph(Crate),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Program {
     pub command: Vec<String>,
     pub env: BTreeMap<String, String>,
     /// A file of the suite's folder given as standard input.
     pub stdin: Option<String>,
     pub expected: Expected,
-    pub limits: Limits,
+}
+
+/// How much a benchmark stands for real use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tier {
+    Primary,
+    Secondary,
+}
+
+impl Tier {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Secondary => "secondary",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -107,7 +153,8 @@ pub struct Suite {
     pub what: String,
     pub image: String,
     pub source: Source,
-    pub build: Recipe,
+    /// `None` for compilers that are not built.
+    pub build: Option<Recipe>,
     /// How the benchmarks' inputs are made from the suite's own folder, if they need making.
     pub inputs: Option<Recipe>,
     /// Axis name → values, in the order written.
@@ -159,16 +206,29 @@ impl std::fmt::Display for Case {
 }
 
 impl Suite {
-    /// Every config: the product of the axes, in the order written.
-    pub fn configs(&self) -> Vec<Config> {
+    /// The names of the axes that `work` has.
+    fn axes_of<'a>(&'a self, work: &Work) -> Vec<&'a str> {
+        let of = |known: &[&str]| -> Vec<&'a str> {
+            let names = self.axes.keys().map(String::as_str);
+            names.filter(|axis| known.contains(axis)).collect()
+        };
+        match work {
+            Work::Program(_) => self.axes.keys().map(String::as_str).collect(),
+            Work::Crate(_) => of(&crates::LEAF_AXES),
+            Work::Graph(_) => of(&crates::GRAPH_AXES),
+        }
+    }
+
+    /// Every config of a benchmark: the product of its axes, in the order written.
+    fn configs(&self, work: &Work) -> Vec<Config> {
         let mut configs = vec![Config::default()];
-        for (axis, values) in &self.axes {
+        for (axis, values) in self.axes_of(work).into_iter().map(|axis| (axis, &self.axes[axis])) {
             configs = configs
                 .iter()
                 .flat_map(|config| {
                     values.iter().map(|value| {
                         let mut config = config.clone();
-                        config.0.insert(axis.clone(), value.clone());
+                        config.0.insert(axis.to_string(), value.clone());
                         config
                     })
                 })
@@ -179,20 +239,113 @@ impl Suite {
 
     /// Every case, benchmarks in the order written.
     pub fn cases(&self) -> Vec<Case> {
-        let configs = self.configs();
         let case = |benchmark: &Benchmark, config: &Config| Case {
             benchmark: benchmark.name.clone(),
             config: config.clone(),
         };
         self.benchmarks
             .iter()
-            .flat_map(|benchmark| configs.iter().map(move |config| case(benchmark, config)))
+            .flat_map(|benchmark| {
+                let configs = self.configs(&benchmark.work);
+                configs.iter().map(|config| case(benchmark, config)).collect::<Vec<_>>()
+            })
             .collect()
+    }
+
+    /// The cases that `selection` asks for and a host with `cores` benchmark cores can measure, and
+    /// what was left out: the reason with the number of cases.
+    ///
+    /// # Errors
+    /// All that `selection` names and the suite does not have, a sentence each; or that nothing is
+    /// left.
+    pub fn select(&self, selection: &Selection, cores: usize) -> Result<Selected, Vec<String>> {
+        let wrong = selection.unknown(self);
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let mut selected = Selected::default();
+        for case in self.cases() {
+            let benchmark = self.benchmark(&case.benchmark).expect("cases are of benchmarks");
+            if !selection.wants(benchmark, &case.config) {
+                continue;
+            }
+            match why_not(&benchmark.work, &case.config, cores) {
+                None => selected.cases.push(case),
+                Some(why) => *selected.left_out.entry(why).or_default() += 1,
+            }
+        }
+        if selected.cases.is_empty() {
+            let why = match selected.left_out.first_key_value() {
+                Some((why, _)) => format!("no case is left: {why}"),
+                None => "no case of the suite is in the selection".into(),
+            };
+            return Err(vec![why]);
+        }
+        Ok(selected)
     }
 
     /// The benchmark called `name`.
     pub fn benchmark(&self, name: &str) -> Option<&Benchmark> {
         self.benchmarks.iter().find(|benchmark| benchmark.name == name)
+    }
+}
+
+/// Which cases of a suite are wanted; empty lists want all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Selection {
+    /// Axis → the values that are wanted. A benchmark without the axis is not left out by it.
+    pub axes: BTreeMap<String, BTreeSet<String>>,
+    /// Names, with `*` and `?`.
+    pub benchmarks: Vec<String>,
+    pub tier: Option<Tier>,
+}
+
+/// What a selection came to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Selected {
+    pub cases: Vec<Case>,
+    /// Why cases are not measured → how many.
+    pub left_out: BTreeMap<String, usize>,
+}
+
+impl Selection {
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn wants(&self, benchmark: &Benchmark, config: &Config) -> bool {
+        let is = |glob: &String| WildMatch::new(glob).matches(&benchmark.name);
+        let at = |(axis, values): (&String, &BTreeSet<String>)| {
+            config.0.get(axis).is_none_or(|value| values.contains(value))
+        };
+        (self.benchmarks.is_empty() || self.benchmarks.iter().any(is))
+            && self.tier.is_none_or(|tier| tier == benchmark.tier)
+            && self.axes.iter().all(at)
+    }
+
+    /// What of it the suite does not have.
+    fn unknown(&self, suite: &Suite) -> Vec<String> {
+        let mut unknown = Vec::new();
+        for (axis, values) in &self.axes {
+            let Some(known) = suite.axes.get(axis) else {
+                let names: Vec<&String> = suite.axes.keys().collect();
+                unknown.push(format!("there is no axis `{axis}`: expected {}", one_of(&names)));
+                continue;
+            };
+            for value in values.iter().filter(|value| !known.contains(value)) {
+                let expected = one_of(known);
+                unknown
+                    .push(format!("axis `{axis}` has no value \"{value}\": expected {expected}"));
+            }
+        }
+        for glob in &self.benchmarks {
+            if !suite.benchmarks.iter().any(|b| WildMatch::new(glob).matches(&b.name)) {
+                let names: Vec<&String> = suite.benchmarks.iter().map(|b| &b.name).collect();
+                unknown
+                    .push(format!("no benchmark is called `{glob}`: expected {}", one_of(&names)));
+            }
+        }
+        unknown
     }
 }
 
@@ -226,20 +379,41 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
         let what = table.required_str("what").map(|w| w.value);
         let image = table.required_str("image").and_then(|image| checked_name(table, image));
         let source = source(table);
-        let build = table.required_table("build", |table| recipe(table));
-        let inputs = table.optional_table("inputs", |table| recipe(table));
+        let is_compiler = matches!(source, Some(Source::Compiler(_)));
+        let build = match &source {
+            Some(Source::Compiler(None)) => Some(None),
+            Some(Source::Compiler(Some(_))) | None => {
+                Some(table.optional_table("build", |table| recipe(table, is_compiler)))
+            }
+            _ => table.required_table("build", |table| recipe(table, false)).map(Some),
+        };
+        let inputs = table.optional_table("inputs", |table| recipe(table, false));
         let axes = table.optional_table("axes", |table| Some(axes(table))).unwrap_or_default();
-        let metrics = metrics(table);
+        let has = ["benchmark", "crate"].map(|kind| table.has(kind));
+        let metrics = metrics(table, has[1]);
         let mut known: BTreeSet<&str> = BTreeSet::from(["artifact", "suite"]);
         if inputs.is_some() {
             known.insert("inputs");
         }
         known.extend(axes.keys().map(String::as_str));
         let mut seen = BTreeSet::new();
-        let none_written = !table.has("benchmark") && !table.is_broken();
-        let benchmarks = table.tables("benchmark", |table| benchmark(table, &known, &mut seen));
-        if none_written {
-            table.note(table.span(), "no benchmark", "at least one [[benchmark]]", None);
+        let mut benchmarks = table.tables("benchmark", |table| benchmark(table, &known, &mut seen));
+        benchmarks
+            .extend(table.tables("crate", |t| crates::read(t, &mut seen)).into_iter().flatten());
+        if has[1] {
+            crates::check_axes(table, &axes);
+            if !is_compiler && source.is_some() {
+                let expected = "[source] with `compiler = true`";
+                table.note(table.span(), "[[crate]] is compiled by a compiler", expected, None);
+            }
+        }
+        if has == [false; 2] && !table.is_broken() {
+            table.note(
+                table.span(),
+                "no benchmark",
+                "at least one [[benchmark]] or [[crate]]",
+                None,
+            );
         }
         Some(Suite {
             name: name.to_string(),
@@ -259,7 +433,9 @@ fn source(table: &mut Table<'_>) -> Option<Source> {
     table.required_table("source", |table| {
         let git = table.optional_str("git");
         let krate = table.optional_str("crate");
+        let compiler = table.optional_bool("compiler").unwrap_or(false);
         match (git, krate) {
+            (None, None) if compiler => Some(Source::Compiler(None)),
             (Some(git), None) => {
                 if let Err(expected) = check_git_location(&git.value) {
                     table.note(
@@ -270,9 +446,12 @@ fn source(table: &mut Table<'_>) -> Option<Source> {
                     );
                     return None;
                 }
-                Some(Source::Git(git.value))
+                Some(match compiler {
+                    true => Source::Compiler(Some(git.value)),
+                    false => Source::Git(git.value),
+                })
             }
-            (None, Some(krate)) => {
+            (None, Some(krate)) if !compiler => {
                 let ok = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
                 let valid = !krate.value.is_empty()
                     && krate.value.len() <= 64
@@ -292,7 +471,7 @@ fn source(table: &mut Table<'_>) -> Option<Source> {
                 table.note(
                     table.span(),
                     "a source is one thing",
-                    "either `git = \"url or path\"` or `crate = \"name\"`",
+                    "either `git = \"url or path\"` or `crate = \"name\"`, or `compiler = true`",
                     None,
                 );
                 None
@@ -318,11 +497,32 @@ pub fn check_git_location(text: &str) -> Result<(), &'static str> {
     if scheme_ok && plain { Ok(()) } else { Err(EXPECTED) }
 }
 
-fn recipe(table: &mut Table<'_>) -> Option<Recipe> {
+fn recipe(table: &mut Table<'_>, is_compiler: bool) -> Option<Recipe> {
     let fetch = table.strings("fetch");
     let build = table.required_strings("command");
     let env = env(table);
-    let outputs = table.required_table("outputs", |table| {
+    // Of a compiler a folder is taken, whose files nobody can list beforehand.
+    let sysroot = if is_compiler { table.required_str("sysroot") } else { None };
+    if let Some(path) = &sysroot
+        && !is_plain_path(&path.value)
+    {
+        table.note(
+            path.span.clone(),
+            format!("\"{}\" cannot be a sysroot", path.value.escape_debug()),
+            "a path below the build folder, without `..`",
+            None,
+        );
+    }
+    let outputs = if is_compiler { Some(BTreeMap::new()) } else { outputs(table) };
+    let limits = limits(table, Limits::BUILD);
+    let words = |list: Vec<At<String>>| list.into_iter().map(|w| w.value).collect::<Vec<_>>();
+    let fetch = Some(words(fetch)).filter(|fetch| !fetch.is_empty());
+    let sysroot = sysroot.map(|path| path.value);
+    Some(Recipe { fetch, build: words(build), outputs: outputs?, sysroot, env, limits })
+}
+
+fn outputs(table: &mut Table<'_>) -> Option<BTreeMap<String, String>> {
+    table.required_table("outputs", |table| {
         let span = table.span();
         let mut outputs = BTreeMap::new();
         for (name, path) in table.named_str() {
@@ -348,11 +548,7 @@ fn recipe(table: &mut Table<'_>) -> Option<Recipe> {
             table.note(span, "no outputs", "at least one `name = \"path\"`", None);
         }
         Some(outputs)
-    });
-    let limits = limits(table, Limits::BUILD);
-    let words = |list: Vec<At<String>>| list.into_iter().map(|w| w.value).collect::<Vec<_>>();
-    let fetch = Some(words(fetch)).filter(|fetch| !fetch.is_empty());
-    Some(Recipe { fetch, build: words(build), outputs: outputs?, env, limits })
+    })
 }
 
 fn env(table: &mut Table<'_>) -> BTreeMap<String, String> {
@@ -432,10 +628,11 @@ fn axes(table: &mut Table<'_>) -> BTreeMap<String, Vec<String>> {
     axes
 }
 
-fn metrics(table: &mut Table<'_>) -> Vec<String> {
+fn metrics(table: &mut Table<'_>, has_crates: bool) -> Vec<String> {
     let written = table.strings("metrics");
     if written.is_empty() {
-        return metric::names().into_iter().map(String::from).collect();
+        let measured = |name: &&str| has_crates || !metric::is_of_output(name);
+        return metric::names().into_iter().filter(measured).map(String::from).collect();
     }
     for At { value, span } in &written {
         if metric::find(value).is_none() {
@@ -475,8 +672,11 @@ fn benchmark(
     let stdin = table.optional_str("stdin").and_then(|path| suite_file(table, path));
     let expected = table.required_table("expected", expected);
     let limits = limits(table, Limits::BENCHMARK);
+    let tiers = [("primary", Tier::Primary), ("secondary", Tier::Secondary)];
+    let tier = table.optional_choice("tier", &tiers).unwrap_or(Tier::Primary);
     let command = command.into_iter().map(|w| w.value).collect();
-    Some(Benchmark { name: name?, what: what?, command, env, stdin, expected: expected?, limits })
+    let work = Work::Program(Program { command, env, stdin, expected: expected? });
+    Some(Benchmark { name: name?, what: what?, tier, work, limits })
 }
 
 fn expected(table: &mut Table<'_>) -> Option<Expected> {
@@ -585,6 +785,77 @@ expected = { stdout_file = "fib.out" }
         );
         let values = BTreeMap::from([("artifact", "/a"), ("suite", "/s"), ("level", "3")]);
         assert_eq!(fill("{suite}/fib-{level}.wasm{x}{", &values), "/s/fib-3.wasm{x}{");
+    }
+
+    const CRATES: &str = r#"
+what = "compilers"
+image = "rust"
+[source]
+compiler = true
+[axes]
+profile = ["check", "debug", "doc"]
+scenario = ["full", "incr-patched"]
+threads = ["1", "2"]
+pipelining = ["on", "off"]
+[[crate]]
+crate = "syn"
+version = "2.0.1"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+why = "parses"
+graph = true
+[[crate]]
+name = "deep"
+path = "synthetic/deep"
+tier = "secondary"
+why = "traits"
+patch = "patches/deep.patch"
+"#;
+
+    #[test]
+    fn a_crate_is_a_case_of_its_own_and_one_of_its_graph() {
+        let suite = parse("s", "suites/s/suite.toml", CRATES).unwrap();
+        let of = |name: &str| suite.cases().iter().filter(|c| c.benchmark == name).count();
+        assert_eq!([of("syn"), of("syn.graph"), of("deep"), of("deep.graph")], [12, 12, 12, 0]);
+        assert_eq!(suite.build, None);
+        let selection = |axes: &[(&str, &[&str])], benchmarks: &[&str], tier| Selection {
+            axes: axes
+                .iter()
+                .map(|(a, v)| (a.to_string(), v.iter().map(ToString::to_string).collect()))
+                .collect(),
+            benchmarks: benchmarks.iter().map(ToString::to_string).collect(),
+            tier,
+        };
+        let shown = |selection: &Selection, cores| match suite.select(selection, cores) {
+            Ok(selected) => {
+                let cases = selected.cases.iter().map(ToString::to_string);
+                let left = selected.left_out.iter().map(|(why, n)| format!("{n} left out: {why}"));
+                cases.chain(left).collect::<Vec<_>>().join("\n")
+            }
+            Err(wrong) => wrong.join("\n"),
+        };
+        let small = [("profile", &["check", "doc"][..])];
+        insta::assert_snapshot!(shown(&selection(&small, &["d*"], None), 1));
+        insta::assert_snapshot!(shown(&selection(&[], &["syn*"], Some(Tier::Primary)), 2));
+        let wrong = selection(&[("thread", &["1"]), ("profile", &["opt"])], &["sny"], None);
+        insta::assert_snapshot!(shown(&wrong, 2));
+        let none = selection(&[("scenario", &["incr-patched"])], &["syn"], None);
+        insta::assert_snapshot!(shown(&none, 2));
+    }
+
+    #[test]
+    fn all_mistakes_of_crates_at_once() {
+        let text = CRATES
+            .replace("compiler = true", "crate = \"rustc\"")
+            .replace(
+                "[axes]",
+                "[build]\ncommand = [\"x\"]\noutputs = { a = \"a\" }\n[axes]\nspeed = [\"1\"]",
+            )
+            .replace("\"2\"]", "\"many\"]")
+            .replace("\"off\"", "\"of\"")
+            .replace("version = \"2.0.1\"", "version = \"^2\"")
+            .replace("name = \"deep\"", "name = \"syn\"")
+            .replace("patches/deep", "../deep");
+        insta::assert_snapshot!(parse("s", "suites/s/suite.toml", &text).unwrap_err());
     }
 
     #[test]

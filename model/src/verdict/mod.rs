@@ -21,7 +21,7 @@ pub use conclude::{Because, Concluded, Conclusion, Said, conclude};
 pub use failing::{Failing, Standing};
 pub use scaling::{Scaled, judge_scaling};
 pub use scaling_cases::{
-    Fits, ScalingCase, ScalingPoint, ScalingSample, ScalingSide, scaling_cases,
+    Fits, ScalingCase, ScalingPoint, ScalingSample, ScalingSide, THREADS, WALL, scaling_cases,
 };
 
 /// One (case, metric, host): what all tables are keyed by.

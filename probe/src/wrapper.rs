@@ -1,0 +1,424 @@
+//! The probe as `RUSTC_WRAPPER`: what a build by cargo did, unit by unit.
+//!
+//! cargo starts the wrapper instead of the compiler, with the compiler's command line. The wrapper
+//! starts the compiler, passes its messages on, notes when it says that its metadata are ready
+//! (`"emit":"metadata"`, a line of JSON on standard error), and how it ended. No nightly and no
+//! feature of cargo is needed. With pipelining off it keeps that one line back until the compiler has
+//! ended: dependents wait, as if there were no pipelining.
+//!
+//! Runs of build scripts are no compilations. To see them too, the wrapper puts a script in the
+//! place of a build script that was just linked, which names this program as its interpreter.
+//!
+//! Each unit is one line appended to a file. The wrapper runs as the build's user, since cargo starts
+//! it: a hostile compiler could write there too. The times of the build as a whole are the
+//! probe's, and whoever reads the units compares.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStderr, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use dyno_probe::{COMMANDS, PIPELINING, TIMINGS, UNITS_MAX, Unit, UnitCommand};
+
+use crate::process::{nanoseconds, now_ns, wait4};
+
+/// The wrapper's first argument when it stands for a build script.
+const BUILD_SCRIPT: &str = "build-script";
+
+/// What the build script is called then.
+const REAL: &str = "dyno-build-script";
+
+/// The largest line of JSON that is looked into; messages of compilers are shorter.
+const MESSAGE_MAX: usize = 8 << 20;
+
+/// More of the file of units than this is not read.
+const FILE_MAX: u64 = 32 << 20;
+
+/// Between looks at the number of threads: the first soon, for short processes, then seldom.
+const LOOK_FIRST: Duration = Duration::from_millis(4);
+const LOOK_MAX: Duration = Duration::from_millis(128);
+
+/// The units in a file of them, with what is not one left out. Times stay as they are.
+pub fn read(file: &str) -> Vec<Unit> {
+    let Ok(file) = File::open(file) else { return Vec::new() };
+    let mut text = Vec::new();
+    let _ = file.take(FILE_MAX).read_to_end(&mut text);
+    let lines = text.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| serde_json::from_slice(line).ok()).take(UNITS_MAX).collect()
+}
+
+/// The life of a wrapper.
+pub fn main(units: &Path) -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    let done = match words.next() {
+        None => Err("a wrapper needs a command".to_string()),
+        Some(word) if word == BUILD_SCRIPT => run_script(words.collect(), units),
+        Some(program) => compile(&program, words.collect(), units),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: dyno's wrapper: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Starts `program` in the place of this process.
+fn become_it(program: &OsString, words: &[OsString]) -> Result<ExitCode, String> {
+    let error = Command::new(program).args(words).exec();
+    Err(format!("{}: {error}", program.display()))
+}
+
+fn is_on(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| value == "on")
+}
+
+fn compile(program: &OsString, words: Vec<OsString>, units: &Path) -> Result<ExitCode, String> {
+    let text: Vec<String> = words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+    let Some(mut unit) = unit(&text) else { return become_it(program, &words) };
+    if is_on(COMMANDS) && unit.primary {
+        let argv = std::iter::once(program.to_string_lossy().into_owned()).chain(text);
+        let cwd = std::env::current_dir().map_err(|error| error.to_string())?;
+        let env = std::env::vars().collect::<BTreeMap<_, _>>();
+        let cwd = cwd.display().to_string();
+        unit.command = Some(UnitCommand { argv: argv.collect(), env, cwd });
+    }
+    let mut command = Command::new(program);
+    command.args(&words).stderr(Stdio::piped());
+    if is_on(TIMINGS) {
+        command.args(["--json=timings", "-Zunstable-options"]);
+    }
+    let hold = std::env::var_os(PIPELINING).is_some_and(|value| value == "off");
+    let code = watched(command, &mut unit, hold)?;
+    if unit.ok && is_build_script(&unit) && !is_on(COMMANDS) {
+        // Not to see its run is better than to break the build.
+        let _ = stand_for_script(&unit);
+    }
+    tell(&unit, units);
+    Ok(code)
+}
+
+fn is_build_script(unit: &Unit) -> bool {
+    unit.crate_name.starts_with("build_script_") && unit.crate_types == ["bin"]
+}
+
+/// What a command line says of the unit; `None` where it compiles none (`-vV`, `--print`).
+fn unit(words: &[String]) -> Option<Unit> {
+    let value = |name: &str| {
+        let at = words.iter().position(|word| word == name);
+        let joined = || words.iter().find_map(|w| w.strip_prefix(&format!("{name}=")));
+        at.and_then(|at| words.get(at + 1)).map(String::as_str).or_else(joined)
+    };
+    let values = |name: &str| -> Vec<&str> {
+        let pairs = words.windows(2).filter(|pair| pair[0] == name);
+        let joined = words.iter().filter_map(|w| w.strip_prefix(name)?.strip_prefix('='));
+        pairs.map(|pair| pair[1].as_str()).chain(joined).collect()
+    };
+    let crate_name = value("--crate-name")?;
+    if crate_name == "___" || words.iter().any(|w| w.starts_with("--print") || w == "-vV") {
+        return None;
+    }
+    let extra = values("-C").into_iter().find_map(|v| v.strip_prefix("extra-filename="));
+    let of_env = |name: &str| std::env::var(name).unwrap_or_default();
+    // `--extern name=path`, with options before a colon, or no path for what the sysroot has.
+    let file = |extern_: &&str| extern_.split_once('=').map(|(_, path)| path.to_string());
+    Some(Unit {
+        name: of_env("CARGO_PKG_NAME"),
+        version: of_env("CARGO_PKG_VERSION"),
+        crate_name: crate_name.into(),
+        crate_types: values("--crate-type").into_iter().map(String::from).collect(),
+        extra_filename: extra.unwrap_or_default().into(),
+        externs: values("--extern").iter().filter_map(file).collect(),
+        out_dir: value("--out-dir").unwrap_or_default().into(),
+        script_out_dir: std::env::var("OUT_DIR").ok(),
+        primary: std::env::var_os("CARGO_PRIMARY_PACKAGE").is_some(),
+        ..Unit::default()
+    })
+}
+
+/// Runs `command` with its standard error coming through here, and notes what it came to.
+fn watched(mut command: Command, unit: &mut Unit, hold: bool) -> Result<ExitCode, String> {
+    unit.start_ns = now_ns();
+    let name = command.get_program().display().to_string();
+    let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+    let pid = child.id();
+    let mut messages = Messages { hold, ..Messages::default() };
+    if let Some(errors) = child.stderr.take() {
+        pass_on(errors, pid, &mut messages, unit);
+    }
+    wait_for(pid, unit);
+    // SAFETY: the child of this process, which nothing else waits for.
+    let (status, usage) = wait4(pid as libc::pid_t);
+    unit.end_ns = now_ns();
+    unit.user_ns = nanoseconds(usage.ru_utime);
+    unit.system_ns = nanoseconds(usage.ru_stime);
+    unit.max_rss_bytes = usage.ru_maxrss.max(0) as u64 * 1024;
+    unit.ok = status == 0;
+    messages.let_go();
+    Ok(match libc::WIFEXITED(status) {
+        true => ExitCode::from(libc::WEXITSTATUS(status) as u8),
+        false => ExitCode::from(128u8.wrapping_add(libc::WTERMSIG(status) as u8)),
+    })
+}
+
+/// Passes standard error on until its end, and looks at the threads meanwhile.
+fn pass_on(mut errors: ChildStderr, pid: u32, messages: &mut Messages, unit: &mut Unit) {
+    let mut buffer = vec![0; 64 << 10];
+    let mut pause = LOOK_FIRST;
+    loop {
+        if poll(errors.as_raw_fd(), pause) {
+            match errors.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => messages.take(&buffer[..count], unit),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break,
+            }
+        } else {
+            pause = (pause * 2).min(LOOK_MAX);
+        }
+        unit.threads = unit.threads.max(threads(pid));
+    }
+    messages.finish();
+}
+
+/// What closed its standard error may run on.
+fn wait_for(pid: u32, unit: &mut Unit) {
+    loop {
+        // SAFETY: an all-zero siginfo is valid, and waitid fills it; the child is left to be waited for.
+        let ended = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            let flags = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG;
+            libc::waitid(libc::P_PID, pid, &mut info, flags) != 0 || info.si_pid() != 0
+        };
+        if ended {
+            return;
+        }
+        unit.threads = unit.threads.max(threads(pid));
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+fn poll(fd: RawFd, pause: Duration) -> bool {
+    let mut watched = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: passes a live structure and its number.
+    unsafe { libc::poll(&mut watched, 1, pause.as_millis() as i32) > 0 }
+}
+
+/// How many threads a process has now; 0 if it is gone.
+fn threads(pid: u32) -> u32 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // proc(5): field 20; the second is a name in brackets and may hold anything.
+    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    after.split_whitespace().nth(17).and_then(|n| n.parse().ok()).unwrap_or(0)
+}
+
+/// The compiler's messages on their way to cargo.
+#[derive(Default)]
+struct Messages {
+    /// Keep the notice of the metadata.
+    hold: bool,
+    partial: Vec<u8>,
+    held: Vec<u8>,
+}
+
+impl Messages {
+    fn take(&mut self, bytes: &[u8], unit: &mut Unit) {
+        let now = now_ns();
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.partial.extend_from_slice(part);
+            let whole = part.ends_with(b"\n");
+            if whole || self.partial.len() > MESSAGE_MAX {
+                let line = std::mem::take(&mut self.partial);
+                match if whole { notice(&line) } else { None } {
+                    Some(Notice::Metadata) => {
+                        unit.metadata_ns.get_or_insert(now);
+                        if self.hold {
+                            self.held.extend_from_slice(&line);
+                            continue;
+                        }
+                    }
+                    // Cargo knows no such message and would show it.
+                    Some(Notice::Section { name, starts }) => {
+                        match name.as_str() {
+                            "codegen" if starts => drop(unit.codegen_ns.get_or_insert(now)),
+                            "link" if starts => drop(unit.link_ns.get_or_insert(now)),
+                            _ => {}
+                        }
+                        continue;
+                    }
+                    None => {}
+                }
+                send(&line);
+            }
+        }
+    }
+
+    /// What came without a line's end goes on as it is.
+    fn finish(&mut self) {
+        send(&std::mem::take(&mut self.partial));
+    }
+
+    fn let_go(&mut self) {
+        send(&std::mem::take(&mut self.held));
+    }
+}
+
+fn send(bytes: &[u8]) {
+    let _ = io::stderr().lock().write_all(bytes);
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Notice {
+    Metadata,
+    Section { name: String, starts: bool },
+}
+
+/// What a line is, of those that matter here. Anything else may stand on standard error, cut in half
+/// or mixed with others: it is no notice.
+fn notice(line: &[u8]) -> Option<Notice> {
+    // Most lines are diagnostics, and long.
+    let has = |text: &str| line.windows(text.len()).any(|window| window == text.as_bytes());
+    if !line.starts_with(b"{") || !(has("\"emit\"") || has("section_timing")) {
+        return None;
+    }
+    let value: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let text = |key: &str| value.get(key).and_then(|value| value.as_str());
+    if text("emit") == Some("metadata") && value.get("artifact").is_some() {
+        return Some(Notice::Metadata);
+    }
+    let name = text("name").filter(|_| text("$message_type") == Some("section_timing"))?;
+    Some(Notice::Section { name: name.into(), starts: text("event") == Some("start") })
+}
+
+/// Puts a script in the place of the build script that was linked, if it can be executed here.
+fn stand_for_script(unit: &Unit) -> io::Result<()> {
+    let folder = Path::new(&unit.out_dir);
+    let linked = folder.join(format!("{}{}", unit.crate_name, unit.extra_filename));
+    let program = std::env::current_exe()?;
+    fs::rename(&linked, folder.join(REAL))?;
+    fs::write(&linked, format!("#!{} {BUILD_SCRIPT}\n", program.display()))?;
+    fs::set_permissions(&linked, fs::Permissions::from_mode(0o755))
+}
+
+/// Runs the build script that `words` (the script that stands for it, and its arguments) mean.
+fn run_script(words: Vec<OsString>, units: &Path) -> Result<ExitCode, String> {
+    let script = PathBuf::from(words.first().ok_or("a build script needs a name")?);
+    let folder = script.parent().unwrap_or(Path::new("."));
+    let of_env = |name: &str| std::env::var(name).unwrap_or_default();
+    let mut unit = Unit {
+        name: of_env("CARGO_PKG_NAME"),
+        version: of_env("CARGO_PKG_VERSION"),
+        out_dir: folder.display().to_string(),
+        script_out_dir: std::env::var("OUT_DIR").ok(),
+        ..Unit::default()
+    };
+    let mut command = Command::new(folder.join(REAL));
+    command.args(&words[1..]);
+    let code = watched(command, &mut unit, false)?;
+    tell(&unit, units);
+    Ok(code)
+}
+
+/// Appends the unit to the file: one write, so that units of others do not mix with it.
+fn tell(unit: &Unit, units: &Path) {
+    let Ok(mut line) = serde_json::to_vec(unit) else { return };
+    line.push(b'\n');
+    if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(units) {
+        let _ = file.write_all(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(line: &str) -> Vec<String> {
+        line.split_whitespace().map(String::from).collect()
+    }
+
+    #[test]
+    fn what_a_command_line_says() {
+        let found = unit(&words(
+            "--crate-name syn --edition=2021 src/lib.rs --error-format=json --json=artifacts \
+             --crate-type lib --emit=dep-info,metadata,link -C embed-bitcode=no -C metadata=1 \
+             -C extra-filename=-5a --out-dir /tmp/target/debug/deps -L dependency=/tmp/d \
+             --extern proc_macro2=/tmp/d/libproc_macro2-1.rmeta --extern proc_macro \
+             --extern noprelude:alloc=/tmp/d/liballoc-2.rlib --cap-lints allow",
+        ))
+        .unwrap();
+        assert_eq!((&*found.crate_name, &*found.extra_filename), ("syn", "-5a"));
+        assert_eq!(found.crate_types, ["lib"]);
+        assert_eq!(found.externs, ["/tmp/d/libproc_macro2-1.rmeta", "/tmp/d/liballoc-2.rlib"]);
+        assert_eq!(found.out_dir, "/tmp/target/debug/deps");
+        for asking in ["-vV", "- --crate-name ___ --print=file-names", "--crate-name x --print cfg"] {
+            assert_eq!(unit(&words(asking)), None, "{asking}");
+        }
+    }
+
+    #[test]
+    fn lines_that_matter() {
+        let metadata = br#"{"$message_type":"artifact","artifact":"/t/libx.rmeta","emit":"metadata"}"#;
+        let section = br#"{"$message_type":"section_timing","event":"start","name":"codegen","time":1}"#;
+        assert_eq!(notice(metadata), Some(Notice::Metadata));
+        let name = "codegen".to_string();
+        assert_eq!(notice(section), Some(Notice::Section { name, starts: true }));
+        let others: [&[u8]; 5] = [
+            br#"{"$message_type":"artifact","artifact":"/t/libx.rlib","emit":"link"}"#,
+            br#"{"message":"\"emit\":\"metadata\"","artifact":"x"}"#,
+            &metadata[..40],
+            b"warning: \"emit\":\"metadata\"",
+            b"",
+        ];
+        for line in others {
+            assert_eq!(notice(line), None, "{}", String::from_utf8_lossy(line));
+        }
+    }
+
+    /// A compiler that says `script`, which the wrapper runs; what came through, and the unit.
+    fn wrapped(script: &str, hold: bool) -> (Unit, u64, String) {
+        let folder = std::env::temp_dir().join(format!("dyno-wrapper-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let seen = folder.join(format!("seen-{hold}-{}", script.len()));
+        let file = File::create(&seen).unwrap();
+        // SAFETY: one child that gets a standard error of its own, and ends.
+        let (read, mut write) = crate::process::pipe().unwrap();
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            // SAFETY: descriptors are live.
+            unsafe { libc::dup2(file.as_raw_fd(), 2) };
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stderr(Stdio::piped());
+            let mut unit = Unit::default();
+            let _ = watched(command, &mut unit, hold);
+            let _ = write.write_all(&serde_json::to_vec(&unit).unwrap());
+            // SAFETY: does not return.
+            unsafe { libc::_exit(0) };
+        }
+        drop(write);
+        let unit: Unit = serde_json::from_reader(read).unwrap();
+        wait4(pid);
+        let said = fs::read_to_string(&seen).unwrap();
+        (unit.clone(), unit.end_ns - unit.start_ns, said)
+    }
+
+    #[test]
+    fn the_notice_is_passed_on_or_held_back() {
+        let notice = r#"{"artifact":"a.rmeta","emit":"metadata"}"#;
+        let script =
+            format!("printf 'half '; printf 'of\n{notice}\n' >&2; sleep 0.1; printf 'end' >&2");
+        let (unit, took, said) = wrapped(&script, false);
+        assert_eq!(said, format!("of\n{notice}\nend"));
+        let ready = unit.metadata_ns.unwrap() - unit.start_ns;
+        assert!(ready + 90_000_000 < took, "{ready} of {took}");
+        assert!(unit.ok && unit.threads >= 1 && unit.max_rss_bytes > 0);
+        let (unit, _, said) = wrapped(&script, true);
+        assert_eq!(said, format!("of\nend{notice}\n"));
+        assert!(unit.metadata_ns.is_some());
+        let (unit, _, said) = wrapped("echo no >&2; exit 3", true);
+        assert_eq!((unit.ok, unit.metadata_ns, &*said), (false, None, "no\n"));
+    }
+}
