@@ -5,6 +5,7 @@
 //! function of its arguments, so everything can be tested by a table. What is random takes
 //! a seed.
 
+pub mod build;
 pub mod catalog;
 pub mod id;
 pub mod metric;

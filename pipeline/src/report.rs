@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::policy::Policy;
-use dyno_model::verdict::{Concluded, SeriesKey, conclude};
+use dyno_model::verdict::{Concluded, Failing, SeriesKey, conclude};
 use dyno_query::{Compared, Filter, Session, Store};
 use dyno_reports::{Input, Links, View};
 
@@ -40,7 +40,7 @@ pub async fn ask(
     }
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
-    let concluded = conclude(&compared.judged, policy);
+    let concluded = conclude(&compared.judged, &Failing::of(&compared.runs), policy);
     let samples = compared
         .runs
         .iter()

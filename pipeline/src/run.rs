@@ -814,6 +814,7 @@ fn record(
         notices,
         started_us,
         finished_us: Utc::now().timestamp_micros(),
+        ignores_threads: Vec::new(),
         measured_share: measured.share,
         phases_s: clock.phases_s,
     };

@@ -87,10 +87,15 @@ impl Compared {
 
     /// The call of `compare(…)` that has all its series.
     pub(crate) fn as_table(&self) -> String {
+        self.as_call_of("compare")
+    }
+
+    /// The call of a function of one pair that has all of it.
+    pub(crate) fn as_call_of(&self, function: &str) -> String {
         let mut arguments = vec![quoted(self.baseline.hex()), quoted(self.candidate.hex())];
         arguments.push(quoted(&self.suite));
         arguments.extend(self.filter.host.as_deref().map(quoted));
-        format!("compare({})", arguments.join(", "))
+        format!("{function}({})", arguments.join(", "))
     }
 }
 

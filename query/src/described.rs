@@ -47,21 +47,44 @@ const fn table(name: &'static str, kind: Kind, what: &'static str) -> Described 
 /// All of them; an error lists those that have rows in this order.
 pub const DESCRIBED: &[Described] = &[
     table(
+        "builds",
+        Kind::View,
+        "a measured build: critical path, use of the cores, predicted walls",
+    ),
+    table(
         "comparisons",
         Kind::View,
         "a series of a compared pair: effect, interval, p, q, verdict",
     ),
     table("history", Kind::View, "a series, job and side: median and extremes over time"),
     table("noise", Kind::View, "a series: variance of single rounds, pooled over its jobs"),
+    table("pipelining", Kind::View, "a case and job: what pipelining is worth, with its interval"),
     table("rounds", Kind::View, "a series, job and round: both values and their log ratio"),
     table("runs", Kind::Table, "a job, with everything needed to repeat it"),
     table("samples", Kind::Table, "a sample, as measured"),
+    table(
+        "scaling",
+        Kind::View,
+        "a case, side and number of threads: speed-up, the laws, and whether it scales worse",
+    ),
     table("summaries", Kind::Table, "a series and job: rounds, mean log ratio, variance, medians"),
+    table(
+        "units",
+        Kind::Table,
+        "a unit of a build: when its metadata were ready, what it waited for",
+    ),
+    table("utilisation", Kind::View, "a build and stretch of its time: units that ran, cores busy"),
     Described {
         name: "compare",
         usage: "compare('base', 'head' [, 'suite' [, 'host']])",
         kind: Kind::TableFunction,
         what: "comparisons of one pair",
+    },
+    Described {
+        name: "compare_scaling",
+        usage: "compare_scaling('base', 'head' [, 'suite' [, 'host']])",
+        kind: Kind::TableFunction,
+        what: "scaling of one pair",
     },
     Described {
         name: "log_ratio",

@@ -1,14 +1,18 @@
-//! A record as Parquet: three tables of columns, and the bytes of their files.
+//! A record as Parquet: tables of columns, and the bytes of their files.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, UInt64Array,
+    ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
+    StringArray, TimestampMicrosecondArray, UInt64Array,
 };
+use arrow::buffer::OffsetBuffer;
+use arrow::datatypes::DataType;
 use dyno_model::id::Digest;
 use dyno_model::metric;
-use dyno_model::record::{Built, Outcome, Record, Run, SCHEMA_VERSION, Sample, Side, Summary};
+use dyno_model::record::{
+    Built, Outcome, Record, Run, SCHEMA_VERSION, Sample, Side, Summary, Unit,
+};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -37,6 +41,16 @@ pub(crate) fn series(run: &Run, benchmark: &str, config: &str, metric: &str) -> 
     (bits >> 1) as i64
 }
 
+/// Counts beyond i32 do not occur; were they to, the largest says more than a wrapped one.
+fn small(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+/// The commit of each side, as [`Side`] counts them.
+fn commits(run: &Run) -> [String; 2] {
+    [run.baseline.commit.to_string(), run.candidate.commit.to_string()]
+}
+
 /// Columns by name; a name that the schema lacks is our bug.
 struct Columns(Vec<(&'static str, ArrayRef)>);
 
@@ -53,10 +67,17 @@ impl Columns {
         self.0.push((name, Arc::new(values.collect::<StringArray>())));
     }
 
+    fn lists(&mut self, name: &'static str, values: impl Iterator<Item = Vec<u32>>) {
+        let values: Vec<Vec<u32>> = values.collect();
+        let all = values.iter().flatten().map(|value| small(*value));
+        let items = Arc::new(Int32Array::from_iter_values(all));
+        let lengths = OffsetBuffer::from_lengths(values.iter().map(Vec::len));
+        let DataType::List(element) = schema::list() else { unreachable!("a list") };
+        self.0.push((name, Arc::new(ListArray::new(element, lengths, items, None))));
+    }
+
     fn small(&mut self, name: &'static str, values: impl Iterator<Item = u32>) {
-        // Counts beyond i32 do not occur; were they to, the largest says more than a wrapped one.
-        let values = values.map(|value| i32::try_from(value).unwrap_or(i32::MAX));
-        self.0.push((name, Arc::new(Int32Array::from_iter_values(values))));
+        self.0.push((name, Arc::new(Int32Array::from_iter_values(values.map(small)))));
     }
 
     fn integer(&mut self, name: &'static str, values: impl Iterator<Item = Option<i64>>) {
@@ -72,7 +93,7 @@ impl Columns {
         self.0.push((name, Arc::new(array)));
     }
 
-    /// What every row of a job's samples and summaries says of the job.
+    /// What every row of a job's files says of the job.
     fn job(&mut self, run: &Run, shard: &Shard, rows: usize) {
         let job = run.job.to_string();
         self.text("job", std::iter::repeat_n(job.as_str(), rows));
@@ -106,7 +127,7 @@ pub(crate) fn samples(record: &Record, shard: &Shard) -> RecordBatch {
         Side::Baseline => &run.baseline,
         Side::Candidate => &run.candidate,
     };
-    let commits = Side::BOTH.map(|side| built(side).commit.to_string());
+    let commits = commits(run);
     let artifacts = Side::BOTH.map(|side| built(side).artifact.as_ref().map(Digest::to_string));
     let all = || rows.iter();
     let mut columns = Columns(Vec::new());
@@ -125,6 +146,47 @@ pub(crate) fn samples(record: &Record, shard: &Shard) -> RecordBatch {
     columns.optional_text("artifact", all().map(|s| artifacts[s.side as usize].as_deref()));
     columns.job(run, shard, rows.len());
     columns.batch(Folder::Samples)
+}
+
+/// One row a unit, sorted by (benchmark, config, side, round, sequence, unit).
+pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
+    let run = &record.run;
+    let mut rows: Vec<&Unit> = record.units.iter().collect();
+    rows.sort_by(|a, b| {
+        let key = |u: &Unit| (u.side, u.round, u.sequence, u.unit);
+        let names = a.benchmark.cmp(&b.benchmark).then_with(|| a.config.cmp(&b.config));
+        names.then_with(|| key(a).cmp(&key(b)))
+    });
+    let commits = commits(run);
+    let all = || rows.iter();
+    let mut columns = Columns(Vec::new());
+    columns.text("benchmark", all().map(|u| u.benchmark.as_str()));
+    columns.text("config", all().map(|u| u.config.as_str()));
+    columns.small("round", all().map(|u| u.round));
+    columns.text("side", all().map(|u| u.side.name()));
+    columns.small("sequence", all().map(|u| u.sequence));
+    columns.small("unit", all().map(|u| u.unit));
+    columns.text("name", all().map(|u| u.name.as_str()));
+    columns.text("version", all().map(|u| u.version.as_str()));
+    columns.text("kind", all().map(|u| u.kind.name()));
+    columns.integer("start_ns", all().map(|u| Some(u.start_ns)));
+    columns.integer("metadata_ns", all().map(|u| u.metadata_ns));
+    columns.integer("codegen_ns", all().map(|u| u.codegen_ns));
+    columns.integer("link_ns", all().map(|u| u.link_ns));
+    columns.integer("end_ns", all().map(|u| Some(u.end_ns)));
+    columns.integer("user_ns", all().map(|u| Some(u.user_ns)));
+    columns.integer("system_ns", all().map(|u| Some(u.system_ns)));
+    columns.integer("max_rss_bytes", all().map(|u| Some(u.max_rss_bytes)));
+    columns.small("threads", all().map(|u| u.threads));
+    let needs = |u: &Unit, end: bool| {
+        u.needs.iter().filter(|need| need.end == end).map(|need| need.unit).collect()
+    };
+    columns.lists("needs_metadata", all().map(|u| needs(u, false)));
+    columns.lists("needs_end", all().map(|u| needs(u, true)));
+    columns.text("taint", all().map(|u| u.taint.as_str()));
+    columns.text("commit", all().map(|u| commits[u.side as usize].as_str()));
+    columns.job(run, shard, rows.len());
+    columns.batch(Folder::Units)
 }
 
 /// One row a series, in the order of `summaries`.
@@ -153,7 +215,7 @@ pub(crate) fn summaries(run: &Run, summaries: &[Summary], shard: &Shard) -> Reco
     let fingerprint = run.fingerprint.digest().to_string();
     columns.text("fingerprint", std::iter::repeat_n(fingerprint.as_str(), rows));
     columns.text("engine", std::iter::repeat_n(run.fingerprint.engine.as_str(), rows));
-    let commits = [run.baseline.commit.to_string(), run.candidate.commit.to_string()];
+    let commits = commits(run);
     columns.text("baseline_commit", std::iter::repeat_n(commits[0].as_str(), rows));
     columns.text("candidate_commit", std::iter::repeat_n(commits[1].as_str(), rows));
     columns.job(run, shard, rows);
@@ -237,17 +299,23 @@ pub(crate) fn bytes(
     let split: &[&str] = match folder {
         Folder::Samples => &["value"],
         Folder::Summaries => &["mean_log_ratio", "variance", "baseline_median", "candidate_median"],
-        Folder::Runs => &[],
+        Folder::Units | Folder::Runs => &[],
     };
     for column in split {
         properties = properties
             .set_column_dictionary_enabled(ColumnPath::from(*column), false)
             .set_column_encoding(ColumnPath::from(*column), Encoding::BYTE_STREAM_SPLIT);
     }
-    if folder == Folder::Samples {
+    // What rises from row to row, but for a few steps back.
+    let rising: &[&str] = match folder {
+        Folder::Samples => &["sequence"],
+        Folder::Units => &["unit", "start_ns", "metadata_ns", "codegen_ns", "link_ns", "end_ns"],
+        Folder::Summaries | Folder::Runs => &[],
+    };
+    for column in rising {
         properties = properties
-            .set_column_dictionary_enabled(ColumnPath::from("sequence"), false)
-            .set_column_encoding(ColumnPath::from("sequence"), Encoding::DELTA_BINARY_PACKED);
+            .set_column_dictionary_enabled(ColumnPath::from(*column), false)
+            .set_column_encoding(ColumnPath::from(*column), Encoding::DELTA_BINARY_PACKED);
     }
     let (looked_up, sorted): (&[&str], &[&str]) = match folder {
         Folder::Samples => {
@@ -257,6 +325,9 @@ pub(crate) fn bytes(
             &["baseline_commit", "candidate_commit", "benchmark"],
             &["benchmark", "config", "metric"],
         ),
+        Folder::Units => {
+            (&["commit", "benchmark"], &["benchmark", "config", "side", "round", "sequence"])
+        }
         Folder::Runs => (&["baseline_commit", "candidate_commit"], &[]),
     };
     let distinct = batch.num_rows().clamp(1, 1024) as u64;

@@ -1,16 +1,15 @@
-//! The table `comparisons` and the function `compare(…)`: verdicts of the model as rows.
+//! The tables `comparisons` and `scaling` and the functions of one pair beside them: verdicts of the
+//! model as rows.
 //!
 //! Nothing is computed here that the model computes: a scan reads the summaries of the pairs that
-//! the filters leave, has [`crate::compare`] judge them, and shows the result as columns.
+//! the filters leave, has [`crate::compare`] (or [`crate::scaling`]) judge them, and shows the result
+//! as columns.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch,
-    StringViewArray, TimestampMicrosecondArray,
-};
-use arrow::datatypes::{Field, Float64Type, Int32Type, Int64Type, Schema, SchemaRef};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
@@ -25,9 +24,11 @@ use dyno_model::record::{Extent, Run, Summary};
 use dyno_model::stats::{Noise, Variance};
 use dyno_model::verdict::{Judged, Verdict};
 
+use crate::columns::Columns;
 use crate::compare::{Compared, Filter, Pair, StoredSummary, alike, judge_family, resolve};
 use crate::error::{Error, Result};
 use crate::noise::{History, Past};
+use crate::scaling;
 use crate::snapshot::{Snapshot, StoredRun};
 use crate::table::{collect, rows_kept};
 
@@ -48,14 +49,50 @@ impl std::fmt::Debug for Judge {
     }
 }
 
-/// The judged series of one pair, with what is said of the pair in each row.
+/// A pair, and what is said of it in each row.
+pub(crate) struct Head {
+    pub pair: Pair,
+    pub baseline_asked: String,
+    pub candidate_asked: String,
+    pub finished_us: i64,
+}
+
+impl Head {
+    /// Of a pair and its runs that count, oldest first; `None` where there are none.
+    pub(crate) fn of(pair: &Pair, runs: &[&Run]) -> Option<Self> {
+        let newest = runs.last()?;
+        Some(Self {
+            pair: pair.clone(),
+            baseline_asked: newest.baseline.asked.clone(),
+            candidate_asked: newest.candidate.asked.clone(),
+            finished_us: newest.finished_us,
+        })
+    }
+
+    /// The columns that say which pair it is; those of `rows` whose head `of` gives.
+    pub(crate) fn columns<'a, R>(rows: &mut Columns<'a, R>, of: impl Fn(&'a R) -> &'a Self) {
+        rows.text("suite", |row| Some(&of(row).pair.suite));
+        rows.text("baseline_commit", |row| Some(of(row).pair.baseline.to_string()));
+        rows.text("candidate_commit", |row| Some(of(row).pair.candidate.to_string()));
+        rows.text("baseline_asked", |row| Some(&of(row).baseline_asked));
+        rows.text("candidate_asked", |row| Some(&of(row).candidate_asked));
+    }
+}
+
+/// The judged series of one pair.
 struct Family {
-    pair: Pair,
-    baseline_asked: String,
-    candidate_asked: String,
-    finished_us: i64,
+    head: Head,
     judged: Vec<Judged>,
     jobs: Vec<u32>,
+}
+
+/// The pairs of `stored`, each with its runs that count, oldest first.
+pub(crate) fn pairs<'a>(stored: &[&'a Arc<StoredRun>]) -> Vec<(Pair, Vec<&'a Run>)> {
+    let mut pairs: BTreeMap<Pair, Vec<&Arc<StoredRun>>> = BTreeMap::new();
+    for run in stored {
+        pairs.entry(Pair::of(&run.run)).or_default().push(run);
+    }
+    pairs.into_iter().map(|(pair, runs)| (pair, alike(&runs).0)).collect()
 }
 
 impl Judge {
@@ -90,7 +127,7 @@ impl Judge {
     pub(crate) async fn summaries(&self, runs: &[&Run]) -> Result<Vec<StoredSummary>> {
         let by_job: BTreeMap<String, &Run> =
             runs.iter().map(|run| (run.job.to_string(), *run)).collect();
-        let batches = self.columns_of(runs, &[]).await?;
+        let batches = self.read("summaries", runs, &[], None).await?;
         let mut all: Vec<StoredSummary> = Vec::new();
         for batch in &batches {
             all.extend(decode(batch, &by_job));
@@ -100,35 +137,35 @@ impl Judge {
         Ok(all)
     }
 
-    /// The named columns (all, where none is named) of the summaries of `runs`, in no order; other
-    /// runs' may be among them.
-    pub(crate) async fn columns_of(
+    /// The named columns (all, where none is named) of the rows of `runs` in a stored table that
+    /// `filter` leaves, in no order; other runs' may be among them.
+    pub(crate) async fn read(
         &self,
+        table: &str,
         runs: &[&Run],
         columns: &[&str],
+        filter: Option<Expr>,
     ) -> Result<Vec<RecordBatch>> {
         if runs.is_empty() {
             return Ok(Vec::new());
         }
         let sql = |e: DataFusionError| Error::sql(&e);
-        let mut table = self.stored.table("summaries").await.map_err(sql)?;
+        let mut rows = self.stored.table(table).await.map_err(sql)?;
         if runs.len() <= JOBS_LISTED_MAX {
             let jobs = runs.iter().map(|run| lit(run.job.hex())).collect();
-            table = table.filter(col("job").in_list(jobs, false)).map_err(sql)?;
+            rows = rows.filter(col("job").in_list(jobs, false)).map_err(sql)?;
+        }
+        if let Some(filter) = filter {
+            rows = rows.filter(filter).map_err(sql)?;
         }
         if !columns.is_empty() {
-            table = table.select_columns(columns).map_err(sql)?;
+            rows = rows.select_columns(columns).map_err(sql)?;
         }
-        collect(&self.stored, &self.snapshot, table.into_unoptimized_plan()).await
+        collect(&self.stored, &self.snapshot, rows.into_unoptimized_plan()).await
     }
 
     async fn families(&self, stored: Vec<&Arc<StoredRun>>) -> Result<Vec<Family>> {
-        let mut pairs: BTreeMap<Pair, Vec<&Arc<StoredRun>>> = BTreeMap::new();
-        for run in stored {
-            pairs.entry(Pair::of(&run.run)).or_default().push(run);
-        }
-        let kept: Vec<(Pair, Vec<&Run>)> =
-            pairs.into_iter().map(|(pair, runs)| (pair, alike(&runs).0)).collect();
+        let kept = pairs(&stored);
         let runs: Vec<&Run> = kept.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
         let past = Past::new(&self.snapshot.runs);
         let lending: Vec<Vec<&Run>> = kept.iter().map(|(_, runs)| past.before(runs)).collect();
@@ -143,15 +180,7 @@ impl Judge {
             let of_run = |run: &&Run| by_job.get(&run.job).cloned().unwrap_or_default();
             let summaries: Vec<StoredSummary> = runs.iter().flat_map(of_run).collect();
             let (judged, jobs) = judge_family(&summaries, &history.of(&lending), &self.policy);
-            let newest = runs.last()?;
-            Some(Family {
-                pair,
-                baseline_asked: newest.baseline.asked.clone(),
-                candidate_asked: newest.candidate.asked.clone(),
-                finished_us: newest.finished_us,
-                judged,
-                jobs,
-            })
+            Some(Family { head: Head::of(&pair, &runs)?, judged, jobs })
         };
         Ok(kept.into_iter().zip(lending).filter_map(family).collect())
     }
@@ -161,40 +190,24 @@ impl Judge {
             .iter()
             .flat_map(|f| f.judged.iter().zip(&f.jobs).map(move |(j, jobs)| (f, j, *jobs)))
             .collect();
-        let mut columns: Vec<(&str, ArrayRef, bool)> = Vec::new();
-        type Row<'a> = (&'a Family, &'a Judged, u32);
-        fn texts(all: &[Row<'_>], of: impl Fn(&Row<'_>) -> Option<String>) -> ArrayRef {
-            Arc::new(all.iter().map(of).collect::<StringViewArray>())
-        }
-        let mut text = |name, of: &dyn Fn(&Row<'_>) -> Option<String>| {
-            columns.push((name, texts(&all, of), true));
-        };
-        text("suite", &|(f, ..)| Some(f.pair.suite.clone()));
-        text("baseline_commit", &|(f, ..)| Some(f.pair.baseline.to_string()));
-        text("candidate_commit", &|(f, ..)| Some(f.pair.candidate.to_string()));
-        text("baseline_asked", &|(f, ..)| Some(f.baseline_asked.clone()));
-        text("candidate_asked", &|(f, ..)| Some(f.candidate_asked.clone()));
-        text("benchmark", &|(_, j, _)| Some(j.comparison.key.benchmark.clone()));
-        text("config", &|(_, j, _)| Some(j.comparison.key.config.clone()));
-        text("metric", &|(_, j, _)| Some(j.comparison.key.metric.clone()));
-        text("host", &|(_, j, _)| Some(j.comparison.key.host.clone()));
-        let unit = |j: &Judged| metric::find(&j.comparison.key.metric).map(|m| m.unit.name());
-        text("unit", &|(_, j, _)| unit(j).map(Into::into));
-        text("verdict", &|(_, j, _)| Some(j.verdict.name().to_string()));
-        text("reason", &|(_, j, _)| match &j.verdict {
-            Verdict::Inconclusive(reason) => Some(reason.to_string()),
-            _ => None,
+        let mut rows = Columns::of(&all);
+        Head::columns(&mut rows, |(family, ..)| &family.head);
+        rows.text("benchmark", |(_, j, _)| Some(&j.comparison.key.benchmark));
+        rows.text("config", |(_, j, _)| Some(&j.comparison.key.config));
+        rows.text("metric", |(_, j, _)| Some(&j.comparison.key.metric));
+        rows.text("host", |(_, j, _)| Some(&j.comparison.key.host));
+        rows.text("unit", |(_, j, _)| {
+            metric::find(&j.comparison.key.metric).map(|m| m.unit.name())
         });
-        text("architecture", &|(_, j, _)| Some(j.comparison.architecture.clone()));
-        text("tier", &|(_, j, _)| {
-            let inform = j.comparison.tier == Tier::Inform;
-            Some(if inform { "inform" } else { "gate" }.to_string())
+        rows.text("verdict", |(_, j, _)| Some(j.verdict.name()));
+        rows.text("reason", |(_, j, _)| reason(&j.verdict));
+        rows.text("architecture", |(_, j, _)| Some(&j.comparison.architecture));
+        rows.text("tier", |(_, j, _)| {
+            Some(if j.comparison.tier == Tier::Inform { "inform" } else { "gate" })
         });
-        text("policy", &|_| Some(self.policy.name.clone()));
-        let mut float = |name, of: &dyn Fn(&Judged) -> Option<f64>| {
-            let array: Float64Array = all.iter().map(|(_, j, _)| of(j)).collect();
-            columns.push((name, Arc::new(array), true));
-        };
+        rows.text("policy", |_| Some(&self.policy.name));
+        let mut float =
+            |name, of: &dyn Fn(&Judged) -> Option<f64>| rows.float(name, |(_, j, _)| of(j));
         float("effect", &|j| j.comparison.effect());
         float("low", &|j| Some(j.comparison.interval()?.0));
         float("high", &|j| Some(j.comparison.interval()?.1));
@@ -214,30 +227,32 @@ impl Judge {
         float("crowd_df", &|j| Some(noise(j, &|n| n.crowd)?.df));
         float("baseline_median", &|j| Some(j.comparison.baseline?.median));
         float("candidate_median", &|j| Some(j.comparison.candidate?.median));
-        let mut integer = |name, of: &dyn Fn(&Judged) -> Option<i64>| {
-            let array: Int64Array = all.iter().map(|(_, j, _)| of(j)).collect();
-            columns.push((name, Arc::new(array), true));
-        };
-        integer("baseline_min", &|j| Some(j.comparison.baseline?.min));
-        integer("baseline_max", &|j| Some(j.comparison.baseline?.max));
-        integer("candidate_min", &|j| Some(j.comparison.candidate?.min));
-        integer("candidate_max", &|j| Some(j.comparison.candidate?.max));
-        integer("rounds", &|j| Some(i64::from(j.comparison.rounds)));
-        integer("tainted", &|j| Some(i64::from(j.comparison.tainted)));
-        let jobs = Int32Array::from_iter_values(all.iter().map(|(_, _, jobs)| *jobs as i32));
-        columns.push(("jobs", Arc::new(jobs), true));
-        let decides: BooleanArray =
-            all.iter().map(|(_, j, _)| Some(j.comparison.decides)).collect();
-        columns.push(("decides", Arc::new(decides), true));
-        let finished =
-            TimestampMicrosecondArray::from_iter_values(all.iter().map(|(f, ..)| f.finished_us));
-        columns.push(("finished", Arc::new(finished.with_timezone("UTC")), true));
-        let field = |(name, array, null): &(&str, ArrayRef, bool)| {
-            Field::new(*name, array.data_type().clone(), *null)
-        };
-        let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
-        let arrays = columns.into_iter().map(|(_, array, _)| array).collect();
-        RecordBatch::try_new(Arc::new(schema), arrays).expect("columns of one length")
+        rows.integer("baseline_min", |(_, j, _)| Some(j.comparison.baseline?.min));
+        rows.integer("baseline_max", |(_, j, _)| Some(j.comparison.baseline?.max));
+        rows.integer("candidate_min", |(_, j, _)| Some(j.comparison.candidate?.min));
+        rows.integer("candidate_max", |(_, j, _)| Some(j.comparison.candidate?.max));
+        rows.integer("rounds", |(_, j, _)| Some(i64::from(j.comparison.rounds)));
+        rows.integer("tainted", |(_, j, _)| Some(i64::from(j.comparison.tainted)));
+        rows.small("jobs", |(_, _, jobs)| Some(*jobs));
+        rows.flag("decides", |(_, j, _)| Some(j.comparison.decides));
+        rows.time("finished", |(family, ..)| family.head.finished_us);
+        rows.batch()
+    }
+
+    /// What is said of the pairs of `stored`.
+    async fn answer(&self, answer: Answer, stored: Vec<&Arc<StoredRun>>) -> Result<RecordBatch> {
+        match answer {
+            Answer::Comparisons => Ok(self.rows(&self.families(stored).await?)),
+            Answer::Scaling => scaling::rows(self, &pairs(&stored)).await,
+        }
+    }
+}
+
+/// Why a verdict is none.
+pub(crate) fn reason(verdict: &Verdict) -> Option<String> {
+    match verdict {
+        Verdict::Inconclusive(reason) => Some(reason.to_string()),
+        _ => None,
     }
 }
 
@@ -290,24 +305,43 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &Run>) -> Vec<StoredSumma
 /// Which pairs a [`JudgedTable`] shows.
 #[derive(Debug)]
 enum Shown {
-    /// All that the query's filters leave: the table `comparisons`.
+    /// All that the query's filters leave: a table.
     All,
-    /// One: a call of `compare(…)`.
+    /// One: a call of a function.
     One { baseline: String, candidate: String, filter: Filter },
+}
+
+/// What a [`JudgedTable`] says of its pairs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Answer {
+    /// `comparisons`, `compare(…)`.
+    Comparisons,
+    /// `scaling`, `compare_scaling(…)`.
+    Scaling,
+}
+
+impl Answer {
+    fn schema(self, judge: &Judge) -> SchemaRef {
+        match self {
+            Self::Comparisons => judge.rows(&[]).schema(),
+            Self::Scaling => scaling::no_rows(judge).schema(),
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct JudgedTable {
     judge: Arc<Judge>,
+    answer: Answer,
     shown: Shown,
     schema: SchemaRef,
 }
 
 impl JudgedTable {
-    /// The table `comparisons`.
-    pub(crate) fn all(judge: Arc<Judge>) -> Self {
-        let schema = judge.rows(&[]).schema();
-        Self { judge, shown: Shown::All, schema }
+    /// The table of all pairs.
+    pub(crate) fn all(judge: Arc<Judge>, answer: Answer) -> Self {
+        let schema = answer.schema(&judge);
+        Self { judge, answer, shown: Shown::All, schema }
     }
 }
 
@@ -349,22 +383,30 @@ impl TableProvider for JudgedTable {
                 resolve(runs, baseline, candidate, filter)?.1
             }
         };
-        let rows = self.judge.rows(&self.judge.families(stored).await?);
+        let rows = self.judge.answer(self.answer, stored).await?;
         let table = MemTable::try_new(self.schema(), vec![vec![rows]])?;
         table.scan(state, projection, &[], limit).await
     }
 }
 
-/// `compare('base', 'head' [, 'suite' [, 'host']])`.
+/// `compare('base', 'head' [, 'suite' [, 'host']])`, or another function that says something of one
+/// pair.
 #[derive(Debug)]
-pub(crate) struct CompareFunction(pub Arc<Judge>);
+pub(crate) struct CompareFunction {
+    pub judge: Arc<Judge>,
+    pub answer: Answer,
+}
 
 impl TableFunctionImpl for CompareFunction {
     fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
         let usage = || {
-            let text =
-                "compare takes two to four strings: compare('base', 'head', 'suite', 'host')";
-            DataFusionError::Plan(text.into())
+            let name = match self.answer {
+                Answer::Comparisons => "compare",
+                Answer::Scaling => "compare_scaling",
+            };
+            DataFusionError::Plan(format!(
+                "{name} takes two to four strings: {name}('base', 'head', 'suite', 'host')"
+            ))
         };
         let text = |expr: &Expr| match expr {
             Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
@@ -378,10 +420,10 @@ impl TableFunctionImpl for CompareFunction {
             _ => return Err(usage()),
         };
         let filter = Filter { suite: rest.first().cloned(), host: rest.get(1).cloned() };
-        let judge = Arc::clone(&self.0);
-        let schema = judge.rows(&[]).schema();
+        let (judge, answer) = (Arc::clone(&self.judge), self.answer);
+        let schema = answer.schema(&judge);
         let (baseline, candidate) = (baseline.clone(), candidate.clone());
         let shown = Shown::One { baseline, candidate, filter };
-        Ok(Arc::new(JudgedTable { judge, shown, schema }))
+        Ok(Arc::new(JudgedTable { judge, answer, shown, schema }))
     }
 }

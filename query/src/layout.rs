@@ -5,11 +5,13 @@ use arrow::temporal_conversions::timestamp_us_to_datetime;
 use dyno_model::id::JobId;
 use object_store::path::Path;
 
-/// A folder of the store.
+/// A folder of the store, in the order in which a record's files are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Folder {
     Samples,
     Summaries,
+    /// Only of records that have units.
+    Units,
     Runs,
 }
 
@@ -18,12 +20,13 @@ impl Folder {
         match self {
             Self::Samples => "samples",
             Self::Summaries => "summaries",
+            Self::Units => "units",
             Self::Runs => "runs",
         }
     }
 }
 
-/// What the three files of one attempt have in common. Ordered so that of several attempts of one
+/// What the files of one attempt have in common. Ordered so that of several attempts of one
 /// job the first is the one that counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Shard {

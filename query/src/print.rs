@@ -1,12 +1,14 @@
 //! Rows as text: an aligned table, one column a line, CSV, one JSON object a line; or as Parquet.
 //!
 //! Text has no columns within columns: a struct is shown as its fields, `estimate.effect` and so
-//! on. JSON and Parquet keep it whole.
+//! on, a list as `[1, 2]`. JSON and Parquet keep them whole.
 
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, StringArray, make_array,
+};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -76,7 +78,7 @@ pub fn write_parquet(out: &mut (dyn Write + Send), batches: &[RecordBatch]) -> R
     writer.close().map(drop).map_err(output)
 }
 
-/// The batches with structs taken apart.
+/// The batches with structs taken apart and lists written out.
 fn flat(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let flat = |batch: &RecordBatch| {
         let mut columns: Vec<(String, ArrayRef)> = Vec::new();
@@ -95,6 +97,7 @@ fn flat(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
 
 fn flatten(name: String, array: ArrayRef, columns: &mut Vec<(String, ArrayRef)>) -> Result<()> {
     let DataType::Struct(fields) = array.data_type() else {
+        let array = if array.data_type().is_list() { written(&array)? } else { array };
         columns.push((name, array));
         return Ok(());
     };
@@ -106,6 +109,18 @@ fn flatten(name: String, array: ArrayRef, columns: &mut Vec<(String, ArrayRef)>)
         flatten(format!("{name}.{}", field.name()), make_array(data), columns)?;
     }
     Ok(())
+}
+
+/// Lists as text, which CSV has no other form for.
+fn written(lists: &ArrayRef) -> Result<ArrayRef> {
+    let options = shown();
+    let shown = ArrayFormatter::try_new(lists, &options).map_err(output)?;
+    let text = |row| match lists.is_valid(row) {
+        true => shown.value(row).try_to_string().map(Some),
+        false => Ok(None),
+    };
+    let texts: Result<StringArray, _> = (0..lists.len()).map(text).collect();
+    Ok(Arc::new(texts.map_err(output)?))
 }
 
 fn output(error: impl std::fmt::Display) -> Error {

@@ -16,6 +16,11 @@ pub(crate) fn timestamp() -> DataType {
 /// Name, type, and whether it may be null.
 type Column = (&'static str, DataType, bool);
 
+/// A list of [`Unit::unit`](dyno_model::record::Unit::unit), named as Parquet wants it.
+pub(crate) fn list() -> DataType {
+    DataType::List(Arc::new(Field::new("element", Int32, false)))
+}
+
 use DataType::{Boolean, Float64, Int32, Int64, UInt64, Utf8};
 
 fn samples() -> Vec<Column> {
@@ -66,6 +71,38 @@ fn summaries() -> Vec<Column> {
         ("engine", Utf8, false),
         ("baseline_commit", Utf8, false),
         ("candidate_commit", Utf8, false),
+        ("finished", timestamp(), false),
+    ]
+}
+
+fn units() -> Vec<Column> {
+    vec![
+        ("benchmark", Utf8, false),
+        ("config", Utf8, false),
+        ("round", Int32, false),
+        ("side", Utf8, false),
+        ("sequence", Int32, false),
+        ("unit", Int32, false),
+        ("name", Utf8, false),
+        ("version", Utf8, false),
+        ("kind", Utf8, false),
+        ("start_ns", Int64, false),
+        ("metadata_ns", Int64, true),
+        ("codegen_ns", Int64, true),
+        ("link_ns", Int64, true),
+        ("end_ns", Int64, false),
+        ("user_ns", Int64, false),
+        ("system_ns", Int64, false),
+        ("max_rss_bytes", Int64, false),
+        ("threads", Int32, false),
+        ("needs_metadata", list(), false),
+        ("needs_end", list(), false),
+        ("taint", Utf8, false),
+        ("job", Utf8, false),
+        ("attempt", Int32, false),
+        ("suite", Utf8, false),
+        ("host", Utf8, false),
+        ("commit", Utf8, false),
         ("finished", timestamp(), false),
     ]
 }
@@ -122,6 +159,7 @@ pub(crate) fn of_files(folder: Folder) -> SchemaRef {
     schema(match folder {
         Folder::Samples => samples(),
         Folder::Summaries => summaries(),
+        Folder::Units => units(),
         Folder::Runs => runs(),
     })
 }

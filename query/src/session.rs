@@ -14,13 +14,17 @@ use datafusion::sql::sqlparser::ast;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::id::JobId;
 use dyno_model::record::Run;
+use dyno_model::verdict::ScalingCase;
 
+use crate::build_tables::{BuildTable, Which};
+use crate::builds::{self, MeasuredBuild, Pipelining};
 use crate::compare::{Compared, Filter, StoredSummary};
 use crate::described::{self, Column, DESCRIBED, Kind, Names};
 use crate::error::{Error, Problem, Result};
 use crate::functions;
-use crate::judged::{CompareFunction, Judge, JudgedTable};
+use crate::judged::{Answer, CompareFunction, Judge, JudgedTable};
 use crate::layout::Folder;
+use crate::scaling;
 use crate::schema;
 use crate::selfcheck::{self, AgainstItself};
 use crate::snapshot::Snapshot;
@@ -104,15 +108,25 @@ impl Session {
                 vec![vec![snapshot.rows.clone()]],
             )?;
             context.register_table("runs", Arc::new(runs))?;
-            for folder in [Folder::Samples, Folder::Summaries] {
+            for folder in [Folder::Samples, Folder::Summaries, Folder::Units] {
                 let table = Arc::new(ShardTable::new(Arc::clone(&snapshot), folder));
                 stored.register_table(folder.name(), table.clone())?;
                 context.register_table(folder.name(), table)?;
             }
             let judge = Arc::new(Judge { snapshot: Arc::clone(&snapshot), stored, policy });
-            context
-                .register_table("comparisons", Arc::new(JudgedTable::all(Arc::clone(&judge))))?;
-            context.register_udtf("compare", Arc::new(CompareFunction(Arc::clone(&judge))));
+            for (table, function, answer) in [
+                ("comparisons", "compare", Answer::Comparisons),
+                ("scaling", "compare_scaling", Answer::Scaling),
+            ] {
+                let all = JudgedTable::all(Arc::clone(&judge), answer);
+                context.register_table(table, Arc::new(all))?;
+                let judge = Arc::clone(&judge);
+                context.register_udtf(function, Arc::new(CompareFunction { judge, answer }));
+            }
+            for which in Which::ALL {
+                let table = BuildTable::new(Arc::clone(&judge), which);
+                context.register_table(which.name(), Arc::new(table))?;
+            }
             functions::register(&context);
             for (name, sql) in VIEWS {
                 context.sql(&format!("CREATE VIEW {name} AS {sql}")).await?;
@@ -181,13 +195,34 @@ impl Session {
         selfcheck::against_itself(&self.judge, runs).await
     }
 
+    /// How each case of `compared` scales with its number of threads; what has no axis `threads` is
+    /// in none. [`Compared::sql_for_scaling`] gives the same numbers.
+    pub async fn scaling_cases(&self, compared: &Compared) -> Result<Vec<ScalingCase>> {
+        scaling::cases(&self.judge, &compared.runs.iter().collect::<Vec<_>>()).await
+    }
+
+    /// Every build of `compared` that has units, by job, benchmark, config, side and round.
+    /// [`MeasuredBuild::sql`] gives the same numbers.
+    pub async fn builds(&self, compared: &Compared) -> Result<Vec<MeasuredBuild>> {
+        builds::read(&self.judge, &compared.runs.iter().collect::<Vec<_>>(), None).await
+    }
+
+    /// What pipelining is worth to each case of `compared`, of each job by itself, with a typical
+    /// build each way. [`Pipelining::sql`] gives the same numbers.
+    pub async fn pipelining(&self, compared: &Compared) -> Result<Vec<Pipelining>> {
+        Ok(builds::pipelining(self.builds(compared).await?, self.judge.policy.confidence))
+    }
+
     /// The columns of one of the tables, or of what a table function or an aggregate gives; `None`
     /// for a name that is none of these.
     pub async fn columns(&self, name: &str) -> Option<Vec<Column>> {
         let described = DESCRIBED.iter().find(|d| d.name == name)?;
         let fields = match described.kind {
             Kind::Table | Kind::View => self.context.table_provider(name).await.ok()?.schema(),
-            Kind::TableFunction => self.context.table_provider("comparisons").await.ok()?.schema(),
+            Kind::TableFunction => {
+                let like = if name == "compare" { "comparisons" } else { "scaling" };
+                self.context.table_provider(like).await.ok()?.schema()
+            }
             Kind::Function | Kind::Aggregate => Arc::new(Schema::new(functions::fields_of(name)?)),
         };
         let column = |field: &Arc<Field>| Column {

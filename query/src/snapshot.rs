@@ -73,7 +73,8 @@ pub(crate) struct Snapshot {
     pub runs: Vec<Arc<StoredRun>>,
     /// All run rows as the table `runs`, in the same order.
     pub rows: RecordBatch,
-    listed: [OnceCell<Vec<(Shard, ObjectMeta)>>; 2],
+    /// Of samples, summaries and units, as [`Folder`] counts them.
+    listed: [OnceCell<Vec<(Shard, ObjectMeta)>>; 3],
     /// Files a query scanned, and files known to be bad.
     scanned: Mutex<BTreeMap<Path, (Folder, PartitionedFile)>>,
     bad: Mutex<BTreeSet<Path>>,
@@ -106,7 +107,7 @@ impl Snapshot {
     }
 
     /// The files of `folder` that count, each with the index of its run in `runs`: those whose run
-    /// row has the same name. A run row without its file is a problem.
+    /// row has the same name. A run row without its file is a problem, but for units: many have none.
     pub(crate) async fn files(&self, folder: Folder) -> Result<Vec<(usize, ObjectMeta)>> {
         let cell = &self.listed[folder as usize];
         let listed = cell.get_or_try_init(|| self.store.list(folder)).await?;
@@ -117,6 +118,7 @@ impl Snapshot {
             match found.get(&run.shard) {
                 Some(meta) if bad.contains(&meta.location) => {}
                 Some(meta) => files.push((index, (*meta).clone())),
+                None if folder == Folder::Units => {}
                 None => {
                     let path = run.shard.path(folder);
                     self.store.set_aside(&path, "missing, though its run row is there".into());

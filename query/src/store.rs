@@ -1,4 +1,4 @@
-//! The store: one place, three folders, files that are only ever created.
+//! The store: one place, four folders, files that are only ever created.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,7 +27,7 @@ const ATTEMPTS_MAX: u32 = 100;
 /// What became of [`Store::publish`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
-    /// The three files were written; `bytes` is their size together.
+    /// The files were written; `bytes` is their size together.
     Written { attempt: u32, bytes: u64 },
     /// The job has a run row already; nothing was written.
     AlreadyHeld,
@@ -122,11 +122,12 @@ impl Store {
         }
     }
 
-    /// Writes `record`: samples, then summaries, then the run row, which is the commit point.
+    /// Writes `record`: samples, then summaries, then units where it has any, then the run row, which
+    /// is the commit point.
     ///
     /// Every file is created, never replaced. An attempt that died before its run row leaves files
     /// that nobody sees; the same record goes on with them, another one takes the next free name
-    /// (`<job>.1.parquet`, …) for all three of its own. If two publish one job at once, both succeed
+    /// (`<job>.1.parquet`, …) for all of its own. If two publish one job at once, both succeed
     /// and readers take the first. Each file is on the disk before the next is begun.
     ///
     /// # Errors
@@ -154,11 +155,14 @@ impl Store {
         for attempt in 0..ATTEMPTS_MAX {
             let (job, month, arch) = (run.job.clone(), month.clone(), arch.clone());
             let shard = Shard { job, month, attempt, arch };
-            let batches = [
+            let mut batches = vec![
                 (Folder::Samples, encode::samples(record, &shard)),
                 (Folder::Summaries, encode::summaries(run, &summaries, &shard)),
-                (Folder::Runs, encode::run(run, &provenance, &shard)),
             ];
+            if !record.units.is_empty() {
+                batches.push((Folder::Units, encode::units(record, &shard)));
+            }
+            batches.push((Folder::Runs, encode::run(run, &provenance, &shard)));
             // All bytes are made before any is written: what cannot be encoded leaves nothing.
             let mut all = Vec::new();
             for (folder, batch) in &batches {

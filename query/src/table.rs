@@ -1,4 +1,4 @@
-//! The tables `samples` and `summaries`: Parquet files of the jobs that count, as one table.
+//! The tables `samples`, `summaries` and `units`: Parquet files of the jobs that count, as one table.
 //!
 //! A scan (1) drops files by what the run rows know of them (job, commits, host, month …), which
 //! costs no reading; (2) reads the footers of the others, setting bad files aside; (3) leaves the
@@ -57,7 +57,7 @@ impl ShardTable {
         filters: &[Expr],
     ) -> Result<Vec<(usize, ObjectMeta)>> {
         let mut files = self.snapshot.files(self.folder).await?;
-        // What both tables name is the same for every row of a job's file, but for `rounds`, which
+        // What a table and `runs` both name is the same for every row of a job's file, but for `rounds`, which
         // in `summaries` counts one series' usable rounds.
         let shared = |name: &str| name != "rounds" && self.schema.index_of(name).is_ok();
         let kept = rows_kept(state, &self.snapshot.rows, filters, shared)?;
@@ -130,7 +130,7 @@ pub(crate) fn rows_kept(
 }
 
 /// Run rows have no table name, so neither may the columns of a filter over them.
-fn strip_qualifiers(filter: Expr) -> Result<Expr> {
+pub(crate) fn strip_qualifiers(filter: Expr) -> Result<Expr> {
     use datafusion::common::Column;
     use datafusion::common::tree_node::{Transformed, TreeNode};
     let strip = |expr| {

@@ -1,5 +1,7 @@
 //! From how artifacts scale to verdicts.
 
+use serde::Serialize;
+
 use super::{Reason, Verdict, decided};
 use crate::catalog::policy::Policy;
 use crate::metric::Better;
@@ -10,7 +12,7 @@ use crate::stats::{
 };
 
 /// A difference under a policy.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Scaled {
     pub difference: Result<Difference, (Side, NoCurve)>,
     /// p adjusted over all that were judged together; `None` where there is no difference.

@@ -6,7 +6,8 @@ use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{CommitId, Digest, JobId};
 use dyno_model::record::{
-    Built, BuiltFrom, Failure, Fingerprint, Outcome, Record, Run, Sample, Side, Trust,
+    Built, BuiltFrom, Failure, Fingerprint, Need, Outcome, Record, Run, Sample, Side, Trust, Unit,
+    UnitKind,
 };
 
 /// 2026-11-20 12:00 UTC.
@@ -77,6 +78,7 @@ pub fn run(name: &str) -> Run {
         started_us: NOON_US - 60_000_000,
         finished_us: NOON_US,
         trust: Trust::Trusted,
+        ignores_threads: Vec::new(),
         measured_share: 0.1 + 0.2,
         phases_s: BTreeMap::from([("build".into(), 161.3), ("measure".into(), 1.0 / 3.0)]),
     }
@@ -113,6 +115,124 @@ pub fn record(name: &str) -> Record {
     ));
     samples[0].taint = "steal".into();
     Record { run: run(name), samples, units: Vec::new() }
+}
+
+/// A unit as a row: name, kind, start, metadata, code generation, linking, end in ms from the start
+/// of the build, and what it needs (whether to its end).
+type Made = (&'static str, UnitKind, [Option<i64>; 5], &'static [(u32, bool)]);
+
+/// A crate graph with pipelining: `syn` starts when the metadata of `unicode` are ready.
+const GRAPH: [Made; 5] = {
+    use UnitKind::{Bin, Lib, ProcMacro};
+    [
+        ("unicode", Lib, [Some(100), Some(300), None, None, Some(500)], &[]),
+        ("syn", Lib, [Some(310), Some(900), None, None, Some(1500)], &[(0, false)]),
+        (
+            "derive",
+            ProcMacro,
+            [Some(1510), None, Some(1700), Some(1900), Some(2000)],
+            &[(0, true), (1, true)],
+        ),
+        ("serde", Lib, [Some(2010), Some(2300), None, None, Some(2600)], &[(2, true)]),
+        ("app", Bin, [Some(2610), None, Some(2700), Some(2900), Some(3000)], &[(3, true)]),
+    ]
+};
+
+/// The units of one build of [`GRAPH`], each moment `times` / 1000 as late. Without pipelining, all
+/// but the first unit come 200 ms later.
+pub fn build(of: &Sample, times: i64, pipelining: bool) -> Vec<Unit> {
+    let unit = |(place, (name, kind, moments, needs)): (usize, &Made)| {
+        let late = if pipelining || place == 0 { 0 } else { 200 };
+        let [start, metadata, codegen, link, end] =
+            moments.map(|moment| Some((moment? + late) * 1_000 * times));
+        let (start, end) = (start.unwrap(), end.unwrap());
+        Unit {
+            benchmark: of.benchmark.clone(),
+            config: of.config.clone(),
+            round: of.round,
+            side: of.side,
+            sequence: of.sequence,
+            unit: place as u32,
+            name: (*name).into(),
+            version: "1.0.0".into(),
+            kind: *kind,
+            start_ns: start,
+            metadata_ns: metadata,
+            codegen_ns: codegen,
+            link_ns: link,
+            end_ns: end,
+            user_ns: (end - start) * 9 / 10,
+            system_ns: (end - start) / 10,
+            max_rss_bytes: 90 << 20,
+            threads: 2,
+            needs: needs.iter().map(|(unit, end)| Need { unit: *unit, end: *end }).collect(),
+            taint: of.taint.clone(),
+        }
+    };
+    GRAPH.iter().enumerate().map(unit).collect()
+}
+
+/// A record of the suite `rustc` on two cores: builds of a graph with pipelining on and off, and a
+/// leaf crate with 1, 2 and 4 threads, which scales worse in the candidate.
+pub fn graph(name: &str) -> Record {
+    let mut run = run(name);
+    (run.suite, run.target) = ("rustc".into(), "rustc".into());
+    run.fingerprint.benchmark_cores = "2-3".into();
+    run.failures.clear();
+    run.outcome = Outcome::Done;
+    for (built, asked, letter) in
+        [(&mut run.baseline, "1.85", 'c'), (&mut run.candidate, "1.97", 'd')]
+    {
+        (built.asked, built.commit) = (asked.into(), commit(letter));
+        built.artifact = Some(Digest::of(asked.as_bytes()));
+    }
+    let (mut samples, mut units) = (Vec::new(), Vec::new());
+    let mut sequence = 0;
+    for round in 0..3 {
+        for pipelining in [true, false] {
+            for side in Side::BOTH {
+                let times = 1000 + i64::from(round) * 4 + 50 * side as i64;
+                let wall = (3050 + if pipelining { 0 } else { 200 }) * 1_000 * times;
+                let config = format!("jobs=2,pipelining={}", if pipelining { "on" } else { "off" });
+                let sample = Sample {
+                    benchmark: "app".into(),
+                    config,
+                    metric: "wall".into(),
+                    round,
+                    side,
+                    sequence,
+                    value: wall,
+                    taint: String::new(),
+                };
+                units.extend(build(&sample, times, pipelining));
+                samples.push(sample);
+                sequence += 1;
+            }
+        }
+        for threads in [1, 2, 4] {
+            for side in Side::BOTH {
+                let sigma = if side == Side::Baseline { 10 } else { 40 };
+                let noise = i64::from((round * 7 + threads * 3) % 5) - 2;
+                let n = i64::from(threads);
+                let sample = |metric: &str, value| Sample {
+                    benchmark: "leaf".into(),
+                    config: format!("profile=check,threads={threads}"),
+                    metric: metric.into(),
+                    round,
+                    side,
+                    sequence,
+                    value,
+                    taint: String::new(),
+                };
+                let wall = (100 + sigma * (n - 1)) * 10_000_000 / n;
+                samples.push(sample("wall", wall + noise * 500_000));
+                samples.push(sample("instructions:u", 4_000_000 + n * 1000 + i64::from(round)));
+                sequence += 1;
+            }
+        }
+    }
+    run.metrics = vec!["wall".into(), "instructions:u".into()];
+    Record { run, samples, units }
 }
 
 /// A record of the usual size: `cases` cases of every metric in rounds, from a seed.

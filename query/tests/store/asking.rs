@@ -8,8 +8,8 @@ use dyno_query::{
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use crate::common::{commit, job, record, series};
-use crate::{Place, changed};
+use crate::common::{commit, graph, job, record, series};
+use crate::{Place, TABLES, changed};
 
 #[tokio::test]
 async fn sql_shows_every_table() {
@@ -40,22 +40,22 @@ async fn sql_shows_every_table() {
 /// Every query of docs/sql.md runs and gives rows.
 #[tokio::test]
 async fn the_examples_of_the_docs_work() {
-    let place = Place::with(&[record("one")]).await;
+    let place = Place::with(&[record("one"), graph("two")]).await;
     let page = include_str!("../../../docs/sql.md");
     let examples: Vec<&str> =
         page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert_eq!(examples.len(), 11);
+    assert_eq!(examples.len(), 17);
     for sql in examples {
         let rows = place.session().await.sql(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
         assert!(rows.iter().map(RecordBatch::num_rows).sum::<usize>() > 0, "{sql}");
     }
     // The columns that the pages name are those there are.
     let pages = [page, include_str!("../../../docs/store.md")].concat();
-    for name in ["samples", "summaries", "runs", "comparisons", "rounds"] {
+    for name in TABLES {
         let rows = place.session().await.sql(&format!("SELECT * FROM {name}")).await.unwrap();
         for field in rows[0].schema().fields() {
             let named = field.name().trim_start_matches("baseline").trim_start_matches("candidate");
-            let named = named.trim_end_matches("_median");
+            let named = named.trim_end_matches("_median").trim_start_matches("off");
             assert!(pages.contains(named), "{name}.{} is in no page", field.name());
         }
     }

@@ -6,8 +6,8 @@ use arrow::array::RecordBatch;
 use dyno_model::verdict;
 use dyno_query::{Filter, Problem};
 
-use crate::Place;
-use crate::common::{job, record};
+use crate::common::{graph, job};
+use crate::{FOLDERS, Place};
 
 /// Ways in which a file can be bad; each is put in the place of a sound one.
 fn spoil(way: &str, place: &Place, table: &str) {
@@ -82,24 +82,25 @@ async fn a_bad_file_is_named_and_the_rest_is_read() {
         "pages",
     ];
     let mut said = Vec::new();
-    for table_name in ["samples", "summaries", "runs"] {
+    for table_name in FOLDERS {
         for way in ways {
-            let place = Place::with(&[record("good"), record("bad")]).await;
+            let place = Place::with(&[graph("good"), graph("bad")]).await;
             spoil(way, &place, table_name);
             let session = place.session().await;
             // Every column, so that every page is read.
             let rows = session.sql(&format!("SELECT * FROM {table_name}")).await;
             let rows = rows.unwrap_or_else(|e| panic!("{table_name} {way}: {e}"));
             let rows: usize = rows.iter().map(RecordBatch::num_rows).sum();
-            let good = record("good");
+            let good = graph("good");
             let expected = match table_name {
                 "samples" => good.samples.len(),
+                "units" => good.units.len(),
                 "summaries" => verdict::summarise(&good.samples).len(),
                 _ => 1,
             };
             assert_eq!(rows, expected, "{table_name} {way}");
-            let compared = session.compare("v1", "v2", &Filter::default()).await.unwrap();
-            assert_eq!(compared.judged.len(), 3, "{table_name} {way}");
+            let compared = session.compare("1.85", "1.97", &Filter::default()).await.unwrap();
+            assert_eq!(compared.judged.len(), 8, "{table_name} {way}");
             let problems = session.problems();
             assert!(!problems.is_empty(), "{table_name} {way}");
             for Problem { path, what } in problems {
@@ -122,8 +123,8 @@ async fn flipped_bytes_do_no_harm() {
         state ^= state << 17;
         (state % below as u64) as usize
     };
-    let place = Place::with(&[record("good"), record("bad")]).await;
-    for table_name in ["samples", "summaries", "runs"] {
+    let place = Place::with(&[graph("good"), graph("bad")]).await;
+    for table_name in FOLDERS {
         let path = place.file(table_name, &job("bad").to_string());
         let sound = fs::read(&path).unwrap();
         let times = std::env::var("DYNO_FLIPS").map_or(40, |times| times.parse().unwrap());
@@ -137,6 +138,9 @@ async fn flipped_bytes_do_no_harm() {
             let sql = format!("SELECT * FROM {table_name} WHERE job = '{}'", job("good"));
             let all = place.session().await.sql(&format!("SELECT * FROM {table_name}")).await;
             all.unwrap();
+            if table_name == "units" {
+                place.session().await.sql("SELECT * FROM builds").await.unwrap();
+            }
             let good = place.session().await.sql(&sql).await.unwrap();
             assert!(good.iter().map(RecordBatch::num_rows).sum::<usize>() > 0);
         }

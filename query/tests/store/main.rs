@@ -2,22 +2,43 @@
 
 mod asking;
 mod bad_files;
+mod builds;
 #[path = "../common/mod.rs"]
 mod common;
 mod noise;
 mod paired;
+mod scaling;
 mod trust;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
-use common::{NOON_US, job, policy, record};
+use common::{NOON_US, graph, job, policy, record};
 use dyno_model::id::Digest;
 use dyno_model::record::{Fingerprint, Record, Run, Side};
 use dyno_model::verdict;
 use dyno_query::{Error, Filter, KeptDefinition, Published, Session, Store, write_table};
 use tempfile::TempDir;
+
+/// All that has rows of its own.
+const TABLES: [&str; 12] = [
+    "samples",
+    "summaries",
+    "units",
+    "runs",
+    "comparisons",
+    "history",
+    "noise",
+    "rounds",
+    "builds",
+    "utilisation",
+    "pipelining",
+    "scaling",
+];
+
+/// The folders of a record's files, in the order in which they are written.
+const FOLDERS: [&str; 4] = ["samples", "summaries", "units", "runs"];
 
 /// A store in a temporary folder.
 struct Place {
@@ -238,7 +259,7 @@ async fn no_definition_is_kept_in_another_folder_than_the_one_opened() {
 #[tokio::test]
 async fn an_empty_store_answers_with_no_rows() {
     let place = Place::new().await;
-    for from in ["samples", "summaries", "runs", "comparisons", "history", "noise", "rounds"] {
+    for from in TABLES {
         let text = place.ask(&format!("SELECT count(*) AS n FROM {from}")).await;
         assert!(text.contains("| 0 |"), "{from}: {text}");
     }
@@ -258,43 +279,65 @@ async fn a_record_without_samples_is_a_run_without_series() {
     assert!(place.ask("SELECT count(*) AS n FROM samples").await.contains("| 0 |"));
 }
 
-/// What a publisher that died leaves: nothing, samples, samples and summaries.
+/// What a publisher that died leaves: nothing, samples, summaries too, units too.
 #[tokio::test]
 async fn an_attempt_that_died_is_invisible_and_does_not_block_the_next() {
-    for left in [&["samples"][..], &["samples", "summaries"]] {
-        let place = Place::with(&[record("one")]).await;
+    for left in [&["samples"][..], &["samples", "summaries"], &["samples", "summaries", "units"]] {
+        let place = Place::with(&[graph("one")]).await;
         let name = job("one").to_string();
-        for table in ["samples", "summaries", "runs"] {
+        for table in FOLDERS {
             if !left.contains(&table) {
                 fs::remove_file(place.file(table, &name)).unwrap();
             }
         }
-        for from in ["samples", "summaries", "runs", "comparisons", "history", "noise", "rounds"] {
+        for from in TABLES {
             let text = place.ask(&format!("SELECT count(*) AS n FROM {from}")).await;
             assert!(text.contains("| 0 |"), "{left:?} {from}: {text}");
         }
         assert!(!place.store.holds(&job("one")).await.unwrap());
         // The next attempt measured other values.
-        let next = changed("one", |r| r.samples.iter_mut().for_each(|s| s.value *= 3));
+        let mut next = graph("one");
+        next.samples.iter_mut().for_each(|s| s.value *= 3);
+        next.units.iter_mut().for_each(|u| u.start_ns += 1);
         assert!(matches!(place.publish(&next).await, Published::Written { attempt: 1, .. }));
         let sums = |r: &Record| r.samples.iter().map(|s| s.value).sum::<i64>().to_string();
         let text = place.ask("SELECT sum(value) AS s, max(attempt) AS a FROM samples").await;
         assert!(text.contains(&sums(&next)), "{text}");
-        assert_eq!(place.publish(&record("one")).await, Published::AlreadyHeld);
+        let starts = next.units.iter().map(|u| u.start_ns).sum::<i64>().to_string();
+        let text = place.ask("SELECT sum(start_ns) AS s, max(attempt) AS a FROM units").await;
+        assert!(text.contains(&starts), "{text}");
+        assert_eq!(place.publish(&graph("one")).await, Published::AlreadyHeld);
         assert_eq!(place.session().await.problems(), []);
+    }
+}
+
+/// The same record, published again after a death, goes on with what is there.
+#[tokio::test]
+async fn the_same_record_goes_on_where_it_died() {
+    for left in 1..FOLDERS.len() {
+        let place = Place::with(&[graph("one")]).await;
+        for table in &FOLDERS[left..] {
+            fs::remove_file(place.file(table, job("one").hex())).unwrap();
+        }
+        let published = place.publish(&graph("one")).await;
+        assert!(matches!(published, Published::Written { attempt: 0, .. }), "{left}");
+        let text = place.ask("SELECT count(*) AS n, max(attempt) AS a FROM units").await;
+        assert!(text.contains("| 60 | 0 |"), "{left}: {text}");
     }
 }
 
 #[tokio::test]
 async fn a_job_published_twice_counts_once() {
-    let place = Place::with(&[record("one")]).await;
+    let place = Place::with(&[graph("one")]).await;
     let name = job("one").to_string();
-    for table in ["samples", "summaries", "runs"] {
+    for table in FOLDERS {
         let second = place.file(table, &format!("{name}.1"));
         fs::copy(place.file(table, &name), second).unwrap();
     }
-    let text = place.ask("SELECT count(*) AS n FROM samples").await;
-    assert!(text.contains("| 24 |"), "{text}");
+    for (table, rows) in [("samples", graph("one").samples.len()), ("units", 60)] {
+        let text = place.ask(&format!("SELECT count(*) AS n FROM {table}")).await;
+        assert!(text.contains(&format!("| {rows} |")), "{text}");
+    }
     let problems = place.session().await.problems();
     assert_eq!(problems.len(), 1);
     assert!(problems[0].to_string().contains("published before"), "{}", problems[0]);

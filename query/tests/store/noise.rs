@@ -22,7 +22,7 @@ fn at(hours: i64, letters: [char; 2], change: impl Fn(&mut Run)) -> Record {
     change(&mut run);
     let d = 1000 + hours.abs() * 7;
     let rounds = [(10_000, 10_000 + d), (10_000, 10_000 - d), (10_000, 10_010), (10_000, 9_900)];
-    Record { run, samples: series("sort", "wall", &rounds) }
+    Record { run, samples: series("sort", "wall", &rounds), units: Vec::new() }
 }
 
 #[tokio::test]

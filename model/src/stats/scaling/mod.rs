@@ -61,6 +61,8 @@ pub enum NoCurve {
     TooFewRounds { threads: u32, rounds: u32 },
     /// A time is zero or negative, or the number of threads is zero.
     NotPositive { threads: u32 },
+    /// The number of threads was asked for and nothing heeded it.
+    ThreadsIgnored,
 }
 
 impl fmt::Display for NoCurve {
@@ -74,6 +76,7 @@ impl fmt::Display for NoCurve {
             Self::NotPositive { threads } => {
                 write!(f, "a time with {threads} thread(s) is not positive")
             }
+            Self::ThreadsIgnored => write!(f, "the compiler takes -Zthreads and ignores it"),
         }
     }
 }

@@ -1,0 +1,261 @@
+//! How cases scale with their number of threads: the samples of a pair to the model's cases, and
+//! these as rows of `scaling`.
+//!
+//! Of each pair the same runs count as for its comparisons, and all that scale in them are one
+//! family, so that q is adjusted over them. Every side of a case has a row for each number of
+//! threads: what is said of that number, then what is said of the side's curve and of the case.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
+use datafusion::logical_expr::{col, lit};
+use dyno_model::id::JobId;
+use dyno_model::metric::METRICS;
+use dyno_model::record::{Run, Side};
+use dyno_model::stats::scaling::{Difference, Fit, Law, Parameter};
+use dyno_model::verdict::{
+    ScalingCase, ScalingPoint, ScalingSample, ScalingSide, THREADS, WALL, scaling_cases,
+};
+
+use crate::columns::Columns;
+use crate::compare::{Compared, Pair, quoted};
+use crate::error::Result;
+use crate::judged::{Head, Judge, reason};
+
+impl Compared {
+    /// SQL that gives the numbers of one case of [`crate::Session::scaling_cases`], one row a side
+    /// and number of threads.
+    pub fn sql_for_scaling(&self, case: &ScalingCase) -> String {
+        let ScalingCase { host, benchmark, config, .. } = case;
+        format!(
+            "SELECT side, threads, rounds, median_ns, speedup, speedup_low, speedup_high, sigma, kappa,\n       \
+             best_threads, residual, no_fit, effect, low, high, q, verdict\n\
+             FROM {}\n\
+             WHERE benchmark = {} AND config = {} AND host = {}\nORDER BY side, threads",
+            self.as_call_of("compare_scaling"),
+            quoted(benchmark),
+            quoted(config),
+            quoted(host)
+        )
+    }
+}
+
+/// One row of `samples`, of a run.
+struct Taken {
+    job: JobId,
+    sequence: i32,
+    benchmark: String,
+    config: String,
+    metric: String,
+    round: u32,
+    side: Side,
+    value: i64,
+    is_tainted: bool,
+}
+
+/// What all cases of `runs`, which are of one pair, come to.
+pub(crate) async fn cases(judge: &Judge, runs: &[&Run]) -> Result<Vec<ScalingCase>> {
+    let taken = taken(judge, runs).await?;
+    Ok(judged(judge, runs, &taken))
+}
+
+/// The samples of `runs` that say how something scales.
+async fn taken(judge: &Judge, runs: &[&Run]) -> Result<BTreeMap<JobId, Vec<Taken>>> {
+    let columns =
+        ["job", "sequence", "benchmark", "config", "metric", "round", "side", "value", "taint"];
+    let metric = col("metric").eq(lit(WALL)).or(col("metric").like(lit("instructions%")));
+    let filter = metric.and(col("config").like(lit(format!("%{THREADS}=%"))));
+    let jobs: BTreeMap<&str, &JobId> = runs.iter().map(|run| (run.job.hex(), &run.job)).collect();
+    let mut by_job: BTreeMap<JobId, Vec<Taken>> = BTreeMap::new();
+    for batch in judge.read("samples", runs, &columns, Some(filter)).await? {
+        for taken in decode(&batch, &jobs) {
+            by_job.entry(taken.job.clone()).or_default().push(taken);
+        }
+    }
+    // A round that was disturbed comes again, and the last counts.
+    by_job.values_mut().for_each(|taken| taken.sort_by_key(|taken| taken.sequence));
+    Ok(by_job)
+}
+
+fn decode(batch: &RecordBatch, runs: &BTreeMap<&str, &JobId>) -> Vec<Taken> {
+    let column = |name: &str| batch.column_by_name(name).expect("a column asked for");
+    let [jobs, benchmarks, configs, metrics, sides, taints] =
+        ["job", "benchmark", "config", "metric", "side", "taint"]
+            .map(|name| column(name).as_string_view());
+    let [sequences, rounds] =
+        ["sequence", "round"].map(|name| column(name).as_primitive::<Int32Type>());
+    let values = column("value").as_primitive::<Int64Type>();
+    let row = |row: usize| {
+        Some(Taken {
+            job: (*runs.get(jobs.value(row))?).clone(),
+            sequence: sequences.value(row),
+            benchmark: benchmarks.value(row).to_string(),
+            config: configs.value(row).to_string(),
+            metric: metrics.value(row).to_string(),
+            round: rounds.value(row).max(0) as u32,
+            side: Side::BOTH.into_iter().find(|side| side.name() == sides.value(row))?,
+            value: values.value(row),
+            is_tainted: !taints.value(row).is_empty(),
+        })
+    };
+    (0..batch.num_rows()).filter_map(row).collect()
+}
+
+fn judged(judge: &Judge, runs: &[&Run], taken: &BTreeMap<JobId, Vec<Taken>>) -> Vec<ScalingCase> {
+    let kinds: Vec<String> = runs.iter().map(|run| run.fingerprint.kind()).collect();
+    let of_run = |(run, architecture): (&'_ &Run, &'_ String)| {
+        let all = taken.get(&run.job).map_or(&[][..], Vec::as_slice);
+        let (job, host) = (run.job.hex().to_string(), run.host.clone());
+        (job, host, architecture.clone(), all)
+    };
+    let of_runs: Vec<_> = runs.iter().zip(&kinds).map(of_run).collect();
+    let samples = of_runs.iter().flat_map(|(job, host, architecture, all)| {
+        all.iter().map(move |taken| ScalingSample {
+            job,
+            host,
+            architecture,
+            benchmark: &taken.benchmark,
+            config: &taken.config,
+            metric: &taken.metric,
+            round: taken.round,
+            side: taken.side,
+            value: taken.value,
+            is_tainted: taken.is_tainted,
+        })
+    });
+    let sides = |run: &&Run| {
+        let job = run.job.hex().to_string();
+        run.ignores_threads.iter().map(move |side| (job.clone(), *side)).collect::<Vec<_>>()
+    };
+    let ignored: BTreeSet<(String, Side)> = runs.iter().flat_map(sides).collect();
+    scaling_cases(samples, &ignored, &judge.policy)
+}
+
+/// One row: a pair, a case of it, one side, one number of threads.
+type Row<'a> = (&'a Head, &'a ScalingCase, Side, &'a ScalingPoint);
+
+/// The rows of `pairs`.
+pub(crate) async fn rows(judge: &Judge, pairs: &[(Pair, Vec<&Run>)]) -> Result<RecordBatch> {
+    let all: Vec<&Run> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+    let taken = taken(judge, &all).await?;
+    let of_pair = |(pair, runs): &(Pair, Vec<&Run>)| {
+        Some((Head::of(pair, runs)?, judged(judge, runs, &taken)))
+    };
+    let families: Vec<(Head, Vec<ScalingCase>)> = pairs.iter().filter_map(of_pair).collect();
+    Ok(shown(judge, &families))
+}
+
+/// The same of no pair.
+pub(crate) fn no_rows(judge: &Judge) -> RecordBatch {
+    shown(judge, &[])
+}
+
+const fn side_of(case: &ScalingCase, side: Side) -> &ScalingSide {
+    match side {
+        Side::Baseline => &case.baseline,
+        Side::Candidate => &case.candidate,
+    }
+}
+
+/// The law that is shown: the Universal Scalability Law, or Amdahl's where only that fits.
+fn law<'a>((_, case, side, _): &Row<'a>) -> Option<&'a Fit> {
+    let fits = side_of(case, *side).curve.as_ref()?;
+    fits.universal.as_ref().or(fits.amdahl.as_ref()).ok()
+}
+
+fn amdahl<'a>((_, case, side, _): &Row<'a>) -> Option<&'a Fit> {
+    side_of(case, *side).curve.as_ref()?.amdahl.as_ref().ok()
+}
+
+/// Why no law is shown.
+fn no_fit((_, case, side, _): &Row<'_>) -> Option<String> {
+    let side = side_of(case, *side);
+    match (&side.no_curve, &side.curve) {
+        (Some(why), _) => Some(format!("no curve: {why}")),
+        (None, Some(fits)) if fits.amdahl.is_ok() => None,
+        (None, Some(fits)) => Some(fits.universal.as_ref().err()?.to_string()),
+        (None, None) => None,
+    }
+}
+
+/// The first of the metrics that count instructions, in the order of [`METRICS`].
+fn instructions<'a>(point: &'a ScalingPoint) -> Option<(&'a String, f64)> {
+    let of = |name: &str| point.instructions.get_key_value(name);
+    let known = METRICS.iter().find_map(|metric| of(metric.name));
+    known.or_else(|| point.instructions.first_key_value()).map(|(name, median)| (name, *median))
+}
+
+fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
+    let sides = |head, case| {
+        let points =
+            move |side| side_of(case, side).points.iter().map(move |p| (head, case, side, p));
+        Side::BOTH.into_iter().flat_map(points)
+    };
+    let all: Vec<Row<'_>> = families
+        .iter()
+        .flat_map(|(head, cases)| cases.iter().flat_map(move |case| sides(head, case)))
+        .collect();
+    let mut rows = Columns::of(&all);
+    Head::columns(&mut rows, |(head, ..)| head);
+    rows.text("host", |(_, case, ..)| Some(&case.host));
+    rows.text("architecture", |(_, case, ..)| Some(&case.architecture));
+    rows.text("benchmark", |(_, case, ..)| Some(&case.benchmark));
+    rows.text("config", |(_, case, ..)| Some(&case.config));
+    rows.text("side", |(_, _, side, _)| Some(side.name()));
+    rows.small("threads", |(.., point)| Some(point.threads));
+    rows.small("rounds", |(.., point)| Some(point.rounds));
+    rows.float("median_ns", |(.., point)| Some(point.time_ns));
+    rows.text("instructions_metric", |(.., point)| Some(instructions(point)?.0));
+    rows.float("instructions", |(.., point)| Some(instructions(point)?.1));
+    let speedup = |row: &Row<'_>| row.3.speedup;
+    parameter(&mut rows, ["speedup", "speedup_low", "speedup_high"], speedup);
+    let efficiency = |row: &Row<'_>| row.3.efficiency;
+    parameter(&mut rows, ["efficiency", "efficiency_low", "efficiency_high"], efficiency);
+    rows.small("tainted", |(_, case, side, _)| Some(side_of(case, *side).tainted));
+    rows.text("law", |row| {
+        Some(match law(row)?.law {
+            Law::Universal => "universal",
+            Law::Amdahl => "amdahl",
+        })
+    });
+    parameter(&mut rows, ["sigma", "sigma_low", "sigma_high"], |row| Some(law(row)?.sigma));
+    parameter(&mut rows, ["kappa", "kappa_low", "kappa_high"], |row| Some(law(row)?.kappa));
+    rows.small("best_threads", |row| Some(law(row)?.best?.threads));
+    rows.small("best_threads_low", |row| Some(law(row)?.best?.low));
+    rows.small("best_threads_high", |row| Some(law(row)?.best?.high));
+    rows.small("best_threads_limit", |row| Some(law(row)?.best?.limit));
+    rows.float("residual", |row| Some(law(row)?.residual));
+    let names = ["amdahl_sigma", "amdahl_sigma_low", "amdahl_sigma_high"];
+    parameter(&mut rows, names, |row| Some(amdahl(row)?.sigma));
+    rows.float("amdahl_residual", |row| Some(amdahl(row)?.residual));
+    rows.text("no_fit", no_fit);
+    let difference = |row: &Row<'_>| -> Option<Difference> { row.1.scaled.difference.clone().ok() };
+    rows.small("threads_compared", |row| Some(difference(row)?.threads));
+    rows.float("effect", |row| Some(difference(row)?.estimate.mean.exp_m1()));
+    let end = |row: &Row<'_>, sign: f64| {
+        let estimate = difference(row)?.estimate;
+        Some((estimate.mean + sign * estimate.half_width).exp_m1())
+    };
+    rows.float("low", |row| end(row, -1.0));
+    rows.float("high", |row| end(row, 1.0));
+    rows.float("p", |row| Some(difference(row)?.estimate.p));
+    rows.float("q", |(_, case, ..)| case.scaled.q);
+    rows.float("smallest_effect", |row| Some(difference(row)?.delta.exp_m1()));
+    rows.text("verdict", |(_, case, ..)| Some(case.scaled.verdict.name()));
+    rows.text("reason", |(_, case, ..)| reason(&case.scaled.verdict));
+    rows.text("policy", |_| Some(&judge.policy.name));
+    rows.time("finished", |(head, ..)| head.finished_us);
+    rows.batch()
+}
+
+/// An estimate and its interval.
+fn parameter<'a, R>(
+    rows: &mut Columns<'a, R>,
+    [estimate, low, high]: [&'static str; 3],
+    of: impl Fn(&'a R) -> Option<Parameter>,
+) {
+    rows.float(estimate, |row| Some(of(row)?.estimate));
+    rows.float(low, |row| Some(of(row)?.low));
+    rows.float(high, |row| Some(of(row)?.high));
+}
