@@ -101,7 +101,9 @@ impl ExclusiveCores {
 
     fn take_v2(&mut self) -> Result<(), String> {
         let folder = self.folder("");
-        // systemd leaves the cpuset controller off at the top until somebody wants it.
+        // systemd leaves the cpuset controller off at the top until somebody wants it. They stay on
+        // until the machine goes down: whoever came to use them meanwhile would lose what it has
+        // set, without being told.
         for controller in ["+cpu", "+cpuset"] {
             write(&self.mount.join("cgroup.subtree_control"), controller)?;
         }
