@@ -1,12 +1,13 @@
 //! How still does it hold? One fixed workload compared with itself by dyno, `hyperfine` and
 //! `perf stat -r`, with and without a competing load on every core.
 //!
-//! Each comparison has the same number of processes under each tool, and the time that each tool took
-//! stands beside. Where others take half of the core the other tools' processes get more time than dyno's. What counts as calling
-//! it different: for dyno a verdict (q = 0.05 against δ), for hyperfine Welch's t-test on its times,
-//! as its own script `welch_ttest.py` does, for perf its means and their standard errors, both
-//! at 5 % against zero. dyno's own test against zero is printed beside its verdicts, and every
-//! series behind a false verdict by name: those that decide apart from those that are only shown.
+//! Each comparison has the same number of processes under each tool, and the time that each tool
+//! took stands beside. (Where others take half of the core, the other tools' processes take longer
+//! than dyno's.) What counts as calling it different: for dyno a verdict (q = 0.05 against δ), for
+//! hyperfine Welch's t-test on its times, as its own script `welch_ttest.py` does, for perf its means
+//! and their standard errors, both at 5 % against zero. dyno's own test against zero is printed
+//! beside its verdicts, and every series behind a false verdict by name: those that decide apart
+//! from those that are only shown.
 //!
 //! `cargo build && cargo run -p dyno --example still -- [COMPARISONS]`; needs hyperfine and perf,
 //! and a machine on which nothing else runs. The table is Markdown, for docs/quiet-host.md.
