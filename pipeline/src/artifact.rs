@@ -127,7 +127,7 @@ impl Workshop {
         };
         for class in may_use {
             let (digest, folder) = place(*class);
-            if let Some(files) = cached(&self.events, &folder, *class == order.trust)? {
+            if let Some(files) = cached(&self.cache, &self.events, &folder, *class == order.trust)? {
                 self.events.end(Phase::Build, format!("{} from the cache", order.what));
                 return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
             }
@@ -310,19 +310,24 @@ impl Workshop {
     }
 }
 
-/// The files of the artifact in `folder`, if it is there and whole. A damaged one is removed if
-/// it is the order's `own` class that is damaged.
+/// The files of the artifact in `folder` of `cache`, if it is there and whole. A damaged one leaves its
+/// place if it is the order's `own` class that is damaged: the new one would not get its name
+/// while anything stands there, be it without a manifest.
 fn cached(
+    cache: &Path,
     events: &Events,
     folder: &Path,
     own: bool,
 ) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
-    let Ok(text) = fs::read(folder.join("manifest.json")) else { return Ok(None) };
+    if !folder.exists() {
+        return Ok(None);
+    }
     let whole = |manifest: &Manifest| {
         manifest.files.iter().all(|(name, (digest, _))| {
             file_digest(&folder.join("files").join(name)).is_ok_and(|found| found == *digest)
         })
     };
+    let text = fs::read(folder.join("manifest.json")).unwrap_or_default();
     match serde_json::from_slice::<Manifest>(&text) {
         Ok(manifest) if whole(&manifest) => Ok(Some(manifest.files)),
         _ if !own => Ok(None),
@@ -331,7 +336,7 @@ fn cached(
                 "the cached artifact {} is damaged and is built again",
                 folder.display()
             ));
-            fs::remove_dir_all(folder).while_(|| format!("removing {}", folder.display()))?;
+            discard("artifact.discard", cache, folder)?;
             Ok(None)
         }
     }
@@ -352,7 +357,7 @@ pub async fn keep_sysroot(
         (digest, folder)
     };
     if let Some((digest, folder)) = identity.map(place_of)
-        && let Some(files) = cached(events, &folder, true)?
+        && let Some(files) = cached(cache, events, &folder, true)?
     {
         events.end(Phase::Build, format!("{what} from the cache"));
         return Ok(Artifact { digest, folder, files, build_s: None });
@@ -593,6 +598,18 @@ impl Drop for Scratch {
             let _ = empty(self.path());
             drop(self.folder.take());
         });
+    }
+}
+
+/// Takes a damaged folder of the cache away: first its name, by one rename into a work folder, then
+/// what is in it. A dyno killed in between leaves no half of it where a whole one is to stand.
+pub fn discard(effect: &'static str, cache: &Path, folder: &Path) -> Result<()> {
+    let scratch = Scratch::new(cache)?;
+    let moved = fault::at(effect, || fs::rename(folder, scratch.path().join("discarded")));
+    match moved {
+        // Another dyno found the same damage.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        moved => moved.while_(|| format!("removing {}", folder.display())),
     }
 }
 

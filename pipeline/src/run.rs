@@ -777,6 +777,13 @@ fn record(
     notices.extend(measured.notices.iter().cloned());
     if !job.inputs.trust.is_trusted() {
         notices.push("the candidate is untrusted: it was built and measured apart".into());
+        if suite.build.fetch.is_some() {
+            notices.push(
+                "the fetch step of the untrusted candidate had the network, and obeys the commit's files: \
+                 docs/SECURITY.md (\"Not held\") says what that means"
+                    .into(),
+            );
+        }
     }
     if ground.found.fixed_layout {
         notices.push(

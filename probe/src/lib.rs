@@ -278,6 +278,9 @@ pub struct Sandbox {
     pub root_read_only: bool,
     /// Mount point → whether anyone but root may write there, of everything but kernel file systems.
     pub mounts: BTreeMap<String, bool>,
+    /// Mount point → what it can hold, of the file systems in memory that programs may write
+    /// ([`IN_MEMORY`]).
+    pub in_memory: BTreeMap<String, Room>,
     pub valgrind: bool,
     /// Whether [`Settings::fixed_layout`] holds.
     pub fixed_layout: bool,
@@ -285,6 +288,16 @@ pub struct Sandbox {
     pub counted: BTreeSet<String>,
     /// And those that are not, with the reason.
     pub not_counted: BTreeMap<String, String>,
+}
+
+/// Where programs find a file system in memory; emptied after each.
+pub const IN_MEMORY: [&str; 2] = ["/tmp", "/dev/shm"];
+
+/// What a file system can hold (statvfs(3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Room {
+    pub bytes: u64,
+    pub files: u64,
 }
 
 /// What a measured or building process is and may.

@@ -149,11 +149,15 @@ impl DockerEngine {
             .hint("engines with the containerd image store name images otherwise: use the embedded engine, or switch that store off"))
     }
 
+    fn is_podman(&self) -> bool {
+        self.name.starts_with(PODMAN)
+    }
+
     /// What may be written; and under Podman, which adds writable folders to a read-only root,
     /// those closed. Podman has a `/dev/shm` of its own and does not know how to bound the number
     /// of files: there the container's memory does.
     fn tmpfs(&self, spec: &Spec) -> HashMap<String, String> {
-        let podman = self.name.starts_with(PODMAN);
+        let podman = self.is_podman();
         let mut tmpfs = HashMap::new();
         for (folder, mut options) in spec.writable() {
             if podman && folder != "/tmp" {
@@ -251,6 +255,10 @@ impl Engine for DockerEngine {
 
     fn build_user(&self) -> (u32, u32) {
         self.build_user
+    }
+
+    fn bounds_files(&self) -> bool {
+        !self.is_podman()
     }
 
     async fn start(&self, name: &str, spec: &Spec, probe: &Path) -> Result<Streams> {

@@ -225,7 +225,8 @@ async fn conforms(engine: &str) {
     let mut other = spec.clone();
     (other.memory_bytes, other.pids, other.cpus) = (1 << 30, 99, BTreeSet::from([7]));
     other.probe.fixed_layout = true;
-    assert_eq!(verify(&other, &sandbox).len(), 4, "what does not hold is named");
+    let wrong = verify(&other, &sandbox, engines.bounds_files());
+    assert_eq!(wrong.len(), 4, "what does not hold is named: {wrong:?}");
 
     let said = |exit: &Exit| (exit.end.clone(), exit.stdout_tail.trim().to_string());
     let ok = |text: &str| (End::Code(0), text.to_string());
