@@ -333,10 +333,6 @@ pub struct Run {
     pub failures: Vec<Failure>,
     /// Things a reader should know (no PMU, shared cores …).
     pub notices: Vec<String>,
-    /// Sides whose compiler takes `-Zthreads` and runs one thread all the same: their times over
-    /// numbers of threads are no curve. Empty in records of a dyno that did not look.
-    #[serde(default)]
-    pub ignores_threads: Vec<Side>,
     /// Microseconds since 1970-01-01 UTC.
     pub started_us: i64,
     pub finished_us: i64,

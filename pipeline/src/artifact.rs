@@ -127,7 +127,8 @@ impl Workshop {
         };
         for class in may_use {
             let (digest, folder) = place(*class);
-            if let Some(files) = cached(&self.cache, &self.events, &folder, *class == order.trust)? {
+            if let Some(files) = cached(&self.cache, &self.events, &folder, *class == order.trust)?
+            {
                 self.events.end(Phase::Build, format!("{} from the cache", order.what));
                 return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
             }

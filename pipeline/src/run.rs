@@ -777,7 +777,7 @@ fn record(
     notices.extend(measured.notices.iter().cloned());
     if !job.inputs.trust.is_trusted() {
         notices.push("the candidate is untrusted: it was built and measured apart".into());
-        if suite.build.fetch.is_some() {
+        if suite.build.as_ref().is_some_and(|recipe| recipe.fetch.is_some()) {
             notices.push(
                 "the fetch step of the untrusted candidate had the network, and obeys the commit's files: \
                  docs/SECURITY.md (\"Not held\") says what that means"
@@ -821,7 +821,6 @@ fn record(
         notices,
         started_us,
         finished_us: Utc::now().timestamp_micros(),
-        ignores_threads: Vec::new(),
         measured_share: measured.share,
         phases_s: clock.phases_s,
     };

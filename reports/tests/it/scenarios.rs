@@ -177,6 +177,8 @@ pub fn run(host: &str) -> Run {
             (Digest::of(format!("file {asked}").as_bytes()), size),
         )]),
         build_s: Some(81.3),
+        image: None,
+        version: None,
     };
     Run {
         job: Digest::of(host.as_bytes()).into(),
