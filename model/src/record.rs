@@ -266,6 +266,21 @@ pub struct Built {
     pub files: Files,
     /// Seconds the build took; `None` when it came from the cache.
     pub build_s: Option<f64>,
+    /// The image that it is, or runs in, where that is not the run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<OwnImage>,
+    /// Of a compiler: what it calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+}
+
+/// An image of one side alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnImage {
+    pub name: String,
+    pub id: Digest,
+    /// The definition with its `image.toml` and `image.lock`; `None` where none is kept.
+    pub digest: Option<Digest>,
 }
 
 /// What a job's image and artifacts can be built from again, without the catalog it came from.
@@ -303,6 +318,10 @@ pub struct Run {
     /// of trusted ones.
     #[serde(default)]
     pub trust: Trust,
+    /// The sides whose compiler takes a number of threads and ignores it: what they took with several
+    /// says nothing of threads.
+    #[serde(default)]
+    pub ignores_threads: Vec<Side>,
     pub metrics: Vec<String>,
     /// The most rounds that a case got.
     pub rounds: u32,
@@ -314,10 +333,6 @@ pub struct Run {
     pub failures: Vec<Failure>,
     /// Things a reader should know (no PMU, shared cores …).
     pub notices: Vec<String>,
-    /// Sides whose compiler takes `-Zthreads` and runs one thread all the same: their times over
-    /// numbers of threads are no curve. Empty in records of a dyno that did not look.
-    #[serde(default)]
-    pub ignores_threads: Vec<Side>,
     /// Microseconds since 1970-01-01 UTC.
     pub started_us: i64,
     pub finished_us: i64,

@@ -195,7 +195,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
 /// From inputs to the conclusion and its text.
 fn judged(inputs: &[Input], policy: &Policy) -> Vec<Judged> {
     let judged = verdict::judge(verdict::compare(inputs, policy), policy);
-    let concluded = verdict::conclude(&judged, policy);
+    let concluded = verdict::conclude(&judged, &verdict::Failing::default(), policy);
     assert!(!concluded.conclusion.name().is_empty());
     judged
 }

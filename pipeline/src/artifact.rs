@@ -31,7 +31,7 @@ use crate::engine::{Engines, Mount, Owner, Root, Spec, base_env};
 use crate::error::{DISK_FULL, Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::http::file_digest;
-use crate::take::{copy_bounded, open_beneath};
+use crate::take::{copy_bounded, copy_tree, open_beneath};
 use crate::{durable, fault};
 
 /// An artifact in the cache.
@@ -43,6 +43,13 @@ pub struct Artifact {
     pub files: BTreeMap<String, (Digest, u64)>,
     /// Seconds the build took; `None` when it came from the cache.
     pub build_s: Option<f64>,
+}
+
+impl Artifact {
+    /// What is an image's own: nothing was built, and no file of it is anywhere else.
+    pub fn of_image(id: &Digest) -> Self {
+        Self { digest: id.clone(), folder: PathBuf::new(), files: BTreeMap::new(), build_s: None }
+    }
 }
 
 /// What is built, from what, and how.
@@ -120,7 +127,8 @@ impl Workshop {
         };
         for class in may_use {
             let (digest, folder) = place(*class);
-            if let Some(files) = self.cached(&folder, *class == order.trust)? {
+            if let Some(files) = cached(&self.cache, &self.events, &folder, *class == order.trust)?
+            {
                 self.events.end(Phase::Build, format!("{} from the cache", order.what));
                 return Ok(Ok(Artifact { digest, folder, files, build_s: None }));
             }
@@ -180,29 +188,6 @@ impl Workshop {
         Ok(Ok(Artifact { digest, folder, files, build_s: Some(build_s) }))
     }
 
-    /// The files of the artifact in `folder`, if it is there and whole. A damaged one is removed if
-    /// it is the order's `own` class that is damaged.
-    fn cached(&self, folder: &Path, own: bool) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
-        let Ok(text) = fs::read(folder.join("manifest.json")) else { return Ok(None) };
-        let whole = |manifest: &Manifest| {
-            manifest.files.iter().all(|(name, (digest, _))| {
-                file_digest(&folder.join("files").join(name)).is_ok_and(|found| found == *digest)
-            })
-        };
-        match serde_json::from_slice::<Manifest>(&text) {
-            Ok(manifest) if whole(&manifest) => Ok(Some(manifest.files)),
-            _ if !own => Ok(None),
-            _ => {
-                self.events.notice(format!(
-                    "the cached artifact {} is damaged and is built again",
-                    folder.display()
-                ));
-                fs::remove_dir_all(folder).while_(|| format!("removing {}", folder.display()))?;
-                Ok(None)
-            }
-        }
-    }
-
     /// Runs one step in a container of its own. The inner error is the step's failure.
     async fn step(
         &self,
@@ -236,6 +221,9 @@ impl Workshop {
             uid,
             gid,
             stdin: None,
+            setup: None,
+            sizes: BTreeMap::new(),
+            units: false,
             time_ms: limits.time_s * 1000,
             output_bytes: limits.output_bytes,
             stream: true,
@@ -289,6 +277,10 @@ impl Workshop {
         fs::create_dir_all(parent).and_then(|()| fs::create_dir(&new)).while_(doing)?;
         fs::create_dir(new.join("files")).while_(doing)?;
         let mut files = BTreeMap::new();
+        if let Some(sysroot) = &recipe.sysroot {
+            let limit = recipe.limits.disk_bytes;
+            files = take_sysroot(&build.join(sysroot), &new.join("files"), limit, &doing())?;
+        }
         for (name, path) in &recipe.outputs {
             let file = open_beneath(build, path).map_err(|error| {
                 Error::new(
@@ -314,12 +306,117 @@ impl Workshop {
         fs::write(new.join("manifest.json"), manifest.expect("plain fields")).while_(doing)?;
         fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).while_(doing)?;
         fault::after("artifact.take");
-        match fault::at("artifact.place", || durable::place_folder(&new, folder)) {
-            // Another dyno may have built the same meanwhile; either is as good.
-            Err(error) if !folder.join("manifest.json").exists() => Err(error).while_(doing)?,
-            _ => Ok(files),
+        place(&new, folder).while_(doing)?;
+        Ok(files)
+    }
+}
+
+/// The files of the artifact in `folder` of `cache`, if it is there and whole. A damaged one leaves its
+/// place if it is the order's `own` class that is damaged: the new one would not get its name
+/// while anything stands there, be it without a manifest.
+fn cached(
+    cache: &Path,
+    events: &Events,
+    folder: &Path,
+    own: bool,
+) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let whole = |manifest: &Manifest| {
+        manifest.files.iter().all(|(name, (digest, _))| {
+            file_digest(&folder.join("files").join(name)).is_ok_and(|found| found == *digest)
+        })
+    };
+    let text = fs::read(folder.join("manifest.json")).unwrap_or_default();
+    match serde_json::from_slice::<Manifest>(&text) {
+        Ok(manifest) if whole(&manifest) => Ok(Some(manifest.files)),
+        _ if !own => Ok(None),
+        _ => {
+            events.notice(format!(
+                "the cached artifact {} is damaged and is built again",
+                folder.display()
+            ));
+            discard("artifact.discard", cache, folder)?;
+            Ok(None)
         }
     }
+}
+
+/// Keeps a toolchain that was not built here: the sysroot that `lay_out` finds or puts into the
+/// folder it is given. Known by `identity`, or by its files where there is none.
+pub async fn keep_sysroot(
+    cache: &Path,
+    events: &Events,
+    what: &str,
+    identity: Option<&str>,
+    lay_out: impl AsyncFnOnce(&Path) -> Result<PathBuf>,
+) -> Result<Artifact> {
+    let place_of = |identity: &str| {
+        let digest = Digest::of_parts([b"sysroot 1".as_slice(), identity.as_bytes()]);
+        let folder = cache.join("artifacts").join(Trust::Trusted.name()).join(digest.hex());
+        (digest, folder)
+    };
+    if let Some((digest, folder)) = identity.map(place_of)
+        && let Some(files) = cached(cache, events, &folder, true)?
+    {
+        events.end(Phase::Build, format!("{what} from the cache"));
+        return Ok(Artifact { digest, folder, files, build_s: None });
+    }
+    let scratch = Scratch::new(cache)?;
+    let sysroot = lay_out(&scratch.folder("sysroot")?).await?;
+    let new = scratch.path().join("kept");
+    let doing = || format!("keeping {what} in {}", cache.display());
+    fault::before("artifact.take");
+    fs::create_dir_all(new.join("files")).while_(doing)?;
+    let files = take_sysroot(&sysroot, &new.join("files"), SYSROOT_MAX, what)
+        .map_err(|error| Error { kind: Kind::Input, ..error })?;
+    let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
+    let manifest = manifest.expect("plain fields");
+    fs::write(new.join("manifest.json"), &manifest).while_(doing)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).while_(doing)?;
+    fault::after("artifact.take");
+    let of_files = Digest::of(&manifest);
+    let (digest, folder) = place_of(identity.unwrap_or(of_files.hex()));
+    fs::create_dir_all(folder.parent().expect("it is in the cache")).while_(doing)?;
+    place(&new, &folder).while_(doing)?;
+    Ok(Artifact { digest, folder, files, build_s: None })
+}
+
+fn place(new: &Path, folder: &Path) -> std::io::Result<()> {
+    match fault::at("artifact.place", || durable::place_folder(new, folder)) {
+        // Another dyno may have built the same meanwhile; either is as good.
+        Err(error) if !folder.join("manifest.json").exists() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The most that the files of a sysroot may take together.
+const SYSROOT_MAX: u64 = 16 << 30;
+
+/// Copies a sysroot, without its documentation.
+fn take_sysroot(
+    from: &Path,
+    into: &Path,
+    limit: u64,
+    doing: &str,
+) -> Result<BTreeMap<String, (Digest, u64)>> {
+    let case = |what: String| Error::new(Kind::Case, what);
+    let taken =
+        copy_tree(from, into, &["share", "etc"], limit).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                case(format!("there is no sysroot at {}", from.display()))
+            }
+            std::io::ErrorKind::FileTooLarge => case("the sysroot is too large".into()),
+            std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput => {
+                case(format!("the sysroot cannot be taken: {error}"))
+            }
+            _ => Error::from_io(error, doing.to_string()),
+        })?;
+    if !taken.contains_key("bin/rustc") {
+        return Err(case(format!("{} is no sysroot: it has no bin/rustc", from.display())));
+    }
+    Ok(taken)
 }
 
 /// Whether less than 16 MiB are free there: a build that met a full disk of this machine did not
@@ -346,7 +443,7 @@ pub fn describe(end: &End, time_s: u64) -> String {
     }
 }
 
-fn build_env(recipe: &Recipe) -> BTreeMap<String, String> {
+pub fn build_env(recipe: &Recipe) -> BTreeMap<String, String> {
     let mut env = base_env();
     env.insert("CARGO_HOME".into(), "/cargo".into());
     env.insert("CARGO_TARGET_DIR".into(), "/build".into());
@@ -502,6 +599,18 @@ impl Drop for Scratch {
             let _ = empty(self.path());
             drop(self.folder.take());
         });
+    }
+}
+
+/// Takes a damaged folder of the cache away: first its name, by one rename into a work folder, then
+/// what is in it. A dyno killed in between leaves no half of it where a whole one is to stand.
+pub fn discard(effect: &'static str, cache: &Path, folder: &Path) -> Result<()> {
+    let scratch = Scratch::new(cache)?;
+    let moved = fault::at(effect, || fs::rename(folder, scratch.path().join("discarded")));
+    match moved {
+        // Another dyno found the same damage.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        moved => moved.while_(|| format!("removing {}", folder.display())),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use dyno_model::catalog::host::{self, Host};
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::catalog::reader::{is_name, suggest};
-use dyno_model::catalog::suite::{self, Answer, Suite};
+use dyno_model::catalog::suite::{self, Answer, From, Suite, Work};
 use dyno_model::id::Digest;
 
 use crate::definition::Definition;
@@ -60,6 +60,16 @@ impl Catalog {
             .map(|file| file.parent().expect("the file is in a folder").to_path_buf())
     }
 
+    /// The names of all images.
+    pub fn images(&self) -> Vec<String> {
+        let folders = fs::read_dir(self.root.join("images")).into_iter().flatten().flatten();
+        let named = folders.filter(|entry| entry.path().join("image.toml").is_file());
+        let mut names: Vec<String> =
+            named.filter_map(|entry| Some(entry.file_name().to_str()?.to_string())).collect();
+        names.sort();
+        names
+    }
+
     pub fn host(&self, name: &str) -> Result<Host> {
         let file = self.find("hosts", "host", name, "")?;
         Ok(host::parse(name, &self.shown(&file), &read(&file)?)?)
@@ -87,11 +97,24 @@ impl Catalog {
         let folder = file.parent().expect("the file is in a folder").to_path_buf();
         let mut missing = Vec::new();
         for benchmark in &suite.benchmarks {
-            let answer = match &benchmark.expected.answer {
-                Answer::File(path) => Some(path),
-                Answer::Digest(_) => None,
+            let named: Vec<String> = match &benchmark.work {
+                Work::Program(program) => {
+                    let answer = match &program.expected.answer {
+                        Answer::File(path) => Some(path),
+                        Answer::Digest(_) => None,
+                    };
+                    answer.into_iter().chain(&program.stdin).cloned().collect()
+                }
+                Work::Crate(krate) => {
+                    let own = match &krate.from {
+                        From::Folder(path) => Some(format!("{path}/Cargo.toml")),
+                        From::Release { .. } => None,
+                    };
+                    own.into_iter().chain(krate.patch.clone()).collect()
+                }
+                Work::Graph(_) => Vec::new(),
             };
-            for path in answer.into_iter().chain(&benchmark.stdin) {
+            for path in &named {
                 if !folder.join(path).is_file() {
                     missing.push(format!("{path} (benchmark {})", benchmark.name));
                 }

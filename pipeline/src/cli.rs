@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dyno_model::catalog::image::debian_architecture;
+use dyno_model::catalog::suite::{Selection, Tier};
 use dyno_model::record::Trust;
 use dyno_model::sampling::{Budget, ROUNDS_MAX};
 use dyno_model::verdict::Conclusion;
@@ -12,6 +13,7 @@ use dyno_query::{Filter, Session, Store};
 use dyno_reports::Terminal;
 
 use crate::catalog::Catalog;
+use crate::crates::lock;
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Event, Events, Phase};
 use crate::explain;
@@ -180,6 +182,11 @@ enum Command {
         #[command(subcommand)]
         command: HostCommand,
     },
+    /// Pin the crates of a suite
+    Suite {
+        #[command(subcommand)]
+        command: SuiteCommand,
+    },
     /// Pin, build and verify images
     Image {
         #[command(subcommand)]
@@ -202,11 +209,54 @@ struct Measuring {
     /// A host of the catalog
     #[arg(long, default_value = "local")]
     host: String,
+    /// Only these values of an axis (again for another axis): --only profile=check,debug
+    #[arg(long, value_name = "AXIS=VALUE,…", value_parser = axis_values)]
+    only: Vec<(String, Vec<String>)>,
+    /// Only these benchmarks, with * and ? (again for more)
+    #[arg(long, value_name = "NAME")]
+    benchmark: Vec<String>,
+    /// Only benchmarks of this tier
+    #[arg(long)]
+    tier: Option<TierArg>,
+    /// Do not count instructions under Valgrind, which takes tens of times as long as the program
+    #[arg(long)]
+    no_counting: bool,
     #[command(flatten)]
     output: Output,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum TierArg {
+    Primary,
+    Secondary,
+}
+
+/// `axis=value,value`.
+fn axis_values(text: &str) -> std::result::Result<(String, Vec<String>), String> {
+    let (axis, values) = text.split_once('=').ok_or("expected AXIS=VALUE,VALUE…")?;
+    let values: Vec<String> = values.split(',').map(String::from).collect();
+    if axis.is_empty() || values.iter().any(String::is_empty) {
+        return Err("expected AXIS=VALUE,VALUE…, none of them empty".into());
+    }
+    Ok((axis.into(), values))
+}
+
 impl Measuring {
+    fn selection(&self) -> Selection {
+        let mut selection = Selection {
+            benchmarks: self.benchmark.clone(),
+            tier: self.tier.map(|tier| match tier {
+                TierArg::Primary => Tier::Primary,
+                TierArg::Secondary => Tier::Secondary,
+            }),
+            ..Selection::default()
+        };
+        for (axis, values) in &self.only {
+            selection.axes.entry(axis.clone()).or_default().extend(values.iter().cloned());
+        }
+        selection
+    }
+
     fn budget(&self, most: u32) -> Result<Budget> {
         let rounds_max = self.rounds.unwrap_or_else(|| most.max(self.min_rounds.unwrap_or(0)));
         let rounds_min = self.min_rounds.unwrap_or(ROUNDS_LEAST.min(rounds_max));
@@ -230,8 +280,9 @@ impl Measuring {
             candidate,
             host: self.host.clone(),
             budget: self.budget(most)?,
+            selection: self.selection(),
             policy: Catalog::open(global.catalog.as_deref())?.policy(&self.output.policy)?,
-            counting: true,
+            counting: !self.no_counting,
             trust: Trust::Trusted,
             again: false,
             may_pin_again: false,
@@ -256,6 +307,17 @@ struct Output {
     /// Exit with 1 if something that decides regressed
     #[arg(long)]
     fail_on_regression: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum SuiteCommand {
+    /// Pin what the crates of a suite depend on, and write locks/NAME.lock of each
+    Lock {
+        /// A suite of the catalog
+        suite: String,
+        /// Only these crates [default: all]
+        crates: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -346,6 +408,7 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
                 candidate: commit.clone(),
                 host: host.clone(),
                 budget: Budget { rounds_min: *rounds, rounds_max: *rounds, seconds: u64::MAX },
+                selection: Selection::default(),
                 policy: Catalog::open(global.catalog.as_deref())?.policy(policy)?,
                 // A count that repeats has no false positives to look for.
                 counting: false,
@@ -379,6 +442,13 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
         }
         Command::Host { command } => {
             command.run(global.catalog.as_deref(), global.verbose, events).await
+        }
+        Command::Suite { command: SuiteCommand::Lock { suite, crates } } => {
+            let loaded = Catalog::open(global.catalog.as_deref())?.suite(suite)?;
+            let told = lock::lock(&loaded, crates, &cache_folder(global)?, events).await?;
+            events.send(Event::Finished);
+            out(&told.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+            Ok(0)
         }
         Command::Image { command } => images(command, global, events).await,
     }

@@ -70,7 +70,7 @@ mod tests {
             "seccomp_mode":2,"cpus":[],"memory_limit_bytes":null,"swap_limit_bytes":null,"pids_limit":null,
             "interfaces":[],"program":{"uids":[],"gids":[],"groups":[],"capabilities":[],
             "no_new_privileges":true,"seccomp_mode":2,"limits":{}},
-            "root_read_only":true,"mounts":{},"valgrind":false,"fixed_layout":false,"counted":[],"not_counted":{}}"#;
+            "root_read_only":true,"mounts":{},"in_memory":{},"valgrind":false,"fixed_layout":false,"counted":[],"not_counted":{}}"#;
         let pair = |(name, why): &(&str, &str)| (name.to_string(), why.to_string());
         Sandbox {
             counted: counted.iter().map(ToString::to_string).collect(),

@@ -138,24 +138,43 @@ pub async fn keep(
     store: &Store,
     events: &Events,
 ) -> Result<Option<BuiltFrom>> {
-    let image = Definition::read_image(image_folder)?;
-    let image_digest = image.digest();
-    for (digest, definition) in [(&suite.digest, &suite.definition), (&image_digest, &image)] {
-        if !definition.is_small() {
-            events.notice(format!(
-                "the suite's folder holds more than {} MiB and is not kept in the store: the job cannot be built again from its run row alone",
-                DEFINITION_MAX >> 20
-            ));
-            return Ok(None);
-        }
-        let sound = |packed: &[u8]| Definition::unpack(packed, digest, "").is_ok();
-        let kept = store.keep_definition(digest, || definition.pack(), sound).await;
-        if let KeptDefinition::Replaced { path } = kept.map_err(store_error)? {
-            events.notice(format!("{path} in the store was damaged: written again"));
-        }
+    let Some(image_digest) = keep_image(image_folder, store, events).await? else {
+        return Ok(None);
+    };
+    if !keep_one(&suite.digest, &suite.definition, store, events).await? {
+        return Ok(None);
     }
     let source = source::absolute(&suite.suite.source, &suite.folder)?;
     Ok(Some(BuiltFrom { source, image_digest, inputs: inputs.unwrap_or_default() }))
+}
+
+/// The same of an image alone; its digest.
+pub async fn keep_image(folder: &Path, store: &Store, events: &Events) -> Result<Option<Digest>> {
+    let image = Definition::read_image(folder)?;
+    let digest = image.digest();
+    Ok(keep_one(&digest, &image, store, events).await?.then_some(digest))
+}
+
+/// False if it is too much to keep.
+async fn keep_one(
+    digest: &Digest,
+    definition: &Definition,
+    store: &Store,
+    events: &Events,
+) -> Result<bool> {
+    if !definition.is_small() {
+        events.notice(format!(
+                "the suite's folder holds more than {} MiB and is not kept in the store: the job cannot be built again from its run row alone",
+                DEFINITION_MAX >> 20
+            ));
+        return Ok(false);
+    }
+    let sound = |packed: &[u8]| Definition::unpack(packed, digest, "").is_ok();
+    let kept = store.keep_definition(digest, || definition.pack(), sound).await;
+    if let KeptDefinition::Replaced { path } = kept.map_err(store_error)? {
+        events.notice(format!("{path} in the store was damaged: written again"));
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

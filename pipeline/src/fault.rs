@@ -1,7 +1,8 @@
 //! Fault points: where a test ends this dyno as `kill -9` does, or holds it while the world changes.
 //!
-//! Every effect on the world has a point before it and one after it, and [`EFFECTS`] is the list of
-//! all. `DYNO_FAULT=kill:publish.runs.before` kills at the first pass of that point,
+//! Each step of a job that has an effect on the world has a point before it and one after it, and
+//! [`EFFECTS`] is the list of all. A step may be many writes, as a download is: in the middle of it there
+//! is no point. `dyno host tune` has none, but a machine in memory that dies between any two writes. `DYNO_FAULT=kill:publish.runs.before` kills at the first pass of that point,
 //! `kill:container.run.after:3` at the third; `stop:…` stops the process (SIGSTOP) until someone
 //! sends SIGCONT. `tests/it/faults.rs` goes through the list, so that an effect whose point is never
 //! passed, or after which something is left, fails.
@@ -18,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 /// The variable that arms one point.
 pub const VARIABLE: &str = "DYNO_FAULT";
 
-/// Every effect, in the order of a job: name, and what is done there.
+/// These steps, in the order of a job: name, and what is done there.
 pub const EFFECTS: &[(&str, &str)] = &[
     ("store.probe", "an object is written to the store and removed, to see that it can be"),
     ("sweep.scratch", "work folders of dynos that are gone are removed"),
@@ -33,10 +34,12 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("release.commit", "a release is made a commit, and tagged"),
     ("image.download", "packages or layers are downloaded"),
     ("image.unpack", "an image is unpacked and laid out"),
+    ("image.discard", "a damaged image leaves its place in the cache"),
     ("image.place", "an image gets its name in the cache"),
     ("image.lock", "image.lock is written"),
     ("image.archive", "an image is written as an archive"),
     ("scratch.make", "a work folder is made"),
+    ("artifact.discard", "a damaged artifact leaves its place in the cache"),
     ("source.checkout", "a commit's files are written"),
     ("embedded.bundle", "a container's configuration is written"),
     ("embedded.spawn", "a container's parent is started"),
@@ -50,6 +53,8 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("artifact.fetch", "the fetch step runs"),
     ("artifact.build", "the build step runs"),
     ("container.run", "one process runs in a container"),
+    ("container.freeze", "the container that is not measured is frozen"),
+    ("container.thaw", "it is thawed"),
     ("embedded.delete", "a container that has ended is removed, by its parent"),
     ("container.remove", "a container is ended and removed"),
     ("artifact.take", "the outputs are taken"),
@@ -59,13 +64,13 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("measure.lock", "the machine's measuring lock is taken"),
     ("measure.cores", "the benchmark cores are kept from others"),
     ("measure.keep-to", "dyno moves to the housekeeping cores"),
-    ("measure.lay-out", "both artifacts are laid out beside each other"),
     ("measure.rounds", "the rounds are measured"),
     ("measure.count", "instructions are counted"),
     ("measure.cores-back", "the benchmark cores are given back"),
     ("spool.write", "the finished record is written to the spool"),
     ("publish.samples", "the samples are written to the store"),
     ("publish.summaries", "the summaries are written to the store"),
+    ("publish.units", "the units of builds are written to the store"),
     ("publish.runs", "the run row is written to the store"),
     ("spool.remove", "the published record leaves the spool"),
     ("report.write", "the report is written"),
@@ -103,6 +108,7 @@ pub fn watch(table: &'static str, done: bool) {
     let effect = match table {
         "samples" => "publish.samples",
         "summaries" => "publish.summaries",
+        "units" => "publish.units",
         _ => "publish.runs",
     };
     if done { after(effect) } else { before(effect) }

@@ -34,6 +34,7 @@ pub struct Lasting<'a> {
     /// What held in the first.
     sandbox: Sandbox,
     lost: u32,
+    frozen: bool,
     /// What a reader of the results should know.
     notices: Vec<String>,
 }
@@ -59,7 +60,17 @@ impl<'a> Lasting<'a> {
         let container = start(engines, &spec, verify).await?;
         let (engines, sandbox) = (Arc::clone(engines), container.sandbox().clone());
         let container = Some(container);
-        Ok(Self { engines, spec, verify, events, container, sandbox, lost: 0, notices: Vec::new() })
+        Ok(Self {
+            engines,
+            spec,
+            verify,
+            events,
+            container,
+            sandbox,
+            lost: 0,
+            frozen: false,
+            notices: Vec::new(),
+        })
     }
 
     /// What held when it was started.
@@ -74,7 +85,14 @@ impl<'a> Lasting<'a> {
     pub async fn run(&mut self, run: &Run) -> Result<Ran> {
         for lost in 0..LOST_BY_ONE {
             let container = self.container.as_mut().expect("one runs, or the job is given up");
-            match container.run(run, |_| ()).await {
+            let ran = async {
+                if self.frozen {
+                    container.freeze(false).await?;
+                    self.frozen = false;
+                }
+                container.run(run, |_| ()).await
+            };
+            match ran.await {
                 Ok(exit) => return Ok(Ran { exit: Ok(exit), again: lost > 0 }),
                 Err(error) => self.replace(error).await?,
             }
@@ -85,12 +103,28 @@ impl<'a> Lasting<'a> {
         Ok(Ran { exit: Err(why), again: true })
     }
 
+    /// Stops everything in it where it stands, until the next process. That it cannot be is worth a
+    /// notice, once: nothing runs in there but a probe that sleeps.
+    pub async fn freeze(&mut self) {
+        let Some(container) = self.container.as_ref().filter(|_| !self.frozen) else { return };
+        match container.freeze(true).await {
+            Ok(()) => self.frozen = true,
+            Err(error) => {
+                let notice = format!("the side that is not measured could not be frozen: {error}");
+                if !self.notices.contains(&notice) {
+                    self.notices.push(notice);
+                }
+            }
+        }
+    }
+
     /// Puts another container in the place of the one that was lost by `error`.
     async fn replace(&mut self, error: Error) -> Result<()> {
         if error.kind != Kind::Infrastructure || self.lost >= LOST_MAX {
             return Err(error);
         }
         self.lost += 1;
+        self.frozen = false;
         self.events.notice(format!("{error}; starting another, what was measured is kept"));
         // Before the next is started, which is to have the cores for itself. If it cannot be removed
         // now, the next dyno sweeps it.

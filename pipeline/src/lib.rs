@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod catalog;
 pub mod cli;
 mod counters;
+mod crates;
 pub mod definition;
 mod disk;
 pub mod durable;

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::policy::Policy;
-use dyno_model::verdict::{Concluded, SeriesKey, conclude};
-use dyno_query::{Compared, Filter, Session, Store};
+use dyno_model::verdict::{Concluded, Failing, SeriesKey, conclude};
+use dyno_query::{Compared, Filter, MeasuredBuild, Pipelining, Session, Store};
+use dyno_reports::view::{BuildShown, ScalingShown};
 use dyno_reports::{Input, Links, View};
 
 use crate::error::{Result, While};
@@ -40,7 +41,7 @@ pub async fn ask(
     }
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
-    let concluded = conclude(&compared.judged, policy);
+    let concluded = conclude(&compared.judged, &Failing::of(&compared.runs), policy);
     let samples = compared
         .runs
         .iter()
@@ -60,14 +61,41 @@ pub async fn ask(
     };
     let selfchecks = selfcheck::of(&session, &compared.runs, policy).await?;
     let sql = |series: &SeriesKey| compared.sql_for(series);
+    let fold_sql = |axis: &str, value: &str| compared.sql_for_value(axis, value);
+    let cases = session.scaling_cases(&compared).await.map_err(store_error)?;
+    let scaling_sql: Vec<String> =
+        cases.iter().map(|case| compared.sql_for_scaling(case)).collect();
+    let scalings: Vec<ScalingShown<'_>> =
+        cases.iter().zip(&scaling_sql).map(|(case, sql)| ScalingShown { case, sql }).collect();
+    let pipelining = session.pipelining(&compared).await.map_err(store_error)?;
+    let typical: Vec<(&Pipelining, &MeasuredBuild, String)> = pipelining
+        .iter()
+        .flat_map(|p| [&p.on, &p.off].map(|mode| (p, mode.typical.as_ref())))
+        .filter_map(|(p, build)| Some((p, build?, format!("{};\n{}", build?.sql(), p.sql()))))
+        .collect();
+    let builds: Vec<BuildShown<'_>> = typical
+        .iter()
+        .filter_map(|(p, measured, sql)| {
+            let gain = (p.off.builds > 0).then_some(&p.gain);
+            Some(BuildShown { host: &p.host, build: measured.build.as_ref().ok()?, gain, sql })
+        })
+        .collect();
     let view = View::new(Input {
         runs: &compared.runs,
         judged: &compared.judged,
         policy,
         concluded: &concluded,
         selfchecks: &selfchecks,
-        links: Links { samples, store: store.url().to_string(), command },
+        scalings: &scalings,
+        builds: &builds,
+        links: Links {
+            samples,
+            store: store.url().to_string(),
+            command,
+            sql: compared.sql_for_all(),
+        },
         sql: &sql,
+        fold_sql: &fold_sql,
     });
     Ok(Answer { compared, concluded, view, session })
 }

@@ -11,28 +11,31 @@ use chrono::Utc;
 use dyno_model::catalog::host::Host;
 use dyno_model::catalog::image::debian_architecture;
 use dyno_model::catalog::policy::Policy;
-use dyno_model::catalog::suite::Source;
+use dyno_model::catalog::suite::{Case, Selected, Selection, Source, Work};
 use dyno_model::id::{Digest, JobId};
 use dyno_model::metric;
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{
-    Built, BuiltFrom, Failure, Fingerprint, Outcome, Record, Run, Side, Trust,
+    Built, BuiltFrom, Failure, Files, Fingerprint, Outcome, OwnImage, Record, Run, Side, Trust,
 };
 use dyno_model::sampling::Budget;
-use dyno_query::{Published, Store};
+use dyno_query::{Published, Session, Store};
 
-use crate::artifact::{Artifact, Order, Workshop, clear_scratch, sweep_scratch};
+use crate::artifact::{Artifact, Order, Scratch, Workshop, clear_scratch, sweep_scratch};
 use crate::catalog::{Catalog, LoadedSuite};
+use crate::crates::prepare::{Preparing, Ready, Site};
+use crate::crates::sources::Sources;
+use crate::crates::{compiler, sources, work};
 use crate::definition;
 use crate::engine::{Engines, Root};
-use crate::error::{Error, Result, While};
+use crate::error::{Error, Kind, Result, While};
 use crate::event::{Events, Phase};
 use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::host::{Assigned, assign, exclusive, fingerprint, keep_to};
 use crate::image::{self, BuildError};
-use crate::measure::{Bench, Measured};
-use crate::source::{self, Resolved};
+use crate::measure::{Bench, Measured, Subject};
+use crate::source::{self, Origin, Resolved};
 use crate::spool::Spool;
 
 /// Who asked to compare what.
@@ -43,6 +46,8 @@ pub struct Request {
     pub candidate: String,
     pub host: String,
     pub budget: Budget,
+    /// Which cases of the suite.
+    pub selection: Selection,
     /// Whose δ steer the sampling.
     pub policy: Policy,
     /// Whether metrics that are counted once per case are measured too.
@@ -127,15 +132,17 @@ pub struct Done {
 /// Everything the plan stands on, found before anything is built.
 struct Ground {
     suite: LoadedSuite,
-    image_folder: PathBuf,
+    /// The folder and name of the image of each side.
+    images: BTreeMap<Side, (PathBuf, String)>,
     host: Host,
     cores: Assigned,
     /// The machine as the job's id knows it.
     found: Fingerprint,
     engines: Arc<Engines>,
-    root: Arc<dyn Root>,
-    baseline: Resolved,
-    candidate: Resolved,
+    roots: BTreeMap<Side, Arc<dyn Root>>,
+    asked: BTreeMap<Side, Resolved>,
+    /// Why cases of the suite are not in the plan → how many.
+    left_out: BTreeMap<String, usize>,
     plan: Plan,
 }
 
@@ -152,17 +159,17 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
         let suite = ground.suite.suite.name.clone();
         return Ok(Done { job, suite, measured: false, bytes: 0, samples: 0 });
     };
-    around.events.end(Phase::Plan, told(&ground, job));
+    around.events.end(Phase::Plan, told(&ground, job, request, around).await);
     let (inputs, built) = build(&ground, job, around, &mut clock).await?;
     // Before anything is measured: a store that cannot take it is found out while nothing is lost.
     let made = inputs.as_ref().and_then(|made| Some(made.as_ref().ok()?.files.clone()));
-    let (suite, image) = (&ground.suite, &ground.image_folder);
-    let keeping = definition::keep(suite, image, made, &around.store, &around.events);
-    let built_from = fault::around("definition.keep", keeping).await?;
-    let measured = measure(&ground, job, &inputs, &built, around).await?;
+    let keeping = keep(&ground, made, around);
+    let kept = fault::around("definition.keep", keeping).await?;
+    let crates = prepare_crates(&ground, job, &built, around, &mut clock).await?;
+    let measured = measure(&ground, job, (&inputs, &built), crates, around).await?;
     clock.add("measure", measured.rounds_s);
     clock.add("count", measured.counting_s);
-    let record = record(&ground, job, (built, inputs), measured, built_from, started_us, clock);
+    let record = record(&ground, job, (built, inputs), measured, kept, started_us, clock);
     let spool = Spool::new(&around.cache, &around.store);
     let bytes = match spool.publish(&record, &around.events).await? {
         Published::Written { bytes, .. } => bytes,
@@ -178,7 +185,10 @@ pub async fn plan_only(request: &Request, around: &Surroundings) -> Result<(Plan
     let ground = prepare(request, around, &mut PhaseClock::new()).await?;
     let mut text = String::new();
     for job in &ground.plan.jobs {
-        text.push_str(&format!("{}\n", told(&ground, job)));
+        text.push_str(&format!("{}\n", told(&ground, job, request, around).await));
+    }
+    for (why, cases) in &ground.left_out {
+        text.push_str(&format!("left out: {cases} case(s), {why}\n"));
     }
     for held in &ground.plan.held {
         text.push_str(&format!("job {held}: in the store already\n"));
@@ -186,8 +196,8 @@ pub async fn plan_only(request: &Request, around: &Surroundings) -> Result<(Plan
     Ok((ground.plan, text))
 }
 
-/// A job in a sentence, with the longest it can take.
-fn told(ground: &Ground, job: &Job) -> String {
+/// A job in a sentence, with what it takes by what earlier ones took, and at most.
+async fn told(ground: &Ground, job: &Job, request: &Request, around: &Place) -> String {
     let budget = job.inputs.budget;
     let rounds = match (budget.rounds_min, budget.rounds_max) {
         (least, most) if least < most => format!("{least} to {most} rounds"),
@@ -195,16 +205,46 @@ fn told(ground: &Ground, job: &Job) -> String {
     };
     let limits = job.cases.iter().filter_map(|case| ground.suite.suite.benchmark(&case.benchmark));
     let worst_s: u64 = limits.map(|b| budget.worst_case_s(b.limits.time_s)).sum();
+    let expected = match expected_s(ground, job, request, &around.store).await {
+        Some((least, most)) if least == most => format!("some {}", duration(least)),
+        Some((least, most)) => format!("{} to {}", duration(least), duration(most)),
+        None => "an unknown time, as most of it was never measured on this host, and".into(),
+    };
     format!(
-        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; at most {} in measured processes",
+        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; {expected} in measured processes, at most {}",
         job.id,
         ground.suite.suite.name,
-        ground.baseline.commit.short(),
-        ground.candidate.commit.short(),
+        ground.asked[&Side::Baseline].commit.short(),
+        ground.asked[&Side::Candidate].commit.short(),
         ground.host.name,
         job.cases.len(),
         duration(worst_s)
     )
+}
+
+/// Seconds in measured processes with the least and with the most rounds, by the latest wall time of
+/// each case on this host; `None` where more than half were never measured. Cases without a time count
+/// as the mean of the others.
+async fn expected_s(
+    ground: &Ground,
+    job: &Job,
+    request: &Request,
+    store: &Store,
+) -> Option<(u64, u64)> {
+    let session = Session::open(store, request.policy.clone()).await.ok()?;
+    let latest = session.latest_walls(&ground.suite.suite.name, &ground.host.name).await.ok()?;
+    let wall_s = |case: &Case| {
+        let key = (case.benchmark.clone(), case.config.to_string());
+        latest.get(&key).map(|ns| ns / 1e9)
+    };
+    let known: Vec<f64> = job.cases.iter().filter_map(wall_s).collect();
+    if 2 * known.len() < job.cases.len() || known.is_empty() {
+        return None;
+    }
+    let round_s = 2.0 * known.iter().sum::<f64>() / known.len() as f64 * job.cases.len() as f64;
+    let budget = job.inputs.budget;
+    let with = |rounds: u32| (round_s * f64::from(rounds + 1)).ceil() as u64;
+    Some((with(budget.rounds_min), with(budget.rounds_max)))
 }
 
 /// `45 s`, `12 min`, `3 h 20 min`.
@@ -223,7 +263,6 @@ async fn prepare(
 ) -> Result<Ground> {
     let suite = around.catalog.suite(&request.suite);
     let (suite, host) = both(suite, around.catalog.host(&request.host))?;
-    let image_folder = around.catalog.image(&suite.suite.image)?;
     let cores = assign(&host)?;
     let writable = around.store.check_writable();
     fault::around("store.probe", writable).await.map_err(store_error)?;
@@ -237,30 +276,31 @@ async fn prepare(
     for left in swept {
         around.events.notice(format!("removed the container {left} of a dyno that is gone"));
     }
-    let asked = [request.baseline.clone(), request.candidate.clone()];
-    let resolving =
-        source::resolve(&suite.suite.source, &suite.folder, &asked, &around.cache, &around.events);
-    let mut resolved = clock.time("source", resolving).await?.into_iter();
-    let (baseline, candidate) =
-        resolved.next().zip(resolved.next()).expect("one answer for each of two names");
-    let making = ensure_image(&image_folder, cores.architecture(), request, around);
-    let root: Arc<dyn Root> = Arc::new(clock.time("image", making).await?);
+    let Found { images, roots, asked } =
+        find(&suite, cores.architecture(), request, around, clock).await?;
     let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
     metrics.retain(|name| request.counting || !metric::is_counted(name));
     metrics.retain(|name| cores.emulator.is_none() || !metric::is_of_processor(name));
-    let (targets, steered) = steering(&suite.suite, &host.name, &metrics, &request.policy);
+    let selected = suite.suite.select(&request.selection, cores.benchmark.len());
+    let Selected { cases, left_out } = selected.map_err(|wrong| {
+        Error::input(wrong.join("; ")).hint("dyno run … --plan says what a selection comes to")
+    })?;
+    let all = request.selection.is_all();
+    let names: Vec<String> = cases.iter().map(ToString::to_string).collect();
+    let (targets, steered) = steering(&cases, &host.name, &metrics, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),
-        image_id: root.id().clone(),
-        baseline: baseline.commit.clone(),
-        candidate: candidate.commit.clone(),
+        image_id: both_ids(&roots),
+        baseline: asked[&Side::Baseline].commit.clone(),
+        candidate: asked[&Side::Candidate].commit.clone(),
         trust: request.trust,
         host: host.name.clone(),
         fingerprint: found.digest(),
         metrics,
         budget: request.budget,
         targets: steered,
+        cases: (!all).then(|| Digest::of_parts(&names)),
         repetition: 0,
     };
     let held = loop {
@@ -270,8 +310,122 @@ async fn prepare(
         }
         inputs.repetition += 1;
     };
-    let plan = plan(&suite.suite, inputs, targets, request.policy.confidence, &|_| held);
-    Ok(Ground { suite, image_folder, host, cores, found, engines, root, baseline, candidate, plan })
+    let plan = plan(cases, inputs, targets, request.policy.confidence, &|_| held);
+    Ok(Ground { suite, images, host, cores, found, engines, roots, asked, left_out, plan })
+}
+
+/// What both names mean, and the image that each side lives in.
+struct Found {
+    images: BTreeMap<Side, (PathBuf, String)>,
+    roots: BTreeMap<Side, Arc<dyn Root>>,
+    asked: BTreeMap<Side, Resolved>,
+}
+
+/// Finds what is asked for. Of most suites both sides are commits, in the suite's image; a compiler
+/// may be an image itself, and lives in it then.
+async fn find(
+    suite: &LoadedSuite,
+    machine: &str,
+    request: &Request,
+    around: &Surroundings,
+    clock: &mut PhaseClock,
+) -> Result<Found> {
+    let names = [(Side::Baseline, &request.baseline), (Side::Candidate, &request.candidate)];
+    let is_compiler = matches!(suite.suite.source, Source::Compiler(_));
+    let known = around.catalog.images();
+    let image_of = |name: &str| {
+        let name = name.strip_prefix("image:").unwrap_or(name);
+        (is_compiler && known.iter().any(|known| known == name)).then(|| name.to_string())
+    };
+    // Names first: they are the cheapest to be wrong.
+    let mut asked = BTreeMap::new();
+    let others: Vec<(Side, String)> = names
+        .iter()
+        .filter(|(_, name)| image_of(name).is_none())
+        .map(|(side, name)| (*side, (*name).clone()))
+        .collect();
+    let mut commits = Vec::new();
+    for (side, name) in others {
+        match if is_compiler { compiler::asked(&name)? } else { None } {
+            Some(kept) => {
+                let artifact = compiler::keep(&kept, &around.cache, &around.events).await?;
+                let commit = artifact.digest.hex().parse().expect("a digest can be a commit's id");
+                asked
+                    .insert(side, Resolved { asked: name, commit, origin: Origin::Kept(artifact) });
+            }
+            None if suite.suite.source == Source::Compiler(None) => {
+                return Err(compiler::unknown(&name, &known, false));
+            }
+            None => commits.push((side, name)),
+        }
+    }
+    let names_of: Vec<String> = commits.iter().map(|(_, name)| name.clone()).collect();
+    if !commits.is_empty() {
+        let resolving = source::resolve(
+            &suite.suite.source,
+            &suite.folder,
+            &names_of,
+            &around.cache,
+            &around.events,
+        );
+        let resolved = clock.time("source", resolving).await?;
+        asked.extend(commits.into_iter().map(|(side, _)| side).zip(resolved));
+    }
+    let (mut images, mut roots) = (BTreeMap::new(), BTreeMap::new());
+    let mut made: BTreeMap<String, Arc<image::Built>> = BTreeMap::new();
+    for (side, name) in names {
+        let own = image_of(name);
+        let image = own.clone().unwrap_or_else(|| suite.suite.image.clone());
+        let folder = around.catalog.image(&image)?;
+        let built = match made.get(&image) {
+            Some(built) => Arc::clone(built),
+            None => {
+                let making = ensure_image(&folder, machine, request, around);
+                let built = Arc::new(clock.time("image", making).await?);
+                made.insert(image.clone(), Arc::clone(&built));
+                built
+            }
+        };
+        if let Some(own) = own {
+            let commit = built.id.hex().parse().expect("a digest can be a commit's id");
+            let origin = Origin::Image(own);
+            asked.insert(side, Resolved { asked: name.clone(), commit, origin });
+        }
+        images.insert(side, (folder, image));
+        roots.insert(side, built as Arc<dyn Root>);
+    }
+    Ok(Found { images, roots, asked })
+}
+
+/// The id of the image, or one that stands for both where each side has its own.
+fn both_ids(roots: &BTreeMap<Side, Arc<dyn Root>>) -> Digest {
+    let [baseline, candidate] = Side::BOTH.map(|side| roots[&side].id());
+    match baseline == candidate {
+        true => baseline.clone(),
+        false => Digest::of_parts([baseline.hex(), candidate.hex()]),
+    }
+}
+
+/// What a run can be made again from, as far as the store keeps it.
+struct Kept {
+    from: Option<BuiltFrom>,
+    /// Of sides that have an image of their own.
+    images: BTreeMap<Side, OwnImage>,
+}
+
+async fn keep(ground: &Ground, inputs: Option<Files>, around: &Surroundings) -> Result<Kept> {
+    let (store, events) = (&around.store, &around.events);
+    let (suite, (folder, _)) = (&ground.suite, &ground.images[&Side::Baseline]);
+    let from = definition::keep(suite, folder, inputs, store, events).await?;
+    let mut images = BTreeMap::new();
+    if ground.roots[&Side::Baseline].id() != ground.roots[&Side::Candidate].id() {
+        for (side, (folder, name)) in &ground.images {
+            let digest = definition::keep_image(folder, store, events).await?;
+            let id = ground.roots[side].id().clone();
+            images.insert(*side, OwnImage { name: name.clone(), id, digest });
+        }
+    }
+    Ok(Kept { from, images })
 }
 
 /// Two values, or all that is wrong with either.
@@ -328,8 +482,8 @@ pub type Sides = BTreeMap<Side, Result<Artifact, Failure>>;
 pub async fn build_all(
     workshop: &Workshop,
     loaded: &LoadedSuite,
-    root: &Arc<dyn Root>,
-    [baseline, candidate]: [&Resolved; 2],
+    roots: &BTreeMap<Side, Arc<dyn Root>>,
+    asked: &BTreeMap<Side, Resolved>,
     trust: Trust,
 ) -> Result<(Inputs, Sides)> {
     let suite = &loaded.suite;
@@ -339,34 +493,44 @@ pub async fn build_all(
             what: format!("inputs of {}", suite.name),
             source: loaded.digest.to_string(),
             recipe,
-            root: Arc::clone(root),
+            root: Arc::clone(&roots[&Side::Baseline]),
             trust: Trust::Trusted,
         };
         let lay_out = async |into: &Path| loaded.definition.write(into);
         let made = workshop.make(&order, lay_out).await?;
         Ok::<_, Error>(Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure })))
     };
-    let side = async |side: Side, resolved: &Resolved| -> Result<Result<Artifact, Failure>> {
+    let side = async |side: Side| -> Result<Result<Artifact, Failure>> {
+        let resolved = &asked[&side];
+        match &resolved.origin {
+            Origin::Repository(_) => {}
+            Origin::Kept(artifact) => return Ok(Ok(artifact.clone())),
+            Origin::Image(_) => return Ok(Ok(Artifact::of_image(roots[&side].id()))),
+        }
+        let recipe = suite.build.as_ref().ok_or_else(|| {
+            Error::input(format!(
+                "the suite {} has no [build]: {} is a commit",
+                suite.name, resolved.asked
+            ))
+            .hint("add a recipe, or ask for an image, a sysroot or an archive")
+        })?;
         let order = Order {
             what: format!("{} {}", target(&suite.source), resolved.asked),
             source: resolved.commit.hex().to_string(),
-            recipe: &suite.build,
-            root: Arc::clone(root),
+            recipe,
+            root: Arc::clone(&roots[&side]),
             trust: match side {
                 Side::Baseline => Trust::Trusted,
                 Side::Candidate => trust,
             },
         };
-        let limits = &suite.build.limits;
+        let limits = &recipe.limits;
         let lay_out = async |into: &Path| resolved.check_out(into, limits).await;
         let made = workshop.make(&order, lay_out).await?;
         Ok(made.map_err(|failure| Failure { side: Some(side), ..failure }))
     };
-    let (inputs, baseline, candidate) = futures::try_join!(
-        inputs,
-        side(Side::Baseline, baseline),
-        side(Side::Candidate, candidate)
-    )?;
+    let (inputs, baseline, candidate) =
+        futures::try_join!(inputs, side(Side::Baseline), side(Side::Candidate))?;
     Ok((inputs, Sides::from([(Side::Baseline, baseline), (Side::Candidate, candidate)])))
 }
 
@@ -382,10 +546,9 @@ async fn build(
         ground.cores.all(),
         around.events.clone(),
     );
-    let sides = [&ground.baseline, &ground.candidate];
     let started = Instant::now();
-    let (inputs, sides) =
-        build_all(&workshop, &ground.suite, &ground.root, sides, job.inputs.trust).await?;
+    let (suite, roots, asked) = (&ground.suite, &ground.roots, &ground.asked);
+    let (inputs, sides) = build_all(&workshop, suite, roots, asked, job.inputs.trust).await?;
     let fetch_s = workshop.fetched_s();
     clock.add("fetch", fetch_s);
     clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
@@ -402,38 +565,174 @@ async fn build(
     Ok((inputs, sides))
 }
 
+/// The crates of a suite, and each side prepared to compile them.
+struct Crates {
+    sources: Sources,
+    ready: BTreeMap<Side, Ready>,
+    failures: Vec<Failure>,
+    /// Holds what the sides prepared, until everything is measured.
+    _scratch: Scratch,
+}
+
+/// Brings the crates and has each side's compiler build what they depend on; `None` for suites
+/// without crates, and where no side is left.
+async fn prepare_crates(
+    ground: &Ground,
+    job: &Job,
+    sides: &Sides,
+    around: &Surroundings,
+    clock: &mut PhaseClock,
+) -> Result<Option<Crates>> {
+    let suite = &ground.suite.suite;
+    let is_program = |case: &Case| {
+        suite.benchmark(&case.benchmark).is_none_or(|b| matches!(b.work, Work::Program(_)))
+    };
+    if job.cases.iter().all(is_program) || sides.values().all(Result::is_err) {
+        return Ok(None);
+    }
+    let wanted = job.cases.iter().map(|case| case.benchmark.clone()).collect();
+    let bringing = sources::bring(&ground.suite, &wanted, &around.cache, &around.events);
+    let sources = clock.time("source", bringing).await?;
+    let scratch = Scratch::new(&around.cache)?;
+    let preparing = Preparing {
+        suite,
+        cases: &job.cases,
+        sources: &sources,
+        engines: Arc::clone(&ground.engines),
+        cpus: ground.cores.all(),
+        events: &around.events,
+    };
+    let one = async |side: Side, made: &Result<Artifact, Failure>| -> Result<_> {
+        let Ok(artifact) = made else { return Ok(None) };
+        let sysroot = artifact.folder.join("files");
+        let site = Site {
+            side,
+            root: Arc::clone(&ground.roots[&side]),
+            sysroot: (!artifact.files.is_empty()).then_some(sysroot.as_path()),
+            folder: scratch.folder(&format!("prepared-{}", side.name()))?,
+        };
+        Ok(match preparing.side(site).await {
+            Ok(ready) => Some((side, Ok(ready))),
+            // A compiler that does not even start: the other is measured alone.
+            Err(error) if error.kind == Kind::Case => Some((side, Err(error.message))),
+            Err(error) => return Err(error),
+        })
+    };
+    let both = sides.iter().map(|(side, made)| one(*side, made));
+    let both = clock.time("prepare", futures::future::try_join_all(both)).await?;
+    let (mut ready, mut failures) = (BTreeMap::new(), Vec::new());
+    for (side, made) in both.into_iter().flatten() {
+        match made {
+            Ok(made) => {
+                failures.extend(made.failures.clone());
+                ready.insert(side, made);
+            }
+            Err(reason) => failures.push(Failure {
+                benchmark: None,
+                config: None,
+                side: Some(side),
+                step: "prepare".into(),
+                reason,
+                log_tail: String::new(),
+            }),
+        }
+    }
+    failures.dedup();
+    Ok(Some(Crates { sources, ready, failures, _scratch: scratch }))
+}
+
 async fn measure(
     ground: &Ground,
     job: &Job,
-    inputs: &Inputs,
-    sides: &Sides,
+    (inputs, sides): (&Inputs, &Sides),
+    crates: Option<Crates>,
     around: &Surroundings,
 ) -> Result<Measured> {
-    let artifacts: BTreeMap<Side, Artifact> = sides
-        .iter()
-        .filter_map(|(side, made)| Some((*side, made.as_ref().ok()?.clone())))
-        .collect();
     let inputs = match inputs {
         Some(Err(_)) => return Ok(Measured::default()),
         Some(Ok(inputs)) => Some(inputs.clone()),
         None => None,
     };
-    if artifacts.is_empty() {
+    let Crates { sources, mut ready, failures, _scratch } = match crates {
+        Some(crates) => crates,
+        None if ground
+            .suite
+            .suite
+            .benchmarks
+            .iter()
+            .all(|b| matches!(b.work, Work::Program(_))) =>
+        {
+            return measure_all(ground, job, sides, inputs, None, BTreeMap::new(), around).await;
+        }
+        None => return Ok(Measured::default()),
+    };
+    let mut told = Measured { failures, ..Measured::default() };
+    for (side, ready) in &ready {
+        told.versions.insert(*side, ready.compiler.version.clone());
+        for (why, cases) in &ready.cannot {
+            let side = side.name();
+            told.notices.push(format!("not measured: {} case(s), {why} ({side})", cases.len()));
+        }
+    }
+    let several = |case: &Case| work::threads(&case.config).is_some_and(|n| n > 1);
+    if job.cases.iter().any(several) {
+        let ignoring = ready.iter().filter(|(_, ready)| !ready.compiler.obeys_threads());
+        for (side, ready) in ignoring {
+            told.ignores_threads.push(*side);
+            let (eight, one) = ready.compiler.threads_seen;
+            told.notices.push(format!(
+                "{} ({}) takes -Zthreads and ignores it: it had {eight} threads under 8 and {one} under 1; \
+                 its times with several threads are those of one",
+                ready.compiler.version,
+                side.name()
+            ));
+        }
+    }
+    if ready.is_empty() {
+        return Ok(told);
+    }
+    let ready = std::mem::take(&mut ready);
+    let measured = measure_all(ground, job, sides, inputs, Some(&sources), ready, around).await?;
+    Ok(Measured {
+        failures: told.failures.into_iter().chain(measured.failures).collect(),
+        notices: told.notices.into_iter().chain(measured.notices).collect(),
+        versions: told.versions,
+        ignores_threads: told.ignores_threads,
+        ..measured
+    })
+}
+
+async fn measure_all(
+    ground: &Ground,
+    job: &Job,
+    sides: &Sides,
+    inputs: Option<Artifact>,
+    sources: Option<&Sources>,
+    mut ready: BTreeMap<Side, Ready>,
+    around: &Surroundings,
+) -> Result<Measured> {
+    let subject = |(side, made): (&Side, &Result<Artifact, Failure>)| {
+        let ready = ready.remove(side);
+        let able = sources.is_none() || ready.is_some();
+        let artifact = made.as_ref().ok().filter(|_| able)?.clone();
+        Some((*side, Subject { root: Arc::clone(&ground.roots[side]), artifact, ready }))
+    };
+    let subjects: BTreeMap<Side, Subject> = sides.iter().filter_map(subject).collect();
+    if subjects.is_empty() {
         return Ok(Measured::default());
     }
     let bench = Bench {
         suite: &ground.suite.suite,
         suite_folder: &ground.suite.folder,
         job,
-        root: Arc::clone(&ground.root),
-        artifacts,
+        subjects,
+        sources,
         inputs,
         engines: Arc::clone(&ground.engines),
         memory_bytes: ground.host.memory_bytes,
         fixed_layout: !ground.host.aslr,
         benchmark_cores: ground.cores.benchmark.clone(),
         all_cores: ground.cores.all(),
-        cache: around.cache.clone(),
         events: around.events.clone(),
     };
     let mut quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
@@ -448,7 +747,7 @@ fn record(
     job: &Job,
     (sides, inputs): (Sides, Inputs),
     measured: Measured,
-    built_from: Option<BuiltFrom>,
+    mut kept: Kept,
     started_us: i64,
     clock: PhaseClock,
 ) -> Record {
@@ -456,8 +755,9 @@ fn record(
     let mut failures: Vec<Failure> =
         sides.values().filter_map(|s| s.as_ref().err().cloned()).collect();
     failures.extend(inputs.and_then(Result::err));
-    failures.extend(measured.failures);
-    let built = |side: Side, resolved: &Resolved| {
+    failures.extend(measured.failures.iter().cloned());
+    let mut built = |side: Side| {
+        let resolved = &ground.asked[&side];
         let artifact = sides[&side].as_ref().ok();
         Built {
             asked: resolved.asked.clone(),
@@ -465,12 +765,25 @@ fn record(
             artifact: artifact.map(|a| a.digest.clone()),
             files: artifact.map(|a| a.files.clone()).unwrap_or_default(),
             build_s: artifact.and_then(|a| a.build_s),
+            image: kept.images.remove(&side),
+            version: measured.versions.get(&side).cloned(),
         }
     };
+    let (baseline, candidate) = (built(Side::Baseline), built(Side::Candidate));
     let mut notices = ground.cores.notices.clone();
-    notices.extend(measured.notices);
+    for (why, cases) in &ground.left_out {
+        notices.push(format!("left out: {cases} case(s), {why}"));
+    }
+    notices.extend(measured.notices.iter().cloned());
     if !job.inputs.trust.is_trusted() {
         notices.push("the candidate is untrusted: it was built and measured apart".into());
+        if suite.build.as_ref().is_some_and(|recipe| recipe.fetch.is_some()) {
+            notices.push(
+                "the fetch step of the untrusted candidate had the network, and obeys the commit's files: \
+                 docs/SECURITY.md (\"Not held\") says what that means"
+                    .into(),
+            );
+        }
     }
     if ground.found.fixed_layout {
         notices.push(
@@ -490,14 +803,15 @@ fn record(
         suite: suite.name.clone(),
         suite_digest: ground.suite.digest.clone(),
         target: target(&suite.source).to_string(),
-        image: suite.image.clone(),
-        image_id: ground.root.id().clone(),
+        image: images_in_words(&ground.images),
+        image_id: both_ids(&ground.roots),
         host: ground.host.name.clone(),
         fingerprint: ground.found.clone(),
-        baseline: built(Side::Baseline, &ground.baseline),
-        candidate: built(Side::Candidate, &ground.candidate),
-        built_from,
+        baseline,
+        candidate,
+        built_from: kept.from,
         trust: job.inputs.trust,
+        ignores_threads: measured.ignores_threads,
         metrics: job.inputs.metrics.clone(),
         rounds: measured.rounds,
         budget: Some(job.inputs.budget),
@@ -507,22 +821,28 @@ fn record(
         notices,
         started_us,
         finished_us: Utc::now().timestamp_micros(),
-        ignores_threads: Vec::new(),
         measured_share: measured.share,
         phases_s: clock.phases_s,
     };
-    Record { run, samples: measured.samples, units: Vec::new() }
+    Record { run, samples: measured.samples, units: measured.units }
 }
 
 /// What a source is called in a sentence.
 fn target(source: &Source) -> &str {
     match source {
         Source::Crate(name) => name,
-        Source::Git(location) => {
+        Source::Compiler(None) => "rustc",
+        Source::Git(location) | Source::Compiler(Some(location)) => {
             let name = location.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(location);
             name.strip_suffix(".git").unwrap_or(name)
         }
     }
+}
+
+/// The image, or both where each side has its own.
+fn images_in_words(images: &BTreeMap<Side, (PathBuf, String)>) -> String {
+    let [(_, baseline), (_, candidate)] = Side::BOTH.map(|side| &images[&side]);
+    if baseline == candidate { baseline.clone() } else { format!("{baseline}, {candidate}") }
 }
 
 /// An error of the store, with the exit code it deserves.

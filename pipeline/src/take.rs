@@ -1,5 +1,6 @@
 //! Taking files that a stranger's build left: what lies there may be anything.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -60,9 +61,91 @@ pub fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Dig
     Ok((Digest::finish(hasher), size))
 }
 
+/// The most files of a tree that are taken.
+const TREE_FILES_MAX: usize = 20_000;
+
+/// Copies a tree of files below `from`, which may be a stranger's, into `into`: regular files, and
+/// links to such inside as the files that they lead to. Folders called in `but` at the top are left
+/// out. Name below the folder → (digest, size in bytes).
+///
+/// # Errors
+/// `FileTooLarge` beyond `limit` bytes together, or too many files; `InvalidData` for a link that
+/// leads outside, and for names that are not UTF-8.
+pub fn copy_tree(
+    from: &Path,
+    into: &Path,
+    but: &[&str],
+    limit: u64,
+) -> std::io::Result<BTreeMap<String, (Digest, u64)>> {
+    let wrong = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let top = from.canonicalize()?;
+    let (mut kept, mut left) = (BTreeMap::new(), limit);
+    let mut folders = vec![String::new()];
+    while let Some(folder) = folders.pop() {
+        fs::create_dir_all(into.join(&folder))?;
+        for entry in fs::read_dir(top.join(&folder))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_str().ok_or_else(|| wrong(format!("{name:?} is not UTF-8")))?;
+            let path = if folder.is_empty() { name.into() } else { format!("{folder}/{name}") };
+            let kind = entry.file_type()?;
+            let inside = if kind.is_dir() {
+                if !(folder.is_empty() && but.contains(&name)) {
+                    folders.push(path);
+                }
+                continue;
+            } else if kind.is_symlink() {
+                let led = entry.path().canonicalize();
+                let led = led.ok().and_then(|led| Some(led.strip_prefix(&top).ok()?.to_path_buf()));
+                match led.as_deref().map(|led| (led.to_str(), top.join(led).is_dir())) {
+                    // A folder stands in the tree by itself.
+                    Some((Some(_), true)) => continue,
+                    Some((Some(led), false)) => led.to_string(),
+                    _ => return Err(wrong(format!("the link {path} leads outside or nowhere"))),
+                }
+            } else {
+                path.clone()
+            };
+            let file = open_beneath(&top, &inside)?;
+            let copied = copy_bounded(file, &into.join(&path), left)?;
+            left -= copied.1;
+            kept.insert(path, copied);
+            if kept.len() > TREE_FILES_MAX {
+                return Err(std::io::ErrorKind::FileTooLarge.into());
+            }
+        }
+    }
+    Ok(kept)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tree_is_taken_with_links_as_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, into) = (folder.path().join("from"), folder.path().join("into"));
+        fs::create_dir_all(from.join("lib/deep")).unwrap();
+        fs::create_dir_all(from.join("share/doc")).unwrap();
+        fs::write(from.join("lib/deep/a"), "abc").unwrap();
+        fs::write(from.join("share/doc/b"), "b").unwrap();
+        let link = |target: &str, name: &str| {
+            std::os::unix::fs::symlink(target, from.join(name)).unwrap();
+        };
+        link("deep/a", "lib/a");
+        link("lib", "lib64");
+        let taken = copy_tree(&from, &into, &["share"], 100).unwrap();
+        assert_eq!(taken.keys().collect::<Vec<_>>(), ["lib/a", "lib/deep/a"]);
+        assert_eq!(taken["lib/a"], (Digest::of(b"abc"), 3));
+        assert_eq!(fs::read_to_string(into.join("lib/a")).unwrap(), "abc");
+        assert!(!into.join("share").exists());
+        let error = copy_tree(&from, &folder.path().join("small"), &[], 4).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::FileTooLarge);
+        link("/etc/passwd", "secret");
+        let error = copy_tree(&from, &folder.path().join("out"), &[], 100).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{error}");
+    }
 
     #[test]
     fn only_plain_files_inside_are_taken() {

@@ -120,6 +120,11 @@ pub const PIPELINING: &str = "DYNO_PIPELINING";
 /// `on`: the compiler is asked when code generation and linking begin.
 pub const TIMINGS: &str = "DYNO_TIMINGS";
 
+/// What the compiler is given beside what cargo says, in words between spaces. It is allowed
+/// everything then (`RUSTC_BOOTSTRAP`), which build scripts do not see: some ask what a compiler can
+/// do and choose other code by the answer.
+pub const FLAGS: &str = "DYNO_FLAGS";
+
 /// `on`: units of the primary package carry their command, and build scripts are left alone.
 pub const COMMANDS: &str = "DYNO_COMMANDS";
 
@@ -159,6 +164,21 @@ pub struct Unit {
     pub ok: bool,
     /// See [`COMMANDS`].
     pub command: Option<UnitCommand>,
+}
+
+impl Unit {
+    /// With its times from `start_ns` on.
+    pub fn from(self, start_ns: u64) -> Self {
+        let from = |time_ns: u64| time_ns.saturating_sub(start_ns);
+        Self {
+            start_ns: from(self.start_ns),
+            metadata_ns: self.metadata_ns.map(from),
+            codegen_ns: self.codegen_ns.map(from),
+            link_ns: self.link_ns.map(from),
+            end_ns: from(self.end_ns),
+            ..self
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -258,6 +278,9 @@ pub struct Sandbox {
     pub root_read_only: bool,
     /// Mount point → whether anyone but root may write there, of everything but kernel file systems.
     pub mounts: BTreeMap<String, bool>,
+    /// Mount point → what it can hold, of the file systems in memory that programs may write
+    /// ([`IN_MEMORY`]).
+    pub in_memory: BTreeMap<String, Room>,
     pub valgrind: bool,
     /// Whether [`Settings::fixed_layout`] holds.
     pub fixed_layout: bool,
@@ -265,6 +288,16 @@ pub struct Sandbox {
     pub counted: BTreeSet<String>,
     /// And those that are not, with the reason.
     pub not_counted: BTreeMap<String, String>,
+}
+
+/// Where programs find a file system in memory; emptied after each.
+pub const IN_MEMORY: [&str; 2] = ["/tmp", "/dev/shm"];
+
+/// What a file system can hold (statvfs(3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Room {
+    pub bytes: u64,
+    pub files: u64,
 }
 
 /// What a measured or building process is and may.

@@ -22,9 +22,13 @@ use crate::{leftover, random, sandbox};
 /// gets its output as it comes, if the run asks for that.
 pub fn run(run: &Run, begin: &mut dyn FnMut(), line: &mut dyn FnMut(&str)) -> Exit {
     let before = Used::now();
+    let mut started_ns = 0;
     let mut exit = set_up(run).map_or_else(not_started, |()| {
         begin();
-        start(run).map_or_else(not_started, |child| child.wait(run, line))
+        start(run).map_or_else(not_started, |child| {
+            started_ns = child.started_ns;
+            child.wait(run, line)
+        })
     });
     let read = leftover::tidy(run);
     exit.residue = read.residue;
@@ -32,7 +36,7 @@ pub fn run(run: &Run, begin: &mut dyn FnMut(), line: &mut dyn FnMut(&str)) -> Ex
         exit.instructions = read.counted;
         exit.sizes = read.sizes;
     }
-    exit.units = read.units;
+    exit.units = read.units.into_iter().map(|unit| unit.from(started_ns)).collect();
     exit.container_ns = Used::now().since(before);
     exit
 }
@@ -560,8 +564,11 @@ pub(crate) mod tests {
 
     #[test]
     fn output_is_hashed_and_time_is_counted() {
-        let exit =
-            run(&spec(&["sh", "-c", "printf dyno; printf oops >&2; sleep 0.05"]), &mut || (), &mut |_| ());
+        let exit = run(
+            &spec(&["sh", "-c", "printf dyno; printf oops >&2; sleep 0.05"]),
+            &mut || (),
+            &mut |_| (),
+        );
         assert_eq!(exit.stdout_sha256, hex::encode(Sha256::digest("dyno")));
         assert_eq!(
             (exit.stdout_bytes, &*exit.stdout_tail, &*exit.stderr_tail),
@@ -576,9 +583,10 @@ pub(crate) mod tests {
     fn a_stream_comes_in_lines() {
         let mut lines = Vec::new();
         let script = "echo one; echo two >&2; printf three";
-        let exit = run(&Run { stream: true, ..spec(&["sh", "-c", script]) }, &mut || (), &mut |l| {
-            lines.push(l.to_string())
-        });
+        let exit =
+            run(&Run { stream: true, ..spec(&["sh", "-c", script]) }, &mut || (), &mut |l| {
+                lines.push(l.to_string())
+            });
         assert_eq!(lines, ["one", "two", "three"]);
         assert_eq!(exit.stdout_tail, "one\ntwo\nthree");
     }

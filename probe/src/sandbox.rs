@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use dyno_probe::{PROTOCOL, Program, Sandbox};
+use dyno_probe::{IN_MEMORY, PROTOCOL, Program, Room, Sandbox};
 use seccompiler::{
     BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
@@ -175,6 +175,10 @@ pub fn inspect(program: Program, counters: &Counters) -> Sandbox {
         interfaces: interfaces(),
         root_read_only: mounts.get("/") == Some(&false),
         mounts,
+        in_memory: IN_MEMORY
+            .iter()
+            .filter_map(|path| Some((path.to_string(), room(path)?)))
+            .collect(),
         valgrind: std::path::Path::new("/usr/bin/valgrind").exists(),
         // SAFETY: touches no memory.
         fixed_layout: unsafe { libc::personality(ASK) } & libc::ADDR_NO_RANDOMIZE != 0,
@@ -303,6 +307,16 @@ fn mounts() -> BTreeMap<String, bool> {
         Some((point, writable))
     };
     table.lines().filter_map(mount).collect()
+}
+
+fn room(path: &str) -> Option<Room> {
+    let path = std::ffi::CString::new(path).ok()?;
+    // SAFETY: a live string, and a struct of plain numbers that is filled.
+    unsafe {
+        let mut found: libc::statvfs = std::mem::zeroed();
+        let done = libc::statvfs(path.as_ptr(), &mut found) == 0;
+        done.then_some(Room { bytes: found.f_blocks * found.f_frsize, files: found.f_files })
+    }
 }
 
 /// Whether anyone but root may write here: engines mask files with devices and hang folders of

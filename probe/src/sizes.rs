@@ -99,8 +99,13 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("dyno-sizes-{}", std::process::id()));
         fs::create_dir_all(folder.join("deep/er")).unwrap();
         let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).unwrap();
-        let members: [(&str, &[u8]); 5] =
-            [("/", b"abc"), ("//", b"long"), ("lib.rmeta/", b"12345"), ("/0", b"object"), ("b.o/", b"x")];
+        let members: [(&str, &[u8]); 5] = [
+            ("/", b"abc"),
+            ("//", b"long"),
+            ("lib.rmeta/", b"12345"),
+            ("/0", b"object"),
+            ("b.o/", b"x"),
+        ];
         let rlib = archive(&members);
         write("libx.rlib", &rlib);
         write("libx.rmeta", b"meta");

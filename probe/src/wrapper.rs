@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use dyno_probe::{COMMANDS, PIPELINING, TIMINGS, UNITS_MAX, Unit, UnitCommand};
+use dyno_probe::{COMMANDS, FLAGS, PIPELINING, TIMINGS, UNITS_MAX, Unit, UnitCommand};
 
 use crate::process::{nanoseconds, now_ns, wait4};
 
@@ -89,8 +89,11 @@ fn compile(program: &OsString, words: Vec<OsString>, units: &Path) -> Result<Exi
     }
     let mut command = Command::new(program);
     command.args(&words).stderr(Stdio::piped());
-    if is_on(TIMINGS) {
-        command.args(["--json=timings", "-Zunstable-options"]);
+    let flags = std::env::var(FLAGS).unwrap_or_default();
+    let timings = ["--json=timings", "-Zunstable-options"].into_iter().filter(|_| is_on(TIMINGS));
+    let more: Vec<&str> = flags.split_whitespace().chain(timings).collect();
+    if !more.is_empty() {
+        command.args(more).env("RUSTC_BOOTSTRAP", "1");
     }
     let hold = std::env::var_os(PIPELINING).is_some_and(|value| value == "off");
     let code = watched(command, &mut unit, hold)?;
@@ -106,7 +109,9 @@ fn is_build_script(unit: &Unit) -> bool {
     unit.crate_name.starts_with("build_script_") && unit.crate_types == ["bin"]
 }
 
-/// What a command line says of the unit; `None` where it compiles none (`-vV`, `--print`).
+/// What a command line says of the unit; `None` where cargo compiles none: it asks for the version
+/// (`-vV`) and prints (`--print`), and build scripts try out what a compiler can do. Only cargo's own
+/// units have messages as JSON and `-C metadata`.
 fn unit(words: &[String]) -> Option<Unit> {
     let value = |name: &str| {
         let at = words.iter().position(|word| word == name);
@@ -122,7 +127,13 @@ fn unit(words: &[String]) -> Option<Unit> {
     if crate_name == "___" || words.iter().any(|w| w.starts_with("--print") || w == "-vV") {
         return None;
     }
-    let extra = values("-C").into_iter().find_map(|v| v.strip_prefix("extra-filename="));
+    let codegen = values("-C");
+    let is_unit = words.iter().any(|word| word == "--error-format=json")
+        && codegen.iter().any(|option| option.starts_with("metadata="));
+    if !is_unit {
+        return None;
+    }
+    let extra = codegen.into_iter().find_map(|v| v.strip_prefix("extra-filename="));
     let of_env = |name: &str| std::env::var(name).unwrap_or_default();
     // `--extern name=path`, with options before a colon, or no path for what the sysroot has.
     let file = |extern_: &&str| extern_.split_once('=').map(|(_, path)| path.to_string());
@@ -354,15 +365,20 @@ mod tests {
         assert_eq!(found.crate_types, ["lib"]);
         assert_eq!(found.externs, ["/tmp/d/libproc_macro2-1.rmeta", "/tmp/d/liballoc-2.rlib"]);
         assert_eq!(found.out_dir, "/tmp/target/debug/deps");
-        for asking in ["-vV", "- --crate-name ___ --print=file-names", "--crate-name x --print cfg"] {
+        let script = "--edition=2021 --crate-name=x --crate-type=lib --emit=metadata src/probe.rs";
+        let asking =
+            ["-vV", "- --crate-name ___ --print=file-names", "--crate-name x --print cfg", script];
+        for asking in asking {
             assert_eq!(unit(&words(asking)), None, "{asking}");
         }
     }
 
     #[test]
     fn lines_that_matter() {
-        let metadata = br#"{"$message_type":"artifact","artifact":"/t/libx.rmeta","emit":"metadata"}"#;
-        let section = br#"{"$message_type":"section_timing","event":"start","name":"codegen","time":1}"#;
+        let metadata =
+            br#"{"$message_type":"artifact","artifact":"/t/libx.rmeta","emit":"metadata"}"#;
+        let section =
+            br#"{"$message_type":"section_timing","event":"start","name":"codegen","time":1}"#;
         assert_eq!(notice(metadata), Some(Notice::Metadata));
         let name = "codegen".to_string();
         assert_eq!(notice(section), Some(Notice::Section { name, starts: true }));

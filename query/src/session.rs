@@ -1,10 +1,10 @@
 //! A store opened for asking: DataFusion over the tables, read-only.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Field, Float64Type, Schema};
 use datafusion::catalog::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::object_store::ObjectStoreUrl;
@@ -255,6 +255,31 @@ impl Session {
         let there: BTreeSet<&JobId> =
             runs.iter().filter(|run| run.run.host == host).map(|run| &run.run.job).collect();
         jobs.iter().filter(|job| there.contains(job)).collect()
+    }
+
+    /// The newest median wall time of each (benchmark, config) of `suite` on `host`, in ns.
+    pub async fn latest_walls(
+        &self,
+        suite: &str,
+        host: &str,
+    ) -> Result<BTreeMap<(String, String), f64>> {
+        let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+        let sql = format!(
+            "SELECT benchmark, config, last_value(median ORDER BY finished) AS median FROM history
+             WHERE metric = 'wall' AND suite = {} AND host = {} GROUP BY benchmark, config",
+            quoted(suite),
+            quoted(host)
+        );
+        let mut walls = BTreeMap::new();
+        for batch in self.sql(&sql).await? {
+            let [benchmarks, configs] = [0, 1].map(|i| batch.column(i).as_string_view());
+            let medians = batch.column(2).as_primitive::<Float64Type>();
+            for row in 0..batch.num_rows() {
+                let key = (benchmarks.value(row).to_string(), configs.value(row).to_string());
+                walls.insert(key, medians.value(row));
+            }
+        }
+        Ok(walls)
     }
 
     /// Files that were set aside so far.

@@ -11,7 +11,7 @@ fn main() {
             eprintln!("usage: sample <scenario> <path>");
             std::process::exit(2);
         });
-    let all = scenarios::all();
+    let all: Vec<_> = scenarios::all().into_iter().chain([scenarios::rustc()]).collect();
     let Some(scenario) = all.iter().find(|scenario| scenario.name == name) else {
         let names: Vec<&str> = all.iter().map(|scenario| scenario.name).collect();
         eprintln!("there is no scenario `{name}`; expected one of {}", names.join(", "));

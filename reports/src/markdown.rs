@@ -8,10 +8,13 @@
 use std::fmt::Write as _;
 
 use dyno_model::selfcheck::Rate;
+use dyno_model::verdict::Standing;
 
 use crate::escape::{bounded, code, fence, prose};
 use crate::view::{FailureView, Row, SelfCheckView, View};
-use crate::words::many;
+use crate::words::{capitalised, many};
+
+mod sections;
 
 /// No comment is longer, in characters.
 pub const MARKDOWN_CHARS_MAX: usize = 60_000;
@@ -48,8 +51,13 @@ pub fn markdown(view: &View) -> String {
     out.push_str(&said(view));
     let sections = [
         ("whom to ask again", ask_again(view)),
+        ("newly failing cases", failing(view, Standing::NewlyFailing)),
+        ("the axes", sections::axes(view)),
         ("what changed", changed(view)),
-        ("failures", failures(view)),
+        ("newly passing cases", failing(view, Standing::NewlyPassing)),
+        ("cases failing on both sides", failing(view, Standing::FailingOnBoth)),
+        ("scaling", sections::scalings(view)),
+        ("builds", sections::builds(view)),
         ("inconclusive series", inconclusive(view)),
         ("metrics that do not decide", not_deciding(view)),
         ("what only informs", informing(view)),
@@ -122,8 +130,11 @@ fn counts(view: &View) -> String {
         "{} regressed · {} improved · {} unchanged · {} inconclusive",
         c.regressed, c.improved, c.unchanged, c.inconclusive
     );
-    if view.counts.failures > 0 {
-        let _ = write!(text, " · **{}**", many(view.counts.failures, "failure"));
+    for standing in Standing::ALL {
+        let cases = view.counts.failing.of(standing);
+        if cases > 0 {
+            let _ = write!(text, " · **{}** {}", many(cases, "case"), standing.name());
+        }
     }
     if !view.notices.is_empty() {
         let _ = write!(text, " · {}", many(view.notices.len(), "notice"));
@@ -142,36 +153,17 @@ fn counts(view: &View) -> String {
 
 /// Conflicts, regressions, then improvements, one table.
 fn changed(view: &View) -> String {
-    let conflicts: Vec<&Row> = view.conflicts().collect();
-    let of = [conflicts.len(), view.regressed.len(), view.improved.len()];
-    let [all_conflicts, all_worse, all_better] = of;
-    if of == [0, 0, 0] {
+    let changed = view.changed(ROWS_MAX);
+    if changed.rows.is_empty() {
         return String::new();
     }
-    // Each keeps a share of the table, however many of the others there are.
-    let conflicting = all_conflicts.min(ROWS_MAX / 4);
-    let left = ROWS_MAX - conflicting;
-    let worse = all_worse.min(left - (ROWS_MAX / 4).min(all_better));
-    let better = all_better.min(left - worse);
-    let shown: Vec<&Row> = conflicts
-        .into_iter()
-        .take(conflicting)
-        .chain(view.regressed.iter().take(worse))
-        .chain(view.improved.iter().take(better))
-        .collect();
-    let mut out = table(view, &shown);
-    let left: Vec<String> = [
-        (all_conflicts - conflicting, "more conflict"),
-        (all_worse - worse, "more regression"),
-        (all_better - better, "more improvement"),
-    ]
-    .into_iter()
-    .filter(|(number, _)| *number > 0)
-    .map(|(number, noun)| many(number, noun))
-    .collect();
-    if !left.is_empty() {
+    let mut out = table(view, &changed.rows);
+    if !changed.left_out.is_empty() {
         let _ =
-            writeln!(out, "\n{} are left out here; the full report has them.", left.join(" and "));
+            writeln!(out, "\n{} are left out here; the full report has them.", changed.left_out);
+        let every =
+            folded("every series, with SQL", &fence(&bounded(&view.links.sql, SENTENCE_CHARS_MAX)));
+        let _ = write!(out, "\n{every}");
     }
     out
 }
@@ -225,21 +217,22 @@ fn left_out(total: usize, shown: usize, noun: &str) -> String {
     }
 }
 
-fn failures(view: &View) -> String {
+fn failing(view: &View, standing: Standing) -> String {
     let mut out = String::new();
-    for failure in view.failures.iter().take(FAILURES_MAX) {
-        let host =
-            if view.many_hosts { format!(" on {}", code(&failure.host)) } else { String::new() };
+    let all = view.failing(standing);
+    for alike in all.iter().take(FAILURES_MAX) {
+        let FailureView { host, side, step, reason, log, .. } = alike.first;
+        let host = if view.many_hosts { format!(" on {}", code(host)) } else { String::new() };
         let _ = writeln!(
             out,
-            "**Failed**: {}, {}{host}, step {}: {}\n",
-            code(&failure.case),
-            failure.side,
-            code(&failure.step),
-            code(&failure.reason)
+            "**{}**: {}, {side}{host}, step {}: {}\n",
+            capitalised(standing.name()),
+            code(&alike.name),
+            code(step),
+            code(reason)
         );
-        if !failure.log.is_empty() {
-            out.push_str(&folded("last lines of the log", &fence(&log_tail(failure))));
+        if !log.is_empty() {
+            out.push_str(&folded("last lines of the log", &fence(&log_tail(alike.first))));
             out.push('\n');
         }
     }
@@ -247,7 +240,7 @@ fn failures(view: &View) -> String {
     if !out.is_empty() {
         out.push('\n');
     }
-    out + &left_out(view.failures.len(), FAILURES_MAX, "failure")
+    out + &left_out(all.len(), FAILURES_MAX, &format!("{} case", standing.name()))
 }
 
 fn log_tail(failure: &FailureView) -> String {

@@ -11,43 +11,42 @@ use dyno_model::metric;
 use dyno_model::stats::{self, Variance};
 use dyno_model::verdict::{Comparison, Judged};
 
-use crate::number;
-use crate::view::{Effect, Mean};
+use crate::view::{self, Effect, Mean};
 
 pub(crate) fn means(judged: &[Judged], policy: &Policy, many_hosts: bool) -> Vec<Mean> {
-    type Group = (usize, Vec<(f64, Variance, u32)>);
     let place = |name: &str| metric::METRICS.iter().position(|m| m.name == name);
-    let mut groups: BTreeMap<_, Group> = BTreeMap::new();
-    for c in judged.iter().map(|j| &j.comparison).filter(|c| c.decides) {
-        let key = (place(&c.key.metric), c.key.metric.as_str(), c.key.host.as_str());
-        let (cases, series) = groups.entry(key).or_default();
-        *cases += 1;
-        series.extend(part(c));
+    let mut groups: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    for j in judged.iter().filter(|j| j.comparison.decides) {
+        let key = &j.comparison.key;
+        let group = (place(&key.metric), key.metric.as_str(), key.host.as_str());
+        groups.entry(group).or_default().push(j);
     }
-    let mean = |((_, metric, host), (cases, series)): ((_, &str, &str), Group)| {
-        if series.len() < 2 {
-            return None;
-        }
-        let mean = stats::geometric_mean(&series, policy.confidence)?;
-        let [fraction, low, high] =
-            [0.0, -mean.half_width, mean.half_width].map(|by| (mean.mean + by).exp_m1());
-        let (text, interval) = number::effect(fraction, low, high);
+    let view = |((_, metric, host), all): ((_, &str, &str), Vec<&Judged>)| {
+        let (series, effect) = mean(&all, policy.confidence).filter(|(series, _)| *series > 1)?;
         let on = if many_hosts { format!(" on {host}") } else { String::new() };
-        let of = match series.len() {
-            n if n == cases => format!("{n} cases"),
-            n => format!("{n} of {cases} cases (the others have no effect)"),
+        let of = match series {
+            n if n == all.len() => format!("{n} cases"),
+            n => format!("{n} of {} cases (the others have no effect)", all.len()),
         };
-        let shown = if interval == "exact" { "(counted)" } else { interval.as_str() };
-        let sentence = format!("Geometric mean of {metric} over {of}{on}: {text} {shown}.");
+        let shown = if effect.interval == "exact" { "(counted)" } else { &effect.interval };
         Some(Mean {
             metric: metric.to_string(),
             host: host.to_string(),
-            cases: series.len(),
-            text: sentence,
-            effect: Effect { text, interval, fraction, low, high },
+            cases: series,
+            text: format!("Geometric mean of {metric} over {of}{on}: {} {shown}.", effect.text),
+            effect,
         })
     };
-    groups.into_iter().filter_map(mean).collect()
+    groups.into_iter().filter_map(view).collect()
+}
+
+/// The geometric mean of those that have an effect, and how many those are.
+pub(crate) fn mean(all: &[&Judged], confidence: f64) -> Option<(usize, Effect)> {
+    let series: Vec<_> = all.iter().filter_map(|j| part(&j.comparison)).collect();
+    let mean = stats::geometric_mean(&series, confidence)?;
+    let [fraction, low, high] =
+        [0.0, -mean.half_width, mean.half_width].map(|by| (mean.mean + by).exp_m1());
+    Some((series.len(), view::effect(fraction, low, high)))
 }
 
 /// (d̄, variance, rounds) of a series that has them.

@@ -82,6 +82,59 @@ pub fn effect(effect: f64, low: f64, high: f64) -> (String, String) {
     }
 }
 
+/// A number and its interval, with as many digits as the interval supports: (`2.91`,
+/// `[2.80, 3.02]`). Where it is a point, three significant digits.
+pub fn known(estimate: f64, low: f64, high: f64) -> (String, String) {
+    let number = |x: f64, decimals: usize| fixed(x, decimals);
+    known_as(number, estimate, low, high)
+}
+
+/// As [`known`], with signs: a change.
+pub fn known_signed(estimate: f64, low: f64, high: f64) -> (String, String) {
+    let number = |x: f64, decimals: usize| {
+        let text = fixed(x, decimals);
+        let plus = x > 0.0 && text.bytes().any(|b| (b'1'..=b'9').contains(&b));
+        if plus { format!("+{text}") } else { text }
+    };
+    known_as(number, estimate, low, high)
+}
+
+/// As [`known`], of a fraction in per cent: (`73 %`, `[70 %, 76 %]`).
+pub fn known_percent(estimate: f64, low: f64, high: f64) -> (String, String) {
+    let number = |x: f64, decimals: usize| format!("{} %", fixed(x, decimals));
+    known_as(number, 100.0 * estimate, 100.0 * low, 100.0 * high)
+}
+
+fn known_as(
+    number: impl Fn(f64, usize) -> String,
+    estimate: f64,
+    low: f64,
+    high: f64,
+) -> (String, String) {
+    let half_width = (high - low) / 2.0;
+    if half_width.is_finite() && half_width > 0.0 {
+        let exponent = half_width.log10().floor();
+        let lead = half_width / 10f64.powf(exponent);
+        let decimals = (if lead < 3.55 { 1.0 } else { 0.0 } - exponent).clamp(0.0, 6.0) as usize;
+        let [low, high] = [low, high].map(|x| number(x, decimals));
+        return (number(estimate, decimals), format!("[{low}, {high}]"));
+    }
+    let size = if estimate == 0.0 { 0.0 } else { estimate.abs().log10().floor() };
+    let decimals = (2.0 - size).clamp(0.0, 6.0) as usize;
+    let interval = if high > low { "unbounded" } else { "exact" };
+    (number(estimate, decimals), interval.to_string())
+}
+
+/// A fraction in per cent with so many decimals: `73 %`.
+pub fn percent_rounded(fraction: f64, decimals: usize) -> String {
+    format!("{} %", fixed(100.0 * fraction, decimals))
+}
+
+/// `−9.1 % to +2.0 %`; one of them where they are the same.
+pub fn range(low: &str, high: &str) -> String {
+    if low == high { low.to_string() } else { format!("{low} to {high}") }
+}
+
 /// A fraction without sign and without trailing zeros: `1 %`, `0.2 %`.
 pub fn percent(fraction: f64) -> String {
     let text = fixed(fraction * 100.0, 4);
@@ -172,6 +225,24 @@ mod tests {
             let (effect, interval) = effect(mean, low, high);
             assert_eq!(format!("{effect} {interval}"), expected);
         }
+    }
+
+    #[test]
+    fn numbers_carry_what_their_interval_supports() {
+        for (estimate, low, high, expected) in [
+            (2.9134, 2.8, 3.02, "2.91 [2.80, 3.02]"),
+            (0.03141, 0.0200, 0.0428, "0.031 [0.020, 0.043]"),
+            (0.000_123_4, 0.0, 0.0004, "0.00012 [0.00000, 0.00040]"),
+            (1.0, 1.0, 1.0, "1.00 exact"),
+            (0.0, 0.0, 0.0, "0.00 exact"),
+            (0.5, 0.0, f64::INFINITY, "0.500 unbounded"),
+        ] {
+            let (number, interval) = known(estimate, low, high);
+            assert_eq!(format!("{number} {interval}"), expected);
+        }
+        assert_eq!(known_percent(0.731, 0.68, 0.78), ("73 %".into(), "[68 %, 78 %]".into()));
+        assert_eq!(known_signed(0.02, -0.01, 0.05), ("+0.020".into(), "[−0.010, +0.050]".into()));
+        assert_eq!(range("−9 %", "+2 %"), "−9 % to +2 %");
     }
 
     #[test]

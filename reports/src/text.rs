@@ -6,20 +6,22 @@
 use std::fmt::Write as _;
 
 use dyno_model::selfcheck::Rate;
-use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+use dyno_model::verdict::Standing;
 
 use crate::escape::{line, lines};
-use crate::view::{FailureView, Row, Value, View};
-use crate::words::many;
+use crate::view::{Alike, FailureView, View};
+use crate::words::{self, many};
 
-const ROWS_MAX: usize = 30;
+mod sections;
+mod table;
+
+use table::elide;
+
 const FAILURES_MAX: usize = 10;
 const REASONS_MAX: usize = 8;
 const MEANS_MAX: usize = 4;
 const LOG_LINES_MAX: usize = 8;
 const WIDTH_MIN: usize = 40;
-/// Columns go before a name is cut below this: `instructions:cachegrind` fits.
-const NAME_WIDTH_MIN: usize = 24;
 
 /// The terminal written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,26 +68,16 @@ pub fn text(view: &View, path: Option<&str>, terminal: Terminal) -> String {
         }
         out.push_str(&command(&again.command, terminal.width));
     }
-    let changed: Vec<&Row> =
-        view.conflicts().chain(&view.regressed).chain(&view.improved).collect();
-    if !changed.is_empty() {
-        out.push('\n');
-        out.push_str(&table(view, &changed[..changed.len().min(ROWS_MAX)], terminal));
-    }
-    if changed.len() > ROWS_MAX {
-        let _ = writeln!(out, "… and {} more", changed.len() - ROWS_MAX);
-    }
+    out.push_str(&failing(view, Standing::NewlyFailing, terminal));
+    out.push_str(&sections::axes(view, terminal));
+    out.push_str(&sections::changed(view, terminal));
     if view.counts.deciding.series > 0 {
         let _ = writeln!(out, "\n{}", wrap(&rest(view), terminal.width, "").join("\n"));
     }
-    for failure in view.failures.iter().take(FAILURES_MAX) {
-        out.push('\n');
-        out.push_str(&failed(failure, view.many_hosts, terminal));
-    }
-    if view.failures.len() > FAILURES_MAX {
-        let _ =
-            writeln!(out, "\n… and {} more", many(view.failures.len() - FAILURES_MAX, "failure"));
-    }
+    out.push_str(&sections::scalings(view, terminal));
+    out.push_str(&sections::builds(view, terminal));
+    out.push_str(&failing(view, Standing::NewlyPassing, terminal));
+    out.push_str(&failing(view, Standing::FailingOnBoth, terminal));
     if !view.notices.is_empty() {
         out.push('\n');
     }
@@ -152,140 +144,34 @@ pub(crate) fn wrap(text: &str, width: usize, indent: &str) -> Vec<String> {
     textwrap::wrap(&text, options).into_iter().map(|l| l.replace('\u{a0}', " ")).collect()
 }
 
-fn failed(failure: &FailureView, many_hosts: bool, terminal: Terminal) -> String {
-    let host = if many_hosts { format!(" on {}", failure.host) } else { String::new() };
-    let head = format!(
-        "Failed: {}, {}{host}, step {}: {}",
-        failure.case, failure.side, failure.step, failure.reason
-    );
+/// What has this standing, each with the last lines of its log.
+fn failing(view: &View, standing: Standing, terminal: Terminal) -> String {
+    let mut out = String::new();
+    let all = view.failing(standing);
+    for alike in all.iter().take(FAILURES_MAX) {
+        out.push('\n');
+        out.push_str(&failed(alike, view.many_hosts, terminal));
+    }
+    if all.len() > FAILURES_MAX {
+        let more = all.len() - FAILURES_MAX;
+        let _ = writeln!(out, "\n… and {} more {}", more, standing.name());
+    }
+    out
+}
+
+fn failed(alike: &Alike<'_>, many_hosts: bool, terminal: Terminal) -> String {
+    let FailureView { standing, host, side, step, reason, log, .. } = alike.first;
+    let host = if many_hosts { format!(" on {host}") } else { String::new() };
+    let standing = words::capitalised(standing.name());
+    let head = format!("{standing}: {}, {side}{host}, step {step}: {reason}", alike.name);
     let mut out = String::new();
     for text in wrap(&head, terminal.width, "") {
         let _ = writeln!(out, "{}", terminal.paint("31", &text));
     }
-    let log: Vec<&str> = failure.log.lines().collect();
+    let log: Vec<&str> = log.lines().collect();
     for log_line in &log[log.len().saturating_sub(LOG_LINES_MAX)..] {
         let text = elide(&lines(log_line).replace('\n', "␊"), terminal.width - 4);
         let _ = writeln!(out, "  | {text}");
     }
     out
-}
-
-struct Column {
-    head: &'static str,
-    /// Columns with a higher number go first when the terminal is narrow; 0 stays.
-    dispensable: u8,
-    right: bool,
-    cells: Vec<String>,
-}
-
-impl Column {
-    fn width(&self) -> usize {
-        self.cells.iter().map(|c| c.width()).max().unwrap_or(0).max(self.head.width())
-    }
-}
-
-fn columns(view: &View, rows: &[&Row]) -> Vec<Column> {
-    let column = |head, dispensable, right, cell: &dyn Fn(&Row) -> String| Column {
-        head,
-        dispensable,
-        right,
-        cells: rows.iter().map(|row| line(&cell(row)).into_owned()).collect(),
-    };
-    let value = |v: &Option<Value>| v.as_ref().map_or("–".to_string(), |v| v.text.clone());
-    let effect = |row: &Row| row.effect.as_ref().map_or("–".to_string(), |e| e.text.clone());
-    let interval =
-        |row: &Row| row.effect.as_ref().map_or("–".to_string(), |e| e.interval.clone());
-    let beside =
-        |row: &Row| row.beside.iter().map(|b| b.text.as_str()).collect::<Vec<_>>().join("; ");
-    let mut columns = vec![
-        column("verdict", 0, false, &|row| format!("{} {}", row.mark, row.shown)),
-        column("case", 0, false, &|row| row.case.clone()),
-        column("metric", 0, false, &|row| row.metric.clone()),
-    ];
-    if view.many_hosts {
-        columns.push(column("host", 0, false, &|row| row.host.clone()));
-    }
-    columns.extend([
-        column("baseline", 3, true, &|row| value(&row.baseline)),
-        column("candidate", 3, true, &|row| value(&row.candidate)),
-        column("effect", 0, true, &effect),
-        column("interval", 1, false, &interval),
-        column("q", 4, true, &|row| row.q_text.clone()),
-    ]);
-    if rows.iter().any(|row| !row.beside.is_empty()) {
-        columns.push(column("beside", 2, false, &beside));
-    }
-    columns
-}
-
-const GAP: usize = 2;
-
-/// A table as wide as the terminal at most: first it loses columns, then names are cut.
-fn table(view: &View, rows: &[&Row], terminal: Terminal) -> String {
-    let mut columns = columns(view, rows);
-    // Names (case, metric, host) can be cut; numbers cannot.
-    let is_name = |c: &Column| matches!(c.head, "case" | "metric" | "host");
-    let least = |columns: &[Column]| -> usize {
-        let of = |c: &Column| if is_name(c) { c.width().min(NAME_WIDTH_MIN) } else { c.width() };
-        columns.iter().map(|c| of(c) + GAP).sum::<usize>() - GAP
-    };
-    while least(&columns) > terminal.width {
-        let most = columns.iter().map(|c| c.dispensable).max().unwrap_or(0);
-        if most == 0 {
-            break;
-        }
-        columns.retain(|c| c.dispensable < most);
-    }
-    let mut widths: Vec<usize> = columns.iter().map(Column::width).collect();
-    let over = |widths: &[usize]| {
-        (widths.iter().sum::<usize>() + GAP * (widths.len() - 1)).saturating_sub(terminal.width)
-    };
-    while over(&widths) > 0 {
-        let widest =
-            (0..columns.len()).filter(|&i| is_name(&columns[i])).max_by_key(|&i| widths[i]);
-        match widest {
-            Some(i) if widths[i] > 1 => widths[i] -= over(&widths).min((widths[i] / 4).max(1)),
-            _ => break,
-        }
-    }
-    let print = |cells: Vec<&str>| -> String {
-        let mut out = String::new();
-        for ((cell, column), width) in cells.into_iter().zip(&columns).zip(&widths) {
-            let cell = elide(cell, *width);
-            let pad = " ".repeat(width - cell.width());
-            let gap = " ".repeat(GAP);
-            let _ = if column.right {
-                write!(out, "{pad}{cell}{gap}")
-            } else {
-                write!(out, "{cell}{pad}{gap}")
-            };
-        }
-        elide(out.trim_end(), terminal.width)
-    };
-    let head = print(columns.iter().map(|c| c.head).collect());
-    let mut out = format!("{}\n", terminal.paint("2", &head));
-    for (index, row) in rows.iter().enumerate() {
-        let cells = columns.iter().map(|c| c.cells[index].as_str()).collect();
-        let _ = writeln!(out, "{}", terminal.verdict(row.verdict, &print(cells)));
-    }
-    out
-}
-
-/// `text` cut to `width` columns, with `…` for what was cut.
-fn elide(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_string();
-    }
-    let mut out = String::new();
-    let mut used = 1;
-    for c in text.chars() {
-        used += c.width().unwrap_or(0);
-        if used > width {
-            break;
-        }
-        out.push(c);
-    }
-    // Joining characters may make the whole narrower or wider than its parts.
-    while out.width() + 1 > width && out.pop().is_some() {}
-    out + "…"
 }

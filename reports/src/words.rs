@@ -3,15 +3,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dyno_model::catalog::policy::{Decides, HostConflict, MetricPolicy, Policy, Procedure, Tier};
+use dyno_model::catalog::policy::{HostConflict, Policy};
 use dyno_model::metric::{self, Unit};
 use dyno_model::record::{Run, Side};
 use dyno_model::selfcheck::{Rate, SelfCheck};
 use dyno_model::stats::Noise;
-use dyno_model::verdict::{Because, Concluded, Conclusion, Judged, Reason, SeriesKey, Verdict};
+use dyno_model::verdict::{
+    Because, Concluded, Conclusion, Judged, Reason, SeriesKey, Standing, Verdict,
+};
 
 use crate::number;
-use crate::view::{AskAgain, Effect, Input, Row, SelfCheckView, Tally, View};
+use crate::view::{
+    AskAgain, Counts, Effect, FailingCases, FailureView, Input, Row, SelfCheckView, Tally, View,
+};
+
+mod policy;
+pub(crate) mod scaling;
+
+pub(crate) use policy::{policy, procedure};
 
 /// Where `stats::rounds_needed` stops counting: at this many, no number of rounds is a remedy.
 pub(crate) const ROUNDS_CAP: u32 = 10_000;
@@ -69,7 +78,8 @@ fn part(of: usize, all: usize) -> String {
 }
 
 /// The verdict over everything, as one sentence.
-pub(crate) fn sentence(input: &Input<'_>, tally: &Tally) -> String {
+pub(crate) fn sentence(input: &Input<'_>, counts: &Counts) -> String {
+    let tally = &counts.deciding;
     let (better, worse) = adjectives(input);
     let all = tally.series;
     let what = match input.concluded.conclusion {
@@ -80,26 +90,31 @@ pub(crate) fn sentence(input: &Input<'_>, tally: &Tally) -> String {
         Conclusion::Mixed => {
             format!("{} {worse}, {} {better}", part(tally.regressed, all), tally.improved)
         }
-        Conclusion::Unchanged => match all {
-            1 => format!("the one deciding series stays within {}", deltas(input.judged)),
-            _ => format!("all {all} deciding series stay within {}", deltas(input.judged)),
-        },
+        Conclusion::Unchanged => stays(input, all),
         Conclusion::Inconclusive => inconclusive(input, tally, better, worse),
     };
-    let cases = failed_cases(input.runs);
-    let failed =
-        if cases > 0 { format!("; {} failed", many(cases, "case")) } else { String::new() };
-    format!("{}: {what}{failed}.", input.concluded.conclusion.name())
+    let failing = match failing(counts.failing) {
+        cases if cases.is_empty() => cases,
+        cases => format!("; {cases}"),
+    };
+    format!("{}: {what}{failing}.", input.concluded.conclusion.name())
 }
 
-/// Cases that failed, each counted once a host.
-fn failed_cases(runs: &[Run]) -> usize {
-    let cases: BTreeSet<_> = runs
-        .iter()
-        .flat_map(|run| run.failures.iter().map(move |f| (&run.host, &f.benchmark, &f.config)))
-        .filter(|(_, benchmark, _)| benchmark.is_some())
-        .collect();
-    cases.len()
+fn stays(input: &Input<'_>, all: usize) -> String {
+    let (who, verb) =
+        if all == 1 { ("the one", "stays") } else { (&*format!("all {all}"), "stay") };
+    format!("{who} deciding series {verb} within {}", deltas(input.judged))
+}
+
+/// `1 case newly failing, 2 newly passing`; empty for none.
+fn failing(cases: FailingCases) -> String {
+    let some = Standing::ALL.map(|standing| (cases.of(standing), standing.name()));
+    let text = |(at, (cases, name)): (usize, (usize, &str))| match at {
+        0 => format!("{} {name}", many(cases, "case")),
+        _ => format!("{} {name}", number::count(cases as u64)),
+    };
+    let some = some.into_iter().filter(|(cases, _)| *cases > 0).enumerate();
+    some.map(text).collect::<Vec<_>>().join(", ")
 }
 
 fn inconclusive(input: &Input<'_>, tally: &Tally, better: &str, worse: &str) -> String {
@@ -114,6 +129,7 @@ fn inconclusive(input: &Input<'_>, tally: &Tally, better: &str, worse: &str) -> 
         (false, 0) => {
             format!("none of the metrics measured decides under the policy {}", input.policy.name)
         }
+        (false, all) if tally.unchanged == all => stays(input, all),
         (false, all) => {
             format!("{} not settled; none is {worse} or {better}", part(tally.inconclusive, all))
         }
@@ -151,11 +167,13 @@ fn deltas(judged: &[Judged]) -> String {
 }
 
 /// The reasons of a conclusion, a sentence each; the verdicts of one architecture in one.
-pub(crate) fn reasons(concluded: &Concluded) -> Vec<String> {
+pub(crate) fn reasons(concluded: &Concluded, failures: &[FailureView]) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
     let mut last: Option<&Option<String>> = None;
+    let differing = Differing::of(concluded);
     for because in &concluded.reasons {
         match because {
+            because if differing.has_folded(because) => {}
             // The sentence over everything says that already.
             Because::Verdicts { series, of, architecture: None, .. } if series == of => {}
             Because::Verdicts { verdict, series, of, architecture } => {
@@ -171,16 +189,71 @@ pub(crate) fn reasons(concluded: &Concluded) -> Vec<String> {
                 last = Some(architecture);
             }
             other => {
-                sentences.push(capitalised(&other.to_string()));
+                let text = match other {
+                    Because::OneSideWorks { standing, .. } => with_standing(failures, *standing),
+                    other => other.to_string(),
+                };
+                sentences.push(capitalised(&text));
                 last = None;
             }
         }
     }
+    sentences.extend(differing.sentences());
     sentences.iter_mut().for_each(|sentence| sentence.push('.'));
     sentences
 }
 
-fn capitalised(text: &str) -> String {
+/// Differences between the configs of a benchmark, and between the metrics of a case: where a suite
+/// has many of them they are one sentence each, and the rows say the rest.
+#[derive(Default)]
+struct Differing {
+    /// Benchmarks.
+    configs: BTreeSet<String>,
+    /// Cases.
+    metrics: BTreeSet<String>,
+}
+
+impl Differing {
+    const LISTED_MAX: usize = 3;
+
+    fn of(concluded: &Concluded) -> Self {
+        let mut all = Self::default();
+        for because in &concluded.reasons {
+            match because {
+                Because::ConfigsDisagree { benchmark, .. } => all.configs.insert(benchmark.clone()),
+                Because::MetricsDisagree { case, .. } => all.metrics.insert(case.clone()),
+                _ => false,
+            };
+        }
+        all
+    }
+
+    fn has_folded(&self, because: &Because) -> bool {
+        match because {
+            Because::ConfigsDisagree { .. } => self.configs.len() > Self::LISTED_MAX,
+            Because::MetricsDisagree { .. } => self.metrics.len() > Self::LISTED_MAX,
+            _ => false,
+        }
+    }
+
+    fn sentences(&self) -> Vec<String> {
+        let folded = |what: &str, names: &BTreeSet<String>, noun: &str| {
+            let number = names.len();
+            // A case begins with its benchmark.
+            let benchmarks: BTreeSet<&str> =
+                names.iter().map(|name| name.split(" [").next().unwrap_or(name)).collect();
+            let benchmarks: Vec<String> = benchmarks.into_iter().map(str::to_string).collect();
+            let text = || format!("{what} {}: {}", many(number, noun), few(&benchmarks));
+            (number > Self::LISTED_MAX).then(text)
+        };
+        let configs = "Configs differ, worse in one and better in another, of";
+        let configs = folded(configs, &self.configs, "benchmark");
+        let metrics = folded("Metrics differ about", &self.metrics, "case");
+        configs.into_iter().chain(metrics).collect()
+    }
+}
+
+pub(crate) fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map(|c| c.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
@@ -266,6 +339,7 @@ pub(crate) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
     if policy.conflicting_hosts == HostConflict::Count {
         remarks.extend(disagreement(view));
     }
+    remarks.extend(scaling::remark(view));
     for check in view.selfchecks.iter().filter(|check| check.rate == Rate::More) {
         remarks.push(check.text.clone());
     }
@@ -280,21 +354,38 @@ pub(crate) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
     remarks
 }
 
+/// What failed on both sides, and what no case could be measured for: no reason names those.
 fn failed(view: &View) -> Option<String> {
-    let cases: BTreeSet<&str> =
-        view.failures.iter().filter(|f| f.benchmark.is_some()).map(|f| f.case.as_str()).collect();
-    let first = view.failures.first()?;
-    let whole = view.failures.iter().find(|f| f.benchmark.is_none());
-    Some(match (whole, cases.len()) {
-        (Some(f), _) => format!("The step {} failed for {} ({}).", f.step, f.case, f.side),
-        (None, 1) => format!("1 case failed: {} ({}, {}).", first.case, first.step, first.side),
-        (None, n) => {
-            let on = |side| view.failures.iter().filter(|f| f.side == side).count();
-            let only_candidate = on("candidate") == view.failures.len();
-            let side = if only_candidate { ", all on the candidate only" } else { "" };
-            format!("{} failed{side}.", many(n, "case"))
-        }
-    })
+    if let Some(f) = view.failures.iter().find(|f| f.benchmark.is_none()) {
+        return Some(format!("The step {} failed for {} ({}).", f.step, f.case, f.side));
+    }
+    let on_both = Standing::FailingOnBoth;
+    view.is_any(on_both)
+        .then(|| format!("{}.", capitalised(&with_standing(&view.failures, on_both))))
+}
+
+/// `newly failing: fib, syn (12 cases)`, each once, whatever the host.
+fn with_standing(failures: &[FailureView], standing: Standing) -> String {
+    let mut benchmarks: BTreeMap<Option<&str>, BTreeSet<&str>> = BTreeMap::new();
+    for failure in failures.iter().filter(|f| f.standing == standing) {
+        benchmarks.entry(failure.benchmark.as_deref()).or_default().insert(&failure.case);
+    }
+    let name = |(benchmark, cases): (Option<&str>, BTreeSet<&str>)| match (benchmark, cases.len()) {
+        (Some(benchmark), 2..) => format!("{benchmark} ({})", many(cases.len(), "case")),
+        _ => cases.into_iter().collect(),
+    };
+    format!("{}: {}", standing.name(), few(&benchmarks.into_iter().map(name).collect::<Vec<_>>()))
+}
+
+/// The first names of many.
+fn few(names: &[String]) -> String {
+    const LISTED_MAX: usize = 8;
+    let listed: Vec<&str> = names.iter().take(LISTED_MAX).map(String::as_str).collect();
+    let more = match names.len().saturating_sub(LISTED_MAX) {
+        0 => String::new(),
+        more => format!(", {} more", number::count(more as u64)),
+    };
+    listed.join(", ") + &more
 }
 
 /// Series that regressed on one host and improved on another.
@@ -379,121 +470,4 @@ pub(crate) fn phases(phases_s: &BTreeMap<String, f64>) -> Vec<(String, f64, Stri
         phases_s.iter().map(|(name, s)| (name.clone(), *s, number::seconds(*s))).collect();
     phases.sort_by_key(|(name, ..)| place(name));
     phases
-}
-
-/// The policy, in words: how a verdict comes about, then what counts.
-pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
-    let mut words = verdicts(policy, judged);
-    words.push(noise(policy));
-    words.extend(decides(policy, judged));
-    if !policy.inform.is_empty() {
-        let places: Vec<String> = policy.inform.iter().map(ToString::to_string).collect();
-        words.push(format!("Only informs, whatever it says: {}.", places.join("; ")));
-    }
-    words.push(
-        match policy.conflicting_hosts {
-            HostConflict::AskAgain => {
-                "Conflict: hosts. Where two hosts of one architecture are sure of different things \
-                 about a deciding series, nothing is claimed of it on either, and both are asked \
-                 again."
-            }
-            HostConflict::Count => {
-                "Each host's verdict counts as it is, also where hosts of one architecture disagree."
-            }
-        }
-        .to_string(),
-    );
-    words.push(
-        "Architectures, configs and metrics that differ are never averaged: each is named, and of \
-         two metrics of a case the one that decides wins, with the other beside it."
-            .to_string(),
-    );
-    words
-}
-
-fn verdicts(policy: &Policy, judged: &[Judged]) -> Vec<String> {
-    let is_tested = |j: &&Judged| j.comparison.decides && j.comparison.is_tested();
-    let tested = judged.iter().filter(is_tested).count();
-    let procedure = procedure(policy);
-    vec![
-        format!(
-            "Regressed or Improved: the effect exceeds δ, the smallest effect of interest, with \
-             q ≤ {}. q adjusts p ({procedure}) over the series that decide and are sampled in \
-             rounds, {tested} here, on all hosts compared; what does not decide is adjusted apart. \
-             Of all so called, about {} at most are expected to be false. A counted metric is no \
-             test: its effect is what was counted.",
-            policy.q,
-            number::percent(policy.q)
-        ),
-        format!(
-            "Unchanged: the whole {} interval of the effect lies within ±δ.",
-            number::percent(policy.confidence)
-        ),
-        "Inconclusive: everything else, missing data included. It is not a verdict of no change."
-            .to_string(),
-    ]
-}
-
-pub(crate) fn procedure(policy: &Policy) -> &'static str {
-    match policy.procedure {
-        Procedure::BenjaminiHochberg => "Benjamini–Hochberg",
-        Procedure::BenjaminiYekutieli => "Benjamini–Yekutieli, valid under any dependence",
-    }
-}
-
-fn noise(policy: &Policy) -> String {
-    let crowd = "the other series of its metric and host (the crowd)";
-    if policy.history == 0.0 {
-        return format!(
-            "Noise: the variance of a series borrows from {crowd}, never from past runs. It is \
-             never below that of its own rounds; where it would be, the crowd counts for less."
-        );
-    }
-    format!(
-        "Noise: the variance of a series borrows from its past runs on a machine with the same \
-         fingerprint in the same image, where it has fewer than {} degrees of freedom of its own \
-         and up to that many, and from {crowd}. It is never below that of its own rounds, or half \
-         of that where past runs lend; where it would be, the crowd counts for less.",
-        number::freedom(policy.history)
-    )
-}
-
-/// Which metrics decide where, and what else is shown. A metric may decide for some series and not
-/// for others, and with several δ.
-fn decides(policy: &Policy, judged: &[Judged]) -> Vec<String> {
-    let phrase = |decides: Decides| match decides {
-        Decides::Yes => "decides",
-        Decides::No => "does not decide",
-        Decides::Otherwise => {
-            "decides where no metric that decides was measured for the case on that host"
-        }
-    };
-    let rule = |(name, metric): (&String, &MetricPolicy)| {
-        let delta = number::percent(metric.smallest_effect);
-        let mut text = format!("{name} {} (δ = {delta})", phrase(metric.decides));
-        for exception in &metric.exceptions {
-            let decides = exception.decides.map(|d| phrase(d).to_string());
-            let delta = exception.smallest_effect.map(|e| format!("δ = {}", number::percent(e)));
-            let parts: Vec<String> = decides.into_iter().chain(delta).collect();
-            text.push_str(&format!("; where {}, {}", exception.place, parts.join(" and ")));
-        }
-        text + "."
-    };
-    let deciding = policy.metrics.iter().filter(|(_, metric)| metric.can_decide());
-    let mut words: Vec<String> = deciding.map(rule).collect();
-    let mut shown: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    for c in judged.iter().map(|j| &j.comparison) {
-        if c.tier == Tier::Gate && !policy.can_decide(&c.key.metric) {
-            let delta = number::percent(c.delta.exp_m1());
-            shown.entry(&c.key.metric).or_default().insert(delta);
-        }
-    }
-    if !shown.is_empty() {
-        let text = |(name, deltas): (&str, BTreeSet<String>)| {
-            format!("{name} (δ = {})", Vec::from_iter(deltas).join(" or "))
-        };
-        let shown: Vec<String> = shown.into_iter().map(text).collect();
-        words.push(format!("Shown, never deciding: {}.", shown.join(", ")));
-    }
-    words
 }

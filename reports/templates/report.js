@@ -1,21 +1,72 @@
 
-// Enhancements only: everything can be read without this.
+// Enhancements only: everything can be read without this. No less-than and no ampersand: the page is
+// well-formed XML.
 "use strict";
-const tables = Array.from(document.querySelectorAll("table.series"));
-if (tables.length) {
+const tables = Array.from(document.querySelectorAll("table.series:not(.folds)"));
+const config = (element) => new Map(
+  (element.dataset.config || "").split(",").map((pair) => {
+    const at = pair.indexOf("=");
+    return at === -1 ? [pair, ""] : [pair.slice(0, at), pair.slice(at + 1)];
+  }));
+const filters = document.createElement("div");
+const wanted = new Map();
+const labelled = (text, control) => {
   const label = document.createElement("label");
   label.className = "filter";
-  label.textContent = "Filter by case, metric or host";
+  label.append(text + " ", control);
+  filters.append(label);
+};
+const shown = document.createElement("span");
+const filter = () => {
+  const name = wanted.get("").toLowerCase();
+  const axes = Array.from(wanted).filter(([axis, value]) => axis !== "" ? value !== "" : false);
+  const fits = (element) => {
+    const of = config(element);
+    return axes.every(([axis, value]) => !of.has(axis) || of.get(axis) === value);
+  };
+  const isAsked = name !== "" || axes.length > 0;
+  let of = 0, left = 0;
+  for (const body of document.querySelectorAll("table.series:not(.folds) > tbody")) {
+    body.hidden = !fits(body) || !body.dataset.name.toLowerCase().includes(name);
+    of += 1;
+    left += body.hidden ? 0 : 1;
+  }
+  for (const element of document.querySelectorAll(".folds > tbody[data-config], .cases > li")) {
+    element.hidden = !fits(element);
+  }
+  // What a fold hides is not found: folds that hold something asked for open, the others go.
+  for (const fold of document.querySelectorAll("details.more-rows")) {
+    fold.hidden = !fold.querySelector(".series > tbody:not([hidden])");
+    fold.open = isAsked ? !fold.hidden : false;
+  }
+  shown.textContent = isAsked ? left + " of " + of + " rows" : "";
+};
+if (tables.length) {
+  filters.className = "filters";
+  const values = new Map();
+  for (const element of document.querySelectorAll("[data-config]")) {
+    for (const [axis, value] of config(element)) {
+      if (axis === "" || value === "") continue;
+      values.set(axis, (values.get(axis) || new Set()).add(value));
+    }
+  }
+  for (const [axis, of] of Array.from(values).sort()) {
+    if (of.size === 1) continue;
+    const select = document.createElement("select");
+    const sorted = Array.from(of).sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+    for (const value of ["", ...sorted]) select.append(new Option(value || "any", value));
+    select.addEventListener("change", () => { wanted.set(axis, select.value); filter(); });
+    labelled(axis, select);
+  }
   const input = document.createElement("input");
   input.type = "search";
-  input.addEventListener("input", () => {
-    const wanted = input.value.toLowerCase();
-    for (const body of document.querySelectorAll("table.series tbody")) {
-      body.hidden = !body.dataset.name.toLowerCase().includes(wanted);
-    }
-  });
-  label.append(" ", input);
-  document.querySelector(".tiles").after(label);
+  wanted.set("", "");
+  input.addEventListener("input", () => { wanted.set("", input.value); filter(); });
+  labelled("Filter by case, metric or host", input);
+  shown.setAttribute("role", "status");
+  shown.className = "note";
+  filters.append(shown);
+  document.querySelector(".tiles").after(filters);
 }
 const number = (text) => {
   const plain = text.replace(/[,\s]/g, "").replace("\u2212", "-");

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::{Judged, Reason, SeriesKey, Verdict};
+use super::{Failing, Judged, Reason, SeriesKey, Standing, Verdict};
 use crate::catalog::policy::{Policy, Tier};
 
 /// What a whole comparison comes to.
@@ -43,7 +43,15 @@ impl Said {
         Self { who: who.to_string(), verdict: verdict.name() }
     }
 
+    /// Each by name, or how many say what where they are many.
     pub(super) fn list(said: &[Self]) -> String {
+        const LISTED_MAX: usize = 6;
+        if said.len() > LISTED_MAX {
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            said.iter().for_each(|s| *counts.entry(s.verdict).or_default() += 1);
+            let count = |(verdict, count): (&str, usize)| format!("{count} {verdict}");
+            return counts.into_iter().map(count).collect::<Vec<_>>().join(", ");
+        }
         let one = |s: &Self| {
             let who = if s.who.is_empty() { "no config" } else { &s.who };
             format!("{who}: {}", s.verdict)
@@ -62,6 +70,8 @@ pub enum Because {
     NothingDecides,
     /// No case was measured on both sides; which were on each.
     NoCommonCase { baseline: BTreeSet<String>, candidate: BTreeSet<String> },
+    /// These cases work on one side only: newly failing, or newly passing.
+    OneSideWorks { standing: Standing, cases: BTreeSet<String> },
     /// Hosts of one architecture are sure of different things: counted as inconclusive.
     HostsDisagree { case: String, metric: String, said: Vec<Said> },
     /// One architecture regressed and another improved.
@@ -87,6 +97,9 @@ impl fmt::Display for Because {
                 few(baseline),
                 few(candidate)
             ),
+            Self::OneSideWorks { standing, cases } => {
+                write!(f, "{}: {}", standing.name(), few(cases))
+            }
             Self::NothingDecides => write!(f, "nothing that was measured decides"),
             Self::HostsDisagree { case, metric, said } => write!(
                 f,
@@ -137,12 +150,15 @@ pub struct Concluded {
 }
 
 /// The conclusion over the deciding series: any regression and any improvement is Mixed; with
-/// neither, Unchanged only if every one of them is. Nothing is averaged: who differs is named.
-pub fn conclude(judged: &[Judged], policy: &Policy) -> Concluded {
+/// neither, Unchanged only if every one of them is, and no case works on one side only. Nothing is
+/// averaged: who differs is named.
+pub fn conclude(judged: &[Judged], failing: &Failing<'_>, policy: &Policy) -> Concluded {
     let deciding: Vec<&Judged> = judged.iter().filter(|j| j.comparison.decides).collect();
     let any = |verdict: Verdict| deciding.iter().any(|j| j.verdict == verdict);
-    let unchanged =
-        !deciding.is_empty() && deciding.iter().all(|j| j.verdict == Verdict::Unchanged);
+    let works = works(failing);
+    let unchanged = !deciding.is_empty()
+        && works.is_empty()
+        && deciding.iter().all(|j| j.verdict == Verdict::Unchanged);
     let conclusion = match (any(Verdict::Regressed), any(Verdict::Improved)) {
         (true, true) => Conclusion::Mixed,
         (true, false) => Conclusion::Regressed,
@@ -151,6 +167,7 @@ pub fn conclude(judged: &[Judged], policy: &Policy) -> Concluded {
         (false, false) => Conclusion::Inconclusive,
     };
     let mut reasons = tallies(&deciding);
+    reasons.extend(works);
     reasons.extend(no_common_case(judged));
     reasons.extend(hosts_disagree(&deciding));
     reasons.extend(architectures_disagree(&deciding));
@@ -185,6 +202,12 @@ fn tallies(deciding: &[&Judged]) -> Vec<Because> {
         }
     }
     reasons
+}
+
+fn works(failing: &Failing<'_>) -> Vec<Because> {
+    let of = |standing| Because::OneSideWorks { standing, cases: failing.cases(standing) };
+    let is_any = |because: &Because| matches!(because, Because::OneSideWorks { cases, .. } if !cases.is_empty());
+    [Standing::NewlyFailing, Standing::NewlyPassing].map(of).into_iter().filter(is_any).collect()
 }
 
 fn no_common_case(judged: &[Judged]) -> Option<Because> {
@@ -304,7 +327,7 @@ fn informs(judged: &[Judged]) -> Option<Because> {
 mod tests {
     use super::*;
     use crate::catalog::policy;
-    use crate::record::{Extent, Summary};
+    use crate::record::{Extent, Failure, Side, Summary};
     use crate::verdict::{Input, compare, judge};
 
     const POLICY: &str = r#"
@@ -363,7 +386,8 @@ mod tests {
             (*gone, input.summary.rounds) = (None, 0);
             (input.summary.mean_log_ratio, input.summary.variance) = (None, None);
         }
-        let concluded = conclude(&judge(compare(&inputs, &policy), &policy), &policy);
+        let concluded =
+            conclude(&judge(compare(&inputs, &policy), &policy), &Failing::default(), &policy);
         assert_eq!(concluded.conclusion, Conclusion::Inconclusive);
         assert_eq!(
             concluded.reasons.last().unwrap().to_string(),
@@ -374,7 +398,7 @@ mod tests {
     fn concluded(series: &[Series], policy: &str) -> Concluded {
         let policy = policy::parse("p", "p.toml", policy, &[]).unwrap();
         let inputs: Vec<Input> = series.iter().copied().map(input).collect();
-        conclude(&judge(compare(&inputs, &policy), &policy), &policy)
+        conclude(&judge(compare(&inputs, &policy), &policy), &Failing::default(), &policy)
     }
 
     /// Every scenario by name: what was measured, the conclusion, the reasons, whom to ask again.
@@ -485,6 +509,35 @@ mod tests {
             }
         }
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn what_works_on_one_side_only_is_not_unchanged() {
+        let policy = policy::parse("p", "p.toml", POLICY, &[]).unwrap();
+        let series = |effect| [input(("fib", "", COUNT, "h", "x86_64", effect, 0.0))];
+        let failure = |benchmark: &str, side| Failure {
+            benchmark: Some(benchmark.into()),
+            config: Some("opt=speed".into()),
+            side,
+            step: "measure".into(),
+            reason: String::new(),
+            log_tail: String::new(),
+        };
+        let both = failure("sort", None);
+        let [fails, passes] = [Side::Candidate, Side::Baseline].map(|s| failure("fib", Some(s)));
+        for (effect, failures, expected) in [
+            (0.0, vec![], "Unchanged"),
+            (0.0, vec![&both], "Unchanged"),
+            (0.0, vec![&fails], "Inconclusive; newly failing: fib [opt=speed]"),
+            (0.0, vec![&passes], "Inconclusive; newly passing: fib [opt=speed]"),
+            (-0.1, vec![&fails], "Improved; newly failing: fib [opt=speed]"),
+        ] {
+            let judged = judge(compare(&series(effect), &policy), &policy);
+            let failing = Failing::new(failures.into_iter().map(|f| ("h", f)));
+            let Concluded { conclusion, reasons, .. } = conclude(&judged, &failing, &policy);
+            let said = reasons[1..].iter().map(|r| format!("; {r}")).collect::<String>();
+            assert_eq!(format!("{}{said}", conclusion.name()), expected);
+        }
     }
 
     #[test]

@@ -13,10 +13,12 @@ use crate::stats::scaling::NoCurve;
 use crate::stats::{self, Estimate, Noise, Variance};
 
 mod conclude;
+mod failing;
 mod scaling;
 mod scaling_cases;
 
 pub use conclude::{Because, Concluded, Conclusion, Said, conclude};
+pub use failing::{Failing, Standing};
 pub use scaling::{Scaled, judge_scaling};
 pub use scaling_cases::{
     Fits, ScalingCase, ScalingPoint, ScalingSample, ScalingSide, THREADS, WALL, scaling_cases,
@@ -503,7 +505,7 @@ mod tests {
         let inputs: Vec<Input> = summarise(samples).into_iter().map(input).collect();
         let policy = default_policy();
         let judged = judge(compare(&inputs, &policy), &policy);
-        let conclusion = conclude(&judged, &policy).conclusion;
+        let conclusion = conclude(&judged, &Failing::default(), &policy).conclusion;
         (judged.into_iter().map(|j| j.verdict).collect(), conclusion)
     }
 

@@ -1,13 +1,16 @@
 //! How still does it hold? One fixed workload compared with itself by dyno, `hyperfine` and
 //! `perf stat -r`, with and without a competing load on every core.
 //!
-//! Each comparison has the same number of processes under each tool. Where others take half of the
-//! core that means more time for the other tools than for dyno, never less. What counts as calling
-//! it different: for dyno a verdict (q = 0.05 against δ), for hyperfine Welch's t-test on its times,
-//! as its own script `welch_ttest.py` does, for perf its means and their standard errors, both
-//! at 5 % against zero. dyno's own test against zero is printed beside its verdicts.
+//! Each comparison has the same number of processes under each tool, and the time that each tool
+//! took stands beside. (Where others take half of the core, the other tools' processes take longer
+//! than dyno's.) What counts as calling it different: for dyno a verdict (q = 0.05 against δ), for
+//! hyperfine Welch's t-test on its times, as its own script `welch_ttest.py` does, for perf its means
+//! and their standard errors, both at 5 % against zero. dyno's own test against zero is printed
+//! beside its verdicts, and every series behind a false verdict by name: those that decide apart
+//! from those that are only shown.
 //!
-//! `cargo build && cargo run -p dyno --example still -- [COMPARISONS]`; needs hyperfine and perf.
+//! `cargo build && cargo run -p dyno --example still -- [COMPARISONS]`; needs hyperfine and perf,
+//! and a machine on which nothing else runs. The table is Markdown, for docs/quiet-host.md.
 
 #[path = "../live_check/catalog.rs"]
 mod catalog;
@@ -17,6 +20,9 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use dyno_model::stats::{moments, t_quantile};
+use dyno_model::verdict::{Judged, Verdict};
+use dyno_pipeline::catalog::Catalog;
+use dyno_query::{Session, Store};
 use serde_json::Value;
 
 /// Steps of the workload: some 25 ms.
@@ -33,8 +39,18 @@ struct Row {
     /// Comparisons that the tool, used as its users do, calls a difference.
     differences: u32,
     of: u32,
+    /// The series behind them; of dyno alone.
+    claims: Vec<Claim>,
     seconds: f64,
     more: String,
+}
+
+/// A change of a series that dyno claimed, and that is not there.
+struct Claim {
+    /// Of which comparison, from 1.
+    comparison: usize,
+    decides: bool,
+    what: String,
 }
 
 fn main() -> ExitCode {
@@ -45,43 +61,66 @@ fn main() -> ExitCode {
     // Builds the workload; the other tools run the very same file.
     selfcheck(world.path(), "built", 1);
     let program = workload(world.path());
-    println!(
-        "{:<9} {:<9} {:>9} {:>8} {:>13} {:>8}",
-        "load", "tool", "median", "CV", "differences", "time"
-    );
+    println!("{}\n", machine(world.path()));
+    println!("| load | | median | CV | comparisons called different | time | |");
+    println!("|---|---|---|---|---|---|---|");
     let mut rows = Vec::new();
     for load in ["none", "all cores"] {
-        let competitors = if load == "none" { Vec::new() } else { occupy() };
-        let measured = [
-            dyno(world.path(), load, comparisons),
-            hyperfine(&program, comparisons),
-            perf(&program, comparisons),
-        ];
-        drop(competitors);
-        for row in measured {
-            println!(
-                "{load:<9} {:<9} {:>6.2} ms {:>6.2} % {:>6} of {:<4} {:>5.0} s  {}",
-                row.tool,
-                median(&row.means_ms),
-                median(&row.cvs) * 100.0,
-                row.differences,
-                row.of,
-                row.seconds,
-                row.more
-            );
+        let mut competitors = if load == "none" { Vec::new() } else { occupy(comparisons) };
+        for tool in ["dyno", "hyperfine", "perf"] {
+            let row = match tool {
+                "dyno" => dyno(world.path(), load, comparisons),
+                "hyperfine" => hyperfine(&program, comparisons),
+                _ => perf(&program, comparisons),
+            };
+            // Else its numbers would be those of another load.
+            let all = competitors.iter_mut().all(Busy::goes_on);
+            assert!(all, "a competitor ended before {tool} was done");
+            println!("{}", row.line(load));
             rows.push(row);
         }
     }
     let [idle, _, _, loaded, hyperfine, _] = &rows[..] else { unreachable!("2 loads, 3 tools") };
     let ratio = median(&loaded.cvs) / median(&hyperfine.cvs);
     let falsely = idle.differences + loaded.differences;
-    println!("CV under load: {ratio:.2} of hyperfine's; aim at most 0.5");
-    println!("false verdicts of dyno: {falsely} of {}; aim 0", idle.of + loaded.of);
+    let said = |met: bool| if met { "met" } else { "missed" };
+    println!("\nCV under load: {ratio:.2} of hyperfine's; aim at most 0.5: {}", said(ratio <= 0.5));
+    println!("false verdicts of dyno; aim none: {}", said(falsely == 0));
+    idle.tell_claims("no load");
+    loaded.tell_claims("all cores");
     ExitCode::from(u8::from(ratio > 0.5 || falsely > 0))
+}
+
+/// When and where this is measured, and how busy the machine was before.
+fn machine(world: &Path) -> String {
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("?").to_string();
+    let run = &query(world, "built", "SELECT * FROM runs")[0];
+    let field = |name: &str| match &run[name] {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let kind = if field("virtualised") == "true" { "virtual machine" } else { "bare metal" };
+    format!(
+        "{}: {}, {} cores, {kind}, kernel {}, cgroup {}, {}, benchmark core {}; load {load} before",
+        chrono::Utc::now().format("%Y-%m-%d %H:%M UTC"),
+        field("cpu"),
+        field("cores"),
+        field("kernel"),
+        field("cgroup"),
+        field("engine"),
+        field("benchmark_cores"),
+    )
 }
 
 /// A process for each core that does nothing but keep it busy, until it is dropped.
 struct Busy(Child);
+
+impl Busy {
+    fn goes_on(&mut self) -> bool {
+        matches!(self.0.try_wait(), Ok(None))
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -90,13 +129,15 @@ impl Drop for Busy {
     }
 }
 
-fn occupy() -> Vec<Busy> {
+fn occupy(comparisons: u32) -> Vec<Busy> {
     let cores = std::thread::available_parallelism().expect("cores").get();
     let busy = |core: usize| {
         let mut spin = Command::new("taskset");
-        // One process, which a kill ends; bounded by itself, in case it is forgotten.
-        let spinning = "ulimit -t 900; while :; do :; done";
-        spin.args(["-c", &core.to_string(), "sh", "-c", spinning]);
+        // One process, which a kill ends; bounded by itself, in case it is forgotten, but beyond
+        // what all tools take together.
+        let most_s = 600 + 60 * comparisons;
+        let spinning = format!("ulimit -t {most_s}; while :; do :; done");
+        spin.args(["-c", &core.to_string(), "sh", "-c", &spinning]);
         Busy(spin.spawn().expect("taskset"))
     };
     (0..cores).map(busy).collect()
@@ -156,15 +197,60 @@ fn dyno(world: &Path, store: &str, comparisons: u32) -> Row {
     let sql = "SELECT count(*) AS n FROM samples WHERE metric = 'wall' AND taint <> ''";
     let tainted = &query(world, store, sql)[0]["n"];
     let (rejected, checks) = (&found["rejected"], &found["checks"]);
+    let claims = claims(world, store);
+    let mut claiming: Vec<usize> = claims.iter().map(|claim| claim.comparison).collect();
+    claiming.dedup();
+    assert_eq!(found["false_verdicts"], claiming.len(), "each false verdict is named");
     Row {
         tool: "dyno",
         means_ms: column("mean"),
         cvs: column("cv"),
-        differences: found["false_verdicts"].as_u64().expect("a count") as u32,
+        differences: claiming.len() as u32,
         of: comparisons,
+        claims,
         seconds,
         more: format!("{rejected} of {checks} tests against 0 at 5 %; {tainted} samples tainted"),
     }
+}
+
+/// Every change that was claimed in the comparisons of a store, in their order: by the code that
+/// judges a self-check, under the same policy.
+fn claims(world: &Path, store: &str) -> Vec<Claim> {
+    let job = &query(world, store, "SELECT job FROM runs LIMIT 1")[0]["job"];
+    let job = job.as_str().expect("a job").parse().expect("its id");
+    let catalog = Catalog::open(Some(&world.join("catalog"))).expect("the catalog");
+    let policy = catalog.policy("default").expect("the policy");
+    let url = world.join(store).display().to_string();
+    let asking = async {
+        let store = Store::open(&url).await?;
+        let run = store.run(&job).await?.expect("it is there");
+        Session::open(&store, policy).await?.against_itself(&[run]).await
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let found = runtime.expect("threads").block_on(asking).expect("an answer");
+    let numbered = found.iter().flat_map(|host| (1..).zip(&host.comparisons));
+    numbered.flat_map(|(n, all)| all.iter().filter_map(move |one| claim(n, one))).collect()
+}
+
+fn claim(comparison: usize, judged: &Judged) -> Option<Claim> {
+    let verdict = match judged.verdict {
+        Verdict::Regressed => "Regressed",
+        Verdict::Improved => "Improved",
+        _ => return None,
+    };
+    let found = &judged.comparison;
+    let percent = |share: f64| format!("{:+.2} %", share * 100.0);
+    let (low, high) = found.interval()?;
+    let what = format!(
+        "{} {} {verdict} {} ({} to {}), q = {:.4}",
+        found.key.benchmark,
+        found.key.metric,
+        percent(found.effect()?),
+        percent(low),
+        percent(high),
+        found.q?
+    );
+    Some(Claim { comparison, decides: found.decides, what })
 }
 
 fn hyperfine(program: &Path, comparisons: u32) -> Row {
@@ -221,9 +307,40 @@ fn perf(program: &Path, comparisons: u32) -> Row {
 
 impl Row {
     fn new(tool: &'static str, of: u32) -> Self {
-        let none = Vec::new;
-        let more = String::new();
-        Self { tool, means_ms: none(), cvs: none(), differences: 0, of, seconds: 0.0, more }
+        Self {
+            tool,
+            means_ms: Vec::new(),
+            cvs: Vec::new(),
+            differences: 0,
+            of,
+            claims: Vec::new(),
+            seconds: 0.0,
+            more: String::new(),
+        }
+    }
+
+    fn line(&self, load: &str) -> String {
+        format!(
+            "| {load} | {} | {:.1} ms | {:.1} % | {} of {} | {:.0} s | {} |",
+            self.tool,
+            median(&self.means_ms),
+            median(&self.cvs) * 100.0,
+            self.differences,
+            self.of,
+            self.seconds,
+            self.more
+        )
+    }
+
+    /// Names the series behind each false verdict: those that decide, and those that are only shown.
+    fn tell_claims(&self, load: &str) {
+        for (decides, kind) in [(true, "that decide"), (false, "that are only shown")] {
+            let claims: Vec<&Claim> = self.claims.iter().filter(|c| c.decides == decides).collect();
+            println!("- {load}, {} comparisons: {} of series {kind}", self.of, claims.len());
+            for claim in claims {
+                println!("  - comparison {}: {}", claim.comparison, claim.what);
+            }
+        }
     }
 
     /// Takes a comparison's two sides as (mean, variance) of `RUNS` times each: a difference by

@@ -149,11 +149,15 @@ impl DockerEngine {
             .hint("engines with the containerd image store name images otherwise: use the embedded engine, or switch that store off"))
     }
 
+    fn is_podman(&self) -> bool {
+        self.name.starts_with(PODMAN)
+    }
+
     /// What may be written; and under Podman, which adds writable folders to a read-only root,
     /// those closed. Podman has a `/dev/shm` of its own and does not know how to bound the number
     /// of files: there the container's memory does.
     fn tmpfs(&self, spec: &Spec) -> HashMap<String, String> {
-        let podman = self.name.starts_with(PODMAN);
+        let podman = self.is_podman();
         let mut tmpfs = HashMap::new();
         for (folder, mut options) in spec.writable() {
             if podman && folder != "/tmp" {
@@ -253,6 +257,10 @@ impl Engine for DockerEngine {
         self.build_user
     }
 
+    fn bounds_files(&self) -> bool {
+        !self.is_podman()
+    }
+
     async fn start(&self, name: &str, spec: &Spec, probe: &Path) -> Result<Streams> {
         let image = self.ensure_image(spec.root.as_ref()).await?;
         let body = self.body(name, image, spec, probe);
@@ -276,7 +284,19 @@ impl Engine for DockerEngine {
         Ok(demultiplex(attached))
     }
 
+    async fn freeze(&self, name: &str, frozen: bool) -> Result<()> {
+        let done = match frozen {
+            true => self.docker.pause_container(name).await,
+            false => self.docker.unpause_container(name).await,
+        };
+        done.while_(|| {
+            format!("{} the container {name}", if frozen { "freezing" } else { "thawing" })
+        })
+    }
+
     async fn remove(&self, name: &str) -> Result<()> {
+        // What is frozen cannot end; of any other this is an error that says nothing.
+        let _ = self.docker.unpause_container(name).await;
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let mut last = None;
         // "Removal in progress" (409) is the engine doing it already: wait until it is gone.

@@ -93,7 +93,15 @@ impl Engine for Embedded {
         Ok(streams)
     }
 
+    async fn freeze(&self, name: &str, frozen: bool) -> Result<()> {
+        let doing =
+            || format!("{} the container {name}", if frozen { "freezing" } else { "thawing" });
+        freeze(name, frozen).while_(doing)
+    }
+
     async fn remove(&self, name: &str) -> Result<()> {
+        // What is frozen cannot end; one that is gone needs no thawing.
+        let _ = freeze(name, false);
         let child = self.children.lock().expect("no panic while held").remove(name);
         let mut cleaned_up = false;
         if let Some(mut child) = child {
@@ -130,6 +138,42 @@ impl Engine for Embedded {
         swept.dedup();
         Ok(swept)
     }
+}
+
+/// Freezes or thaws the cgroup of a container (cgroup-v1/freezer-subsystem.rst, cgroup-v2.rst of the
+/// kernel), and waits until it is so.
+fn freeze(name: &str, frozen: bool) -> std::io::Result<()> {
+    const PATIENCE: u32 = 2000;
+    let mount = Path::new("/sys/fs/cgroup");
+    let v2 = mount.join("cgroup.controllers").exists();
+    let top = if v2 { mount.to_path_buf() } else { mount.join("freezer") };
+    let folder = ["dyno", SLICE]
+        .map(|parent| top.join(parent).join(name))
+        .into_iter()
+        .find(|folder| folder.exists())
+        .ok_or(std::io::ErrorKind::NotFound)?;
+    let (file, word) = match (v2, frozen) {
+        (true, true) => ("cgroup.freeze", "1"),
+        (true, false) => ("cgroup.freeze", "0"),
+        (false, true) => ("freezer.state", "FROZEN"),
+        (false, false) => ("freezer.state", "THAWED"),
+    };
+    fs::write(folder.join(file), word)?;
+    let done = || -> std::io::Result<bool> {
+        Ok(match v2 {
+            true => fs::read_to_string(folder.join("cgroup.events"))?
+                .lines()
+                .any(|line| line.strip_prefix("frozen ") == Some(word)),
+            false => fs::read_to_string(folder.join(file))?.trim() == word,
+        })
+    };
+    for _ in 0..PATIENCE {
+        if done()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Err(std::io::ErrorKind::TimedOut.into())
 }
 
 async fn delete(program: &Path, name: &str) -> Result<()> {
@@ -280,10 +324,41 @@ fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
         && let Some(pid) = pid
     {
         close_streams();
+        thaw_when_left_alone(name, pid);
         let _ = waitpid(pid, None);
     }
     fault::at("embedded.delete", || container.delete(true).map_err(told))?;
     started
+}
+
+/// Waits until the container has ended, or the dyno that asked for it has: a frozen probe would not
+/// see that nobody speaks to it any more.
+fn thaw_when_left_alone(name: &str, pid: nix::unistd::Pid) {
+    use std::os::fd::AsRawFd;
+    let open = |pid: i32| -> Option<fs::File> {
+        use std::os::fd::FromRawFd;
+        // SAFETY: the descriptor is new and ours.
+        unsafe {
+            let fd = libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32;
+            (fd >= 0).then(|| fs::File::from_raw_fd(fd))
+        }
+    };
+    let dyno = nix::unistd::getppid();
+    let (Some(container), Some(parent)) = (open(pid.as_raw()), open(dyno.as_raw())) else { return };
+    let watch =
+        |file: &fs::File| libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    let mut watched = [watch(&container), watch(&parent)];
+    // A parent that was gone before it was opened is another by now.
+    while nix::unistd::getppid() == dyno {
+        // SAFETY: passes a live array with its length.
+        let woken = unsafe { libc::poll(watched.as_mut_ptr(), 2, -1) };
+        if woken > 0 {
+            break;
+        }
+    }
+    if watched[0].revents == 0 {
+        let _ = freeze(name, false);
+    }
 }
 
 /// Switches on the loopback of the container's network namespace, as Docker does; a namespace
@@ -328,6 +403,7 @@ fn close_streams() {
 fn delete_container(name: &str) -> Result<(), String> {
     const ATTEMPTS: u32 = 20;
     let state = Path::new(STATE).join("containers").join(name);
+    let _ = freeze(name, false);
     wait_for_parent(name);
     let mut last = String::new();
     for _ in 0..ATTEMPTS {

@@ -22,7 +22,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dyno_model::catalog::host::{EngineChoice, Host, format_cores};
 use dyno_model::id::Digest;
-use dyno_probe::{Exit, LINE_MAX, PROTOCOL, Program, Reply, Request, Run, Sandbox, Settings};
+use dyno_probe::{
+    Exit, IN_MEMORY, LINE_MAX, PROTOCOL, Program, Reply, Request, Room, Run, Sandbox, Settings,
+    UNITS_MAX,
+};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::error::{Error, Result, While};
@@ -104,23 +107,23 @@ impl Spec {
         (self.tmp_bytes / 4).min(64 << 20)
     }
 
-    /// Options of the file systems in memory that programs may write: `/tmp` and `/dev/shm`. Both
-    /// full of data or of empty files, they leave memory for what must go on.
+    /// What the file systems in memory that programs may write can hold: `/tmp` and `/dev/shm`.
+    /// Both full of data or of empty files, they leave memory for what must go on.
+    fn in_memory(&self) -> [(&'static str, Room); 2] {
+        // An empty file takes about 1 KiB of the kernel's memory.
+        let room = |bytes: u64| Room { bytes, files: bytes / (4 << 10) };
+        let [tmp, shm] = IN_MEMORY;
+        [(tmp, room(self.tmp_bytes)), (shm, room(self.shm_bytes()))]
+    }
+
+    /// Their mount options.
     fn writable(&self) -> [(&'static str, Vec<String>); 2] {
-        let options = |bytes: u64, more: &str| {
-            // An empty file takes about 1 KiB of the kernel's memory.
-            let files = bytes / (4 << 10);
-            let bounds = [format!("size={bytes}"), format!("nr_inodes={files}")];
-            ["nosuid", "nodev", "mode=1777", more]
-                .map(String::from)
-                .into_iter()
-                .chain(bounds)
-                .collect()
-        };
-        [
-            ("/tmp", options(self.tmp_bytes, "exec")),
-            ("/dev/shm", options(self.shm_bytes(), "noexec")),
-        ]
+        self.in_memory().map(|(target, room)| {
+            let exec = if target == "/tmp" { "exec" } else { "noexec" };
+            let bounds = [format!("size={}", room.bytes), format!("nr_inodes={}", room.files)];
+            let options = ["nosuid", "nodev", "mode=1777", exec].map(String::from);
+            (target, options.into_iter().chain(bounds).collect())
+        })
     }
 }
 
@@ -137,9 +140,15 @@ pub trait Engine: Send + Sync {
     fn name(&self) -> String;
     /// User and group that builds run as, so that dyno can read and remove what they leave.
     fn build_user(&self) -> (u32, u32);
+    /// Whether it can bound the number of files in a file system in memory.
+    fn bounds_files(&self) -> bool {
+        true
+    }
     /// Starts a container called `name` with `probe` as its process 1.
     async fn start(&self, name: &str, spec: &Spec, probe: &Path) -> Result<Streams>;
-    /// Ends and removes the container; one that is gone already is no error.
+    /// Stops every process of the container where it stands, or lets them go on.
+    async fn freeze(&self, name: &str, frozen: bool) -> Result<()>;
+    /// Ends and removes the container, frozen or not; one that is gone already is no error.
     async fn remove(&self, name: &str) -> Result<()>;
     /// Removes containers whose dyno is gone; returns their names.
     async fn sweep(&self) -> Result<Vec<String>>;
@@ -191,6 +200,11 @@ impl Engines {
         self.engine.build_user()
     }
 
+    /// See [`Engine::bounds_files`].
+    pub fn bounds_files(&self) -> bool {
+        self.engine.bounds_files()
+    }
+
     pub async fn sweep(&self) -> Result<Vec<String>> {
         fault::around("sweep.containers", self.engine.sweep()).await
     }
@@ -214,7 +228,7 @@ impl Engines {
         };
         let mut container = Container::new(Arc::clone(self), name, streams);
         match container.inspect(spec.user).await.and_then(|sandbox| {
-            let wrong = verify(spec, &sandbox);
+            let wrong = verify(spec, &sandbox, self.bounds_files());
             if wrong.is_empty() { Ok(sandbox) } else { Err(broken_promise(&self.name(), &wrong)) }
         }) {
             Ok(sandbox) => {
@@ -249,8 +263,9 @@ fn broken_promise(engine: &str, wrong: &[String]) -> Error {
         .hint("limits that are not kept make measurements worthless: mend the engine or the host's cgroups, or name another engine in hosts/<name>.toml")
 }
 
-/// What does not hold inside, in words; empty when all does.
-pub fn verify(spec: &Spec, inside: &Sandbox) -> Vec<String> {
+/// What does not hold inside, in words; empty when all does. The number of files in memory is looked
+/// at where the engine bounds it (`bounds_files`).
+pub fn verify(spec: &Spec, inside: &Sandbox, bounds_files: bool) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut want = |holds: bool, what: String| {
         if !holds {
@@ -291,6 +306,17 @@ pub fn verify(spec: &Spec, inside: &Sandbox) -> Vec<String> {
     let fixed = spec.probe.fixed_layout;
     want(inside.fixed_layout == fixed, format!("fixed address layout is {}", inside.fixed_layout));
     want(inside.root_read_only, "the root is writable".into());
+    for (target, asked) in spec.in_memory() {
+        let found = inside.in_memory.get(target).copied().unwrap_or_default();
+        want(
+            found.bytes.abs_diff(asked.bytes) < 64 << 10,
+            format!("{target} holds {} bytes instead of {}", found.bytes, asked.bytes),
+        );
+        want(
+            found.files == asked.files || !bounds_files,
+            format!("{target} holds {} files instead of {}", found.files, asked.files),
+        );
+    }
     wrong.extend(verify_program(spec, &inside.program));
     let may_write: BTreeSet<&str> = ["/tmp", "/dev/shm", "/dev/mqueue"]
         .into_iter()
@@ -363,6 +389,12 @@ impl Container {
         }
     }
 
+    /// Stops everything in it where it stands (`true`), or lets it go on.
+    pub async fn freeze(&self, frozen: bool) -> Result<()> {
+        let freezing = self.engines.engine.freeze(&self.name, frozen);
+        fault::around(if frozen { "container.freeze" } else { "container.thaw" }, freezing).await
+    }
+
     /// Runs one process; `line` gets its output as it comes, if the run asks for that.
     pub async fn run(&mut self, run: &Run, line: impl FnMut(String)) -> Result<Exit> {
         fault::around("container.run", self.run_one(run, line)).await
@@ -372,10 +404,13 @@ impl Container {
         self.send(&Request::Run(run.clone())).await?;
         // The probe ends the process in time; this only notices a probe that does not answer.
         let patience = Duration::from_millis(run.time_ms) + Duration::from_secs(60);
+        let patience = if run.setup.is_some() { patience * 2 } else { patience };
+        let mut units = Vec::new();
         loop {
             match self.receive(patience).await? {
                 Reply::Line(text) => line(text),
-                Reply::Exit(exit) => return Ok(exit),
+                Reply::Unit(unit) if units.len() < UNITS_MAX => units.push(*unit),
+                Reply::Exit(exit) => return Ok(Exit { units, ..exit }),
                 other => return Err(self.nonsense(&format!("{other:?}"))),
             }
         }

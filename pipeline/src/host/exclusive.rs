@@ -101,7 +101,9 @@ impl ExclusiveCores {
 
     fn take_v2(&mut self) -> Result<(), String> {
         let folder = self.folder("");
-        // systemd leaves the cpuset controller off at the top until somebody wants it.
+        // systemd leaves the cpuset controller off at the top until somebody wants it. They stay on
+        // until the machine goes down: whoever came to use them meanwhile would lose what it has
+        // set, without being told.
         for controller in ["+cpu", "+cpuset"] {
             write(&self.mount.join("cgroup.subtree_control"), controller)?;
         }
@@ -143,11 +145,11 @@ impl ExclusiveCores {
         }
     }
 
-    /// Checks that it still holds, and that a container is in it.
+    /// Checks that it still holds.
     ///
     /// # Errors
     /// What does not hold, in words.
-    pub fn verify(&self) -> Result<(), String> {
+    pub fn holds(&self) -> Result<(), String> {
         let holds = |path: PathBuf, wanted: &str| match read(&path)? {
             now if now == wanted => Ok(()),
             now => Err(format!("{} is {now} instead of {wanted}", path.display())),
@@ -166,7 +168,16 @@ impl ExclusiveCores {
             Kept::Exclusive => holds(cpuset.join("cpuset.cpu_exclusive"), "1")?,
             Kept::Weight => {}
         }
-        for folder in [cpuset, cpu] {
+        holds(cpuset.join("cpuset.cpus"), &format_cores(&self.cores))
+    }
+
+    /// Checks that it still holds, and that a container is in it.
+    ///
+    /// # Errors
+    /// What does not hold, in words.
+    pub fn verify(&self) -> Result<(), String> {
+        self.holds()?;
+        for folder in ["cpuset", "cpu"].map(|controller| self.folder(controller)) {
             if !has_processes(&folder) {
                 return Err(format!("the container is not below {}", folder.display()));
             }
@@ -237,4 +248,56 @@ fn write(path: &Path, value: &str) -> Result<(), String> {
     let file = fs::OpenOptions::new().write(true).open(path);
     file.and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()))
         .map_err(|error| format!("writing {value} to {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the kernel shows the cgroup while it holds, in a folder like the mount of v2 or v1.
+    fn held(mount: &Path, kept: Kept) -> ExclusiveCores {
+        let cores = BTreeSet::from([2, 3]);
+        let held = ExclusiveCores { mount: mount.into(), kept, cores, refused: None };
+        let v2 =
+            [("cpu.weight", WEIGHT), ("cpuset.cpus.partition", "root"), ("cpuset.cpus", "2-3")];
+        let v1 = [("cpu.shares", SHARES), ("cpuset.cpu_exclusive", "1"), ("cpuset.cpus", "2-3")];
+        if kept == Kept::Partition {
+            fs::write(mount.join("cgroup.controllers"), "cpuset cpu").unwrap();
+        }
+        for (file, value) in if held.is_v2() { v2 } else { v1 } {
+            let folder = held.folder(file.split('.').next().unwrap());
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(file), format!("{value}\n")).unwrap();
+        }
+        held
+    }
+
+    #[test]
+    fn what_no_longer_holds_is_named() {
+        for (kept, file, value, named) in [
+            (Kept::Partition, "", "", ""),
+            (Kept::Partition, "cpu.weight", "100", "cpu.weight is 100 instead of 10000"),
+            (
+                Kept::Partition,
+                "cpuset.cpus.partition",
+                "root invalid (Cpu list in cpuset.cpus not exclusive)",
+                "not exclusive) instead of root",
+            ),
+            (Kept::Partition, "cpuset.cpus", "2", "cpuset.cpus is 2 instead of 2-3"),
+            (Kept::Exclusive, "", "", ""),
+            (Kept::Exclusive, "cpuset.cpu_exclusive", "0", "cpu_exclusive is 0 instead of 1"),
+            (Kept::Weight, "cpuset.cpu_exclusive", "0", ""),
+            (Kept::Weight, "cpu.shares", "1024", "cpu.shares is 1024 instead of 262144"),
+        ] {
+            let mount = tempfile::tempdir().unwrap();
+            let held = held(mount.path(), kept);
+            if let Some((controller, _)) = file.split_once('.') {
+                fs::write(held.folder(controller).join(file), value).unwrap();
+            }
+            let said = held.holds().err().unwrap_or_default();
+            assert!(said.contains(named) && named.is_empty() == said.is_empty(), "{file}: {said}");
+            let nobody = held.verify().unwrap_err();
+            assert!(!said.is_empty() || nobody.contains("is not below"), "{nobody}");
+        }
+    }
 }

@@ -94,6 +94,13 @@ impl QuietHost {
         })
     }
 
+    /// To be asked when the last round is over, before the cores are given back: what a reader should
+    /// know if they were not kept to the end. The rounds stand: what others did in them is taint.
+    pub fn lost_meanwhile(&self) -> Option<String> {
+        let wrong = self.exclusive.as_ref()?.holds().err()?;
+        Some(format!("the benchmark cores were not kept from others to the end: {wrong}"))
+    }
+
     /// Gives the benchmark cores back to everybody, for work whose time does not matter; the lock is
     /// still held.
     pub fn share_cores(&mut self) {
@@ -190,7 +197,7 @@ const TICK_NS: u64 = 10_000_000;
 struct Watch {
     cores: BTreeSet<u32>,
     meter: Option<Meter>,
-    /// Files that count how often a core was slowed down to cool it.
+    /// Files that count how often a core, or all of its package, was slowed down to cool it.
     throttles: Vec<String>,
 }
 
@@ -205,11 +212,16 @@ pub struct Glance {
 
 impl Watch {
     fn new(on: &dyn Machine, cores: &BTreeSet<u32>) -> Self {
-        let throttle = |core| {
-            format!("/sys/devices/system/cpu/cpu{core}/thermal_throttle/core_throttle_count")
+        let throttles = |core| {
+            ["core", "package"].map(|what| {
+                format!("/sys/devices/system/cpu/cpu{core}/thermal_throttle/{what}_throttle_count")
+            })
         };
-        let throttles: Vec<String> =
-            cores.iter().map(throttle).filter(|path| on.read(path).text().is_some()).collect();
+        let throttles: Vec<String> = cores
+            .iter()
+            .flat_map(throttles)
+            .filter(|path| on.read(path).text().is_some())
+            .collect();
         let mut watch = Self { cores: cores.clone(), meter: None, throttles };
         watch.meter = [Meter::Schedstat, Meter::Cpuacct, Meter::Ticks]
             .into_iter()
@@ -328,8 +340,9 @@ mod tests {
                 "/proc/schedstat version 15\\ntimestamp 5\\ncpu0 0 0 0 0 0 0 9 9 9\\ncpu1 0 0 0 0 0 0 {b} 8 9\\ndomain0 3 1 2\\ncpu2 0 0 0 0 0 0 5 6 7"
             )
         };
-        let throttled =
-            |n| format!("/sys/devices/system/cpu/cpu2/thermal_throttle/core_throttle_count {n}");
+        let throttled = |what, n| {
+            format!("/sys/devices/system/cpu/cpu2/thermal_throttle/{what}_throttle_count {n}")
+        };
         let none = Disturbance::default();
         let others = |ns| Disturbance { others_ns: Some(ns), ..none };
         for (what, before, after, meter, expected) in [
@@ -352,10 +365,17 @@ mod tests {
             ),
             (
                 "throttled",
-                [throttled(3), acct(0)].join("\n"),
-                [throttled(5), acct(0)].join("\n"),
+                [throttled("core", 3), acct(0)].join("\n"),
+                [throttled("core", 5), acct(0)].join("\n"),
                 Some(Meter::Cpuacct),
                 Disturbance { throttled: 2, ..others(0) },
+            ),
+            (
+                "its package throttled",
+                [throttled("core", 3), throttled("package", 7), acct(0)].join("\n"),
+                [throttled("core", 3), throttled("package", 8), acct(0)].join("\n"),
+                Some(Meter::Cpuacct),
+                Disturbance { throttled: 1, ..others(0) },
             ),
             (
                 "stolen",

@@ -49,6 +49,7 @@ use self::debian::blocking;
 use self::layer::Layer;
 use self::registry::Pulled;
 use self::tree::{Entry, Overlap, Tree};
+use crate::artifact::discard;
 use crate::error::{Error, Result, While as _};
 use crate::event::{Events, Phase};
 use crate::{durable, fault};
@@ -302,7 +303,7 @@ impl Made {
         if cached(&self.id, settings).is_none() {
             // Only what someone took pieces out of stands there: no build leaves half an image.
             if place.exists() {
-                fs::remove_dir_all(&place).while_(placing)?;
+                discard("image.discard", &settings.cache, &place)?;
             }
             let folder = self.bench.folder.path();
             fault::at("image.place", || durable::place_folder(folder, &place)).while_(placing)?;

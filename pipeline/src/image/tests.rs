@@ -267,6 +267,8 @@ async fn half_an_image_is_never_taken_for_whole() {
     let built = world.build(&settings).await.unwrap();
     assert!(built.rootfs.join("usr/bin/tool").exists());
     assert!(!images.join(".making-x").exists());
+    let scratch = fs::read_dir(settings.cache.join("scratch")).unwrap();
+    assert_eq!(scratch.count(), 0, "what stood there was taken away whole");
 }
 
 #[tokio::test]

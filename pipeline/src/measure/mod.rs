@@ -1,35 +1,43 @@
-//! Measuring one job: one container that holds both artifacts, one process after another on the
-//! benchmark cores, baseline and candidate next to each other, each output checked.
+//! Measuring one job: a container for each side, one process after another on the benchmark cores,
+//! baseline and candidate next to each other, each output checked.
 //!
 //! First every case runs once on each side without being recorded: that warms the page cache and
 //! finds the cases that do not work. Then come the rounds: `model::sampling` says which is next, by
 //! how precisely each case is known so far. Instructions are counted at the end (`count`).
 
 mod count;
+mod pair;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use dyno_model::catalog::suite::{Answer, Benchmark, Case, Stream, Suite, fill};
+use dyno_model::catalog::suite::{
+    Answer, Benchmark, Case, Crate, Limits, Program, Stream, Suite, Work, fill,
+};
 use dyno_model::id::Digest;
+use dyno_model::metric;
 use dyno_model::plan::Job;
-use dyno_model::record::{Failure, Sample, Side};
+use dyno_model::record::{Failure, Sample, Side, Unit as BuildUnit};
 use dyno_model::sampling::{Closed, Sampler, Turn};
 use dyno_model::taint;
 use dyno_probe::{End, Exit, Run, Settings};
 
-use crate::artifact::{Artifact, Scratch, describe};
+use crate::artifact::{Artifact, describe};
 use crate::counters;
+use crate::crates::prepare::Ready;
+use crate::crates::sources::Sources;
+use crate::crates::{CRATES, PREPARED, units, work};
 use crate::engine::{Engines, Mount, Root, Spec, base_env};
 use crate::error::{Kind, Result, While};
 use crate::event::{Events, Phase, Unit};
 use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::http::file_digest;
-use crate::lasting::Lasting;
+use crate::lasting::{Lasting, Verify};
+use pair::Pair;
 use round::Round;
 
 /// The variable that moves a process's stack, by as much as the round says.
@@ -46,9 +54,10 @@ pub struct Bench<'a> {
     pub suite: &'a Suite,
     pub suite_folder: &'a Path,
     pub job: &'a Job,
-    pub root: Arc<dyn Root>,
-    /// `None` for a side whose build failed: the other is measured alone.
-    pub artifacts: BTreeMap<Side, Artifact>,
+    /// Without a side whose build failed: the other is measured alone.
+    pub subjects: BTreeMap<Side, Subject>,
+    /// Of a suite of crates.
+    pub sources: Option<&'a Sources>,
     pub inputs: Option<Artifact>,
     pub engines: Arc<Engines>,
     /// What the host allows a container, in bytes; a benchmark's limit may be lower.
@@ -57,14 +66,23 @@ pub struct Bench<'a> {
     pub fixed_layout: bool,
     pub benchmark_cores: BTreeSet<u32>,
     pub all_cores: BTreeSet<u32>,
-    pub cache: PathBuf,
     pub events: Events,
+}
+
+/// One side: what is measured, and where.
+pub struct Subject {
+    pub root: Arc<dyn Root>,
+    /// Without files for a compiler that is its image's own.
+    pub artifact: Artifact,
+    /// Of a suite of crates.
+    pub ready: Option<Ready>,
 }
 
 /// What measuring came to.
 #[derive(Debug, Default)]
 pub struct Measured {
     pub samples: Vec<Sample>,
+    pub units: Vec<BuildUnit>,
     pub failures: Vec<Failure>,
     pub notices: Vec<String>,
     /// The most rounds that a case got.
@@ -73,6 +91,10 @@ pub struct Measured {
     pub share: f64,
     pub rounds_s: f64,
     pub counting_s: f64,
+    /// What compilers call themselves.
+    pub versions: BTreeMap<Side, String>,
+    /// Sides whose compiler ignores the number of threads.
+    pub ignores_threads: Vec<Side>,
 }
 
 /// A case on a side, ready to run.
@@ -80,29 +102,33 @@ struct Prepared<'a> {
     case: &'a Case,
     side: Side,
     run: Run,
-    expected: Digest,
-    stream: Stream,
+    check: Check,
     time_s: u64,
     /// Why it runs no more.
     failed: Option<Failure>,
 }
 
+/// What a process must have done, beside ending well.
+enum Check {
+    /// This stream has this digest.
+    Answer(Stream, Digest),
+    /// It wrote something.
+    Wrote,
+}
+
 impl Bench<'_> {
     /// Measures the whole job.
     pub async fn measure(&self, quiet: &mut QuietHost) -> Result<Measured> {
-        let scratch = Scratch::new(&self.cache)?;
-        let artifacts = fault::at("measure.lay-out", || self.lay_out(&scratch))?;
         let mut prepared = self.prepare()?;
         let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
         measured.notices.extend_from_slice(quiet.notices());
-        let spec = Spec { cgroup: quiet.parent(), ..self.counted(&artifacts) };
         let sandbox = {
             let verify = || quiet.verify();
-            let mut container = Lasting::start(&self.engines, spec, &verify, &self.events).await?;
-            let sandbox = container.sandbox().clone();
-            let rounds = self.rounds(quiet, &mut container, &mut prepared, &mut measured);
+            let mut pair = self.pair(quiet.parent(), &verify).await?;
+            let sandbox = pair.sandbox();
+            let rounds = self.rounds(quiet, &mut pair, &mut prepared, &mut measured);
             let rounds = fault::around("measure.rounds", rounds).await;
-            measured.notices.extend(container.remove().await);
+            measured.notices.extend(pair.remove().await);
             rounds?;
             sandbox
         };
@@ -111,7 +137,7 @@ impl Bench<'_> {
         measured.notices.extend(counters::notices(&sandbox, &measured.samples));
         if self.wants("instructions:cachegrind") {
             if sandbox.valgrind {
-                let count = self.count(&artifacts, &mut prepared, &mut measured);
+                let count = self.count(&mut prepared, &mut measured);
                 match fault::around("measure.count", count).await {
                     // The rounds are worth keeping without.
                     Err(error) if error.kind != Kind::Interrupted => {
@@ -134,40 +160,44 @@ impl Bench<'_> {
         self.job.inputs.metrics.iter().any(|wanted| wanted == metric)
     }
 
-    /// One folder with both artifacts under names of equal length: a path is part of a process's
-    /// initial stack, and a longer one on one side would be a difference that is not the commits'.
-    fn lay_out(&self, scratch: &Scratch) -> Result<PathBuf> {
-        let top = scratch.folder("artifact")?;
-        for (side, artifact) in &self.artifacts {
-            let folder = top.join(letter(*side));
-            std::fs::create_dir(&folder).while_(|| format!("making {}", folder.display()))?;
-            close_to_others(&folder, group(*side))
-                .while_(|| format!("closing {}", folder.display()))?;
-            for name in artifact.files.keys() {
-                let (from, to) = (artifact.folder.join("files").join(name), folder.join(name));
-                std::fs::hard_link(&from, &to)
-                    .or_else(|_| std::fs::copy(&from, &to).map(|_| ()))
-                    .while_(|| format!("laying out {}", to.display()))?;
+    /// A container for each side. One that was started goes if the other cannot be.
+    async fn pair<'b>(
+        &'b self,
+        cgroup: Option<&'static str>,
+        verify: Verify<'b>,
+    ) -> Result<Pair<'b>> {
+        let mut sides = BTreeMap::new();
+        for side in self.subjects.keys() {
+            let spec = Spec { cgroup, ..self.counted(*side) };
+            match Lasting::start(&self.engines, spec, verify, &self.events).await {
+                Ok(started) => drop(sides.insert(*side, started)),
+                Err(error) => {
+                    Pair::new(sides).remove().await;
+                    return Err(error);
+                }
             }
         }
-        Ok(top)
+        Ok(Pair::new(sides))
     }
 
-    fn spec(&self, artifacts: &Path, cpus: BTreeSet<u32>) -> Spec {
+    fn spec(&self, side: Side, cpus: BTreeSet<u32>) -> Spec {
+        let subject = &self.subjects[&side];
         let limits = || self.suite.benchmarks.iter().map(|b| b.limits);
         // The probe holds both streams until they are hashed.
         let held = limits().map(|l| 2 * l.output_bytes).max().unwrap_or(0) + PROBE_BYTES;
         let memory = limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30) + held;
         let memory = memory.min(self.memory_bytes);
-        let mut mounts = vec![
-            Mount::read_only(artifacts, "/artifact"),
-            Mount::read_only(self.suite_folder, "/suite"),
-        ];
+        let mut mounts = vec![Mount::read_only(self.suite_folder, "/suite")];
+        if !subject.artifact.files.is_empty() {
+            mounts.push(Mount::read_only(subject.artifact.folder.join("files"), "/artifact"));
+        }
+        mounts.extend(self.sources.map(|s| Mount::read_only(&s.folder, CRATES)));
+        mounts.extend(subject.ready.as_ref().map(|r| Mount::read_only(&r.folder, PREPARED)));
         if let Some(inputs) = &self.inputs {
             mounts.push(Mount::read_only(inputs.folder.join("files"), "/inputs"));
         }
         Spec {
-            root: Arc::clone(&self.root),
+            root: Arc::clone(&subject.root),
             mounts,
             network: false,
             cpus,
@@ -183,20 +213,20 @@ impl Bench<'_> {
     }
 
     /// The container of the rounds, where the kernel counts what the job asks for.
-    fn counted(&self, artifacts: &Path) -> Spec {
+    fn counted(&self, side: Side) -> Spec {
         let counters = self.job.inputs.metrics.iter().cloned().collect();
         let probe = Settings { counters, fixed_layout: self.fixed_layout };
-        Spec { probe, ..self.spec(artifacts, self.benchmark_cores.clone()) }
+        Spec { probe, ..self.spec(side, self.benchmark_cores.clone()) }
     }
 
-    /// Every case on every side that was built, in the order of the job's cases.
+    /// Every case on every side that can measure it, in the order of the job's cases.
     fn prepare(&self) -> Result<Vec<Prepared<'_>>> {
         let mut prepared = Vec::new();
         for case in &self.job.cases {
             let benchmark =
                 self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
-            for side in Side::BOTH.into_iter().filter(|side| self.artifacts.contains_key(side)) {
-                prepared.push(self.prepare_one(case, benchmark, side)?);
+            for (side, subject) in &self.subjects {
+                prepared.extend(self.prepare_one(case, benchmark, *side, subject)?);
             }
         }
         Ok(prepared)
@@ -207,41 +237,85 @@ impl Bench<'_> {
         case: &'a Case,
         benchmark: &Benchmark,
         side: Side,
-    ) -> Result<Prepared<'a>> {
-        let artifact = format!("/artifact/{}", letter(side));
-        let mut values = BTreeMap::from([
-            ("artifact", artifact.as_str()),
-            ("inputs", "/inputs"),
-            ("suite", "/suite"),
-        ]);
+        subject: &Subject,
+    ) -> Result<Option<Prepared<'a>>> {
+        let (run, check) = match &benchmark.work {
+            Work::Program(program) => self.program(case, program, &benchmark.limits)?,
+            Work::Crate(krate) | Work::Graph(krate) => {
+                let graph = matches!(benchmark.work, Work::Graph(_));
+                match self.compilation(case, krate, graph, subject) {
+                    Some(run) => {
+                        (work::bounded(run, (USER, USER), &benchmark.limits), Check::Wrote)
+                    }
+                    None => return Ok(None),
+                }
+            }
+        };
+        let time_s = benchmark.limits.time_s;
+        Ok(Some(Prepared { case, side, run, check, time_s, failed: None }))
+    }
+
+    /// The process of a case that is a crate; `None` where it was found out before that it cannot
+    /// be, which is told elsewhere.
+    fn compilation(
+        &self,
+        case: &Case,
+        krate: &Crate,
+        graph: bool,
+        subject: &Subject,
+    ) -> Option<Run> {
+        let ready = subject.ready.as_ref()?;
+        let laid = self.sources?.crates.get(&krate.name)?.as_ref().ok()?;
+        // What one of them has no means for cannot be compared.
+        let ready_ones = self.subjects.values().filter_map(|subject| subject.ready.as_ref());
+        if ready_ones.flat_map(|r| r.cannot.values()).flatten().any(|cannot| cannot == case) {
+            return None;
+        }
+        if graph {
+            return Some(work::graph(krate, laid, &ready.compiler, &case.config));
+        }
+        let patched = case.config.0.get("scenario").is_some_and(|s| s == "incr-patched");
+        if patched && laid.patch_failed.is_some() {
+            return None;
+        }
+        let (build, backend) = work::build_of(&case.config);
+        let leaf = ready.leaves.get(&(krate.name.clone(), build, backend))?;
+        Some(work::leaf(krate, laid, &ready.compiler, leaf, &case.config))
+    }
+
+    fn program(&self, case: &Case, program: &Program, limits: &Limits) -> Result<(Run, Check)> {
+        let mut values =
+            BTreeMap::from([("artifact", "/artifact"), ("inputs", "/inputs"), ("suite", "/suite")]);
         values.extend(case.config.0.iter().map(|(axis, value)| (axis.as_str(), value.as_str())));
-        let expected = match &benchmark.expected.answer {
+        let expected = match &program.expected.answer {
             Answer::Digest(digest) => digest.clone(),
             Answer::File(path) => file_digest(&self.suite_folder.join(path))
                 .while_(|| format!("reading {path} of the suite"))?,
         };
         let mut env = base_env();
-        env.extend(benchmark.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
+        env.extend(program.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
         let run = Run {
-            argv: benchmark.command.iter().map(|word| fill(word, &values)).collect(),
+            argv: program.command.iter().map(|word| fill(word, &values)).collect(),
             env,
             cwd: "/tmp".into(),
             uid: USER,
-            gid: group(side),
-            stdin: benchmark.stdin.as_ref().map(|path| format!("/suite/{path}")),
-            time_ms: benchmark.limits.time_s * 1000,
-            output_bytes: benchmark.limits.output_bytes,
+            gid: USER,
+            stdin: program.stdin.as_ref().map(|path| format!("/suite/{path}")),
+            setup: None,
+            sizes: BTreeMap::new(),
+            units: false,
+            time_ms: limits.time_s * 1000,
+            output_bytes: limits.output_bytes,
             stream: false,
             count_instructions: false,
         };
-        let time_s = benchmark.limits.time_s;
-        let stream = benchmark.expected.stream;
-        Ok(Prepared { case, side, run, expected, stream, time_s, failed: None })
+        Ok((run, Check::Answer(program.expected.stream, expected)))
     }
 
     /// The size of each file of each artifact: a series a file, sampled once.
     fn sizes(&self) -> Vec<Sample> {
-        if !self.wants("artifact-size") {
+        // Of a compiler hundreds of files are kept: each a series would drown what it compiles.
+        if !self.wants("artifact-size") || self.sources.is_some() {
             return Vec::new();
         }
         let sample = |side: Side, name: &String, size: u64| Sample {
@@ -254,16 +328,21 @@ impl Bench<'_> {
             value: size as i64,
             taint: String::new(),
         };
-        let files = |(side, artifact): (&Side, &Artifact)| -> Vec<Sample> {
-            artifact.files.iter().map(|(name, (_, size))| sample(*side, name, *size)).collect()
+        let files = |(side, subject): (&Side, &Subject)| -> Vec<Sample> {
+            subject
+                .artifact
+                .files
+                .iter()
+                .map(|(name, (_, size))| sample(*side, name, *size))
+                .collect()
         };
-        self.artifacts.iter().flat_map(files).collect()
+        self.subjects.iter().flat_map(files).collect()
     }
 
     async fn rounds(
         &self,
         quiet: &QuietHost,
-        container: &mut Lasting<'_>,
+        pair: &mut Pair<'_>,
         prepared: &mut [Prepared<'_>],
         measured: &mut Measured,
     ) -> Result<()> {
@@ -283,7 +362,9 @@ impl Bench<'_> {
         );
         let warming = prepared.len() as u64;
         for (done, ready) in prepared.iter_mut().enumerate() {
-            ready.check(&container.run(&ready.run).await?.exit);
+            let ran = pair.run(ready.side, &ready.run).await?;
+            ready.check(&ran.exit);
+            measured.samples.extend(self.outputs(ready, &ran.exit));
             let total = warming + 2 * sampler.progress().1;
             self.events.progress(Phase::Measure, done as u64 + 1, total, Unit::Processes);
         }
@@ -299,7 +380,7 @@ impl Bench<'_> {
                 let mut run = ready.run.clone();
                 run.env.insert(LAYOUT.into(), "x".repeat(turn.padding(job.seed)));
                 let before = quiet.glance();
-                let ran = container.run(&run).await?;
+                let ran = pair.run(ready.side, &run).await?;
                 let after = quiet.glance();
                 ready.check(&ran.exit);
                 let Ok(exit) = ran.exit else { continue };
@@ -311,6 +392,7 @@ impl Bench<'_> {
                 if ready.failed.is_none() {
                     done.taints.push(taint);
                     done.samples.extend(self.samples(ready, &exit, turn, sequence));
+                    done.units.extend(ready.units(&exit, turn, sequence));
                 }
                 sequence += 1;
             }
@@ -326,7 +408,9 @@ impl Bench<'_> {
                     sampler.finish_round(case, done.spent_ns, &done.values(&job.targets[case]))
                 }
             }
-            measured.samples.extend(done.into_samples());
+            let (samples, units) = done.into_rows();
+            measured.samples.extend(samples);
+            measured.units.extend(units);
             let (done, total) = sampler.progress();
             let (done, total) = (warming + 2 * done, warming + 2 * total);
             self.events.progress(Phase::Measure, done, total, Unit::Processes);
@@ -360,6 +444,18 @@ impl Bench<'_> {
         (disturbed > 0).then(|| {
             format!("{disturbed} round(s) were disturbed by something else on the machine and repeated{rest}")
         })
+    }
+
+    /// Sizes of what a process wrote: the same each time, so that the first is told.
+    fn outputs(&self, ready: &Prepared<'_>, exit: &Result<Exit, String>) -> Vec<Sample> {
+        let Some(exit) = exit.as_ref().ok().filter(|_| ready.failed.is_none()) else {
+            return Vec::new();
+        };
+        let sizes = exit.sizes.iter().filter(|(name, _)| self.wants(name));
+        sizes
+            .filter(|(name, _)| metric::is_of_output(name))
+            .map(|(name, size)| ready.sample(name, *size, 0, 0))
+            .collect()
     }
 
     fn samples(&self, ready: &Prepared<'_>, exit: &Exit, turn: Turn, sequence: u32) -> Vec<Sample> {
@@ -412,33 +508,6 @@ fn came_to(sampler: &Sampler) -> String {
     format!("{rounds} rounds{repeated} ({})", words.join(", "))
 }
 
-/// The group that a side's programs run as, which alone may enter the folder of its artifact: or a
-/// candidate could run the baseline in its place.
-const fn group(side: Side) -> u32 {
-    match side {
-        Side::Baseline => 1001,
-        Side::Candidate => 1002,
-    }
-}
-
-/// Where this process may: without root it cannot give a folder away.
-fn close_to_others(folder: &Path, group: u32) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    std::os::unix::fs::chown(folder, Some(0), Some(group))?;
-    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o750))
-}
-
-/// The folder of a side's artifact.
-const fn letter(side: Side) -> &'static str {
-    match side {
-        Side::Baseline => "a",
-        Side::Candidate => "b",
-    }
-}
-
 impl Prepared<'_> {
     /// Notes the case as failed on this side if what came of it cannot be believed.
     fn check(&mut self, exit: &Result<Exit, String>) {
@@ -447,11 +516,10 @@ impl Prepared<'_> {
             Err(why) => return self.fail("measure", why.clone(), String::new()),
         };
         let Some((step, reason)) = self.wrong(exit, self.time_s) else { return };
-        let text = match self.stream {
-            Stream::Stdout => &exit.stdout_tail,
-            Stream::Stderr => &exit.stderr_tail,
+        let log = match &self.check {
+            Check::Answer(Stream::Stdout, _) if step == "output" => &exit.stdout_tail,
+            _ => &exit.stderr_tail,
         };
-        let log = if step == "output" { text } else { &exit.stderr_tail };
         self.fail(step, reason, log.clone());
     }
 
@@ -469,10 +537,6 @@ impl Prepared<'_> {
     /// What is wrong with a process that was to end within `time_s`: the step and the reason, as
     /// the end of a sentence.
     fn wrong(&self, exit: &Exit, time_s: u64) -> Option<(&'static str, String)> {
-        let answer = match self.stream {
-            Stream::Stdout => &exit.stdout_sha256,
-            Stream::Stderr => &exit.stderr_sha256,
-        };
         if exit.end != End::Code(0) {
             return Some(("measure", describe(&exit.end, time_s)));
         }
@@ -488,9 +552,39 @@ impl Prepared<'_> {
         if let Some(residue) = &exit.residue {
             return Some(("measure", format!("left what cannot be removed: {residue}")));
         }
-        let expected = self.expected.hex();
-        (*answer != expected)
-            .then(|| ("output", format!("a wrong answer: {answer} instead of {expected}")))
+        match &self.check {
+            Check::Answer(stream, expected) => {
+                let answer = match stream {
+                    Stream::Stdout => &exit.stdout_sha256,
+                    Stream::Stderr => &exit.stderr_sha256,
+                };
+                let expected = expected.hex();
+                (*answer != expected)
+                    .then(|| ("output", format!("a wrong answer: {answer} instead of {expected}")))
+            }
+            Check::Wrote => match exit.sizes.get(work::WRITTEN) {
+                Some(1..) if self.run.units => self.wrong_units(exit),
+                Some(1..) => None,
+                _ => Some(("output", "nothing: it wrote no file".into())),
+            },
+        }
+    }
+
+    fn wrong_units(&self, exit: &Exit) -> Option<(&'static str, String)> {
+        units::units(exit, &self.sample("wall", 0, 0, 0))
+            .err()
+            .map(|why| ("output", format!("units that cannot be: {why}")))
+    }
+
+    /// The units of a build that was checked; none of any other process.
+    fn units(&self, exit: &Exit, turn: Turn, sequence: u32) -> Vec<BuildUnit> {
+        match self.run.units {
+            true => {
+                let like = self.sample("wall", exit.wall_ns, turn.round, sequence);
+                units::units(exit, &like).unwrap_or_default()
+            }
+            false => Vec::new(),
+        }
     }
 
     fn sample(&self, metric: &str, value: u64, round: u32, sequence: u32) -> Sample {

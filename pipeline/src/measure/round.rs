@@ -1,6 +1,6 @@
 //! A round: both sides of a case, one after the other.
 
-use dyno_model::record::{Sample, Side};
+use dyno_model::record::{Sample, Side, Unit};
 use dyno_model::sampling::Target;
 use dyno_model::taint;
 
@@ -11,6 +11,8 @@ pub struct Round {
     /// One for each side that worked.
     pub taints: Vec<String>,
     pub samples: Vec<Sample>,
+    /// Of processes that were builds.
+    pub units: Vec<Unit>,
 }
 
 impl Round {
@@ -28,17 +30,21 @@ impl Round {
         targets.iter().map(|t| value(t, Side::Baseline).zip(value(t, Side::Candidate))).collect()
     }
 
-    /// The samples; those that a disturbance moves, with what disturbed them or their pair.
-    pub fn into_samples(mut self) -> Vec<Sample> {
+    /// The samples and units; those that a disturbance moves, with what disturbed them or their pair.
+    pub fn into_rows(mut self) -> (Vec<Sample>, Vec<Unit>) {
         if self.disturbed() {
-            let sides: Vec<Side> = self.samples.iter().map(|sample| sample.side).collect();
-            for (sample, side) in self.samples.iter_mut().zip(&sides) {
-                if taint::moves(&sample.metric) {
-                    let own = &self.taints[usize::from(side != &sides[0])];
-                    sample.taint = if own.is_empty() { taint::PAIR.into() } else { own.clone() };
-                }
+            let first = self.samples.first().map(|sample| sample.side);
+            let taint = |side: Side| match &self.taints[usize::from(Some(side) != first)] {
+                own if own.is_empty() => taint::PAIR.to_string(),
+                own => own.clone(),
+            };
+            for sample in self.samples.iter_mut().filter(|s| taint::moves(&s.metric)) {
+                sample.taint = taint(sample.side);
+            }
+            for unit in &mut self.units {
+                unit.taint = taint(unit.side);
             }
         }
-        self.samples
+        (self.samples, self.units)
     }
 }

@@ -9,6 +9,7 @@
 mod differ;
 mod text;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,12 +18,13 @@ use dyno_model::catalog::image::debian_architecture;
 use dyno_model::catalog::reader::is_name;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
-use dyno_model::record::{Built, BuiltFrom, Failure, Files, Run, Side, Trust};
+use dyno_model::record::{Built, BuiltFrom, Failure, Files, OwnImage, Run, Side, Trust};
 use serde::Serialize;
 
 pub use self::differ::Difference;
 use crate::artifact::{Artifact, Scratch, Workshop};
 use crate::catalog::Catalog;
+use crate::crates::compiler;
 use crate::definition::Definition;
 use crate::engine::{Engines, Root};
 use crate::error::{Error, Kind, Result, While};
@@ -31,7 +33,7 @@ use crate::host::assign;
 use crate::http::file_digest;
 use crate::image;
 use crate::run::{Inputs, Place, Sides, Traces, build_all, store_error};
-use crate::source;
+use crate::source::{self, Origin, Resolved};
 
 /// What became of building a run again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -90,11 +92,16 @@ pub async fn reproduce(asked: &str, place: &Place, keep_in: Option<&Path>) -> Re
     let run = place.store.find_run(asked).await.map_err(store_error)?;
     let from = enough(&run)?;
     let suite = definition(&run.suite_digest, "suite", place).await?;
-    let image = definition(&from.image_digest, "image", place).await?;
+    let images = own_images(&run, &from)?;
+    let mut definitions = BTreeMap::new();
+    for image in images.values() {
+        let digest = image.digest.as_ref().unwrap_or(&from.image_digest);
+        definitions.insert(image.name.clone(), definition(digest, "image", place).await?);
+    }
 
     let scratch = Scratch::new(&place.cache)?;
     let fresh = scratch.folder("fresh")?;
-    let catalog = lay_out(&run, &suite, &image, &fresh)?;
+    let catalog = lay_out(&run, &suite, &definitions, &fresh)?;
     share_downloads(&place.cache, &fresh)?;
     // As a host file that says nothing else: any engine will do, since neither an image nor an
     // artifact depends on it.
@@ -113,35 +120,38 @@ pub async fn reproduce(asked: &str, place: &Place, keep_in: Option<&Path>) -> Re
     engines.sweep().await?;
 
     let loaded = catalog.suite(&run.suite)?;
-    let names = [asked_for(&from, &run.baseline), asked_for(&from, &run.candidate)];
-    let found =
-        source::resolve(&from.source, &loaded.folder, &names, &place.cache, &place.events).await?;
-    let [baseline, candidate] = found.as_slice() else { unreachable!("one for each of two") };
     let mut parts = Vec::new();
-    for (side, built, found) in
-        [(Side::Baseline, &run.baseline, baseline), (Side::Candidate, &run.candidate, candidate)]
-    {
-        let id = |id: String| Some(Found { id, bytes: None });
-        let (then, now) = (id(built.commit.to_string()), id(found.commit.to_string()));
-        parts.push(Part::new(side.name(), "commit", then, now));
-    }
-
     let settings = image::Settings {
         mirror: place.mirror.clone(),
         cache: fresh.clone(),
         keys: catalog.keys(),
     };
-    let folder = catalog.image(&run.image)?;
-    let made = image::rebuild(&folder, architecture, &settings, &place.events).await;
-    let root: Arc<dyn Root> = Arc::new(made.map_err(Error::from)?);
+    let mut roots: BTreeMap<Side, Arc<dyn Root>> = BTreeMap::new();
     let id = |id: &Digest| Some(Found { id: id.to_string(), bytes: None });
-    parts.insert(0, Part::new("image", &run.image, id(&run.image_id), id(root.id())));
+    for (side, image) in &images {
+        let same = images.iter().find(|(other, known)| *other < side && *known == image);
+        if let Some(root) = same.map(|(other, _)| Arc::clone(&roots[other])) {
+            roots.insert(*side, root);
+            continue;
+        }
+        let folder = catalog.image(&image.name)?;
+        let made = image::rebuild(&folder, architecture, &settings, &place.events).await;
+        let root: Arc<dyn Root> = Arc::new(made.map_err(Error::from)?);
+        parts.push(Part::new("image", &image.name, id(&image.id), id(root.id())));
+        roots.insert(*side, root);
+    }
+
+    let asked = found_again(&run, &from, &roots, &loaded.folder, place).await?;
+    for (side, built) in [(Side::Baseline, &run.baseline), (Side::Candidate, &run.candidate)] {
+        let id = |id: String| Some(Found { id, bytes: None });
+        let (then, now) = (id(built.commit.to_string()), id(asked[&side].commit.to_string()));
+        parts.push(Part::new(side.name(), "commit", then, now));
+    }
 
     if parts.iter().all(|part| part.equal) {
         let (cpus, events) = (cores.all(), place.events.clone());
         let workshop = Workshop::new(engines, fresh.clone(), cpus, events);
-        let (inputs, sides) =
-            build_all(&workshop, &loaded, &root, [baseline, candidate], run.trust).await?;
+        let (inputs, sides) = build_all(&workshop, &loaded, &roots, &asked, run.trust).await?;
         parts.extend(compare(&run, &from, &inputs, &sides, &place.cache)?);
         if let Some(folder) = keep_in {
             keep(&inputs, &sides, folder)?;
@@ -193,10 +203,81 @@ async fn definition(digest: &Digest, what: &str, place: &Place) -> Result<Defini
     }
 }
 
+/// The image of each side.
+fn own_images(run: &Run, from: &BuiltFrom) -> Result<BTreeMap<Side, OwnImage>> {
+    let of = |(side, built): (Side, &Built)| {
+        let common = || OwnImage {
+            name: run.image.clone(),
+            id: run.image_id.clone(),
+            digest: Some(from.image_digest.clone()),
+        };
+        let image = built.image.clone().unwrap_or_else(common);
+        match image.digest {
+            Some(_) => Ok((side, image)),
+            None => Err(Error::input(format!(
+                "the run {} does not name the definition of its image {}",
+                run.job, image.name
+            ))),
+        }
+    };
+    [(Side::Baseline, &run.baseline), (Side::Candidate, &run.candidate)]
+        .into_iter()
+        .map(of)
+        .collect()
+}
+
+/// Both sides, found again: a release by its version, since a registry knows no commits; a commit by
+/// itself, since names move; a compiler where it was.
+async fn found_again(
+    run: &Run,
+    from: &BuiltFrom,
+    roots: &BTreeMap<Side, Arc<dyn Root>>,
+    folder: &Path,
+    place: &Place,
+) -> Result<BTreeMap<Side, Resolved>> {
+    let mut asked = BTreeMap::new();
+    for (side, built) in [(Side::Baseline, &run.baseline), (Side::Candidate, &run.candidate)] {
+        let is_image = built.commit.hex() == built.artifact.as_ref().map_or("", Digest::hex);
+        let is_compiler = matches!(from.source, Source::Compiler(_));
+        let resolved = |commit: &Digest, origin: Origin| {
+            let commit = commit.hex().parse().expect("a digest can be a commit's id");
+            Resolved { asked: built.asked.clone(), commit, origin }
+        };
+        let found = match if is_compiler { compiler::asked(&built.asked)? } else { None } {
+            Some(kept) => {
+                let artifact = compiler::keep(&kept, &place.cache, &place.events).await?;
+                resolved(&artifact.digest.clone(), Origin::Kept(artifact))
+            }
+            None if is_compiler && is_image => {
+                resolved(roots[&side].id(), Origin::Image(built.asked.clone()))
+            }
+            None => {
+                let name = match from.source {
+                    Source::Crate(_) => built.asked.clone(),
+                    Source::Git(_) | Source::Compiler(_) => built.commit.to_string(),
+                };
+                let names = [name];
+                let found =
+                    source::resolve(&from.source, folder, &names, &place.cache, &place.events);
+                found.await?.into_iter().next().ok_or_else(|| {
+                    Error::input(format!("{} is not to be found again", built.asked))
+                })?
+            }
+        };
+        asked.insert(side, found);
+    }
+    Ok(asked)
+}
+
 /// The catalog of the run, as far as building needs it.
-fn lay_out(run: &Run, suite: &Definition, image: &Definition, fresh: &Path) -> Result<Catalog> {
+fn lay_out(
+    run: &Run,
+    suite: &Definition,
+    images: &BTreeMap<String, Definition>,
+    fresh: &Path,
+) -> Result<Catalog> {
     // Rows are not believed: these become folders.
-    for name in [&run.suite, &run.image] {
+    for name in std::iter::once(&run.suite).chain(images.keys()) {
         if !is_name(name) {
             let name = name.escape_debug();
             return Err(Error::input(format!("the run {} has \"{name}\" as a name", run.job)));
@@ -204,7 +285,9 @@ fn lay_out(run: &Run, suite: &Definition, image: &Definition, fresh: &Path) -> R
     }
     let root = fresh.join("catalog");
     suite.write(&root.join("suites").join(&run.suite))?;
-    image.write(&root.join("images").join(&run.image))?;
+    for (name, image) in images {
+        image.write(&root.join("images").join(name))?;
+    }
     Catalog::open(Some(&root))
 }
 
@@ -217,15 +300,6 @@ fn share_downloads(cache: &Path, fresh: &Path) -> Result<()> {
         std::os::unix::fs::symlink(&kept, &link).while_(doing)?;
     }
     Ok(())
-}
-
-/// What to ask the source for: a release by its version, since a registry knows no commits; else
-/// the commit itself, since names move.
-fn asked_for(from: &BuiltFrom, built: &Built) -> String {
-    match from.source {
-        Source::Crate(_) => built.asked.clone(),
-        Source::Git(_) => built.commit.to_string(),
-    }
 }
 
 fn found_file((digest, bytes): &(Digest, u64)) -> Found {

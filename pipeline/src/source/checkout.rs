@@ -19,7 +19,7 @@ use dyno_model::catalog::suite::Limits;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{ChildStdout, Command};
 
-use super::{Resolved, git, no_git, what_git_said};
+use super::{Origin, Resolved, git, no_git, what_git_said};
 use crate::disk::{FILE_BYTES, TooMuch, Watch};
 use crate::error::{DISK_FULL, Error, Kind, Result, While};
 
@@ -39,6 +39,9 @@ impl Resolved {
     /// [`Kind::Case`] is the commit's own: more than `limits` allow, or not to be written anywhere.
     pub async fn check_out(&self, folder: &Path, limits: &Limits) -> Result<()> {
         let doing = || format!("checking out {} into {}", self.commit, folder.display());
+        let Origin::Repository(repository) = &self.origin else {
+            return Err(Error::input(format!("{} is no commit", self.asked)));
+        };
         fs::create_dir_all(folder).while_(doing)?;
         // An index of its own, so that several check-outs of one repository do not meet; and a
         // home without any configuration.
@@ -59,7 +62,7 @@ impl Resolved {
         };
         tokio::pin!(stop);
         let mut list = without_configuration(own.path());
-        list.arg("--git-dir").arg(&self.repository);
+        list.arg("--git-dir").arg(repository);
         list.args(["ls-tree", "-r", "-t", "-l", "-z", self.commit.hex()]);
         let listed = bounded(list, &mut stop, async |listing| {
             let mut listing = BufReader::new(listing);
@@ -77,7 +80,7 @@ impl Resolved {
         });
         listed.await.map_err(|error| told(error, doing))?;
         let mut git = without_configuration(own.path());
-        git.arg("--git-dir").arg(&self.repository).arg("--work-tree").arg(folder);
+        git.arg("--git-dir").arg(repository).arg("--work-tree").arg(folder);
         git.env("GIT_INDEX_FILE", own.path().join("index"));
         git.args(["checkout", "--quiet", "--force", self.commit.hex(), "--", "."]);
         let written = bounded(git, &mut stop, async |_| Ok(())).await;

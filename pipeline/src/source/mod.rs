@@ -7,7 +7,7 @@
 //! become an option; `ext::` and other transports that run commands are off.
 
 mod checkout;
-mod releases;
+pub mod releases;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,18 +17,29 @@ use dyno_model::catalog::suite::{Source, check_git_location};
 use dyno_model::id::{CommitId, Digest};
 use tokio::process::Command;
 
-use crate::artifact::Scratch;
+use crate::artifact::{Artifact, Scratch};
 use crate::error::{Error, Result, While};
 use crate::event::{Events, Phase};
 use crate::{durable, fault, http};
 
 /// A commit that is in a local repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
     /// As the person wrote it.
     pub asked: String,
     pub commit: CommitId,
-    repository: PathBuf,
+    pub origin: Origin,
+}
+
+/// Where what a name means is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Origin {
+    /// A commit of a local repository.
+    Repository(PathBuf),
+    /// The compiler that an image of the catalog carries; its id stands for a commit's.
+    Image(String),
+    /// A toolchain in the cache; the digest of the archive, or of the files, stands for a commit's.
+    Kept(Artifact),
 }
 
 /// Finds what each of `asked` means in `source` and brings it here. `folder` is the suite's own,
@@ -50,28 +61,34 @@ pub async fn resolve(
                     Ok(commit) => resolved.push(Resolved {
                         asked: version.clone(),
                         commit,
-                        repository: releases.repository().to_path_buf(),
+                        origin: Origin::Repository(releases.repository().to_path_buf()),
                     }),
                     Err(error) if error.kind == crate::error::Kind::Input => unknown.push(error),
                     Err(error) => return Err(error),
                 }
             }
         }
-        Source::Git(location) => {
+        // Of a compiler only what is neither an image nor a path comes this far.
+        Source::Git(location) | Source::Compiler(Some(location)) => {
             let remote = Remote::open(git_url(location, folder)?, cache).await?;
             for name in asked {
                 match remote.bring(name, events).await {
                     Ok(commit) => resolved.push(Resolved {
                         asked: name.clone(),
                         commit,
-                        repository: remote.repository.clone(),
+                        origin: Origin::Repository(remote.repository.clone()),
                     }),
                     Err(error) if error.kind == crate::error::Kind::Input => unknown.push(error),
                     Err(error) => return Err(error),
                 }
             }
         }
+        Source::Compiler(None) => {}
     }
+    all_or_errors(resolved, unknown)
+}
+
+fn all_or_errors(resolved: Vec<Resolved>, mut unknown: Vec<Error>) -> Result<Vec<Resolved>> {
     match unknown.len() {
         0 => Ok(resolved),
         1 => Err(unknown.remove(0)),
@@ -88,6 +105,9 @@ pub fn absolute(source: &Source, folder: &Path) -> Result<Source> {
     Ok(match source {
         Source::Git(location) => Source::Git(git_url(location, folder)?),
         Source::Crate(name) => Source::Crate(name.clone()),
+        Source::Compiler(git) => {
+            Source::Compiler(git.as_ref().map(|git| git_url(git, folder)).transpose()?)
+        }
     })
 }
 
@@ -282,6 +302,22 @@ async fn init(repository: &Path, cache: &Path) -> Result<()> {
         Err(error) if !repository.join("HEAD").exists() => Err(error).while_(doing),
         _ => Ok(()),
     }
+}
+
+/// Applies `patch` (`a/…`, `b/…`) to the files in `folder`, which is in no repository. The inner error
+/// is why it does not apply.
+pub async fn git_apply(folder: &Path, patch: &[u8]) -> Result<Result<(), String>> {
+    let doing = || format!("patching {}", folder.display());
+    let file = tempfile::NamedTempFile::new().while_(doing)?;
+    fs::write(file.path(), patch).while_(doing)?;
+    let home = tempfile::tempdir().while_(doing)?;
+    let mut git = checkout::without_configuration(home.path());
+    // Or git would look for a repository above, and leave alone what is outside of that.
+    git.env("GIT_CEILING_DIRECTORIES", folder.parent().unwrap_or(folder)).current_dir(folder);
+    git.args(["apply", "-p1", "--whitespace=nowarn", "--"]).arg(file.path());
+    let output = git.output().await.map_err(|error| no_git(&error))?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+    Ok(if output.status.success() { Ok(()) } else { Err(said) })
 }
 
 #[cfg(test)]

@@ -27,6 +27,44 @@ use crate::{fault, http};
 const ARCHIVE_MAX: u64 = 64 << 20;
 const TREE_MAX: u64 = 1 << 30;
 
+/// The registry that Cargo's own configuration names.
+pub struct Registry {
+    index: SparseIndex,
+    config: IndexConfig,
+    client: reqwest::Client,
+}
+
+impl Registry {
+    /// Reads its configuration.
+    pub async fn open() -> Result<Self> {
+        let doing = || "reading the registry's configuration".to_string();
+        let wrong = |error: tame_index::Error| Error::infrastructure(chain(&error));
+        // The version decides sparse or git where nothing is configured; this dyno's own is sparse.
+        // It is named, or Cargo itself would be asked for its own: hosts need not have it.
+        const VERSION: &str = concat!(env!("CARGO_PKG_RUST_VERSION"), ".0");
+        let url = IndexUrl::crates_io(None, None, Some(VERSION)).map_err(wrong).while_(doing)?;
+        let mut location = IndexLocation::new(url);
+        location.cargo_version = VERSION.parse().ok();
+        let index = SparseIndex::new(location).map_err(wrong).while_(doing)?;
+        let client = http::client()?;
+        let config_url = format!("{}config.json", index.url());
+        let config = http::get(&client, &config_url, 1 << 20);
+        let config = config.await.map_err(Error::from).while_(doing)?;
+        let config: IndexConfig = serde_json::from_slice(&config).while_(doing)?;
+        Ok(Self { index, config, client })
+    }
+
+    /// The archive of one release, whose checksum is left to whoever asks.
+    pub async fn archive(&self, name: &str, version: &str) -> Result<Vec<u8>> {
+        let what = || format!("downloading {name} {version}");
+        let krate = KrateName::try_from(name)
+            .map_err(|error| Error::input(format!("{name:?} cannot be a crate: {error}")))?;
+        let url = self.config.download_url(krate, version);
+        let archive = http::get(&self.client, &url, ARCHIVE_MAX).await;
+        archive.map_err(Error::from).while_(what)
+    }
+}
+
 pub struct Releases {
     name: String,
     repository: PathBuf,
@@ -42,20 +80,10 @@ impl Releases {
     pub async fn open(name: &str, cache: &Path) -> Result<Self> {
         let doing = || format!("reading the registry's index of {name}");
         let wrong = |error: tame_index::Error| Error::infrastructure(chain(&error));
-        // The version decides sparse or git where nothing is configured; this dyno's own is sparse.
-        // It is named, or Cargo itself would be asked for its own: hosts need not have it.
-        const VERSION: &str = concat!(env!("CARGO_PKG_RUST_VERSION"), ".0");
-        let url = IndexUrl::crates_io(None, None, Some(VERSION)).map_err(wrong).while_(doing)?;
-        let mut location = IndexLocation::new(url);
-        location.cargo_version = VERSION.parse().ok();
-        let index = SparseIndex::new(location).map_err(wrong).while_(doing)?;
+        let registry = Registry::open().await.while_(doing)?;
         let krate = KrateName::try_from(name)
             .map_err(|error| Error::input(format!("{name:?} cannot be a crate: {error}")))?;
-        let client = http::client()?;
-        let config_url = format!("{}config.json", index.url());
-        let config = http::get(&client, &config_url, 1 << 20);
-        let config = config.await.map_err(Error::from).while_(doing)?;
-        let config: IndexConfig = serde_json::from_slice(&config).while_(doing)?;
+        let Registry { index, config, client } = registry;
         let entry = match http::get(&client, &index.crate_url(krate), ARCHIVE_MAX).await {
             Ok(entry) => entry,
             Err(http::Failure::Gone(_)) => {
@@ -204,7 +232,7 @@ fn text(output: std::process::Output) -> String {
 
 /// Unpacks a `.crate` (a gzipped tar whose members all stand below `top`) into `into`: regular
 /// files and folders only, none outside, bounded.
-fn unpack(archive: &[u8], top: &str, into: &Path) -> std::io::Result<()> {
+pub fn unpack(archive: &[u8], top: &str, into: &Path) -> std::io::Result<()> {
     let wrong = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
     let unzipped = flate2::read::GzDecoder::new(archive).take(TREE_MAX);
     let mut archive = tar::Archive::new(unzipped);

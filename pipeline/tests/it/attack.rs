@@ -129,7 +129,8 @@ async fn what_holds_is_read_back(engine: &str) {
     let container = ground.engines.start(&ground.spec).await.unwrap();
     let good = container.sandbox().clone();
     container.remove().await.unwrap();
-    assert_eq!(verify(&ground.spec, &good), Vec::<String>::new());
+    let bounds_files = ground.engines.bounds_files();
+    assert_eq!(verify(&ground.spec, &good, bounds_files), Vec::<String>::new());
     // Each promise broken by itself is named.
     type Breaks<'a> = &'a dyn Fn(&mut dyno_probe::Sandbox);
     let broken: &[(Breaks, &str)] = &[
@@ -150,6 +151,15 @@ async fn what_holds_is_read_back(engine: &str) {
                 let _ = s.mounts.insert("/suite/below".into(), true);
             },
             "/suite/below is writable",
+        ),
+        (&|s| s.in_memory.get_mut("/tmp").unwrap().bytes = 1 << 30, "/tmp holds 1073741824 bytes"),
+        (&|s| s.in_memory.get_mut("/dev/shm").unwrap().bytes *= 2, "/dev/shm holds 8388608 bytes"),
+        (&|s| s.in_memory.get_mut("/tmp").unwrap().files = 0, "/tmp holds 0 files instead of 4096"),
+        (
+            &|s| {
+                let _ = s.in_memory.remove("/dev/shm");
+            },
+            "/dev/shm holds 0 files instead of 1024",
         ),
         (&|s| s.program.uids[2] = 0, "programs run as users [1000, 1000, 0, 1000]"),
         (&|s| s.program.gids[0] = 0, "programs run as groups [0,"),
@@ -174,9 +184,15 @@ async fn what_holds_is_read_back(engine: &str) {
     for (breaks, named) in broken {
         let mut bad = good.clone();
         breaks(&mut bad);
-        let wrong = verify(&ground.spec, &bad);
+        let wrong = verify(&ground.spec, &bad, true);
         assert!(wrong.iter().any(|what| what.contains(named)), "{named}: {wrong:?}");
     }
+    // Where the engine cannot bound the number of files, their bytes alone are asked for.
+    let mut unbounded = good.clone();
+    unbounded.in_memory.values_mut().for_each(|room| room.files = 1 << 20);
+    assert_eq!(verify(&ground.spec, &unbounded, false), Vec::<String>::new());
+    unbounded.in_memory.clear();
+    assert_eq!(verify(&ground.spec, &unbounded, false).len(), 2);
     ground.close().await;
 }
 

@@ -103,6 +103,9 @@ pub fn run(words: &[&str]) -> Run {
         uid: 1000,
         gid: 1000,
         stdin: None,
+        setup: None,
+        sizes: BTreeMap::new(),
+        units: false,
         time_ms: 20_000,
         output_bytes: 1 << 20,
         stream: false,
@@ -225,7 +228,8 @@ async fn conforms(engine: &str) {
     let mut other = spec.clone();
     (other.memory_bytes, other.pids, other.cpus) = (1 << 30, 99, BTreeSet::from([7]));
     other.probe.fixed_layout = true;
-    assert_eq!(verify(&other, &sandbox).len(), 4, "what does not hold is named");
+    let wrong = verify(&other, &sandbox, engines.bounds_files());
+    assert_eq!(wrong.len(), 4, "what does not hold is named: {wrong:?}");
 
     let said = |exit: &Exit| (exit.end.clone(), exit.stdout_tail.trim().to_string());
     let ok = |text: &str| (End::Code(0), text.to_string());

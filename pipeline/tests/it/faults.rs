@@ -29,6 +29,10 @@ enum Scene {
     Source,
     /// The image is not here yet.
     Image,
+    /// The image in the cache is damaged.
+    DamagedImage,
+    /// The artifacts in the cache are damaged.
+    DamagedArtifact,
     /// The image is to be pinned anew.
     Pin,
     /// The probe is not in the cache.
@@ -36,7 +40,7 @@ enum Scene {
     /// An earlier record was measured and not published.
     Spool,
     /// The record in the spool is damaged.
-    Damaged,
+    DamagedRecord,
     Selfcheck,
     /// The target is a crate, of which nothing is here yet.
     Crate,
@@ -48,10 +52,12 @@ fn scene(effect: &str) -> Scene {
     match effect {
         "source.init" | "source.fetch" => Scene::Source,
         "image.download" | "image.unpack" | "image.place" => Scene::Image,
+        "image.discard" => Scene::DamagedImage,
+        "artifact.discard" => Scene::DamagedArtifact,
         "image.lock" => Scene::Pin,
         "probe.place" => Scene::Probe,
         "spool.publish" => Scene::Spool,
-        "spool.set-aside" => Scene::Damaged,
+        "spool.set-aside" => Scene::DamagedRecord,
         "selfcheck.comparison" => Scene::Selfcheck,
         "image.archive" => Scene::Docker,
         _ if effect.starts_with("docker.") => Scene::Docker,
@@ -149,6 +155,10 @@ impl Stage {
     fn set(&mut self, scene: Scene) -> Vec<String> {
         self.asked += 1;
         let forget = |folder: &str| drop(fs::remove_dir_all(self.world.cache().join(folder)));
+        let each = |folder: &str, damage: &dyn Fn(&Path)| {
+            let found = fs::read_dir(self.world.cache().join(folder)).unwrap().flatten();
+            found.for_each(|entry| damage(&entry.path()));
+        };
         let mut candidate = "v3".to_string();
         match scene {
             Scene::Measure => {}
@@ -161,13 +171,19 @@ impl Stage {
             Scene::Probe => forget("probe"),
             Scene::Image | Scene::Pin => ["images", "blobs"].map(forget).iter().for_each(drop),
             Scene::Crate => forget("sources"),
+            Scene::DamagedImage => each("images", &|image| {
+                drop(fs::remove_file(image.join("image.json")));
+            }),
+            Scene::DamagedArtifact => each("artifacts/trusted", &|artifact| {
+                fs::write(artifact.join("files/program"), "torn").unwrap();
+            }),
             Scene::Spool => {
                 let words = self.run("v1", "v3", "local");
                 let told = self.told(&words, Some("kill:publish.summaries.before"));
                 assert_eq!(told.code, None, "{told:?}");
                 return words;
             }
-            Scene::Damaged => {
+            Scene::DamagedRecord => {
                 let words = self.run("v1", "v3", "local");
                 let told = self.told(&words, Some("kill:publish.samples.before"));
                 assert_eq!(told.code, None, "{told:?}");
@@ -316,7 +332,7 @@ fn litter(world: &World) -> Vec<String> {
             ["artifacts", .., id, "files", _] => hex(id),
             ["blobs" | "probe", id] => hex(id),
             ["images", ".lock"] => true,
-            // Those of `Damaged`, which stay for people to look at.
+            // Those of `DamagedRecord`, which stay for people to look at.
             ["spool", name] => name.ends_with(".json.bad"),
             ["images", id, "image.json" | "tree.json" | "image.tar"] => hex(id),
             ["sources", "git" | "crate", repository, ..] => repository.ends_with(".git"),

@@ -357,9 +357,23 @@ fn a_damaged_artifact_in_the_cache_is_built_again() {
     }
     let world = World::new();
     check(&world.dyno(&RUN), 0, &[]);
-    for artifact in fs::read_dir(world.cache().join("artifacts/trusted")).unwrap().flatten() {
-        fs::write(artifact.path().join("files/program"), "print jello\n").unwrap();
+    type Damage = fn(&Path) -> std::io::Result<()>;
+    let damages: [(&str, Damage); 5] = [
+        ("a file is another", |at| fs::write(at.join("files/program"), "print jello\n")),
+        ("a file is gone", |at| fs::remove_file(at.join("files/tool"))),
+        ("the files are gone", |at| fs::remove_dir_all(at.join("files"))),
+        ("the manifest is torn", |at| fs::write(at.join("manifest.json"), "{\"files\":")),
+        // What a removal leaves that was killed in the middle.
+        ("only the manifest is gone", |at| fs::remove_file(at.join("manifest.json"))),
+    ];
+    for (what, damage) in damages {
+        for artifact in fs::read_dir(world.cache().join("artifacts/trusted")).unwrap().flatten() {
+            damage(&artifact.path()).unwrap();
+        }
+        let told = world.dyno(&[&RUN[..], &["--again"]].concat());
+        check(&told, 0, &["is damaged and is built again", "build: target v2 in"]);
+        assert_eq!(world.scratch(), Vec::<String>::new(), "{what}");
+        let next = world.dyno(&[&RUN[..], &["--again"]].concat());
+        check(&next, 0, &["build: target v2 from the cache"]);
     }
-    let told = world.dyno(&[&RUN[..], &["--again"]].concat());
-    check(&told, 0, &["is damaged and is built again", "build: target v2 in"]);
 }

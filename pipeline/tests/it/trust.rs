@@ -80,12 +80,15 @@ fn what_an_untrusted_build_left_is_not_there_for_a_trusted_one() {
     let untrusted = run(&["--untrusted"]);
     check(&untrusted, 5, &["build: target v3 in", "target v3: written"]);
     assert!(untrusted.out.contains("a wrong answer"), "it is the poisoned one: {untrusted:?}");
+    const NETWORK: &str = "the fetch step of the untrusted candidate had the network";
+    assert!(untrusted.out.contains(NETWORK), "{untrusted:?}");
     assert_eq!(program("untrusted")[0].1, EVIL);
 
     // The same commit, trusted: built anew, and no canary is to be found.
     *body.lock().unwrap() = GOOD;
     let trusted = run(&[]);
     check(&trusted, 0, &["fetch: target v3", "build: target v3 in"]);
+    assert!(!trusted.out.contains(NETWORK), "{trusted:?}");
     assert!(!trusted.err.contains("target v3 from the cache"), "{trusted:?}");
     assert!(!trusted.err.contains("target v3: 1 bytes"), "a canary was found: {trusted:?}");
     let absent = trusted.err.matches("target v3: Some(2)").count();

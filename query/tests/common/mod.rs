@@ -29,7 +29,15 @@ pub fn job(name: &str) -> JobId {
 fn built(asked: &str, commit: CommitId) -> Built {
     let artifact = Digest::of(commit.hex().as_bytes());
     let files = BTreeMap::from([("wasmi".to_string(), (artifact.clone(), 4_200_000))]);
-    Built { asked: asked.into(), commit, artifact: Some(artifact), files, build_s: Some(80.1) }
+    Built {
+        asked: asked.into(),
+        commit,
+        artifact: Some(artifact),
+        files,
+        build_s: Some(80.1),
+        image: None,
+        version: None,
+    }
 }
 
 /// A job called `name` of `a` (asked as `v1`) against `b` (asked as `v2`).

@@ -64,7 +64,8 @@ fn pages_are_whole_and_fetch_nothing() {
         let ids = values(&tags, "id");
         let unique: BTreeSet<&str> = ids.iter().copied().collect();
         assert_eq!(ids.len(), unique.len(), "{}: ids are unique", scenario.name);
-        for reference in values(&tags, "aria-labelledby") {
+        let references = ["aria-labelledby", "aria-describedby"].map(|name| values(&tags, name));
+        for reference in references.concat() {
             assert!(unique.contains(reference), "{}: there is no #{reference}", scenario.name);
         }
         for (tag, attributes) in &tags {
@@ -92,6 +93,65 @@ fn pages_are_whole_and_fetch_nothing() {
         let captions = tags.iter().filter(|(tag, _)| tag == "caption").count();
         assert_eq!(tables, captions, "every table has a caption");
     }
+}
+
+/// The scenario with axes: what is drawn is said as well.
+#[test]
+fn drawings_have_words_and_tables() {
+    let view = scenarios::axes().view();
+    let page = html(&view);
+    let tags = tags(&page);
+    let of_class = |class: &str| {
+        let is_drawing = |(tag, attributes): &&Tag| {
+            tag == "svg" && attributes.contains(&("class".to_string(), class.to_string()))
+        };
+        tags.iter().filter(is_drawing).filter(|(_, a)| a.iter().any(|(n, _)| n == "role")).count()
+    };
+    assert_eq!((of_class("curve"), of_class("timeline")), (4, 2));
+    assert_eq!(tags.iter().filter(|(tag, _)| tag == "desc").count(), 6);
+    for (id, table) in [("c1", "c1-points"), ("c1", "c1-laws"), ("b1", "b1-path")] {
+        assert!(page.contains(&format!("id=\"{table}\"")), "{id} has {table}");
+    }
+    // Each unit of both builds is a bar with its sentence, and each step of the path a row.
+    let sentences: Vec<&str> =
+        view.builds.iter().flat_map(|b| &b.drawn).map(|unit| unit.text.as_str()).collect();
+    assert_eq!(sentences.len(), 18);
+    for text in sentences {
+        let shown = text.replace(" %", "\u{a0}%");
+        assert!(page.contains(&format!("<title>{shown}</title>")), "{text}");
+    }
+    let marked = page.matches("class=\"unit on-path\"").count();
+    // The key has one more.
+    assert_eq!(marked, 1 + view.builds.iter().map(|b| b.path.steps.len()).sum::<usize>());
+}
+
+/// Two numbers of threads: a table, and a sentence why there is no fit.
+#[test]
+fn two_numbers_of_threads_are_a_table() {
+    let page = html(&scenarios::threads().view());
+    assert!(page.contains("id=\"c1-points\""));
+    assert!(!page.contains("id=\"c1-laws\"") && !page.contains("class=\"curve\""));
+    assert!(page.contains("The baseline has no fit: 2 numbers of threads, three are needed."));
+}
+
+/// 504 cases, 240 units: the page opens, and few of its rows do so at once.
+#[test]
+fn a_large_page_is_folded() {
+    let page = html(&scenarios::rustc().view());
+    assert!(page.len() < 5_000_000, "{} bytes", page.len());
+    let tags = tags(&page);
+    let mut folds = 0;
+    let mut open_rows = 0;
+    for (tag, attributes) in &tags {
+        let is_open = attributes.iter().any(|(name, _)| name == "open");
+        match tag.as_str() {
+            "details" if !is_open => folds += 1,
+            "/details" => folds = i32::max(folds - 1, 0),
+            "tr" if folds == 0 => open_rows += 1,
+            _ => {}
+        }
+    }
+    assert!(open_rows < 600, "{open_rows} rows are not folded");
 }
 
 #[test]
@@ -155,9 +215,15 @@ fn text_can_be_read_in_light_and_dark() {
                 assert!(ratio >= 4.5, "{ink} on {ground}: {ratio:.2}, AA asks for 4.5");
             }
         }
+        // Names of units stand on their front ends, and on the stripes of code generation.
+        let ratio = contrast(&colour("ink"), &colour("front"));
+        assert!(ratio >= 4.5, "ink on front: {ratio:.2}");
         // What a drawing is made of: 3 to 1 (WCAG 1.4.11).
         for ink in ["ink", "muted", "worse", "better", "open"] {
             assert!(contrast(&colour(ink), &colour("band")) >= 3.0, "{ink} on band");
+        }
+        for ink in ["stripe", "muted", "link"] {
+            assert!(contrast(&colour(ink), &colour("bg")) >= 3.0, "{ink} on bg");
         }
     }
 }

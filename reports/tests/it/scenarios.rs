@@ -8,8 +8,16 @@ use dyno_model::id::Digest;
 use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Run, Sample, Side, Trust};
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
 use dyno_model::stats::Variance;
-use dyno_model::verdict::{self, Concluded, Judged, SeriesKey};
+use dyno_model::verdict::{
+    self, Concluded, Failing, Judged, ScalingCase, ScalingSample, SeriesKey, scaling_cases,
+};
+use dyno_reports::view::{BuildShown, ScalingShown};
 use dyno_reports::{Input, Links, View};
+
+#[path = "rustc.rs"]
+mod rustc;
+
+pub use rustc::{axes, rustc};
 
 pub struct Scenario {
     pub name: &'static str,
@@ -20,6 +28,7 @@ pub struct Scenario {
     pub selfchecks: Vec<SelfCheck>,
     /// By host, what was measured there.
     pub samples: Vec<(String, Vec<Sample>)>,
+    pub builds: Vec<rustc::Built>,
 }
 
 /// The project's own policy.
@@ -32,7 +41,7 @@ impl Scenario {
     /// Under the default policy, without history or self-checks; see [`Scenario::under`].
     fn new(name: &'static str, runs: Vec<Run>, samples: &[(&str, Vec<Sample>)]) -> Self {
         let samples = samples.iter().map(|(host, all)| (host.to_string(), all.clone())).collect();
-        let concluded = verdict::conclude(&[], &default_policy());
+        let concluded = verdict::conclude(&[], &Failing::default(), &default_policy());
         let empty = Self {
             name,
             runs,
@@ -41,6 +50,7 @@ impl Scenario {
             concluded,
             selfchecks: Vec::new(),
             samples,
+            builds: Vec::new(),
         };
         empty.under(default_policy(), None)
     }
@@ -64,7 +74,7 @@ impl Scenario {
             })
             .collect();
         let judged = verdict::judge(verdict::compare(&inputs, &policy), &policy);
-        let concluded = verdict::conclude(&judged, &policy);
+        let concluded = verdict::conclude(&judged, &Failing::of(&self.runs), &policy);
         Self { judged, concluded, policy, ..self }
     }
 
@@ -77,19 +87,69 @@ impl Scenario {
                 .collect(),
             store: "file:///var/lib/dyno/store".to_string(),
             command: "dyno compare 0.31.2 0.46.0 --suite wasmi".to_string(),
+            sql: "SELECT * FROM compare('0.31.2', '0.46.0', 'wasmi')".to_string(),
         };
         self.view_with(links)
     }
 
+    /// With these failures in the run of its first host.
+    fn failing(mut self, failures: Vec<Failure>) -> Self {
+        self.runs[0].failures = failures;
+        self.concluded = verdict::conclude(&self.judged, &Failing::of(&self.runs), &self.policy);
+        self
+    }
+
+    /// How the cases with the axis `threads` scale.
+    pub fn scalings(&self) -> Vec<ScalingCase> {
+        let samples = self.samples.iter().flat_map(|(host, samples)| {
+            samples.iter().map(move |sample| ScalingSample {
+                job: "job",
+                host,
+                architecture: "x86_64",
+                benchmark: &sample.benchmark,
+                config: &sample.config,
+                metric: &sample.metric,
+                round: sample.round,
+                side: sample.side,
+                value: sample.value,
+                is_tainted: !sample.taint.is_empty(),
+            })
+        });
+        scaling_cases(samples, &std::collections::BTreeSet::new(), &self.policy)
+    }
+
     pub fn view_with(&self, links: Links) -> View {
+        self.view_of(links, &self.scalings(), "SELECT * FROM scaling", "SELECT * FROM pipelining")
+    }
+
+    /// With how cases scale, and the SQL of those and of builds.
+    pub fn view_of(
+        &self,
+        links: Links,
+        scalings: &[ScalingCase],
+        scaling_sql: &str,
+        build_sql: &str,
+    ) -> View {
+        let shown = |case| ScalingShown { case, sql: scaling_sql };
+        let scalings: Vec<ScalingShown<'_>> = scalings.iter().map(shown).collect();
+        let builds = self.builds.iter().map(|built| BuildShown {
+            host: &built.host,
+            build: &built.build,
+            gain: built.gain.as_ref(),
+            sql: build_sql,
+        });
+        let builds: Vec<BuildShown<'_>> = builds.collect();
         View::new(Input {
             runs: &self.runs,
             judged: &self.judged,
             policy: &self.policy,
             concluded: &self.concluded,
             selfchecks: &self.selfchecks,
+            scalings: &scalings,
+            builds: &builds,
             links,
             sql: &sql,
+            fold_sql: &fold_sql,
         })
     }
 }
@@ -98,6 +158,12 @@ fn sql(key: &SeriesKey) -> String {
     format!(
         "SELECT * FROM comparisons\nWHERE benchmark = '{}' AND config = '{}' AND metric = '{}' AND host = '{}'",
         key.benchmark, key.config, key.metric, key.host
+    )
+}
+
+fn fold_sql(axis: &str, value: &str) -> String {
+    format!(
+        "SELECT metric, host, geometric_mean(effect) FROM comparisons\nWHERE config = '{axis}={value}' GROUP BY metric, host"
     )
 }
 
@@ -111,6 +177,8 @@ pub fn run(host: &str) -> Run {
             (Digest::of(format!("file {asked}").as_bytes()), size),
         )]),
         build_s: Some(81.3),
+        image: None,
+        version: None,
     };
     Run {
         job: Digest::of(host.as_bytes()).into(),
@@ -251,7 +319,7 @@ pub fn improved() -> Scenario {
 }
 
 pub fn mixed() -> Scenario {
-    let mut scenario = one_host(
+    let scenario = one_host(
         "mixed",
         [
             benches(&[
@@ -267,14 +335,13 @@ pub fn mixed() -> Scenario {
         ]
         .concat(),
     );
-    scenario.runs[0].failures = vec![failure(
+    scenario.failing(vec![failure(
         Some("zlib"),
         Some(Side::Candidate),
         "output",
         "standard output is not what the suite expects",
         "line 1: expected 6f0c1a2e\nline 1: got      00000000",
-    )];
-    scenario
+    )])
 }
 
 pub fn unchanged() -> Scenario {
@@ -297,15 +364,14 @@ pub fn build_failed() -> Scenario {
     run.outcome = Outcome::FailedCase;
     run.candidate.artifact = None;
     run.candidate.files.clear();
-    run.failures = vec![failure(
+    scenario.failing(vec![failure(
         None,
         Some(Side::Candidate),
         "build",
         "the build ended with exit code 101",
         "   Compiling wasmi v0.46.0\nerror[E0308]: mismatched types\n  --> src/engine.rs:12:5\n\
          \x1b[1merror\x1b[0m: could not compile `wasmi` (lib) due to 1 previous error\n",
-    )];
-    scenario
+    )])
 }
 
 pub fn wrong_output() -> Scenario {
@@ -314,14 +380,13 @@ pub fn wrong_output() -> Scenario {
         benches(&[("fib", 131.0, 0.0, 0.001), ("json", 260.0, 0.0, 0.001)]),
     );
     scenario.runs[0].outcome = Outcome::FailedCase;
-    scenario.runs[0].failures = vec![failure(
+    scenario.failing(vec![failure(
         Some("regex"),
         Some(Side::Candidate),
         "output",
         "standard output is not what the suite expects",
         "expected sha256:1111…\ngot      sha256:2222…",
-    )];
-    scenario
+    )])
 }
 
 pub fn no_series() -> Scenario {
@@ -404,5 +469,6 @@ pub fn all() -> Vec<Scenario> {
         two_hosts(),
         hosts_conflict(),
         threads(),
+        axes(),
     ]
 }

@@ -18,6 +18,15 @@ fn every_output_of_every_scenario() {
     }
 }
 
+/// 504 cases: what is bounded, and how.
+#[test]
+fn a_large_suite_stays_readable() {
+    let view = scenarios::rustc().view();
+    let terminal = Terminal { width: 100, color: false };
+    insta::assert_snapshot!("rustc.markdown", markdown(&view));
+    insta::assert_snapshot!("rustc.text", text(&view, Some("report.html"), terminal));
+}
+
 #[test]
 fn the_page_of_a_mixed_comparison() {
     let page = html(&scenarios::mixed().view());

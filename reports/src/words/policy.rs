@@ -1,0 +1,125 @@
+//! A policy in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dyno_model::catalog::policy::{Decides, HostConflict, MetricPolicy, Policy, Procedure, Tier};
+use dyno_model::verdict::Judged;
+
+use crate::number;
+
+/// The policy, in words: how a verdict comes about, then what counts.
+pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
+    let mut words = verdicts(policy, judged);
+    words.push(noise(policy));
+    words.extend(decides(policy, judged));
+    if !policy.inform.is_empty() {
+        let places: Vec<String> = policy.inform.iter().map(ToString::to_string).collect();
+        words.push(format!("Only informs, whatever it says: {}.", places.join("; ")));
+    }
+    words.push(
+        match policy.conflicting_hosts {
+            HostConflict::AskAgain => {
+                "Conflict: hosts. Where two hosts of one architecture are sure of different things \
+                 about a deciding series, nothing is claimed of it on either, and both are asked \
+                 again."
+            }
+            HostConflict::Count => {
+                "Each host's verdict counts as it is, also where hosts of one architecture disagree."
+            }
+        }
+        .to_string(),
+    );
+    words.push(
+        "Architectures, configs and metrics that differ are never averaged: each is named, and of \
+         two metrics of a case the one that decides wins, with the other beside it."
+            .to_string(),
+    );
+    words
+}
+
+fn verdicts(policy: &Policy, judged: &[Judged]) -> Vec<String> {
+    let is_tested = |j: &&Judged| j.comparison.decides && j.comparison.is_tested();
+    let tested = judged.iter().filter(is_tested).count();
+    let procedure = procedure(policy);
+    vec![
+        format!(
+            "Regressed or Improved: the effect exceeds δ, the smallest effect of interest, with \
+             q ≤ {}. q adjusts p ({procedure}) over the series that decide and are sampled in \
+             rounds, {tested} here, on all hosts compared; what does not decide is adjusted apart. \
+             Of all so called, about {} at most are expected to be false. A counted metric is no \
+             test: its effect is what was counted.",
+            policy.q,
+            number::percent(policy.q)
+        ),
+        format!(
+            "Unchanged: the whole {} interval of the effect lies within ±δ.",
+            number::percent(policy.confidence)
+        ),
+        "Inconclusive: everything else, missing data included. It is not a verdict of no change."
+            .to_string(),
+    ]
+}
+
+pub(crate) fn procedure(policy: &Policy) -> &'static str {
+    match policy.procedure {
+        Procedure::BenjaminiHochberg => "Benjamini–Hochberg",
+        Procedure::BenjaminiYekutieli => "Benjamini–Yekutieli, valid under any dependence",
+    }
+}
+
+fn noise(policy: &Policy) -> String {
+    let crowd = "the other series of its metric and host (the crowd)";
+    if policy.history == 0.0 {
+        return format!(
+            "Noise: the variance of a series borrows from {crowd}, never from past runs. It is \
+             never below that of its own rounds; where it would be, the crowd counts for less."
+        );
+    }
+    format!(
+        "Noise: the variance of a series borrows from its past runs on a machine with the same \
+         fingerprint in the same image, where it has fewer than {} degrees of freedom of its own \
+         and up to that many, and from {crowd}. It is never below that of its own rounds, or half \
+         of that where past runs lend; where it would be, the crowd counts for less.",
+        number::freedom(policy.history)
+    )
+}
+
+/// Which metrics decide where, and what else is shown. A metric may decide for some series and not
+/// for others, and with several δ.
+fn decides(policy: &Policy, judged: &[Judged]) -> Vec<String> {
+    let phrase = |decides: Decides| match decides {
+        Decides::Yes => "decides",
+        Decides::No => "does not decide",
+        Decides::Otherwise => {
+            "decides where no metric that decides was measured for the case on that host"
+        }
+    };
+    let rule = |(name, metric): (&String, &MetricPolicy)| {
+        let delta = number::percent(metric.smallest_effect);
+        let mut text = format!("{name} {} (δ = {delta})", phrase(metric.decides));
+        for exception in &metric.exceptions {
+            let decides = exception.decides.map(|d| phrase(d).to_string());
+            let delta = exception.smallest_effect.map(|e| format!("δ = {}", number::percent(e)));
+            let parts: Vec<String> = decides.into_iter().chain(delta).collect();
+            text.push_str(&format!("; where {}, {}", exception.place, parts.join(" and ")));
+        }
+        text + "."
+    };
+    let deciding = policy.metrics.iter().filter(|(_, metric)| metric.can_decide());
+    let mut words: Vec<String> = deciding.map(rule).collect();
+    let mut shown: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for c in judged.iter().map(|j| &j.comparison) {
+        if c.tier == Tier::Gate && !policy.can_decide(&c.key.metric) {
+            let delta = number::percent(c.delta.exp_m1());
+            shown.entry(&c.key.metric).or_default().insert(delta);
+        }
+    }
+    if !shown.is_empty() {
+        let text = |(name, deltas): (&str, BTreeSet<String>)| {
+            format!("{name} (δ = {})", Vec::from_iter(deltas).join(" or "))
+        };
+        let shown: Vec<String> = shown.into_iter().map(text).collect();
+        words.push(format!("Shown, never deciding: {}.", shown.join(", ")));
+    }
+    words
+}
