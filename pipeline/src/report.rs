@@ -66,8 +66,16 @@ pub async fn ask(
         policy,
         concluded: &concluded,
         selfchecks: &selfchecks,
-        links: Links { samples, store: store.url().to_string(), command },
+        scalings: &[],
+        builds: &[],
+        links: Links {
+            samples,
+            store: store.url().to_string(),
+            command,
+            sql: compared.sql_for_all(),
+        },
         sql: &sql,
+        fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
     });
     Ok(Answer { compared, concluded, view, session })
 }

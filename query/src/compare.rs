@@ -85,6 +85,31 @@ impl Compared {
         )
     }
 
+    /// SQL that gives every series, the largest effects first.
+    pub fn sql_for_all(&self) -> String {
+        format!(
+            "SELECT benchmark, config, metric, host, effect, low, high, q, verdict, decides\n\
+             FROM {}\nORDER BY abs(effect) DESC",
+            self.as_table()
+        )
+    }
+
+    /// SQL that gives what the deciding series with one value of an axis come to.
+    pub fn sql_for_axis(&self, axis: &str, value: &str) -> String {
+        format!(
+            "SELECT metric, host, count(*) AS cases,\n       \
+             geometric_mean(effect, variance, rounds, df) AS mean,\n       \
+             min(effect) AS least, max(effect) AS most,\n       \
+             count(*) FILTER (WHERE verdict = 'Regressed') AS regressed,\n       \
+             count(*) FILTER (WHERE verdict = 'Improved') AS improved\n\
+             FROM {}\n\
+             WHERE decides AND strpos(',' || config || ',', {}) > 0\n\
+             GROUP BY metric, host",
+            self.as_table(),
+            quoted(&format!(",{axis}={value},"))
+        )
+    }
+
     /// The call of `compare(…)` that has all its series.
     pub(crate) fn as_table(&self) -> String {
         self.as_call_of("compare")
