@@ -61,7 +61,6 @@ pub async fn ask(
     };
     let selfchecks = selfcheck::of(&session, &compared.runs, policy).await?;
     let sql = |series: &SeriesKey| compared.sql_for(series);
-    let fold_sql = |axis: &str, value: &str| compared.sql_for_value(axis, value);
     let cases = session.scaling_cases(&compared).await.map_err(store_error)?;
     let scaling_sql: Vec<String> =
         cases.iter().map(|case| compared.sql_for_scaling(case)).collect();
@@ -95,7 +94,7 @@ pub async fn ask(
             sql: compared.sql_for_all(),
         },
         sql: &sql,
-        fold_sql: &fold_sql,
+        fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
     });
     Ok(Answer { compared, concluded, view, session })
 }

@@ -206,12 +206,12 @@ async fn told(ground: &Ground, job: &Job, request: &Request, around: &Place) -> 
     let limits = job.cases.iter().filter_map(|case| ground.suite.suite.benchmark(&case.benchmark));
     let worst_s: u64 = limits.map(|b| budget.worst_case_s(b.limits.time_s)).sum();
     let expected = match expected_s(ground, job, request, &around.store).await {
-        Some((least, most)) if least == most => format!("some {}", duration(least)),
+        Some((least, most)) if least == most => format!("about {}", duration(least)),
         Some((least, most)) => format!("{} to {}", duration(least), duration(most)),
-        None => "an unknown time, as most of it was never measured on this host, and".into(),
+        None => "unknown before it was measured here once".into(),
     };
     format!(
-        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; {expected} in measured processes, at most {}",
+        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; time in measured processes: {expected}; at most {}",
         job.id,
         ground.suite.suite.name,
         ground.asked[&Side::Baseline].commit.short(),

@@ -1,6 +1,6 @@
 //! Sizes of what a process wrote.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +17,8 @@ pub fn read(asked: &BTreeMap<String, Sized>) -> BTreeMap<String, u64> {
 fn size(sized: &Sized) -> Option<u64> {
     let mut sum = None;
     let mut add = |bytes: u64| *sum.get_or_insert(0) += bytes;
+    // Incremental caches link the same file into several folders.
+    let mut seen = BTreeSet::new();
     let mut folders = vec![Path::new(&sized.folder).to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -26,7 +28,9 @@ fn size(sized: &Sized) -> Option<u64> {
             let executable = |found: &Metadata| found.mode() & 0o111 != 0;
             match &sized.of {
                 SizedFiles::All if found.is_dir() => folders.push(path),
-                SizedFiles::All if found.is_file() => add(found.len()),
+                SizedFiles::All if found.is_file() && seen.insert((found.dev(), found.ino())) => {
+                    add(found.len());
+                }
                 SizedFiles::Suffix(suffix) if name.to_string_lossy().ends_with(suffix.as_str()) => {
                     add(found.len());
                 }
@@ -120,8 +124,8 @@ mod tests {
         assert_eq!(suffix(".rmeta"), Some(4));
         assert_eq!(suffix(".rlib"), Some(rlib.len() as u64));
         assert_eq!(suffix(".so"), None);
-        let link = 0;
-        assert_eq!(size(SizedFiles::All), Some(rlib.len() as u64 + 4 + 7 + 3 + link));
+        fs::hard_link(folder.join("deep/er/cache"), folder.join("deep/again")).unwrap();
+        assert_eq!(size(SizedFiles::All), Some(rlib.len() as u64 + 4 + 7 + 3));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

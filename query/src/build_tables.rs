@@ -223,6 +223,10 @@ impl<'a> BuildRow<'a> {
     }
 }
 
+fn path<'a>(row: &'a BuildRow<'_>) -> Option<&'a CriticalPath> {
+    row.analysis.as_ref().map(|analysis| &analysis.critical_path)
+}
+
 fn predicted(build: &Build) -> [i64; 1 + SETTINGS.len()] {
     let own = simulate(build, build.jobs(), build.pipelining()).wall_ns();
     let mut all = [own; 1 + SETTINGS.len()];
@@ -252,10 +256,9 @@ fn build_rows(all: Vec<Measured<'_>>, simulated: bool) -> RecordBatch {
     rows.small("cores", |row| Some(row.of.build.cores));
     rows.small("units", |row| Some(row.of.build.units));
     rows.integer("wall_ns", |row| row.of.build.wall_ns);
-    let path = |row: &BuildRow<'_>| row.analysis.as_ref().map(|a| a.critical_path.clone());
     rows.integer("critical_path_ns", |row| Some(path(row)?.length_ns()));
     rows.text("critical_path", |row| {
-        Some(path::text(row.of.build.build.as_ref().ok()?, &path(row)?))
+        Some(path::text(row.of.build.build.as_ref().ok()?, path(row)?))
     });
     rows.integer("path_front_ns", |row| Some(path(row)?.parts.front_ns));
     rows.integer("path_codegen_ns", |row| Some(path(row)?.parts.codegen_ns));
@@ -365,23 +368,28 @@ const MODES: [[&str; 9]; 2] = [
     ],
 ];
 
+fn analysis<'a>(row: &'a CaseRow<'_>, at: usize) -> Option<&'a Analysis> {
+    row.analyses[at].as_ref()
+}
+
 fn mode_columns(rows: &mut Columns<'_, CaseRow<'_>>, at: usize, names: [&'static str; 9]) {
     let [builds, median, units, path_ns, path, front, codegen, utilisation, overlap] = names;
-    let analysis = |row: &CaseRow<'_>| row.analyses[at].clone();
     rows.small(builds, |row| Some(row.mode(at).builds));
     rows.float(median, |row| row.mode(at).median_ns);
-    rows.small(units, |row| Some(analysis(row)?.units));
-    rows.integer(path_ns, |row| Some(analysis(row)?.critical_path.length_ns()));
-    rows.text(path, |row| Some(path::text(typical(row.mode(at))?, &analysis(row)?.critical_path)));
+    rows.small(units, |row| Some(analysis(row, at)?.units));
+    rows.integer(path_ns, |row| Some(analysis(row, at)?.critical_path.length_ns()));
+    rows.text(path, |row| {
+        Some(path::text(typical(row.mode(at))?, &analysis(row, at)?.critical_path))
+    });
     rows.float(front, |row| {
-        let path = analysis(row)?.critical_path;
-        share(&path, path.parts.front_ns)
+        let path = &analysis(row, at)?.critical_path;
+        share(path, path.parts.front_ns)
     });
     // Linking is the last of code generation.
     rows.float(codegen, |row| {
-        let path = analysis(row)?.critical_path;
-        share(&path, path.parts.codegen_ns + path.parts.link_ns)
+        let path = &analysis(row, at)?.critical_path;
+        share(path, path.parts.codegen_ns + path.parts.link_ns)
     });
-    rows.float(utilisation, |row| Some(analysis(row)?.utilisation.mean));
-    rows.integer(overlap, |row| Some(analysis(row)?.overlap_ns));
+    rows.float(utilisation, |row| Some(analysis(row, at)?.utilisation.mean));
+    rows.integer(overlap, |row| Some(analysis(row, at)?.overlap_ns));
 }

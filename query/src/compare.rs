@@ -71,26 +71,6 @@ impl Compared {
         self.sql_of(series, columns)
     }
 
-    /// SQL that gives the numbers of all its series.
-    pub fn sql_for_all(&self) -> String {
-        let columns = "benchmark, config, metric, host, effect, low, high, p, q, rounds, verdict";
-        format!(
-            "SELECT {columns}\nFROM {}\nORDER BY benchmark, config, metric, host",
-            self.as_table()
-        )
-    }
-
-    /// SQL that gives what the deciding series with one value of an axis come to, by metric and host.
-    pub fn sql_for_value(&self, axis: &str, value: &str) -> String {
-        // A config is `axis=value,axis=value`: with commas around it the pair is found whole.
-        format!(
-            "SELECT metric, host, count(*) AS cases, geometric_mean(effect) AS mean\nFROM {}\n\
-             WHERE decides AND strpos(',' || config || ',', {}) > 0\nGROUP BY metric, host",
-            self.as_table(),
-            quoted(&format!(",{axis}={value},"))
-        )
-    }
-
     /// SQL that gives `columns` of one series.
     pub(crate) fn sql_of(&self, series: &SeriesKey, columns: &str) -> String {
         let SeriesKey { benchmark, config, metric, host } = series;
@@ -102,6 +82,31 @@ impl Compared {
             quoted(config),
             quoted(metric),
             quoted(host)
+        )
+    }
+
+    /// SQL that gives every series, the largest effects first.
+    pub fn sql_for_all(&self) -> String {
+        format!(
+            "SELECT benchmark, config, metric, host, effect, low, high, q, verdict, decides\n\
+             FROM {}\nORDER BY abs(effect) DESC",
+            self.as_table()
+        )
+    }
+
+    /// SQL that gives what the deciding series with one value of an axis come to.
+    pub fn sql_for_axis(&self, axis: &str, value: &str) -> String {
+        format!(
+            "SELECT metric, host, count(*) AS cases,\n       \
+             geometric_mean(effect, variance, rounds, df) AS mean,\n       \
+             min(effect) AS least, max(effect) AS most,\n       \
+             count(*) FILTER (WHERE verdict = 'Regressed') AS regressed,\n       \
+             count(*) FILTER (WHERE verdict = 'Improved') AS improved\n\
+             FROM {}\n\
+             WHERE decides AND strpos(',' || config || ',', {}) > 0\n\
+             GROUP BY metric, host",
+            self.as_table(),
+            quoted(&format!(",{axis}={value},"))
         )
     }
 

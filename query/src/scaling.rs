@@ -180,10 +180,14 @@ fn no_fit((_, case, side, _): &Row<'_>) -> Option<String> {
 }
 
 /// The first of the metrics that count instructions, in the order of [`METRICS`].
-fn instructions<'a>(point: &'a ScalingPoint) -> Option<(&'a String, f64)> {
+fn instructions(point: &ScalingPoint) -> Option<(&String, f64)> {
     let of = |name: &str| point.instructions.get_key_value(name);
     let known = METRICS.iter().find_map(|metric| of(metric.name));
     known.or_else(|| point.instructions.first_key_value()).map(|(name, median)| (name, *median))
+}
+
+fn difference<'a>((_, case, ..): &Row<'a>) -> Option<&'a Difference> {
+    case.scaled.difference.as_ref().ok()
 }
 
 fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
@@ -230,7 +234,6 @@ fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
     parameter(&mut rows, names, |row| Some(amdahl(row)?.sigma));
     rows.float("amdahl_residual", |row| Some(amdahl(row)?.residual));
     rows.text("no_fit", no_fit);
-    let difference = |row: &Row<'_>| -> Option<Difference> { row.1.scaled.difference.clone().ok() };
     rows.small("threads_compared", |row| Some(difference(row)?.threads));
     rows.float("effect", |row| Some(difference(row)?.estimate.mean.exp_m1()));
     let end = |row: &Row<'_>, sign: f64| {

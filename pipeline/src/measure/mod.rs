@@ -49,6 +49,9 @@ const USER: u32 = 1000;
 /// Memory of a container beyond what its programs may use: the probe's own.
 const PROBE_BYTES: u64 = 16 << 20;
 
+/// How many cases a sentence names.
+const NAMED_MAX: usize = 5;
+
 /// What is measured, on what.
 pub struct Bench<'a> {
     pub suite: &'a Suite,
@@ -437,9 +440,11 @@ impl Bench<'_> {
         let cases = self.job.cases.iter().zip(sampler.closed());
         let noisy = cases.filter(|(_, (closed, _))| *closed == Some(Closed::Noisy));
         let noisy: Vec<String> = noisy.map(|(case, _)| case.to_string()).collect();
-        let rest = match noisy.is_empty() {
-            true => String::new(),
-            false => format!("; too noisy to get all theirs: {}", noisy.join(", ")),
+        let named = &noisy[..noisy.len().min(NAMED_MAX)];
+        let rest = match noisy.len() - named.len() {
+            _ if noisy.is_empty() => String::new(),
+            0 => format!("; too noisy to get all theirs: {}", named.join(", ")),
+            more => format!("; too noisy to get all theirs: {} and {more} more", named.join(", ")),
         };
         (disturbed > 0).then(|| {
             format!("{disturbed} round(s) were disturbed by something else on the machine and repeated{rest}")

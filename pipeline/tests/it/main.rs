@@ -7,6 +7,7 @@ mod attack;
 mod attack_job;
 mod attack_table;
 mod cli;
+mod crates;
 mod emulation;
 mod engine;
 mod explain;

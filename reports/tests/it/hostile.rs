@@ -99,7 +99,8 @@ fn filled_axes(name: &str, log: &str) -> View {
     let text = || name.to_string();
     // What a config is made of is not a matter of escaping.
     let axis = name.replace([',', '='], "");
-    let config = |index: usize| format!("{axis}={axis}{}", if index % 2 == 0 { "" } else { "z" });
+    let config =
+        |index: usize| format!("{axis}={axis}{}", if index.is_multiple_of(2) { "" } else { "z" });
     scenario.judged.truncate(8);
     for (index, judged) in scenario.judged.iter_mut().enumerate() {
         judged.comparison.key.benchmark = text();
@@ -237,8 +238,11 @@ fn skeleton(page: &str) -> Vec<String> {
     tags(page).iter().filter(is_kept).map(print).collect()
 }
 
+/// Of both views.
+type Shapes = [Vec<String>; 2];
+
 /// The shapes of the comments and the skeletons of the pages with harmless text.
-static HARMLESS: LazyLock<([Vec<String>; 2], [Vec<String>; 2])> = LazyLock::new(|| {
+static HARMLESS: LazyLock<(Shapes, Shapes)> = LazyLock::new(|| {
     let views = views("harmless", "harmless");
     (views.each_ref().map(|v| shape(&markdown(v))), views.each_ref().map(|v| skeleton(&html(v))))
 });
