@@ -67,10 +67,11 @@ pub async fn ask(
     let scalings: Vec<ScalingShown<'_>> =
         cases.iter().zip(&scaling_sql).map(|(case, sql)| ScalingShown { case, sql }).collect();
     let pipelining = session.pipelining(&compared).await.map_err(store_error)?;
+    // One build of each side of a case: with pipelining where there is one.
     let typical: Vec<(&Pipelining, &MeasuredBuild, String)> = pipelining
         .iter()
-        .flat_map(|p| [&p.on, &p.off].map(|mode| (p, mode.typical.as_ref())))
-        .filter_map(|(p, build)| Some((p, build?, format!("{};\n{}", build?.sql(), p.sql()))))
+        .filter_map(|p| Some((p, p.on.typical.as_ref().or(p.off.typical.as_ref())?)))
+        .map(|(p, build)| (p, build, format!("{};\n{}", build.sql(), p.sql())))
         .collect();
     let builds: Vec<BuildShown<'_>> = typical
         .iter()

@@ -256,6 +256,10 @@ impl Preparing<'_> {
                 let scenario = case.config.0.get("scenario").map_or("", String::as_str);
                 ["incr-unchanged", "incr-patched"].contains(&scenario)
             });
+            if let Some(benchmark) = cases.first().and_then(|c| self.suite.benchmark(&c.benchmark))
+            {
+                at_work.limits = benchmark.limits;
+            }
             let built =
                 at_work.build(krate, laid, &ready.compiler, &key, incremental, self.cpus.len());
             match fault::around("crates.prepare", built).await? {

@@ -53,12 +53,16 @@ pub fn keys(folder: &Path) -> Result<Vec<SignedPublicKey>> {
     Ok(keys)
 }
 
+/// The variable by which a person says that a mirror's index may be older than it says it is good for.
+pub const ACCEPT_EXPIRED: &str = "DYNO_DEBIAN_EXPIRED";
+
 /// Verifies `InRelease` and reads what was signed. `suite` must be the suite's name or codename.
 pub fn verified(
     inrelease: &[u8],
     suite: &str,
     keys: &[SignedPublicKey],
     now: DateTime<Utc>,
+    accept_expired: bool,
 ) -> Result<Release> {
     let bad = |why: String| {
         Error::infrastructure(format!("the index of {suite} is not to be trusted: {why}")).hint(
@@ -86,8 +90,12 @@ pub fn verified(
     }
     if let Some(until) = release.field("Valid-Until") {
         match DateTime::parse_from_rfc2822(&until.replace("UTC", "+0000")) {
-            Ok(until) if until >= now => {}
-            _ => return Err(bad(format!("it was valid until {until}"))),
+            Ok(until) if until >= now || accept_expired => {}
+            _ => {
+                return Err(bad(format!("it was valid until {until}")).hint(format!(
+                    "somebody may be holding newer packages back; for a mirror that is frozen on purpose set {ACCEPT_EXPIRED}=yes"
+                )));
+            }
         }
     }
     Ok(release)

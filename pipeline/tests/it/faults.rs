@@ -76,7 +76,12 @@ fn kills() -> Vec<Kill> {
         ["before", "after"].map(|moment| (effect, moment, pass, scene))
     };
     let mut kills: Vec<Kill> =
-        EFFECTS.iter().flat_map(|(effect, _)| both(effect, 1, scene(effect))).collect();
+        // Those of crates need compilers: `crates::killed_at_every_effect_of_crates`.
+        EFFECTS
+            .iter()
+            .filter(|(effect, _)| !crate::crates::OF_CRATES.contains(effect))
+            .flat_map(|(effect, _)| both(effect, 1, scene(effect)))
+            .collect();
     // The processes of a job: fetch, build, two to warm up, two rounds of two, two counted.
     for pass in [1, 2, 5, 8] {
         kills.extend(both("container.run", pass, Scene::Build));
