@@ -379,7 +379,10 @@ pub async fn keep_sysroot(
     let of_files = Digest::of(&manifest);
     let (digest, folder) = place_of(identity.unwrap_or(of_files.hex()));
     fs::create_dir_all(folder.parent().expect("it is in the cache")).while_(doing)?;
-    place(&new, &folder).while_(doing)?;
+    // Where its files name it, whatever stands there has not been looked at yet.
+    if cached(cache, events, &folder, true)?.is_none() {
+        place(&new, &folder).while_(doing)?;
+    }
     Ok(Artifact { digest, folder, files, build_s: None })
 }
 
@@ -641,6 +644,35 @@ fn remove_of(parent: &Path, whose: impl Fn(Owner) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_damaged_toolchain_is_kept_anew() {
+        let cache = tempfile::tempdir().unwrap();
+        let keep = async |identity: Option<&str>| {
+            let lay_out = async |into: &Path| {
+                fs::create_dir(into.join("bin")).unwrap();
+                fs::write(into.join("bin/rustc"), "a compiler").unwrap();
+                Ok(into.to_path_buf())
+            };
+            keep_sysroot(cache.path(), &Events::none(), "it", identity, lay_out).await.unwrap()
+        };
+        type Damage = fn(&Path) -> std::io::Result<()>;
+        let damages: [Damage; 4] = [
+            |_| Ok(()),
+            |at| fs::write(at.join("files/bin/rustc"), "another"),
+            |at| fs::remove_file(at.join("manifest.json")),
+            |at| fs::remove_dir_all(at.join("files")),
+        ];
+        for identity in [None, Some("nightly")] {
+            let first = keep(identity).await;
+            for damage in damages {
+                damage(&first.folder).unwrap();
+                assert_eq!(keep(identity).await, first);
+                let files = cached(cache.path(), &Events::none(), &first.folder, true).unwrap();
+                assert_eq!(files.as_ref(), Some(&first.files), "it is whole again");
+            }
+        }
+    }
 
     #[test]
     fn no_secret_of_cargos_configuration_is_lent() {
