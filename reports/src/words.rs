@@ -243,7 +243,7 @@ impl Differing {
             let benchmarks: BTreeSet<&str> =
                 names.iter().map(|name| name.split(" [").next().unwrap_or(name)).collect();
             let benchmarks: Vec<String> = benchmarks.into_iter().map(str::to_string).collect();
-            let text = || format!("{what} {}: {}", many(number, noun), few(&benchmarks));
+            let text = || format!("{what} {} ({})", many(number, noun), few(&benchmarks));
             (number > Self::LISTED_MAX).then(text)
         };
         let configs = "Configs differ, worse in one and better in another, of";
