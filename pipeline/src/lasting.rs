@@ -118,6 +118,21 @@ impl<'a> Lasting<'a> {
         }
     }
 
+    /// Lets it go on if it is frozen, and puts another in its place if it is gone: an engine that was
+    /// restarted takes both sides' with it.
+    pub async fn look(&mut self) -> Result<()> {
+        let Some(container) = self.container.as_ref().filter(|_| self.frozen) else {
+            return Ok(());
+        };
+        match container.freeze(false).await {
+            Ok(()) => {
+                self.frozen = false;
+                Ok(())
+            }
+            Err(error) => self.replace(error).await,
+        }
+    }
+
     /// Puts another container in the place of the one that was lost by `error`.
     async fn replace(&mut self, error: Error) -> Result<()> {
         if error.kind != Kind::Infrastructure || self.lost >= LOST_MAX {

@@ -36,7 +36,16 @@ impl<'a> Pair<'a> {
             }
             self.awake = Some(side);
         }
-        self.sides.get_mut(&side).expect("a side that is measured has a container").run(run).await
+        let own = self.sides.get_mut(&side).expect("a side that is measured has a container");
+        let ran = own.run(run).await?;
+        if ran.again {
+            // The round is lost already: what else was lost with it shall not cost another.
+            for other in self.sides.values_mut() {
+                other.look().await?;
+            }
+            self.awake = None;
+        }
+        Ok(ran)
     }
 
     /// Ends both; returns what a reader of the results should know.

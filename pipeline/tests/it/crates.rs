@@ -152,8 +152,16 @@ const PATCH: &str = "--- a/src/lib.rs\n+++ b/src/lib.rs\n@@ -1,4 +1,4 @@\n /// O
 #[test]
 fn a_leaf_and_its_graph() {
     let Some(compilers) = Compilers::new(&["rust-1.85", "rust-1.96"]) else { return };
-    let only =
-        ["--only", "profile=debug", "--only", "threads=1", "--only", "scenario=full,incr-patched"];
+    let only = [
+        "--only",
+        "profile=debug",
+        "--only",
+        "threads=1",
+        "--only",
+        "scenario=full,incr-patched",
+        "--only",
+        "jobs=2",
+    ];
     let crates = ["--benchmark", "displaydoc", "--benchmark", "displaydoc.graph"];
     let words =
         [&["rustc", "rust-1.85", "rust-1.96", "--rounds", "1"][..], &only, &crates].concat();

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use dyno_model::id::Digest;
+use dyno_pipeline::host::exclusive::SLICE;
 
 use crate::skip;
 use crate::trouble::Disk;
@@ -54,6 +55,19 @@ fn inits(id: u32) -> Vec<(String, i32)> {
         .collect()
 }
 
+/// Whether a container is frozen, as the one of the side that is not measured is.
+fn frozen(name: &str) -> bool {
+    let tops = ["/sys/fs/cgroup/freezer", "/sys/fs/cgroup"].map(Path::new);
+    let folders = tops.iter().flat_map(|top| ["dyno", SLICE].map(|parent| top.join(parent)));
+    let states = folders.flat_map(|parent| {
+        [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")]
+            .map(|(file, word)| (parent.join(name).join(file), word))
+    });
+    states
+        .into_iter()
+        .any(|(file, word)| fs::read_to_string(file).is_ok_and(|state| state.trim() == word))
+}
+
 fn parent_of(id: i32) -> i32 {
     let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
     stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -73,8 +87,8 @@ fn a_container_lost_in_a_round_is_replaced_and_the_round_repeated() {
         let world = World::new();
         let dyno = world.held(&RUN, IN_A_ROUND);
         let id = dyno.id();
-        let found = inits(id);
-        let [(name, init)] = found.as_slice() else { panic!("one container: {found:?}") };
+        let found: Vec<_> = inits(id).into_iter().filter(|(name, _)| !frozen(name)).collect();
+        let [(name, init)] = found.as_slice() else { panic!("one that is awake: {found:?}") };
         kill(if lost { *init } else { parent_of(*init) });
         pause(100);
         dyno.signal(libc::SIGCONT);
@@ -110,9 +124,15 @@ fn a_process_that_loses_its_container_twice_fails_its_case() {
     let id = dyno.id();
     let mut before = String::new();
     for _ in 0..2 {
-        until("a container", || inits(id).iter().any(|(name, _)| *name != before));
+        let awake = |(name, _): &(String, i32)| *name != before && !frozen(name);
+        until("the container of the candidate", || {
+            let found = inits(id);
+            found.len() == 2
+                && found.iter().any(|(name, _)| frozen(name))
+                && found.iter().any(awake)
+        });
         pause(700);
-        let (name, init) = inits(id).into_iter().find(|(name, _)| *name != before).unwrap();
+        let (name, init) = inits(id).into_iter().find(awake).unwrap();
         kill(init);
         before = name;
     }
