@@ -5,7 +5,10 @@
 //! itself when the probe ends; labels say whose it is, for the sweep.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -44,10 +47,59 @@ struct DockerEngine {
     /// Whether the engine leaves its cgroups to systemd, which wants a slice's name for a parent;
     /// else a path.
     by_systemd: bool,
+    socket: String,
+    /// Dyno's own program, which the guard is.
+    program: PathBuf,
+    /// There from the first container that was frozen on.
+    guard: Mutex<Option<Guard>>,
+}
+
+/// A process that outlives a dyno that is killed, and thaws what that left frozen: a probe that is
+/// frozen does not see that its input has ended. It waits for the end of its own input.
+struct Guard(std::process::Child);
+
+impl Guard {
+    fn start(program: &Path, socket: &str) -> std::io::Result<Self> {
+        let mut guard = std::process::Command::new(program);
+        guard.args([super::embedded::CHILD, GUARD, socket, &Owner::this_process().to_string()]);
+        // Of a group of its own: a Ctrl-C is not meant for it.
+        guard.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        guard.spawn().map(Self)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+/// The word for it after [`super::embedded::CHILD`].
+pub const GUARD: &str = "guard";
+
+/// The life of a guard: `guard SOCKET OWNER`.
+pub fn guard_main(socket: &str, owner: &str) -> std::result::Result<(), String> {
+    let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    let told = |error: bollard::errors::Error| crate::error::chain(&error);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| error.to_string())?.block_on(async {
+        let docker = Docker::connect_with_unix(socket, 60, &OLDEST).map_err(told)?;
+        let filters = HashMap::from([("label", vec![LABEL])]);
+        let options = ListContainersOptionsBuilder::default().filters(&filters).build();
+        for container in docker.list_containers(Some(options)).await.map_err(told)? {
+            let name = container.labels.and_then(|labels| labels.get(LABEL).cloned());
+            if let Some(name) = name.filter(|name| name.starts_with(&format!("dyno-{owner}-"))) {
+                let _ = docker.unpause_container(&name).await;
+            }
+        }
+        Ok(())
+    })
 }
 
 /// Connects to `socket`, else to `DOCKER_HOST`, else to the usual sockets.
-pub async fn open(socket: Option<&str>) -> Result<Box<dyn Engine>> {
+/// `program` is dyno itself.
+pub async fn open(socket: Option<&str>, program: &Path) -> Result<Box<dyn Engine>> {
     let candidates = match socket.map(str::to_string).or_else(|| std::env::var("DOCKER_HOST").ok())
     {
         Some(named) => vec![named],
@@ -55,7 +107,7 @@ pub async fn open(socket: Option<&str>) -> Result<Box<dyn Engine>> {
     };
     let mut tried = Vec::new();
     for candidate in &candidates {
-        match connect(candidate).await {
+        match connect(candidate, program).await {
             Ok(engine) => return Ok(Box::new(engine)),
             // An engine that answers but will not do is worth saying so; a missing one is not.
             Err(error) if error.hint.is_some() => return Err(error),
@@ -75,7 +127,7 @@ fn usual_sockets() -> Vec<String> {
     sockets
 }
 
-async fn connect(address: &str) -> Result<DockerEngine> {
+async fn connect(address: &str, program: &Path) -> Result<DockerEngine> {
     let path = address.strip_prefix("unix://").unwrap_or(address);
     if path.contains("://") {
         return Err(Error::host(format!("{address}: only local sockets are supported")).hint(
@@ -121,7 +173,8 @@ async fn connect(address: &str) -> Result<DockerEngine> {
         (false, _) => me,
     };
     let name = format!("{kind} {}", version.version.unwrap_or_default());
-    Ok(DockerEngine { docker, name, build_user, by_systemd })
+    let (socket, program, guard) = (path.to_string(), program.to_path_buf(), Mutex::default());
+    Ok(DockerEngine { docker, name, build_user, by_systemd, socket, program, guard })
 }
 
 impl DockerEngine {
@@ -285,6 +338,13 @@ impl Engine for DockerEngine {
     }
 
     async fn freeze(&self, name: &str, frozen: bool) -> Result<()> {
+        if frozen {
+            let mut guard = self.guard.lock().expect("no panic while held");
+            if guard.is_none() {
+                let started = Guard::start(&self.program, &self.socket);
+                *guard = Some(started.while_(|| "starting what thaws containers".into())?);
+            }
+        }
         let done = match frozen {
             true => self.docker.pause_container(name).await,
             false => self.docker.unpause_container(name).await,

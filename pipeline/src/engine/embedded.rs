@@ -280,7 +280,8 @@ pub fn child_main(arguments: &[String]) -> u8 {
     let done = match words.as_slice() {
         ["run", name, bundle] => run_container(name, Path::new(bundle)),
         ["delete", name] => delete_container(name),
-        _ => Err("dyno __container run NAME BUNDLE | delete NAME".into()),
+        [super::docker::GUARD, socket, owner] => super::docker::guard_main(socket, owner),
+        _ => Err("dyno __container run NAME BUNDLE | delete NAME | guard SOCKET OWNER".into()),
     };
     match done {
         Ok(()) => 0,

@@ -170,11 +170,11 @@ impl Engines {
         let embedded = || embedded::Embedded::open(program).map(|e| Box::new(e) as Box<dyn Engine>);
         let engine = match host.engine {
             EngineChoice::Embedded => embedded()?,
-            EngineChoice::Docker => docker::open(host.socket.as_deref()).await?,
+            EngineChoice::Docker => docker::open(host.socket.as_deref(), program).await?,
             EngineChoice::Auto => match embedded() {
                 Ok(engine) => engine,
                 Err(no_embedded) => {
-                    docker::open(host.socket.as_deref()).await.map_err(|no_docker| {
+                    docker::open(host.socket.as_deref(), program).await.map_err(|no_docker| {
                         Error::host(format!(
                             "no way to make containers here: embedded: {no_embedded}; docker: {no_docker}"
                         ))

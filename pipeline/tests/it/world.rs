@@ -23,7 +23,7 @@ use crate::skip;
 
 /// How long one dyno may take before the test gives up on it; other dynos may be measuring on
 /// this machine, and only one measures at a time.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The words of the job that most tests ask for.
 pub const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
