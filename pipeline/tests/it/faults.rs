@@ -62,7 +62,9 @@ fn scene(effect: &str) -> Scene {
         "image.archive" => Scene::Docker,
         _ if effect.starts_with("docker.") => Scene::Docker,
         _ if effect.starts_with("release.") => Scene::Crate,
-        _ if ["artifact.", "source."].iter().any(|p| effect.starts_with(p)) => Scene::Build,
+        _ if ["artifact.", "scratch.", "source."].iter().any(|p| effect.starts_with(p)) => {
+            Scene::Build
+        }
         _ => Scene::Measure,
     }
 }
@@ -86,9 +88,11 @@ fn kills() -> Vec<Kill> {
     for pass in [1, 2, 5, 8] {
         kills.extend(both("container.run", pass, Scene::Build));
     }
-    for effect in ["container.start", "container.remove", "scratch.remove"] {
+    for effect in ["container.start", "container.remove"] {
         kills.extend(both(effect, 2, Scene::Build));
     }
+    // Of two that are discarded.
+    kills.extend(both("scratch.remove", 2, Scene::DamagedArtifact));
     // The second file of a report.
     kills.extend(both("report.write", 2, Scene::Measure));
     for effect in ["container.start", "container.run", "container.remove"] {
