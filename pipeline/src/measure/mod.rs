@@ -135,6 +135,7 @@ impl Bench<'_> {
             rounds?;
             sandbox
         };
+        measured.notices.extend(quiet.lost_meanwhile());
         // Counts do not depend on time, and want all cores.
         quiet.share_cores();
         measured.notices.extend(counters::notices(&sandbox, &measured.samples));
