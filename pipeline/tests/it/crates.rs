@@ -198,7 +198,7 @@ fn a_leaf_and_its_graph() {
     let sizes = compilers.sql(
         "SELECT DISTINCT metric FROM samples WHERE benchmark = 'displaydoc' AND metric LIKE '%-size' ORDER BY 1",
     );
-    assert_eq!(sizes, ["binary-size"]);
+    assert_eq!(sizes, ["binary-size", "incremental-size"]);
     let page = fs::read_to_string(compilers.path("report/report.html")).unwrap();
     assert!(page.contains("<svg"), "a timeline");
     // What is stored is enough to find both compilers again.
