@@ -126,7 +126,9 @@ fn tables_and_functions_are_described() {
     assert_eq!(told.code, Some(0), "{told:?}");
     insta::assert_snapshot!("described", told.out);
     assert_eq!(world.dyno(&["sql", "\\d noise"]).code, Some(0));
-    for (name, hint) in [("rnus", "did you mean `runs`?"), ("zzzzzzz", "there are builds, comparisons, ")] {
+    for (name, hint) in
+        [("rnus", "did you mean `runs`?"), ("zzzzzzz", "there are builds, comparisons, ")]
+    {
         let told = world.dyno(&["sql", &format!("\\d {name}")]);
         assert_eq!(told.code, Some(2));
         assert!(told.err.contains(hint), "{told:?}");
