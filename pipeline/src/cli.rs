@@ -282,7 +282,8 @@ impl Measuring {
             budget: self.budget(most)?,
             selection: self.selection(),
             policy: Catalog::open(global.catalog.as_deref())?.policy(&self.output.policy)?,
-            counting: !self.no_counting,
+            counting: true,
+            valgrind: !self.no_counting,
             trust: Trust::Trusted,
             again: false,
             may_pin_again: false,
@@ -412,6 +413,7 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
                 policy: Catalog::open(global.catalog.as_deref())?.policy(policy)?,
                 // A count that repeats has no false positives to look for.
                 counting: false,
+                valgrind: false,
                 trust: Trust::Trusted,
                 again: true,
                 may_pin_again: false,

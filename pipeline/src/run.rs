@@ -34,7 +34,7 @@ use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::host::{Assigned, assign, exclusive, fingerprint, keep_to};
 use crate::image::{self, BuildError};
-use crate::measure::{Bench, Measured, Subject};
+use crate::measure::{self, Bench, Measured, Subject};
 use crate::source::{self, Origin, Resolved};
 use crate::spool::Spool;
 
@@ -52,6 +52,8 @@ pub struct Request {
     pub policy: Policy,
     /// Whether metrics that are counted once per case are measured too.
     pub counting: bool,
+    /// Whether instructions are counted by Valgrind, which takes long.
+    pub valgrind: bool,
     /// How far the candidate is trusted; the baseline always is.
     pub trust: Trust,
     /// Measure even if the store holds the very same job already.
@@ -281,6 +283,7 @@ async fn prepare(
     let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
     metrics.retain(|name| request.counting || !metric::is_counted(name));
+    metrics.retain(|name| request.valgrind || name != measure::CACHEGRIND);
     metrics.retain(|name| cores.emulator.is_none() || !metric::is_of_processor(name));
     let selected = suite.suite.select(&request.selection, cores.benchmark.len());
     let Selected { cases, left_out } = selected.map_err(|wrong| {

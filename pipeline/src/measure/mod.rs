@@ -49,6 +49,8 @@ const USER: u32 = 1000;
 /// Memory of a container beyond what its programs may use: the probe's own.
 const PROBE_BYTES: u64 = 16 << 20;
 
+pub use count::METRIC as CACHEGRIND;
+
 /// How many cases a sentence names.
 const NAMED_MAX: usize = 5;
 
