@@ -16,7 +16,7 @@ use dyno_model::record::{Failure, Side};
 use dyno_probe::{COMMANDS, End, Exit, FLAGS, Run, Settings, UnitCommand};
 
 use super::sources::{Laid, Sources};
-use super::work::{bounded, build_of, cargo, fill_cache, prepared_folder};
+use super::work::{bounded, build_of, cargo, fill_cache, plain, prepared_folder};
 use super::{CRATES, PREPARED};
 use crate::artifact::describe;
 use crate::engine::{Container, Engines, Mount, Root, Spec, base_env};
@@ -347,7 +347,7 @@ impl AtWork<'_> {
     async fn look_at_compiler(&mut self) -> Result<Compiler> {
         let root = if self.site.sysroot.is_some() { "/artifact" } else { "" };
         let argv = ["sh", "-euc", LOOK, "look", root].map(String::from);
-        let exit = self.run(plain(argv.into())).await?;
+        let exit = self.run(plain(argv.into(), base_env())).await?;
         if exit.end != End::Code(0) {
             let said = exit.stderr_tail.trim();
             let how = describe(&exit.end, self.limits.time_s);
@@ -427,23 +427,5 @@ impl AtWork<'_> {
             }
         }
         Ok(Ok(leaf))
-    }
-}
-
-fn plain(argv: Vec<String>) -> Run {
-    Run {
-        argv,
-        env: base_env(),
-        cwd: "/tmp".into(),
-        uid: 0,
-        gid: 0,
-        stdin: None,
-        setup: None,
-        sizes: BTreeMap::new(),
-        units: false,
-        time_ms: 0,
-        output_bytes: 0,
-        stream: false,
-        count_instructions: false,
     }
 }

@@ -132,7 +132,8 @@ impl Needs {
                     given[i].iter().for_each(|(unit, end)| add(*unit, *end));
                     let run = unit.script_out_dir.as_deref().and_then(|dir| runs.get(&Some(dir)));
                     run.into_iter().for_each(|run| add(*run, true));
-                    let whole = given[i].iter().any(|(_, end)| *end);
+                    // A procedural macro (`.so`) is loaded, not linked in.
+                    let whole = unit.externs.iter().any(|file| file.ends_with(".rlib"));
                     if kind == UnitKind::BuildScript || kind == UnitKind::ProcMacro || whole {
                         below(i, &given, seen).into_iter().for_each(|unit| add(unit, true));
                     }

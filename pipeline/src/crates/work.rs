@@ -94,19 +94,10 @@ pub fn cargo(krate: &Crate, laid: &Laid, compiler: &Compiler, build: Build, jobs
         env.insert(name.into(), value.into());
     }
     Run {
-        argv,
-        env,
         cwd: source(krate),
-        uid: 0,
-        gid: 0,
-        stdin: None,
         setup: Some(set_up(krate, laid, false, "")),
-        sizes: BTreeMap::new(),
         units: true,
-        time_ms: 0,
-        output_bytes: 0,
-        stream: false,
-        count_instructions: false,
+        ..plain(argv, env)
     }
 }
 
@@ -159,19 +150,10 @@ pub fn leaf(krate: &Crate, laid: &Laid, compiler: &Compiler, leaf: &Leaf, config
     let mut sizes = sizes(OUT, incremental);
     sizes.insert(WRITTEN.into(), Sized { folder: OUT.into(), of: SizedFiles::All });
     Run {
-        argv,
-        env: environment(&leaf.command, profile == "clippy"),
         cwd: source(krate),
-        uid: 0,
-        gid: 0,
-        stdin: None,
         setup: Some(set_up(krate, laid, scenario == "incr-patched", &more)),
         sizes,
-        units: false,
-        time_ms: 0,
-        output_bytes: 0,
-        stream: false,
-        count_instructions: false,
+        ..plain(argv, environment(&leaf.command, profile == "clippy"))
     }
 }
 
@@ -264,19 +246,9 @@ fn environment(command: &UnitCommand, clippy: bool) -> BTreeMap<String, String> 
 pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf) -> Run {
     let argv = compiling(&leaf.command.argv, Some(&leaf.incremental()));
     Run {
-        argv,
-        env: environment(&leaf.command, false),
         cwd: source(krate),
-        uid: 0,
-        gid: 0,
-        stdin: None,
         setup: Some(set_up(krate, laid, false, "")),
-        sizes: BTreeMap::new(),
-        units: false,
-        time_ms: 0,
-        output_bytes: 0,
-        stream: false,
-        count_instructions: false,
+        ..plain(argv, environment(&leaf.command, false))
     }
 }
 
@@ -284,6 +256,25 @@ pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf) -> Run {
 pub fn prepared_folder(krate: &str, build: Build, backend: &Backend) -> String {
     let backend = if backend.is_llvm() { String::new() } else { format!("-{}", backend.0) };
     format!("{PREPARED}/{krate}/{}{backend}", build.name())
+}
+
+/// A process in `/tmp` that nothing more is known of; [`bounded`] says whose it is.
+pub fn plain(argv: Vec<String>, env: BTreeMap<String, String>) -> Run {
+    Run {
+        argv,
+        env,
+        cwd: "/tmp".into(),
+        uid: 0,
+        gid: 0,
+        stdin: None,
+        setup: None,
+        sizes: BTreeMap::new(),
+        units: false,
+        time_ms: 0,
+        output_bytes: 0,
+        stream: false,
+        count_instructions: false,
+    }
 }
 
 /// Whose a process is, and what it may use.
