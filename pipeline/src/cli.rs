@@ -145,9 +145,15 @@ enum Command {
         /// Rounds of each comparison
         #[arg(long, value_name = "N", default_value_t = ROUNDS_LEAST, value_parser = clap::value_parser!(u32).range(2..=i64::from(ROUNDS_MAX)))]
         rounds: u32,
+        /// Compare what dyno reads of each process with what `time -v` and `perf stat` say of it
+        /// instead; the exit code is 1 if they are more than 3 % apart
+        #[arg(long, conflicts_with = "comparisons")]
+        parity: bool,
         /// A host of the catalog
         #[arg(long, default_value = "local")]
         host: String,
+        #[command(flatten)]
+        choosing: Choosing,
         /// A policy of the catalog
         #[arg(long, default_value = "default")]
         policy: String,
@@ -209,6 +215,18 @@ struct Measuring {
     /// A host of the catalog
     #[arg(long, default_value = "local")]
     host: String,
+    #[command(flatten)]
+    choosing: Choosing,
+    /// Do not count instructions under Valgrind, which takes tens of times as long as the program
+    #[arg(long)]
+    no_counting: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Which cases of a suite.
+#[derive(Debug, Args)]
+struct Choosing {
     /// Only these values of an axis (again for another axis): --only profile=check,debug
     #[arg(long, value_name = "AXIS=VALUE,…", value_parser = axis_values)]
     only: Vec<(String, Vec<String>)>,
@@ -218,11 +236,6 @@ struct Measuring {
     /// Only benchmarks of this tier
     #[arg(long)]
     tier: Option<TierArg>,
-    /// Do not count instructions under Valgrind, which takes tens of times as long as the program
-    #[arg(long)]
-    no_counting: bool,
-    #[command(flatten)]
-    output: Output,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -241,7 +254,7 @@ fn axis_values(text: &str) -> std::result::Result<(String, Vec<String>), String>
     Ok((axis.into(), values))
 }
 
-impl Measuring {
+impl Choosing {
     fn selection(&self) -> Selection {
         let mut selection = Selection {
             benchmarks: self.benchmark.clone(),
@@ -256,7 +269,9 @@ impl Measuring {
         }
         selection
     }
+}
 
+impl Measuring {
     fn budget(&self, most: u32) -> Result<Budget> {
         let rounds_max = self.rounds.unwrap_or_else(|| most.max(self.min_rounds.unwrap_or(0)));
         let rounds_min = self.min_rounds.unwrap_or(ROUNDS_LEAST.min(rounds_max));
@@ -280,7 +295,7 @@ impl Measuring {
             candidate,
             host: self.host.clone(),
             budget: self.budget(most)?,
-            selection: self.selection(),
+            selection: self.choosing.selection(),
             policy: Catalog::open(global.catalog.as_deref())?.policy(&self.output.policy)?,
             counting: true,
             valgrind: !self.no_counting,
@@ -402,14 +417,24 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
             }
             print(&answer, output, output.report.clone(), global, events)
         }
-        Command::Selfcheck { suite, commit, comparisons, rounds, host, policy, json } => {
+        Command::Selfcheck {
+            suite,
+            commit,
+            comparisons,
+            rounds,
+            parity,
+            host,
+            choosing,
+            policy,
+            json,
+        } => {
             let request = Request {
                 suite: suite.clone(),
                 baseline: commit.clone(),
                 candidate: commit.clone(),
                 host: host.clone(),
                 budget: Budget { rounds_min: *rounds, rounds_max: *rounds, seconds: u64::MAX },
-                selection: Selection::default(),
+                selection: choosing.selection(),
                 policy: Catalog::open(global.catalog.as_deref())?.policy(policy)?,
                 // A count that repeats has no false positives to look for.
                 counting: false,
@@ -419,13 +444,15 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
                 may_pin_again: false,
             };
             let around = surroundings(global, events, opened).await?;
+            if *parity {
+                let parity = run::parity(&request, &around).await?;
+                events.send(Event::Finished);
+                print_either(&parity, *json)?;
+                return Ok(u8::from(!parity.agrees()));
+            }
             let checked = selfcheck::check(&request, *comparisons, &around).await?;
             events.send(Event::Finished);
-            if *json {
-                print_json(&checked)?
-            } else {
-                out(&format!("{checked}\n"))?
-            }
+            print_either(&checked, *json)?;
             Ok(0)
         }
         Command::Reproduce { run, keep, json } => {
@@ -655,6 +682,11 @@ fn terminal_width() -> Option<usize> {
         let asked = libc::ioctl(1, libc::TIOCGWINSZ, &mut size);
         (asked == 0 && size.ws_col > 0).then_some(size.ws_col.into())
     }
+}
+
+/// As JSON, or as it shows itself.
+fn print_either<T: serde::Serialize + std::fmt::Display>(value: &T, json: bool) -> Result<()> {
+    if json { print_json(value) } else { out(&format!("{value}\n")) }
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<()> {

@@ -34,7 +34,7 @@ use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::host::{Assigned, assign, exclusive, fingerprint, keep_to};
 use crate::image::{self, BuildError};
-use crate::measure::{self, Bench, Measured, Subject};
+use crate::measure::{self, Bench, Measured, Parity, Subject};
 use crate::source::{self, Origin, Resolved};
 use crate::spool::Spool;
 
@@ -623,11 +623,15 @@ async fn prepare_crates(
     };
     let both = sides.iter().map(|(side, made)| one(*side, made));
     let both = clock.time("prepare", futures::future::try_join_all(both)).await?;
-    let (mut ready, mut failures) = (BTreeMap::new(), Vec::new());
+    let (mut ready, mut failures) = (BTreeMap::new(), Vec::<Failure>::new());
     for (side, made) in both.into_iter().flatten() {
         match made {
             Ok(made) => {
-                failures.extend(made.failures.clone());
+                // What is wrong with a crate itself both sides tell.
+                let told = |failure: &&Failure| failures.contains(failure);
+                let new: Vec<Failure> =
+                    made.failures.iter().filter(|f| !told(f)).cloned().collect();
+                failures.extend(new);
                 ready.insert(side, made);
             }
             Err(reason) => failures.push(Failure {
@@ -640,7 +644,6 @@ async fn prepare_crates(
             }),
         }
     }
-    failures.dedup();
     Ok(Some(Crates { sources, ready, failures, _scratch: scratch }))
 }
 
@@ -711,9 +714,35 @@ async fn measure_all(
     sides: &Sides,
     inputs: Option<Artifact>,
     sources: Option<&Sources>,
-    mut ready: BTreeMap<Side, Ready>,
+    ready: BTreeMap<Side, Ready>,
     around: &Surroundings,
 ) -> Result<Measured> {
+    let Some(bench) = bench(ground, job, sides, inputs, sources, ready, around) else {
+        return Ok(Measured::default());
+    };
+    let mut quiet = prove_quiet(ground, around).await?;
+    let measured = bench.measure(&mut quiet).await;
+    keep_to(&ground.cores.all());
+    measured
+}
+
+/// Holds the host still; dyno itself keeps to the housekeeping cores from here on.
+async fn prove_quiet(ground: &Ground, around: &Surroundings) -> Result<QuietHost> {
+    let quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
+    fault::at("measure.keep-to", || keep_to(&ground.cores.housekeeping));
+    Ok(quiet)
+}
+
+/// What is to be measured, of the sides that are there; `None` where none is.
+fn bench<'a>(
+    ground: &'a Ground,
+    job: &'a Job,
+    sides: &Sides,
+    inputs: Option<Artifact>,
+    sources: Option<&'a Sources>,
+    mut ready: BTreeMap<Side, Ready>,
+    around: &Surroundings,
+) -> Option<Bench<'a>> {
     let subject = |(side, made): (&Side, &Result<Artifact, Failure>)| {
         let ready = ready.remove(side);
         let able = sources.is_none() || ready.is_some();
@@ -721,10 +750,7 @@ async fn measure_all(
         Some((*side, Subject { root: Arc::clone(&ground.roots[side]), artifact, ready }))
     };
     let subjects: BTreeMap<Side, Subject> = sides.iter().filter_map(subject).collect();
-    if subjects.is_empty() {
-        return Ok(Measured::default());
-    }
-    let bench = Bench {
+    (!subjects.is_empty()).then(|| Bench {
         suite: &ground.suite.suite,
         suite_folder: &ground.suite.folder,
         job,
@@ -737,12 +763,43 @@ async fn measure_all(
         benchmark_cores: ground.cores.benchmark.clone(),
         all_cores: ground.cores.all(),
         events: around.events.clone(),
+    })
+}
+
+/// What dyno reads of the baseline's processes, beside what other tools say of them.
+///
+/// # Errors
+/// Anything that does not build or work: there is nothing to compare then.
+pub async fn parity(request: &Request, around: &Surroundings) -> Result<Parity> {
+    let mut clock = PhaseClock::new();
+    let ground = prepare(request, around, &mut clock).await?;
+    let job = ground.plan.jobs.first().expect("it is asked for again, so that none is held");
+    let (inputs, mut sides) = build(&ground, job, around, &mut clock).await?;
+    sides.remove(&Side::Candidate);
+    let inputs = inputs.transpose();
+    let wrong = |f: &Failure| {
+        let what = f.benchmark.as_deref().unwrap_or("the commit");
+        Error::new(Kind::Case, format!("{what} failed ({}): {}", f.reason, f.log_tail.trim()))
     };
-    let mut quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
-    fault::at("measure.keep-to", || keep_to(&ground.cores.housekeeping));
-    let measured = bench.measure(&mut quiet).await;
+    let inputs = inputs.map_err(|failure| wrong(&failure))?;
+    if let Some(Err(failure)) = sides.values().next() {
+        return Err(wrong(failure));
+    }
+    let crates = prepare_crates(&ground, job, &sides, around, &mut clock).await?;
+    if let Some(failure) = crates.iter().flat_map(|crates| &crates.failures).next() {
+        return Err(wrong(failure));
+    }
+    let (sources, ready, _scratch) = match crates {
+        Some(Crates { sources, ready, _scratch, .. }) => (Some(sources), ready, Some(_scratch)),
+        None => (None, BTreeMap::new(), None),
+    };
+    let bench = bench(&ground, job, &sides, inputs, sources.as_ref(), ready, around)
+        .expect("the baseline works");
+    let scratch = Scratch::new(&around.cache)?;
+    let mut quiet = prove_quiet(&ground, around).await?;
+    let parity = bench.parity(&mut quiet, &scratch).await;
     keep_to(&ground.cores.all());
-    measured
+    parity
 }
 
 fn record(

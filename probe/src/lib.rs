@@ -149,6 +149,12 @@ pub struct Unit {
     pub out_dir: String,
     /// `OUT_DIR`: of the run of a build script, what it fills; of others, what they read.
     pub script_out_dir: Option<String>,
+    /// Of the run of a build script, the library that its package says it links (`links`).
+    #[serde(default)]
+    pub links: Option<String>,
+    /// Of the run of a build script, the names of what others that link told it (`DEP_Z_ROOT`).
+    #[serde(default)]
+    pub told: Vec<String>,
     /// Whether cargo was asked for this very package.
     pub primary: bool,
     pub start_ns: u64,

@@ -48,9 +48,10 @@ pub fn confine() -> Result<(), String> {
     let arch: TargetArch =
         std::env::consts::ARCH.try_into().map_err(|e| format!("seccomp: {e}"))?;
     // `clone3` hides its flags behind a pointer, which a filter cannot follow: with ENOSYS every
-    // C library falls back to `clone`, whose flags the second filter sees.
+    // C library falls back to `clone`, whose flags the second filter sees. Programs that count events
+    // do without them if the kernel seems to have none.
     install(SeccompFilter::new(
-        Rules::from([(libc::SYS_clone3, vec![])]),
+        Rules::from([(libc::SYS_clone3, vec![]), (libc::SYS_perf_event_open, vec![])]),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOSYS as u32),
         arch,
@@ -116,8 +117,8 @@ fn attacks() -> Result<Rules, BackendError> {
 
 fn allowed() -> Result<Rules, BackendError> {
     let mut rules: Rules = ALLOWED.iter().map(|call| (*call, vec![])).collect();
-    // For the first filter decides on clone3; here it must pass so that ENOSYS is what is seen.
-    rules.insert(libc::SYS_clone3, vec![]);
+    // For the first filter decides on these; here they must pass so that ENOSYS is what is seen.
+    rules.extend([(libc::SYS_clone3, vec![]), (libc::SYS_perf_event_open, vec![])]);
     // The same with those that are deadly.
     rules.extend([(libc::SYS_ptrace, vec![]), (libc::SYS_process_vm_writev, vec![])]);
     let only = |argument: u8, op: SeccompCmpOp, value: u64| {

@@ -325,6 +325,11 @@ fn run_script(words: Vec<OsString>, units: &Path) -> Result<ExitCode, String> {
         version: of_env("CARGO_PKG_VERSION"),
         out_dir: folder.display().to_string(),
         script_out_dir: std::env::var("OUT_DIR").ok(),
+        links: std::env::var("CARGO_MANIFEST_LINKS").ok(),
+        told: std::env::vars_os()
+            .filter_map(|(name, _)| name.into_string().ok())
+            .filter(|name| name.starts_with("DEP_"))
+            .collect(),
         ..Unit::default()
     };
     let mut command = Command::new(folder.join(REAL));
@@ -434,6 +439,23 @@ mod tests {
         let (unit, _, said) = wrapped(&script, true);
         assert_eq!(said, format!("of\nend{notice}\n"));
         assert!(unit.metadata_ns.is_some());
+        // Cut in half, and between lines that are none of it.
+        let cut = format!(
+            "printf 'x\n{}' >&2; sleep 0.1; printf '{}\n{{\"emit\":\ny' >&2",
+            &notice[..20],
+            &notice[20..]
+        );
+        let (unit, took, said) = wrapped(&cut, false);
+        assert_eq!(said, format!("x\n{notice}\n{{\"emit\":\ny"));
+        assert!(unit.metadata_ns.unwrap() - unit.start_ns > 90_000_000 && took > 0);
+        let (unit, _, said) = wrapped(&cut, true);
+        assert_eq!(said, format!("x\n{{\"emit\":\ny{notice}\n"));
+        assert!(unit.metadata_ns.is_some());
+        // Of two that write at once: no notice, and nothing of it lost.
+        let mixed = "printf '{\"artifact\":{\"artifact\":\n\"b\",\"emit\":\"metadata\"}\n' >&2";
+        let (unit, _, said) = wrapped(mixed, true);
+        assert_eq!(unit.metadata_ns, None);
+        assert_eq!(said, "{\"artifact\":{\"artifact\":\n\"b\",\"emit\":\"metadata\"}\n");
         let (unit, _, said) = wrapped("echo no >&2; exit 3", true);
         assert_eq!((unit.ok, unit.metadata_ns, &*said), (false, None, "no\n"));
     }

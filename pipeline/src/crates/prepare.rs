@@ -417,7 +417,7 @@ impl AtWork<'_> {
         };
         let leaf = Leaf { command, folder };
         if incremental {
-            let exit = self.run(fill_cache(krate, laid, &leaf)).await?;
+            let exit = self.run(fill_cache(krate, laid, &leaf, backend)).await?;
             if exit.end != End::Code(0) {
                 let reason = describe(&exit.end, self.limits.time_s);
                 return Ok(Err((

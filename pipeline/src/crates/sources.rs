@@ -15,7 +15,7 @@ use dyno_model::id::Digest;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
-use crate::artifact::Scratch;
+use crate::artifact::{Scratch, discard};
 use crate::catalog::LoadedSuite;
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Events, Phase, Unit};
@@ -116,7 +116,7 @@ impl Bringing<'_> {
             From::Folder(path) => crate::definition::Definition::read(&suite.join(path))?.digest(),
         };
         let parts: [&[u8]; 4] = [
-            b"crate 1",
+            b"crate 2",
             own.hex().as_bytes(),
             lock_text.as_bytes(),
             patch.as_deref().unwrap_or(&[]),
@@ -125,6 +125,11 @@ impl Bringing<'_> {
         let place = self.folder.join(digest.hex());
         let failed = place.join("patch-failed");
         let patch_failed = || fs::read_to_string(&failed).ok();
+        if place.exists() && !is_whole(&place) {
+            self.events
+                .notice(format!("{} in the cache is damaged and is laid out again", krate.name));
+            discard("artifact.discard", self.cache, &place)?;
+        }
         if !place.exists() {
             let scratch = Scratch::new(self.cache)?;
             let new = scratch.folder("crate")?;
@@ -157,7 +162,7 @@ impl Bringing<'_> {
                 unpack(&archive, &format!("{name}-{version}"), &source).while_(what)?;
             }
             From::Folder(path) => {
-                copy_folder(&self.loaded.folder.join(path), &source).while_(what)?
+                copy_folder(&self.loaded.folder.join(path), &source, "target").while_(what)?
             }
         }
         let manifest = source.join("Cargo.toml");
@@ -167,13 +172,15 @@ impl Bringing<'_> {
         self.vendor(krate, packages, &new.join("vendor")).await?;
         if let Some(patch) = patch {
             let patched = new.join("patched");
-            copy_folder(&source, &patched).while_(what)?;
+            copy_folder(&source, &patched, "").while_(what)?;
             if let Err(why) = git_apply(&patched, patch).await? {
                 fs::write(new.join("patch-failed"), why).while_(what)?;
                 fs::remove_dir_all(&patched).while_(what)?;
             }
         }
-        open_to_all(new).while_(what)
+        open_to_all(new).while_(what)?;
+        let content = content(new).while_(what)?;
+        fs::write(new.join(CONTENT), content.hex()).while_(what)
     }
 
     /// What the crate depends on, as cargo's "directory source" wants it.
@@ -288,13 +295,43 @@ pub fn only_for_building(manifest: &str) -> Result<String> {
     Ok(table.to_string())
 }
 
-fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
+/// The file beside what was laid out that holds its digest.
+const CONTENT: &str = "content";
+
+/// Of all files but that one, by name and content.
+fn content(folder: &Path) -> std::io::Result<Digest> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next)? {
+            let (entry, path) = entry.map(|entry| (entry.file_type(), entry.path()))?;
+            if entry?.is_dir() {
+                folders.push(path);
+            } else if path != folder.join(CONTENT) {
+                let name = path.strip_prefix(folder).expect("it is below").to_path_buf();
+                files.insert(name, Digest::of(&fs::read(&path)?));
+            }
+        }
+    }
+    let parts = files.iter().map(|(name, digest)| format!("{} {}", digest.hex(), name.display()));
+    Ok(Digest::of_parts(parts))
+}
+
+/// Whether a folder is as it was laid out. It is what is compiled: a damaged file would be taken for
+/// a crate that does not build.
+fn is_whole(place: &Path) -> bool {
+    let kept = fs::read_to_string(place.join(CONTENT)).ok();
+    kept.is_some_and(|kept| content(place).is_ok_and(|found| found.hex() == kept))
+}
+
+/// All files; of those in `but` at the top none.
+fn copy_folder(from: &Path, into: &Path, but: &str) -> std::io::Result<()> {
     fs::create_dir_all(into)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (kind, dest) = (entry.file_type()?, into.join(entry.file_name()));
-        if kind.is_dir() && entry.file_name() != "target" {
-            copy_folder(&entry.path(), &dest)?;
+        if kind.is_dir() && entry.file_name() != but {
+            copy_folder(&entry.path(), &dest, "")?;
         } else if kind.is_file() {
             fs::copy(entry.path(), &dest)?;
         }
@@ -369,6 +406,27 @@ name = "y"
 "#;
         insta::assert_snapshot!(only_for_building(manifest).unwrap());
         assert!(only_for_building("[package").is_err());
+    }
+
+    #[test]
+    fn what_was_laid_out_is_looked_at_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, laid) = (folder.path().join("from"), folder.path().join("laid"));
+        for path in ["target/gone.rs", "src/target/mod.rs", "src/lib.rs"] {
+            fs::create_dir_all(from.join(path).parent().unwrap()).unwrap();
+            fs::write(from.join(path), path).unwrap();
+        }
+        copy_folder(&from, &laid, "target").unwrap();
+        assert!(laid.join("src/target/mod.rs").exists() && !laid.join("target").exists());
+        assert!(!is_whole(&laid));
+        fs::write(laid.join(CONTENT), content(&laid).unwrap().hex()).unwrap();
+        assert!(is_whole(&laid));
+        fs::write(laid.join("src/lib.rs"), "src/lib.r5").unwrap();
+        assert!(!is_whole(&laid));
+        fs::write(laid.join("src/lib.rs"), "src/lib.rs").unwrap();
+        assert!(is_whole(&laid));
+        fs::remove_file(laid.join("src/target/mod.rs")).unwrap();
+        assert!(!is_whole(&laid));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A unit names the files it was given (`--extern`), and a file's name tells the unit that wrote it.
 //! What links waits for the ends of all libraries below, which are linked in. A crate that reads
-//! `OUT_DIR` waits for the run of its build script, and that for its compilation.
+//! `OUT_DIR` waits for the run of its build script, and that for its compilation and for the runs that
+//! tell it something (`DEP_…`).
 //!
 //! The wrapper runs as the build's user: what it wrote is believed only as far as it fits what the
 //! probe saw of the build as a whole.
@@ -127,6 +128,15 @@ impl Needs {
                     if let Some(script) = scripts.get(unit.out_dir.as_str()) {
                         add(*script, true);
                     }
+                    let teller = |name: &String| {
+                        let tells = |(other, seen): (usize, &&Seen)| {
+                            let begin = told_by(seen.links.as_ref()?);
+                            name.starts_with(&begin).then_some((begin.len(), other))
+                        };
+                        // `DEP_A_B_C` may be `B_C` of `a` or `C` of `a-b`: rather the longer name.
+                        Some(seen.iter().enumerate().filter_map(tells).max()?.1)
+                    };
+                    unit.told.iter().filter_map(teller).for_each(|other| add(other, true));
                 }
                 kind => {
                     given[i].iter().for_each(|(unit, end)| add(*unit, *end));
@@ -158,6 +168,11 @@ fn below(unit: usize, given: &[Vec<(usize, bool)>], seen: &[&Seen]) -> BTreeSet<
         }
     }
     found
+}
+
+/// What the variables begin with that a run which links `links` sets for others.
+fn told_by(links: &str) -> String {
+    format!("DEP_{}_", links.to_uppercase().replace('-', "_"))
 }
 
 /// What the names of its files begin with.
@@ -248,6 +263,26 @@ mod tests {
         let shown: Vec<String> = units.iter().map(shown).collect();
         insta::assert_snapshot!(shown.join("\n"));
         assert!(units.iter().all(|unit| (unit.round, unit.sequence) == (1, 7)));
+    }
+
+    #[test]
+    fn a_build_script_waits_for_those_that_tell_it_something() {
+        let run = |name: &str, times, links: Option<&str>, told: &[&str]| Seen {
+            crate_name: String::new(),
+            out_dir: format!("/t/build/{name}-1"),
+            links: links.map(String::from),
+            told: told.iter().map(ToString::to_string).collect(),
+            ..seen(name, "", times, &[])
+        };
+        let all = vec![
+            run("z-sys", [0, 5], Some("my-z"), &[]),
+            run("other", [0, 6], Some("my"), &[]),
+            run("user", [7, 9], Some("user"), &["DEP_MY_Z_ROOT", "DEP_USER_X"]),
+        ];
+        let units = units(&exit(all), &like()).unwrap();
+        let needs: Vec<Vec<u32>> =
+            units.iter().map(|u| u.needs.iter().map(|need| need.unit).collect()).collect();
+        assert_eq!(needs, [vec![], vec![], vec![0]]);
     }
 
     #[test]

@@ -102,9 +102,16 @@ pub fn cargo(krate: &Crate, laid: &Laid, compiler: &Compiler, build: Build, jobs
 }
 
 /// The build of a whole graph under `config`. Whose it is and its limits are left to the caller.
-pub fn graph(krate: &Crate, laid: &Laid, compiler: &Compiler, config: &Config) -> Run {
+/// Without an axis `jobs` it has as many as there are benchmark cores, as cargo would.
+pub fn graph(
+    krate: &Crate,
+    laid: &Laid,
+    compiler: &Compiler,
+    config: &Config,
+    cores: usize,
+) -> Run {
     let (build, backend) = build_of(config);
-    let jobs = value(config, "jobs", "1").parse().unwrap_or(1);
+    let jobs = config.0.get("jobs").and_then(|jobs| jobs.parse().ok()).unwrap_or(cores as u32);
     let mut run = cargo(krate, laid, compiler, build, jobs);
     run.env.insert("CARGO_TARGET_DIR".into(), TARGET.into());
     run.env.insert(PIPELINING.into(), value(config, "pipelining", "on").into());
@@ -117,8 +124,9 @@ pub fn graph(krate: &Crate, laid: &Laid, compiler: &Compiler, config: &Config) -
     run
 }
 
+/// One thread is asked for too: it need not be what a compiler does by itself.
 fn flags(threads: Option<u32>, backend: &Backend) -> Vec<String> {
-    let threads = threads.filter(|n| *n > 1).map(|n| format!("-Zthreads={n}"));
+    let threads = threads.map(|n| format!("-Zthreads={n}"));
     let backend = (!backend.is_llvm()).then(|| format!("-Zcodegen-backend={}", backend.0));
     threads.into_iter().chain(backend).collect()
 }
@@ -137,10 +145,7 @@ pub fn leaf(krate: &Crate, laid: &Laid, compiler: &Compiler, leaf: &Leaf, config
         }
         _ => compiling(&leaf.command.argv, incremental),
     };
-    argv.extend(flags(threads(config), &backend).into_iter().filter(|flag| {
-        // The wrapper has given it already.
-        !leaf.command.argv.contains(flag)
-    }));
+    argv.extend(flags(threads(config), &backend));
     let has_cache = ["incr-unchanged", "incr-patched"].contains(&scenario);
     let more = if has_cache {
         format!("cp -R {} {INCREMENTAL}", leaf.incremental())
@@ -243,8 +248,11 @@ fn environment(command: &UnitCommand, clippy: bool) -> BTreeMap<String, String> 
 }
 
 /// The compiler filling the incremental cache that `incr-unchanged` and `incr-patched` begin with.
-pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf) -> Run {
-    let argv = compiling(&leaf.command.argv, Some(&leaf.incremental()));
+///
+/// By the backend that will use it: to the compiler another's is none.
+pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf, backend: &Backend) -> Run {
+    let mut argv = compiling(&leaf.command.argv, Some(&leaf.incremental()));
+    argv.extend(flags(None, backend));
     Run {
         cwd: source(krate),
         setup: Some(set_up(krate, laid, false, "")),
@@ -325,7 +333,8 @@ mod tests {
     #[test]
     fn flags_of_an_axis() {
         let llvm = Backend("llvm".into());
-        assert!(flags(None, &llvm).is_empty() && flags(Some(1), &llvm).is_empty());
+        assert!(flags(None, &llvm).is_empty());
+        assert_eq!(flags(Some(1), &llvm), ["-Zthreads=1"]);
         let both = flags(Some(4), &Backend("cranelift".into()));
         assert_eq!(both, ["-Zthreads=4", "-Zcodegen-backend=cranelift"]);
     }

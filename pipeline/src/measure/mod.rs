@@ -7,6 +7,7 @@
 
 mod count;
 mod pair;
+mod parity;
 mod round;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,7 @@ const USER: u32 = 1000;
 const PROBE_BYTES: u64 = 16 << 20;
 
 pub use count::METRIC as CACHEGRIND;
+pub use parity::Parity;
 
 /// How many cases a sentence names.
 const NAMED_MAX: usize = 5;
@@ -278,7 +280,8 @@ impl Bench<'_> {
             return None;
         }
         if graph {
-            return Some(work::graph(krate, laid, &ready.compiler, &case.config));
+            let cores = self.benchmark_cores.len();
+            return Some(work::graph(krate, laid, &ready.compiler, &case.config, cores));
         }
         let patched = case.config.0.get("scenario").is_some_and(|s| s == "incr-patched");
         if patched && laid.patch_failed.is_some() {
@@ -503,7 +506,7 @@ fn came_to(sampler: &Sampler) -> String {
             Closed::OutOfRounds => "out of rounds",
             Closed::OutOfTime => "out of time",
             Closed::Noisy => "too noisy",
-            Closed::Failed => "failed",
+            Closed::Failed => "that failed or cannot be",
         };
         format!("{cases} {noun} {why}")
     };

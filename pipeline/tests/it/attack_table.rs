@@ -42,7 +42,6 @@ pub fn attacks_on_the_host(
         (libc::SYS_clone, &["268435473", "0", "0", "0", "0"]),
         // The kernel.
         (libc::SYS_bpf, &["0", "0", "0"]),
-        (libc::SYS_perf_event_open, &["0", "0", "-1", "-1", "0"]),
         (libc::SYS_userfaultfd, &["0"]),
         (libc::SYS_io_uring_setup, &["8", "0"]),
         (libc::SYS_init_module, &["0", "0", "0"]),
@@ -109,6 +108,8 @@ pub fn attacks_on_the_host(
         [&own(&["attack", "call", &number.to_string()])[..], &own(arguments)].concat()
     };
     table.push((call(libc::SYS_clone3, &["0", "0"]), Refused(&[libc::ENOSYS])));
+    let perf = call(libc::SYS_perf_event_open, &["0", "0", "-1", "-1", "0"]);
+    table.push((perf, Refused(&[libc::ENOSYS])));
     // What is aimed at the probe ends whoever does it.
     for (number, arguments) in [
         (libc::SYS_kill, &["1", "9"][..]),

@@ -71,7 +71,8 @@ pub(super) fn failures(runs: &[Run]) -> Vec<FailureView> {
     all.sort_by(|a, b| {
         let key = |f: &FailureView| {
             let place = (f.standing, f.host.clone(), f.benchmark.clone());
-            (place, f.side, f.step.clone(), f.reason.clone(), f.config.clone())
+            // A log that several share is kept once, and stands where it is shown.
+            (place, f.side, f.step.clone(), f.reason.clone(), f.log.is_empty(), f.config.clone())
         };
         key(a).cmp(&key(b))
     });
