@@ -189,7 +189,7 @@ pub fn graph(name: &str) -> Record {
     run.failures.clear();
     run.outcome = Outcome::Done;
     for (built, asked, letter) in
-        [(&mut run.baseline, "1.85", 'c'), (&mut run.candidate, "1.97", 'd')]
+        [(&mut run.baseline, "rust-1.85", 'c'), (&mut run.candidate, "rust-1.97", 'd')]
     {
         (built.asked, built.commit) = (asked.into(), commit(letter));
         built.artifact = Some(Digest::of(asked.as_bytes()));

@@ -99,7 +99,8 @@ async fn a_bad_file_is_named_and_the_rest_is_read() {
                 _ => 1,
             };
             assert_eq!(rows, expected, "{table_name} {way}");
-            let compared = session.compare("1.85", "1.97", &Filter::default()).await.unwrap();
+            let compared =
+                session.compare("rust-1.85", "rust-1.97", &Filter::default()).await.unwrap();
             assert_eq!(compared.judged.len(), 8, "{table_name} {way}");
             let problems = session.problems();
             assert!(!problems.is_empty(), "{table_name} {way}");

@@ -29,7 +29,7 @@ async fn sorted(place: &Place, sql: &str) -> Vec<String> {
 
 async fn builds(place: &Place) -> Vec<MeasuredBuild> {
     let session = place.session().await;
-    let compared = session.compare("1.85", "1.97", &Filter::default()).await.unwrap();
+    let compared = session.compare("rust-1.85", "rust-1.97", &Filter::default()).await.unwrap();
     session.builds(&compared).await.unwrap()
 }
 
@@ -108,7 +108,7 @@ async fn sql_says_what_the_model_says() {
     let record = graph("one");
     let place = Place::with(std::slice::from_ref(&record)).await;
     let session = place.session().await;
-    let compared = session.compare("1.85", "1.97", &Filter::default()).await.unwrap();
+    let compared = session.compare("rust-1.85", "rust-1.97", &Filter::default()).await.unwrap();
     let walls = |config: &str, side: Side| -> Vec<i64> {
         let of = |s: &&dyno_model::record::Sample| s.config == config && s.side == side;
         record.samples.iter().filter(of).map(|s| s.value).collect()
@@ -163,7 +163,7 @@ async fn filters_change_no_number() {
         ("builds", "month = '2026-11' AND benchmark <> 'app'", 0),
         ("builds", "suite = 'rustc' AND wall_ns > 0", 24),
         ("utilisation", "sequence = 0 AND host = 'local' AND from_ns = 0", 1),
-        ("pipelining", "side = 'baseline' AND candidate_asked = '1.97'", 2),
+        ("pipelining", "side = 'baseline' AND candidate_asked = 'rust-1.97'", 2),
         ("pipelining", "config = 'jobs=2' AND host = 'local'", 2),
         ("pipelining", "config LIKE '%on'", 0),
     ] {

@@ -30,7 +30,7 @@ async fn what_is_said_of_scaling() {
          FROM scaling WHERE threads = 1 ORDER BY side",
         "SELECT DISTINCT threads_compared, round(effect, 3) AS effect, round(low, 3) AS low, \
          round(high, 3) AS high, smallest_effect, verdict, reason, policy \
-         FROM compare_scaling('1.85', '1.97')",
+         FROM compare_scaling('rust-1.85', 'rust-1.97')",
     ] {
         text.push_str(&format!("{sql}\n{}\n", place.ask(sql).await));
     }
@@ -55,7 +55,7 @@ async fn sql_says_what_the_model_says() {
     let session = place.session().await;
     for host in [None, Some("local".to_string())] {
         let filter = Filter { suite: None, host: host.clone() };
-        let compared = session.compare("1.85", "1.97", &filter).await.unwrap();
+        let compared = session.compare("rust-1.85", "rust-1.97", &filter).await.unwrap();
         let cases = session.scaling_cases(&compared).await.unwrap();
         assert_eq!(cases.len(), if host.is_none() { 2 } else { 1 });
         for case in &cases {
@@ -79,12 +79,13 @@ async fn sql_says_what_the_model_says() {
         }
     }
     let all = place.ask("SELECT * FROM scaling ORDER BY host, side, threads").await;
-    let one = "SELECT * FROM compare_scaling('1.85', '1.97') ORDER BY host, side, threads";
+    let one =
+        "SELECT * FROM compare_scaling('rust-1.85', 'rust-1.97') ORDER BY host, side, threads";
     assert_eq!(all, place.ask(one).await);
     // A filter on the host does not change the family of q; asking about one host does.
     let families = "SELECT DISTINCT s.q = a.q AS same, s.q > f.q AS alone FROM scaling s \
                     JOIN scaling a ON s.host = a.host JOIN \
-                    compare_scaling('1.85', '1.97', 'rustc', 'local') f ON f.host = s.host \
+                    compare_scaling('rust-1.85', 'rust-1.97', 'rustc', 'local') f ON f.host = s.host \
                     WHERE s.host = 'local'";
     assert!(place.ask(families).await.contains("| true | "), "{}", place.ask(families).await);
 }

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use dyno_model::catalog::suite::Config;
+
 use super::table::{Column, table};
 use super::{Terminal, command, wrap};
 use crate::escape::line;
@@ -22,7 +24,7 @@ struct Cells<'a, T>(&'a [T]);
 impl<T> Cells<'_, T> {
     fn column(&self, head: &'static str, dispensable: u8, cell: impl Fn(&T) -> String) -> Column {
         let cells = self.0.iter().map(|row| line(&cell(row)).into_owned()).collect();
-        Column { head, dispensable, right: false, is_name: false, cells }
+        Column { head: head.into(), dispensable, right: false, is_name: false, cells }
     }
 
     fn right(&self, head: &'static str, dispensable: u8, cell: impl Fn(&T) -> String) -> Column {
@@ -31,6 +33,57 @@ impl<T> Cells<'_, T> {
 
     fn name(&self, head: &'static str, dispensable: u8, cell: impl Fn(&T) -> String) -> Column {
         Column { is_name: true, ..self.column(head, dispensable, cell) }
+    }
+}
+
+/// Cases of a table.
+struct Cases<'a> {
+    of: Vec<(&'a str, Config)>,
+    /// The axes whose values differ between them, where all have the same.
+    axes: Option<Vec<String>>,
+    /// What all have in common, where it is left out.
+    common: Config,
+}
+
+impl<'a> Cases<'a> {
+    fn of(cases: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let of: Vec<_> = cases.map(|(name, config)| (name, Config::read(config))).collect();
+        let axes = |config: &Config| config.0.keys().cloned().collect::<Vec<_>>();
+        let mut common = of.first().map(|(_, config)| config.clone()).unwrap_or_default();
+        let alike = of.iter().all(|(_, config)| axes(config) == axes(&common));
+        common.0.retain(|axis, value| of.iter().all(|(_, c)| c.0.get(axis) == Some(&*value)));
+        let differ = |config: &Config| {
+            axes(config).into_iter().filter(|axis| !common.0.contains_key(axis)).collect()
+        };
+        let differing: Vec<String> = of.first().map(|(_, c)| differ(c)).unwrap_or_default();
+        // One axis is short enough as it is, and its name says what the value is.
+        let axes = (alike && of.len() > 1 && differing.len() > 1).then_some(differing);
+        Self { of, axes, common }
+    }
+
+    /// The column: values alone below the names of their axes where these are many, else as
+    /// everywhere.
+    fn column(&self, whole: impl Fn(usize) -> String) -> Column {
+        let cell = |(i, (name, config)): (usize, &(&str, Config))| match &self.axes {
+            Some(axes) => {
+                let values: Vec<&str> = axes.iter().map(|axis| config.0[axis].as_str()).collect();
+                format!("{name} [{}]", values.join(","))
+            }
+            None => whole(i),
+        };
+        let cells = self.of.iter().enumerate().map(cell);
+        let cells = cells.map(|cell| line(&cell).into_owned()).collect();
+        let head = self.axes.as_ref().map(|axes| format!("case [{}]", axes.join(",")));
+        let head = head.unwrap_or_else(|| "case".into());
+        Column { head, dispensable: 0, right: false, is_name: true, cells }
+    }
+
+    /// What the column leaves out, as a line.
+    fn left_out(&self) -> String {
+        match self.axes.is_some() && !self.common.0.is_empty() {
+            true => format!("(all of these: {})\n", line(&self.common.to_string())),
+            false => String::new(),
+        }
     }
 }
 
@@ -112,9 +165,11 @@ pub(super) fn changed(view: &View, terminal: Terminal) -> String {
     if changed.rows.is_empty() {
         return String::new();
     }
-    let columns = columns(view, &changed.rows);
+    let cases = Cases::of(changed.rows.iter().map(|row| (&*row.benchmark, &*row.config)));
+    let columns = columns(view, &changed.rows, &cases);
     let mut out =
         format!("\n{}", table(columns, changed.rows.iter().map(|row| row.verdict), terminal));
+    out.push_str(&cases.left_out());
     if !changed.left_out.is_empty() {
         let _ = writeln!(out, "… and {}. Every series, as JSON:", changed.left_out);
         out.push_str(&command(&format!("{} --json", view.links.command), terminal.width));
@@ -122,12 +177,12 @@ pub(super) fn changed(view: &View, terminal: Terminal) -> String {
     out
 }
 
-fn columns(view: &View, rows: &[&Row]) -> Vec<Column> {
+fn columns(view: &View, rows: &[&Row], cases: &Cases<'_>) -> Vec<Column> {
     let cells = Cells(rows);
     let value = |v: &Option<Value>| v.as_ref().map_or("–".to_string(), |v| v.text.clone());
     let mut columns = vec![
         cells.column("verdict", 0, |row| format!("{} {}", row.mark, row.shown)),
-        cells.name("case", 0, |row| row.case.clone()),
+        cases.column(|i| rows[i].case.clone()),
         cells.name("metric", 0, |row| row.metric.clone()),
     ];
     if view.many_hosts {
@@ -156,9 +211,10 @@ pub(super) fn scalings(view: &View, terminal: Terminal) -> String {
         return String::new();
     }
     let cells = Cells(shown);
+    let cases = Cases::of(shown.iter().map(|s| (&*s.benchmark, &*s.config)));
     let mut columns = vec![
         cells.column("scaling", 0, |s| format!("{} {}", s.mark, s.verdict)),
-        cells.name("case", 0, |s| s.case.clone()),
+        cases.column(|i| shown[i].case.clone()),
     ];
     if view.many_hosts {
         columns.push(cells.name("host", 0, |s| s.host.clone()));
@@ -170,6 +226,7 @@ pub(super) fn scalings(view: &View, terminal: Terminal) -> String {
         cells.column("interval", 3, |s| interval_of(&s.effect)),
     ]);
     let mut out = format!("\n{}", table(columns, shown.iter().map(|s| s.verdict), terminal));
+    out.push_str(&cases.left_out());
     if view.scalings.len() > shown.len() {
         let _ = writeln!(out, "… and {} more in the report", view.scalings.len() - shown.len());
     }
@@ -190,4 +247,36 @@ pub(super) fn builds(view: &View, terminal: Terminal) -> String {
         let _ = writeln!(out, "… and {more} in the report");
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_short_where_axes_are_many() {
+        let column = |of: &[(&str, &str)]| {
+            let cases = Cases::of(of.iter().copied());
+            let column = cases.column(|i| format!("{} [{}]", of[i].0, of[i].1));
+            (column.head, column.cells, cases.left_out())
+        };
+        let (head, cells, left_out) = column(&[
+            ("a", "backend=llvm,profile=check,threads=1"),
+            ("b", "backend=llvm,profile=opt,threads=2"),
+        ]);
+        assert_eq!(head, "case [profile,threads]");
+        assert_eq!(cells, ["a [check,1]", "b [opt,2]"]);
+        assert_eq!(left_out, "(all of these: backend=llvm)\n");
+        // Nothing is lost of what is not alike, of one axis, or of one case.
+        let whole: [&[(&str, &str)]; 3] = [
+            &[("a", "profile=check,threads=1"), ("b", "jobs=2,pipelining=on")],
+            &[("a", "opt=size,x=1"), ("b", "opt=speed,x=1")],
+            &[("a", "opt=size,x=1")],
+        ];
+        for of in whole {
+            let (head, cells, left_out) = column(of);
+            let all: Vec<String> = of.iter().map(|(a, b)| format!("{a} [{b}]")).collect();
+            assert_eq!((head, cells, left_out), ("case".into(), all, String::new()));
+        }
+    }
 }

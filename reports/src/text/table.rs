@@ -11,7 +11,7 @@ const NAME_WIDTH_MIN: usize = 24;
 
 /// A column of text; cells of all columns are equally many.
 pub(super) struct Column {
-    pub head: &'static str,
+    pub head: String,
     /// Columns with a higher number go first when the terminal is narrow; 0 stays.
     pub dispensable: u8,
     pub right: bool,
@@ -72,7 +72,7 @@ pub(super) fn table(
         }
         elide(out.trim_end(), terminal.width)
     };
-    let head = print(columns.iter().map(|c| c.head).collect());
+    let head = print(columns.iter().map(|c| c.head.as_str()).collect());
     let mut out = format!("{}\n", terminal.paint("2", &head));
     for (index, style) in styles.enumerate() {
         let cells = columns.iter().map(|c| c.cells[index].as_str()).collect();
