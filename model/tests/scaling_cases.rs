@@ -145,6 +145,10 @@ fn what_is_left_out() {
     got[0].baseline.tainted = 0;
     assert_eq!(got, expected);
     assert_eq!(scaling_cases([], &BTreeSet::new(), &policy()), []);
+    // One number of threads on both sides is nothing that scales.
+    let alone = [BASELINE.samples(), CANDIDATE.samples()].concat();
+    let alone = alone.into_iter().filter(|sample| sample.config.ends_with('1'));
+    assert_eq!(scaling_cases(alone, &BTreeSet::new(), &policy()), []);
 }
 
 #[test]
@@ -178,7 +182,12 @@ fn no_curve_says_why() {
     let rows: [(&BTreeSet<_>, Kept, Side, &str); 4] = [
         (&ignored, |_| true, Side::Candidate, "the compiler takes -Zthreads and ignores it"),
         (&none, |s| s.side == Side::Candidate, Side::Baseline, "no time with one thread"),
-        (&none, |s| s.config.ends_with('1'), Side::Baseline, "no time with more than one thread"),
+        (
+            &none,
+            |s| s.side == Side::Candidate || s.config.ends_with('1'),
+            Side::Baseline,
+            "no time with more than one thread",
+        ),
         (
             &none,
             |s| s.round == 0 || !s.config.ends_with('4'),

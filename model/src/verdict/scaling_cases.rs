@@ -86,8 +86,8 @@ pub struct ScalingPoint {
     pub instructions: BTreeMap<String, f64>,
 }
 
-/// Everything with the axis `threads`, by host, architecture, benchmark and config; others are left
-/// out. `ignored` holds (job, side) whose compiler takes the number of threads and ignores it: it
+/// Everything that was measured with several numbers of threads (the axis `threads`), by host,
+/// architecture, benchmark and config; others are left out. `ignored` holds (job, side) whose compiler takes the number of threads and ignores it: it
 /// has times but no curve.
 ///
 /// Judged together under `policy`, whose δ is that of wall time at the case's largest number of
@@ -113,7 +113,7 @@ pub fn scaling_cases<'a>(
     }
     let mut shown = vec![];
     let mut differences = vec![];
-    for (key, measured) in cases {
+    for (key, measured) in cases.into_iter().filter(|(_, measured)| measured.threads.len() > 1) {
         let [baseline, candidate] = Side::BOTH.map(|side| measured.side(side, ignored));
         differences.push(measured.difference(&key, ignored, policy));
         let sides = [(&baseline, Side::Baseline), (&candidate, Side::Candidate)];
@@ -151,12 +151,15 @@ type Values<'a> = BTreeMap<u32, BTreeMap<(&'a str, u32), i64>>;
 struct Measured<'a> {
     values: BTreeMap<(Side, &'a str), Values<'a>>,
     jobs: BTreeSet<(Side, &'a str)>,
+    /// On either side, whatever came of it.
+    threads: BTreeSet<u32>,
     tainted: BTreeMap<Side, u32>,
 }
 
 impl<'a> Measured<'a> {
     fn add(&mut self, sample: &ScalingSample<'a>, threads: u32) {
         self.jobs.insert((sample.side, sample.job));
+        self.threads.insert(threads);
         if sample.is_tainted {
             *self.tainted.entry(sample.side).or_default() += u32::from(sample.metric == WALL);
             return;

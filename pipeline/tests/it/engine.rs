@@ -247,7 +247,7 @@ async fn conforms(engine: &str) {
         // The probe is out of reach: another user, and not dumpable.
         (&["read", "/proc/1/environ"], "Some(13)"),
         // What counts it is not its to open, whatever the kernel would allow.
-        (&["perf"], "Some(1)"),
+        (&["perf"], "Some(38)"),
         (&["connect", "127.0.0.1:9"], "Some(111)"),
         (&["connect", "192.0.2.1:80"], "Some(101)"),
     ];
