@@ -135,10 +135,11 @@ async fn counts(container: &mut Container) {
     // What the kernel adds to no process's time is the container's all the same.
     let exit = ask(container, &["ignore", "burn"]).await;
     assert_eq!(exit.end, End::Code(0));
-    assert!(exit.user_ns + exit.system_ns < 30_000_000, "{exit:?}");
-    assert!(exit.container_ns >= 30_000_000, "{exit:?}");
+    // (An emulated processor takes that long to start a program.)
+    let own = exit.user_ns + exit.system_ns;
+    assert!(exit.container_ns >= own + 25_000_000, "{exit:?}");
     // Half a count is none.
-    let copies = Run { output_bytes: 64 << 20, ..run(&["unreadable", "burn"]) };
+    let copies = Run { output_bytes: 64 << 20, ..run(&["unreadable", "burn", "200"]) };
     let exit = container.run(&copies, |_| ()).await.unwrap();
     assert_eq!((exit.end, exit.counters), (End::Code(0), BTreeMap::new()));
 }
