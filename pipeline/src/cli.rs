@@ -391,11 +391,7 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
                 let around = surroundings(global, events, opened).await?;
                 let (plan, text) = run::plan_only(&request, &around).await?;
                 events.send(Event::Finished);
-                if measuring.output.json {
-                    print_json(&plan)?
-                } else {
-                    out(&text)?
-                }
+                print_as(measuring.output.json, &plan, &text)?;
                 return Ok(0);
             }
             measured(&request, measuring, global, events, opened).await
@@ -447,23 +443,19 @@ async fn command(cli: &Cli, events: &Events, opened: Opened) -> Result<u8> {
             if *parity {
                 let parity = run::parity(&request, &around).await?;
                 events.send(Event::Finished);
-                print_either(&parity, *json)?;
+                print_as(*json, &parity, &format!("{parity}\n"))?;
                 return Ok(u8::from(!parity.agrees()));
             }
             let checked = selfcheck::check(&request, *comparisons, &around).await?;
             events.send(Event::Finished);
-            print_either(&checked, *json)?;
+            print_as(*json, &checked, &format!("{checked}\n"))?;
             Ok(0)
         }
         Command::Reproduce { run, keep, json } => {
             let place = place(global, events, opened).await?;
             let reproduced = reproduce(run, &place, keep.as_deref()).await?;
             events.send(Event::Finished);
-            if *json {
-                print_json(&reproduced)?
-            } else {
-                out(&reproduced.text())?
-            }
+            print_as(*json, &reproduced, &reproduced.text())?;
             Ok(reproduced.exit_code())
         }
         Command::Sql { query, output, policy } => {
@@ -684,11 +676,10 @@ fn terminal_width() -> Option<usize> {
     }
 }
 
-/// As JSON, or as it shows itself.
-fn print_either<T: serde::Serialize + std::fmt::Display>(value: &T, json: bool) -> Result<()> {
-    if json { print_json(value) } else { out(&format!("{value}\n")) }
-}
-
-fn print_json(value: &impl serde::Serialize) -> Result<()> {
+/// A value as JSON for a program, or its text for people.
+fn print_as(json: bool, value: &impl serde::Serialize, text: &str) -> Result<()> {
+    if !json {
+        return out(text);
+    }
     out(&format!("{}\n", serde_json::to_string_pretty(value).expect("plain fields serialise")))
 }

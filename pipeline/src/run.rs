@@ -628,10 +628,11 @@ async fn prepare_crates(
         match made {
             Ok(made) => {
                 // What is wrong with a crate itself both sides tell.
-                let told = |failure: &&Failure| failures.contains(failure);
-                let new: Vec<Failure> =
-                    made.failures.iter().filter(|f| !told(f)).cloned().collect();
-                failures.extend(new);
+                for failure in &made.failures {
+                    if !failures.contains(failure) {
+                        failures.push(failure.clone());
+                    }
+                }
                 ready.insert(side, made);
             }
             Err(reason) => failures.push(Failure {
@@ -720,17 +721,20 @@ async fn measure_all(
     let Some(bench) = bench(ground, job, sides, inputs, sources, ready, around) else {
         return Ok(Measured::default());
     };
-    let mut quiet = prove_quiet(ground, around).await?;
-    let measured = bench.measure(&mut quiet).await;
-    keep_to(&ground.cores.all());
-    measured
+    held_still(ground, around, async |quiet| bench.measure(quiet).await).await
 }
 
-/// Holds the host still; dyno itself keeps to the housekeeping cores from here on.
-async fn prove_quiet(ground: &Ground, around: &Surroundings) -> Result<QuietHost> {
-    let quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
+/// Measures while the host is held still and dyno itself keeps to the housekeeping cores.
+async fn held_still<T>(
+    ground: &Ground,
+    around: &Surroundings,
+    measure: impl AsyncFnOnce(&mut QuietHost) -> Result<T>,
+) -> Result<T> {
+    let mut quiet = QuietHost::prove(&ground.host, &ground.cores, &around.events).await?;
     fault::at("measure.keep-to", || keep_to(&ground.cores.housekeeping));
-    Ok(quiet)
+    let measured = measure(&mut quiet).await;
+    keep_to(&ground.cores.all());
+    measured
 }
 
 /// What is to be measured, of the sides that are there; `None` where none is.
@@ -796,10 +800,7 @@ pub async fn parity(request: &Request, around: &Surroundings) -> Result<Parity> 
     let bench = bench(&ground, job, &sides, inputs, sources.as_ref(), ready, around)
         .expect("the baseline works");
     let scratch = Scratch::new(&around.cache)?;
-    let mut quiet = prove_quiet(&ground, around).await?;
-    let parity = bench.parity(&mut quiet, &scratch).await;
-    keep_to(&ground.cores.all());
-    parity
+    held_still(&ground, around, async |quiet| bench.parity(quiet, &scratch).await).await
 }
 
 fn record(

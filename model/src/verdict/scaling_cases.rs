@@ -87,8 +87,8 @@ pub struct ScalingPoint {
 }
 
 /// Everything that was measured with several numbers of threads (the axis `threads`), by host,
-/// architecture, benchmark and config; others are left out. `ignored` holds (job, side) whose compiler takes the number of threads and ignores it: it
-/// has times but no curve.
+/// architecture, benchmark and config; others are left out. `ignored` holds (job, side) whose
+/// compiler takes the number of threads and ignores it: it has times but no curve.
 ///
 /// Judged together under `policy`, whose δ is that of wall time at the case's largest number of
 /// threads.

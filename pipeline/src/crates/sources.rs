@@ -17,8 +17,10 @@ use serde::Deserialize;
 
 use crate::artifact::{Scratch, discard};
 use crate::catalog::LoadedSuite;
+use crate::definition::Definition;
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Events, Phase, Unit};
+use crate::http::file_digest;
 use crate::source::git_apply;
 use crate::source::releases::{Registry, unpack};
 use crate::{durable, fault};
@@ -113,7 +115,7 @@ impl Bringing<'_> {
             .map_err(|error| Error::input(format!("the patch of {}: {error}", krate.name)))?;
         let own = match &krate.from {
             From::Release { sha256, .. } => sha256.clone(),
-            From::Folder(path) => crate::definition::Definition::read(&suite.join(path))?.digest(),
+            From::Folder(path) => Definition::read(&suite.join(path))?.digest(),
         };
         let parts: [&[u8]; 4] = [
             b"crate 2",
@@ -162,7 +164,7 @@ impl Bringing<'_> {
                 unpack(&archive, &format!("{name}-{version}"), &source).while_(what)?;
             }
             From::Folder(path) => {
-                copy_folder(&self.loaded.folder.join(path), &source, "target").while_(what)?
+                Definition::read(&self.loaded.folder.join(path))?.write(&source)?;
             }
         }
         let manifest = source.join("Cargo.toml");
@@ -172,7 +174,7 @@ impl Bringing<'_> {
         self.vendor(krate, packages, &new.join("vendor")).await?;
         if let Some(patch) = patch {
             let patched = new.join("patched");
-            copy_folder(&source, &patched, "").while_(what)?;
+            copy_folder(&source, &patched).while_(what)?;
             if let Err(why) = git_apply(&patched, patch).await? {
                 fs::write(new.join("patch-failed"), why).while_(what)?;
                 fs::remove_dir_all(&patched).while_(what)?;
@@ -309,7 +311,7 @@ fn content(folder: &Path) -> std::io::Result<Digest> {
                 folders.push(path);
             } else if path != folder.join(CONTENT) {
                 let name = path.strip_prefix(folder).expect("it is below").to_path_buf();
-                files.insert(name, Digest::of(&fs::read(&path)?));
+                files.insert(name, file_digest(&path)?);
             }
         }
     }
@@ -324,14 +326,13 @@ fn is_whole(place: &Path) -> bool {
     kept.is_some_and(|kept| content(place).is_ok_and(|found| found.hex() == kept))
 }
 
-/// All files; of those in `but` at the top none.
-fn copy_folder(from: &Path, into: &Path, but: &str) -> std::io::Result<()> {
+fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
     fs::create_dir_all(into)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let (kind, dest) = (entry.file_type()?, into.join(entry.file_name()));
-        if kind.is_dir() && entry.file_name() != but {
-            copy_folder(&entry.path(), &dest, "")?;
+        if kind.is_dir() {
+            copy_folder(&entry.path(), &dest)?;
         } else if kind.is_file() {
             fs::copy(entry.path(), &dest)?;
         }
@@ -416,7 +417,10 @@ name = "y"
             fs::create_dir_all(from.join(path).parent().unwrap()).unwrap();
             fs::write(from.join(path), path).unwrap();
         }
-        copy_folder(&from, &laid, "target").unwrap();
+        // A suite's own crate, without what cargo left; whatever is there already stays.
+        Definition::read(&from).unwrap().write(&laid).unwrap();
+        assert!(laid.join("src/lib.rs").exists() && !laid.join("target").exists());
+        copy_folder(&from.join("src"), &laid.join("src")).unwrap();
         assert!(laid.join("src/target/mod.rs").exists() && !laid.join("target").exists());
         assert!(!is_whole(&laid));
         fs::write(laid.join(CONTENT), content(&laid).unwrap().hex()).unwrap();

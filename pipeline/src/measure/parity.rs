@@ -17,7 +17,7 @@ use dyno_model::stats::median;
 use dyno_probe::{End, Exit, Run};
 use serde::Serialize;
 
-use super::{Bench, Prepared};
+use super::Bench;
 use crate::artifact::{Scratch, describe};
 use crate::engine::{Mount, Spec};
 use crate::error::{Error, Kind, Result, While};
@@ -158,6 +158,11 @@ fn lay_out(scratch: &Scratch) -> Result<(PathBuf, Vec<Tool>)> {
         copy(&program, folder.join(tool.program()))?;
         let said = Command::new("ldd").arg(&program).output();
         let said = said.while_(|| format!("asking ldd for the libraries of {}", tool.program()))?;
+        if !said.status.success() {
+            let why = String::from_utf8_lossy(&said.stderr);
+            return Err(Error::host(format!("ldd: {}: {}", program.display(), why.trim()))
+                .hint("a script, as some distributions have it, cannot go into a container"));
+        }
         for line in String::from_utf8_lossy(&said.stdout).lines() {
             // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader without an arrow.
             let path = |text: &str| PathBuf::from(text.split(" (").next().unwrap_or(text).trim());
@@ -191,6 +196,11 @@ impl Bench<'_> {
     pub async fn parity(&self, quiet: &mut QuietHost, scratch: &Scratch) -> Result<Parity> {
         let (folder, tools) = lay_out(scratch)?;
         let prepared = self.prepare()?;
+        if prepared.is_empty() {
+            return Err(Error::input(
+                "none of the cases can be measured: there is nothing to compare",
+            ));
+        }
         let rounds = self.job.inputs.budget.rounds_max;
         let mut spec = Spec { cgroup: quiet.parent(), ..self.counted(Side::Baseline) };
         spec.mounts.push(Mount::read_only(&folder, TOOLS));
@@ -230,36 +240,39 @@ impl Bench<'_> {
         let measured: Result<()> = measuring.await;
         container.remove().await;
         measured?;
-        let of_case = |(ready, exits): (&Prepared<'_>, Vec<Exit>)| {
-            let rows = tools.iter().map(|tool| {
-                let row = row(*tool, &exits);
-                row.map(|row| Row { case: ready.case.to_string(), ..row }).ok_or_else(|| {
-                    let said = exits.first().map_or("", |exit| &exit.stderr_tail);
-                    Error::host(format!("{} says nothing of {}: {said}", tool.name(), ready.case))
-                })
-            });
-            rows.collect::<Vec<_>>()
-        };
-        let rows = prepared.iter().zip(seen).flat_map(of_case).collect::<Result<_>>()?;
+        let mut rows = Vec::new();
+        for (ready, exits) in prepared.iter().zip(&seen) {
+            for tool in &tools {
+                rows.push(row(ready.case.to_string(), *tool, exits)?);
+            }
+        }
         Ok(Parity { rounds, tolerance: TOLERANCE, rows })
     }
 }
 
-/// What a tool said of processes beside what dyno read; `None` if it did not say it of all.
-fn row(tool: Tool, exits: &[Exit]) -> Option<Row> {
+/// What a tool said of the processes of a case, beside what dyno read.
+fn row(case: String, tool: Tool, exits: &[Exit]) -> Result<Row> {
     let (metric, own): (_, fn(&Exit) -> u64) = match tool {
         Tool::Time => ("max-rss", |exit| exit.max_rss_bytes),
         Tool::Perf => ("wall", |exit| exit.wall_ns),
     };
-    let mut dyno: Vec<i64> = exits.iter().map(|exit| own(exit) as i64).collect();
-    let other: Option<Vec<i64>> = exits.iter().map(|exit| tool.read(&exit.stderr_tail)).collect();
-    let mut other = other?;
-    let ratio = |(dyno, other): (&i64, &i64)| *dyno as f64 / *other as f64;
-    let apart = |ratio: &f64| (ratio - 1.0).abs();
-    let ratios = dyno.iter().zip(&other).map(ratio);
-    let ratio = ratios.max_by(|a, b| apart(a).total_cmp(&apart(b)))?;
-    let (dyno, other) = (median(&mut dyno)?, median(&mut other)?);
-    Some(Row { case: String::new(), metric, dyno, other, tool: tool.name(), ratio })
+    let (mut ours, mut theirs, mut ratio) = (Vec::new(), Vec::new(), 1.0_f64);
+    for exit in exits {
+        let said = exit.stderr_tail.as_str();
+        let other = tool.read(said).ok_or_else(|| {
+            Error::host(format!("{} says nothing of {case}: {said}", tool.name()))
+        })?;
+        let own = own(exit) as i64;
+        let here = own as f64 / other as f64;
+        if (here - 1.0).abs() > (ratio - 1.0).abs() {
+            ratio = here;
+        }
+        ours.push(own);
+        theirs.push(other);
+    }
+    let [dyno, other] =
+        [ours, theirs].map(|mut all| median(&mut all).expect("two rounds at least"));
+    Ok(Row { case, metric, dyno, other, tool: tool.name(), ratio })
 }
 
 #[cfg(test)]
@@ -280,21 +293,16 @@ mod tests {
     #[test]
     fn the_worst_process_decides() {
         let exit = |wall_ns: u64, said: &str| {
-            let text = r#"{"end":{"code":0},"wall_ns":0,"user_ns":0,"system_ns":0,"max_rss_bytes":1,
-                "minor_faults":0,"major_faults":0,"voluntary_switches":0,"involuntary_switches":0,
-                "stdout_bytes":0,"stdout_sha256":"","stdout_tail":"","stderr_sha256":"","stderr_tail":"",
-                "leftovers":0,"leftover_names":[],"residue":null,"container_ns":0,"instructions":null,
-                "counters":{}}"#;
-            let exit: Exit = serde_json::from_str(text).unwrap();
-            Exit { wall_ns, stderr_tail: format!(" {said} seconds time elapsed"), ..exit }
+            let stderr_tail = format!(" {said} seconds time elapsed");
+            Exit { wall_ns, stderr_tail, ..crate::lasting::an_exit() }
         };
         let (good, bad) = (exit(1_020_000_000, "1.000"), exit(960_000_000, "1.000"));
-        let of = |exits: &[Exit]| row(Tool::Perf, exits).unwrap();
+        let of = |exits: &[Exit]| row("a".into(), Tool::Perf, exits).unwrap();
         assert!(of(&[good.clone(), good.clone()]).agrees());
         let worst = of(&[good.clone(), bad, good.clone()]);
         assert_eq!((worst.dyno, worst.ratio), (1.02e9, 0.96));
         assert!(!worst.agrees());
-        assert!(row(Tool::Time, &[good]).is_none());
+        assert!(row("a".into(), Tool::Time, &[good]).is_err());
         let parity = Parity { rounds: 3, tolerance: TOLERANCE, rows: vec![worst] };
         let text = parity.to_string();
         assert!(text.contains("0.9600, **apart**") && text.contains("0 of 1 within 3 %"), "{text}");

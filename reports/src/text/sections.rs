@@ -39,33 +39,28 @@ impl<T> Cells<'_, T> {
 /// Cases of a table.
 struct Cases<'a> {
     of: Vec<(&'a str, Config)>,
-    /// The axes whose values differ between them, where all have the same.
-    axes: Option<Vec<String>>,
-    /// What all have in common, where it is left out.
+    short: Option<Short>,
+}
+
+/// How cases with many axes are written: all have the same axes.
+struct Short {
+    /// Those whose values differ.
+    axes: Vec<String>,
+    /// What all have in common.
     common: Config,
 }
 
 impl<'a> Cases<'a> {
     fn of(cases: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
         let of: Vec<_> = cases.map(|(name, config)| (name, Config::read(config))).collect();
-        let axes = |config: &Config| config.0.keys().cloned().collect::<Vec<_>>();
-        let mut common = of.first().map(|(_, config)| config.clone()).unwrap_or_default();
-        let alike = of.iter().all(|(_, config)| axes(config) == axes(&common));
-        common.0.retain(|axis, value| of.iter().all(|(_, c)| c.0.get(axis) == Some(&*value)));
-        let differ = |config: &Config| {
-            axes(config).into_iter().filter(|axis| !common.0.contains_key(axis)).collect()
-        };
-        let differing: Vec<String> = of.first().map(|(_, c)| differ(c)).unwrap_or_default();
-        // One axis is short enough as it is, and its name says what the value is.
-        let axes = (alike && of.len() > 1 && differing.len() > 1).then_some(differing);
-        Self { of, axes, common }
+        let short = Short::of(&of);
+        Self { of, short }
     }
 
-    /// The column: values alone below the names of their axes where these are many, else as
-    /// everywhere.
+    /// The column: values alone below the names of their axes, or as everywhere.
     fn column(&self, whole: impl Fn(usize) -> String) -> Column {
-        let cell = |(i, (name, config)): (usize, &(&str, Config))| match &self.axes {
-            Some(axes) => {
+        let cell = |(i, (name, config)): (usize, &(&str, Config))| match &self.short {
+            Some(Short { axes, .. }) => {
                 let values: Vec<&str> = axes.iter().map(|axis| config.0[axis].as_str()).collect();
                 format!("{name} [{}]", values.join(","))
             }
@@ -73,17 +68,39 @@ impl<'a> Cases<'a> {
         };
         let cells = self.of.iter().enumerate().map(cell);
         let cells = cells.map(|cell| line(&cell).into_owned()).collect();
-        let head = self.axes.as_ref().map(|axes| format!("case [{}]", axes.join(",")));
-        let head = head.unwrap_or_else(|| "case".into());
+        let head = match &self.short {
+            Some(Short { axes, .. }) => format!("case [{}]", axes.join(",")),
+            None => "case".into(),
+        };
         Column { head, dispensable: 0, right: false, is_name: true, cells }
     }
 
     /// What the column leaves out, as a line.
     fn left_out(&self) -> String {
-        match self.axes.is_some() && !self.common.0.is_empty() {
-            true => format!("(all of these: {})\n", line(&self.common.to_string())),
-            false => String::new(),
+        match &self.short {
+            Some(Short { common, .. }) if !common.0.is_empty() => {
+                format!("(all of these: {})\n", line(&common.to_string()))
+            }
+            _ => String::new(),
         }
+    }
+}
+
+impl Short {
+    /// `None` where not all have the same axes, or less than two differ: one axis is short enough as
+    /// it is, and its name says what the value is.
+    fn of(cases: &[(&str, Config)]) -> Option<Self> {
+        let (_, first) = cases.first()?;
+        let alike = cases.iter().all(|(_, config)| config.0.keys().eq(first.0.keys()));
+        let (mut common, mut axes) = (first.clone(), Vec::new());
+        common.0.retain(|axis, value| {
+            let is_common = cases.iter().all(|(_, config)| config.0.get(axis) == Some(&*value));
+            if !is_common {
+                axes.push(axis.clone());
+            }
+            is_common
+        });
+        (alike && axes.len() > 1).then_some(Self { axes, common })
     }
 }
 
