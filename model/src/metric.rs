@@ -124,7 +124,7 @@ pub const METRICS: &[Metric] = &[
         "object-size",
         Unit::Bytes,
         Sampling::Once,
-        "size of the object code in the Rust library",
+        "size of code and data that are loaded, in what was linked or lies in libraries",
     ),
     metric("incremental-size", Unit::Bytes, Sampling::Once, "size of the incremental cache"),
 ];

@@ -55,6 +55,16 @@ impl Budget {
         let adaptive = rounds(self.rounds_max).min(self.seconds.saturating_add(rounds(1)));
         rounds(1) + least.max(adaptive)
     }
+
+    /// Seconds that a case takes inside measured processes, if one of them takes `process_s`: a
+    /// warm-up and the least rounds, and with as many as it may get.
+    pub fn expected_s(&self, process_s: f64) -> (f64, f64) {
+        let round_s = 2.0 * process_s;
+        let least = f64::from(self.rounds_min);
+        let paid = (self.seconds as f64 / round_s).ceil();
+        let most = f64::from(self.rounds_max).min(paid).max(least);
+        (round_s * (1.0 + least), round_s * (1.0 + most))
+    }
 }
 
 /// A metric that steers a case, and the half-width its interval must come below (log scale).
@@ -474,5 +484,9 @@ mod tests {
         assert_eq!(budget(2, 30, 50).worst_case_s(10), 20 + 70);
         assert_eq!(budget(5, 30, 50).worst_case_s(10), 20 + 100);
         assert_eq!(budget(1, 2, 50).worst_case_s(10), 20 + 40);
+        // 20 s a round: the least, as many as are paid, as many as there may be.
+        assert_eq!(budget(2, 30, 30).expected_s(10.0), (60.0, 60.0));
+        assert_eq!(budget(2, 30, 50).expected_s(10.0), (60.0, 80.0));
+        assert_eq!(budget(2, 5, 5000).expected_s(10.0), (60.0, 120.0));
     }
 }

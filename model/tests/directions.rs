@@ -20,7 +20,7 @@ const PURE: &[&str] = &["dyno-model", "dyno-reports"];
 
 /// What the probe may depend on: little, for it stands beside what is measured.
 const PROBE: &[&str] =
-    &["hex", "libc", "perf-event-open-sys", "seccompiler", "serde", "serde_json", "sha2"];
+    &["hex", "libc", "object", "perf-event-open-sys", "seccompiler", "serde", "serde_json", "sha2"];
 
 #[test]
 fn dependencies_point_the_right_way() {

@@ -12,6 +12,7 @@ pub mod durable;
 pub mod engine;
 pub mod error;
 pub mod event;
+mod expected;
 pub mod explain;
 pub mod fault;
 pub mod host;

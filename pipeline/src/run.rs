@@ -30,6 +30,7 @@ use crate::definition;
 use crate::engine::{Engines, Root};
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Events, Phase};
+use crate::expected::{Expected, MEASURING, duration};
 use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::host::{Assigned, assign, exclusive, fingerprint, keep_to};
@@ -169,8 +170,9 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
     let kept = fault::around("definition.keep", keeping).await?;
     let crates = prepare_crates(&ground, job, &built, around, &mut clock).await?;
     let measured = measure(&ground, job, (&inputs, &built), crates, around).await?;
-    clock.add("measure", measured.rounds_s);
-    clock.add("count", measured.counting_s);
+    let [measuring, counting] = MEASURING;
+    clock.add(measuring, measured.rounds_s);
+    clock.add(counting, measured.counting_s);
     let record = record(&ground, job, (built, inputs), measured, kept, started_us, clock);
     let spool = Spool::new(&around.cache, &around.store);
     let bytes = match spool.publish(&record, &around.events).await? {
@@ -198,7 +200,7 @@ pub async fn plan_only(request: &Request, around: &Surroundings) -> Result<(Plan
     Ok((ground.plan, text))
 }
 
-/// A job in a sentence, with what it takes by what earlier ones took, and at most.
+/// A job in a sentence, with what it is expected to take, and at most.
 async fn told(ground: &Ground, job: &Job, request: &Request, around: &Place) -> String {
     let budget = job.inputs.budget;
     let rounds = match (budget.rounds_min, budget.rounds_max) {
@@ -207,55 +209,29 @@ async fn told(ground: &Ground, job: &Job, request: &Request, around: &Place) -> 
     };
     let limits = job.cases.iter().filter_map(|case| ground.suite.suite.benchmark(&case.benchmark));
     let worst_s: u64 = limits.map(|b| budget.worst_case_s(b.limits.time_s)).sum();
-    let expected = match expected_s(ground, job, request, &around.store).await {
-        Some((least, most)) if least == most => format!("about {}", duration(least)),
-        Some((least, most)) => format!("{} to {}", duration(least), duration(most)),
-        None => "unknown before it was measured here once".into(),
+    let suite = &ground.suite.suite;
+    let expected = match Session::open(&around.store, request.policy.clone()).await {
+        Ok(session) => Expected::of(job, suite, &ground.host.name, &session).await,
+        Err(_) => None,
     };
-    format!(
-        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; time in measured processes: {expected}; at most {}",
+    let mut text = format!(
+        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; time in measured processes: ",
         job.id,
-        ground.suite.suite.name,
+        suite.name,
         ground.asked[&Side::Baseline].commit.short(),
         ground.asked[&Side::Candidate].commit.short(),
         ground.host.name,
         job.cases.len(),
-        duration(worst_s)
-    )
-}
-
-/// Seconds in measured processes with the least and with the most rounds, by the latest wall time of
-/// each case on this host; `None` where more than half were never measured. Cases without a time count
-/// as the mean of the others.
-async fn expected_s(
-    ground: &Ground,
-    job: &Job,
-    request: &Request,
-    store: &Store,
-) -> Option<(u64, u64)> {
-    let session = Session::open(store, request.policy.clone()).await.ok()?;
-    let latest = session.latest_walls(&ground.suite.suite.name, &ground.host.name).await.ok()?;
-    let wall_s = |case: &Case| {
-        let key = (case.benchmark.clone(), case.config.to_string());
-        latest.get(&key).map(|ns| ns / 1e9)
-    };
-    let known: Vec<f64> = job.cases.iter().filter_map(wall_s).collect();
-    if 2 * known.len() < job.cases.len() || known.is_empty() {
-        return None;
+    );
+    match &expected {
+        Some(expected) => text.push_str(&expected.to_string()),
+        None => text.push_str("unknown before it was measured here once"),
     }
-    let round_s = 2.0 * known.iter().sum::<f64>() / known.len() as f64 * job.cases.len() as f64;
-    let budget = job.inputs.budget;
-    let with = |rounds: u32| (round_s * f64::from(rounds + 1)).ceil() as u64;
-    Some((with(budget.rounds_min), with(budget.rounds_max)))
-}
-
-/// `45 s`, `12 min`, `3 h 20 min`.
-fn duration(seconds: u64) -> String {
-    match seconds.div_ceil(60) {
-        _ if seconds < 120 => format!("{seconds} s"),
-        minutes if minutes < 120 => format!("{minutes} min"),
-        minutes => format!("{} h {} min", minutes / 60, minutes % 60),
+    text.push_str(&format!(", at most {}", duration(worst_s)));
+    for besides in expected.iter().flat_map(Expected::last_time) {
+        text.push_str(&format!("; {besides}"));
     }
+    text
 }
 
 async fn prepare(

@@ -87,7 +87,8 @@ pub struct Run {
     pub count_instructions: bool,
 }
 
-/// Which of the files in a folder a size is of. Links are not followed.
+/// Which of the files in a folder a size is of. Links are not followed, and a file with several names
+/// counts once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sized {
     pub folder: String,
@@ -99,12 +100,15 @@ pub struct Sized {
 pub enum SizedFiles {
     /// All, at any depth.
     All,
-    /// Those right in the folder whose name ends so.
+    /// Those whose name ends so, at any depth.
     Suffix(String),
     /// Those right in the folder that may be executed.
     Executable,
-    /// The object files inside of those right in the folder that are archives (`.rlib`).
+    /// Code and data in those right in the folder, be they linked or archives of objects (`.rlib`):
+    /// what is loaded, without symbols and debug information.
     Objects,
+    /// The same of archives alone, at any depth.
+    Archived,
 }
 
 /// The variable that makes the probe a wrapper, of compilers and of build scripts: the file that it
@@ -155,6 +159,9 @@ pub struct Unit {
     /// Of the run of a build script, the names of what others that link told it (`DEP_Z_ROOT`).
     #[serde(default)]
     pub told: Vec<String>,
+    /// Whether it comes to code (`--emit=…,link`), and not to metadata alone.
+    #[serde(default)]
+    pub generates: bool,
     /// Whether cargo was asked for this very package.
     pub primary: bool,
     pub start_ns: u64,

@@ -1,12 +1,14 @@
 //! Sizes of what a process wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use dyno_probe::{Sized, SizedFiles};
+use object::elf::SHF_ALLOC;
+use object::read::archive::ArchiveFile;
+use object::{Object as _, ObjectSection as _, ReadCache, ReadRef, SectionFlags};
 
 /// In bytes, by name; what has no file has no entry.
 pub fn read(asked: &BTreeMap<String, Sized>) -> BTreeMap<String, u64> {
@@ -17,7 +19,9 @@ pub fn read(asked: &BTreeMap<String, Sized>) -> BTreeMap<String, u64> {
 fn size(sized: &Sized) -> Option<u64> {
     let mut sum = None;
     let mut add = |bytes: u64| *sum.get_or_insert(0) += bytes;
-    // Incremental caches link the same file into several folders.
+    let is_deep =
+        matches!(sized.of, SizedFiles::All | SizedFiles::Suffix(_) | SizedFiles::Archived);
+    // Cargo and incremental caches link the same file into several folders.
     let mut seen = BTreeSet::new();
     let mut folders = vec![Path::new(&sized.folder).to_path_buf()];
     while let Some(folder) = folders.pop() {
@@ -25,66 +29,55 @@ fn size(sized: &Sized) -> Option<u64> {
             // Of the entry itself: no link is followed.
             let Ok(found) = entry.metadata() else { continue };
             let (path, name) = (entry.path(), entry.file_name());
-            let executable = |found: &Metadata| found.mode() & 0o111 != 0;
-            match &sized.of {
-                SizedFiles::All if found.is_dir() => folders.push(path),
-                SizedFiles::All if found.is_file() && seen.insert((found.dev(), found.ino())) => {
-                    add(found.len());
-                }
-                SizedFiles::Suffix(suffix) if name.to_string_lossy().ends_with(suffix.as_str()) => {
-                    add(found.len());
-                }
-                SizedFiles::Executable if found.is_file() && executable(&found) => add(found.len()),
-                SizedFiles::Objects if found.is_file() => {
-                    if let Some(bytes) = objects(&path) {
-                        add(bytes);
-                    }
-                }
-                _ => {}
+            if found.is_dir() && is_deep {
+                folders.push(path.clone());
             }
+            if !found.is_file() || !seen.insert((found.dev(), found.ino())) {
+                continue;
+            }
+            let bytes = match &sized.of {
+                SizedFiles::All => Some(found.len()),
+                SizedFiles::Suffix(suffix) => {
+                    name.to_string_lossy().ends_with(suffix.as_str()).then_some(found.len())
+                }
+                SizedFiles::Executable => (found.mode() & 0o111 != 0).then_some(found.len()),
+                SizedFiles::Objects => archived(&path).or_else(|| linked(&path)),
+                SizedFiles::Archived => archived(&path),
+            };
+            bytes.into_iter().for_each(&mut add);
         }
     }
     sum
 }
 
-/// Sizes of the members of a Unix archive that are neither its tables nor Rust's metadata together;
-/// `None` for what is no archive. (ar(5): 8 bytes of magic; each member has a header of 60 bytes
-/// with its name in the first 16 and its size in decimal at 48, and is padded to an even length.)
-fn objects(path: &Path) -> Option<u64> {
-    let mut file = File::open(path).ok()?;
-    let mut magic = [0; 8];
-    file.read_exact(&mut magic).ok()?;
-    if &magic != b"!<arch>\n" {
-        return None;
-    }
-    let mut sum = 0;
-    while let Some((name, size)) = member(&mut file).ok()? {
-        let is_table = name.is_empty() || ["/", "/SYM64"].contains(&name.as_str());
-        // GNU names end with a slash; long ones stand in a table, where an object's always does.
-        if !is_table && name != "lib.rmeta" && name != "//" {
-            sum += size;
-        }
-        file.seek(SeekFrom::Current(i64::try_from(size + size % 2).ok()?)).ok()?;
-    }
-    Some(sum)
+/// [`loaded`] of all object files in a Unix archive; `None` for what is none.
+fn archived(path: &Path) -> Option<u64> {
+    let cache = ReadCache::new(File::open(path).ok()?);
+    let archive = ArchiveFile::parse(&cache).ok()?;
+    let members = archive.members().flatten().map(|member| member.file_range());
+    Some(members.filter_map(|(offset, size)| loaded(cache.range(offset, size))).sum())
 }
 
-fn member(file: &mut File) -> io::Result<Option<(String, u64)>> {
-    let mut header = [0; 60];
-    match file.read_exact(&mut header) {
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        read => read?,
-    }
-    let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(&header[range]).into_owned();
-    let name = text(0..16).trim_end().to_string();
-    let size = text(48..58).trim().parse().map_err(|_| io::ErrorKind::InvalidData)?;
-    let table = name.starts_with('/');
-    Ok(Some((if table { name } else { name.trim_end_matches('/').to_string() }, size)))
+/// [`loaded`] of a program or library that was linked.
+fn linked(path: &Path) -> Option<u64> {
+    loaded(&ReadCache::new(File::open(path).ok()?))
+}
+
+/// What `size` calls text and data, in bytes: the sections that are loaded. `None` for what is no
+/// ELF file: metadata, text, a damaged file.
+fn loaded<'a>(file: impl ReadRef<'a>) -> Option<u64> {
+    let file = object::File::parse(file).ok()?;
+    let is_loaded =
+        |flags| matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(SHF_ALLOC));
+    // What is zero in memory at first (`bss`) has no range in the file.
+    let bytes = file.sections().filter(|section| is_loaded(section.flags()));
+    Some(bytes.filter_map(|section| Some(section.file_range()?.1)).sum())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use object::ObjectSegment as _;
     use std::os::unix::fs::PermissionsExt;
 
     fn archive(members: &[(&str, &[u8])]) -> Vec<u8> {
@@ -103,15 +96,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("dyno-sizes-{}", std::process::id()));
         fs::create_dir_all(folder.join("deep/er")).unwrap();
         let write = |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).unwrap();
-        let members: [(&str, &[u8]); 5] = [
-            ("/", b"abc"),
-            ("//", b"long"),
-            ("lib.rmeta/", b"12345"),
-            ("/0", b"object"),
-            ("b.o/", b"x"),
-        ];
-        let rlib = archive(&members);
-        write("libx.rlib", &rlib);
+        write("libx.rlib", b"library");
         write("libx.rmeta", b"meta");
         write("x", b"program");
         write("deep/er/cache", b"123");
@@ -119,13 +104,45 @@ mod tests {
         std::os::unix::fs::symlink("x", folder.join("link.rmeta.not")).unwrap();
         let size = |of| size(&Sized { folder: folder.display().to_string(), of });
         let suffix = |text: &str| size(SizedFiles::Suffix(text.into()));
-        assert_eq!(size(SizedFiles::Objects), Some(7));
+        assert_eq!(size(SizedFiles::Objects), None);
         assert_eq!(size(SizedFiles::Executable), Some(7));
         assert_eq!(suffix(".rmeta"), Some(4));
-        assert_eq!(suffix(".rlib"), Some(rlib.len() as u64));
+        assert_eq!(suffix(".rlib"), Some(7));
         assert_eq!(suffix(".so"), None);
         fs::hard_link(folder.join("deep/er/cache"), folder.join("deep/again")).unwrap();
-        assert_eq!(size(SizedFiles::All), Some(rlib.len() as u64 + 4 + 7 + 3));
+        write("deep/liby.rmeta", b"more");
+        fs::hard_link(folder.join("deep/liby.rmeta"), folder.join("liby.rmeta")).unwrap();
+        assert_eq!(suffix(".rmeta"), Some(4 + 4));
+        assert_eq!(size(SizedFiles::All), Some(7 + 4 + 7 + 3 + 4));
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    /// What is loaded, by the table that the kernel loads from: it has all of those sections, and
+    /// little else (its own head, and what lies between).
+    #[test]
+    fn object_code() {
+        let program = std::env::current_exe().unwrap();
+        let bytes = fs::read(&program).unwrap();
+        let file = object::File::parse(&*bytes).unwrap();
+        let by_kernel: u64 = file.segments().map(|segment| segment.file_range().1).sum();
+        let found = linked(&program).unwrap();
+        assert!(found <= by_kernel && found * 10 > by_kernel * 9, "{found} of {by_kernel}");
+        assert!(found < bytes.len() as u64, "without the table of symbols: {found}");
+
+        let folder = std::env::temp_dir().join(format!("dyno-objects-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("libx.rlib");
+        let members: [(&str, &[u8]); 4] =
+            [("/", b"abc"), ("lib.rmeta/", b"12345"), ("a.o/", &bytes), ("b.o/", &bytes)];
+        let whole = archive(&members);
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(archived(&path), Some(2 * found));
+        // Cut within the second object: it has no table of sections.
+        fs::write(&path, &whole[..whole.len() - bytes.len() / 2]).unwrap();
+        assert_eq!(archived(&path), Some(found));
+        fs::write(&path, archive(&members[..2])).unwrap();
+        assert_eq!(archived(&path), Some(0));
+        assert_eq!((archived(&program), linked(&path)), (None, None));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -79,6 +79,7 @@ fn is_on(variable: &str) -> bool {
 
 fn compile(program: &OsString, words: Vec<OsString>, units: &Path) -> Result<ExitCode, String> {
     let text: Vec<String> = words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
+    let text = expanded(text);
     let Some(mut unit) = unit(&text) else { return become_it(program, &words) };
     if is_on(COMMANDS) && unit.primary {
         let argv = std::iter::once(program.to_string_lossy().into_owned()).chain(text);
@@ -103,6 +104,16 @@ fn compile(program: &OsString, words: Vec<OsString>, units: &Path) -> Result<Exi
     }
     tell(&unit, units);
     Ok(code)
+}
+
+/// The command line with the words of `@file` in its place, one a line: where words are longer than
+/// the kernel takes, cargo writes them there. The file is cargo's, and gone when it ends.
+fn expanded(words: Vec<String>) -> Vec<String> {
+    let words = words.into_iter().flat_map(|word| {
+        let file = word.strip_prefix('@').and_then(|path| fs::read_to_string(path).ok());
+        file.map_or_else(|| vec![word], |text| text.lines().map(String::from).collect())
+    });
+    words.collect()
 }
 
 fn is_build_script(unit: &Unit) -> bool {
@@ -146,6 +157,7 @@ fn unit(words: &[String]) -> Option<Unit> {
         externs: values("--extern").iter().filter_map(file).collect(),
         out_dir: value("--out-dir").unwrap_or_default().into(),
         script_out_dir: std::env::var("OUT_DIR").ok(),
+        generates: values("--emit").iter().any(|kinds| kinds.split(',').any(|k| k == "link")),
         primary: std::env::var_os("CARGO_PRIMARY_PACKAGE").is_some(),
         ..Unit::default()
     })
@@ -161,7 +173,6 @@ fn watched(mut command: Command, unit: &mut Unit, hold: bool) -> Result<ExitCode
     if let Some(errors) = child.stderr.take() {
         pass_on(errors, pid, &mut messages, unit);
     }
-    wait_for(pid, unit);
     // SAFETY: the child of this process, which nothing else waits for.
     let (status, usage) = wait4(pid as libc::pid_t);
     unit.end_ns = now_ns();
@@ -180,13 +191,14 @@ fn watched(mut command: Command, unit: &mut Unit, hold: bool) -> Result<ExitCode
 fn pass_on(mut errors: ChildStderr, pid: u32, messages: &mut Messages, unit: &mut Unit) {
     let mut buffer = vec![0; 64 << 10];
     let mut pause = LOOK_FIRST;
-    loop {
+    let mut is_open = true;
+    while is_open {
         if poll(errors.as_raw_fd(), pause) {
             match errors.read(&mut buffer) {
-                Ok(0) => break,
+                Ok(0) => is_open = false,
                 Ok(count) => messages.take(&buffer[..count], unit),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+                Err(_) => is_open = false,
             }
         } else {
             pause = (pause * 2).min(LOOK_MAX);
@@ -194,23 +206,6 @@ fn pass_on(mut errors: ChildStderr, pid: u32, messages: &mut Messages, unit: &mu
         unit.threads = unit.threads.max(threads(pid));
     }
     messages.finish();
-}
-
-/// What closed its standard error may run on.
-fn wait_for(pid: u32, unit: &mut Unit) {
-    loop {
-        // SAFETY: an all-zero siginfo is valid, and waitid fills it; the child is left to be waited for.
-        let ended = unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let flags = libc::WEXITED | libc::WNOWAIT | libc::WNOHANG;
-            libc::waitid(libc::P_PID, pid, &mut info, flags) != 0 || info.si_pid() != 0
-        };
-        if ended {
-            return;
-        }
-        unit.threads = unit.threads.max(threads(pid));
-        std::thread::sleep(Duration::from_micros(200));
-    }
 }
 
 fn poll(fd: RawFd, pause: Duration) -> bool {
@@ -370,6 +365,14 @@ mod tests {
         assert_eq!(found.crate_types, ["lib"]);
         assert_eq!(found.externs, ["/tmp/d/libproc_macro2-1.rmeta", "/tmp/d/liballoc-2.rlib"]);
         assert_eq!(found.out_dir, "/tmp/target/debug/deps");
+        assert!(found.generates);
+        let file = std::env::temp_dir().join(format!("dyno-words-{}", std::process::id()));
+        fs::write(&file, "--crate-name\nx\n--error-format=json\n-C\nmetadata=1\n").unwrap();
+        let given = ["--emit=dep-info,metadata".into(), format!("@{}", file.display())];
+        let found = unit(&expanded(given.into())).unwrap();
+        assert_eq!((&*found.crate_name, found.generates), ("x", false));
+        fs::remove_file(&file).unwrap();
+        assert_eq!(expanded(words("@gone a")), ["@gone", "a"]);
         let script = "--edition=2021 --crate-name=x --crate-type=lib --emit=metadata src/probe.rs";
         let asking =
             ["-vV", "- --crate-name ___ --print=file-names", "--crate-name x --print cfg", script];

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{col, lit};
 use dyno_model::id::JobId;
 use dyno_model::metric::METRICS;
 use dyno_model::record::{Run, Side};
-use dyno_model::stats::scaling::{Difference, Fit, Law, Parameter};
+use dyno_model::stats::scaling::{Basis, Difference, Fit, Law, Parameter};
 use dyno_model::verdict::{
     ScalingCase, ScalingPoint, ScalingSample, ScalingSide, THREADS, WALL, scaling_cases,
 };
@@ -30,7 +30,7 @@ impl Compared {
         let ScalingCase { host, benchmark, config, .. } = case;
         format!(
             "SELECT side, threads, rounds, median_ns, speedup, speedup_low, speedup_high, sigma, kappa,\n       \
-             best_threads, residual, no_fit, effect, low, high, q, verdict\n\
+             best_threads, residual, no_fit, effect, low, high, sigma_change, kappa_change, q, verdict\n\
              FROM {}\n\
              WHERE benchmark = {} AND config = {} AND host = {}\nORDER BY side, threads",
             self.as_call_of("compare_scaling"),
@@ -190,6 +190,17 @@ fn difference<'a>((_, case, ..): &Row<'a>) -> Option<&'a Difference> {
     case.scaled.difference.as_ref().ok()
 }
 
+/// By how much σ and κ differ, candidate − baseline; `None` where a side has no fit of both.
+fn changes(row: &Row<'_>) -> Option<(Parameter, Parameter)> {
+    let Basis::Law { sigma, kappa } = difference(row)?.basis else { return None };
+    let interval = |(estimate, half_width): (f64, f64)| Parameter {
+        estimate,
+        low: estimate - half_width,
+        high: estimate + half_width,
+    };
+    Some((interval(sigma), interval(kappa)))
+}
+
 fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
     let sides = |head, case| {
         let points =
@@ -243,6 +254,10 @@ fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
     rows.float("low", |row| end(row, -1.0));
     rows.float("high", |row| end(row, 1.0));
     rows.float("p", |row| Some(difference(row)?.estimate.p));
+    let names = ["sigma_change", "sigma_change_low", "sigma_change_high"];
+    parameter(&mut rows, names, |row| Some(changes(row)?.0));
+    let names = ["kappa_change", "kappa_change_low", "kappa_change_high"];
+    parameter(&mut rows, names, |row| Some(changes(row)?.1));
     rows.float("q", |(_, case, ..)| case.scaled.q);
     rows.float("smallest_effect", |row| Some(difference(row)?.delta.exp_m1()));
     rows.text("verdict", |(_, case, ..)| Some(case.scaled.verdict.name()));

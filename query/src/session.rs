@@ -282,6 +282,13 @@ impl Session {
         Ok(walls)
     }
 
+    /// Seconds by phase of the newest run of `suite` on `host`.
+    pub fn latest_phases(&self, suite: &str, host: &str) -> Option<&BTreeMap<String, f64>> {
+        let runs = self.judge.snapshot.runs.iter().map(|run| &run.run);
+        let there = runs.filter(|run| run.suite == suite && run.host == host);
+        there.max_by_key(|run| run.finished_us).map(|run| &run.phases_s)
+    }
+
     /// Files that were set aside so far.
     pub fn problems(&self) -> Vec<Problem> {
         self.judge.snapshot.store.problems()

@@ -107,6 +107,9 @@ pub struct Benchmark {
     pub tier: Tier,
     pub work: Work,
     pub limits: Limits,
+    /// About how long one process takes, by whoever wrote the suite: for a plan on a host where it
+    /// was never measured.
+    pub typical_ms: Option<u64>,
 }
 
 /// What is measured.
@@ -577,6 +580,10 @@ fn limits(table: &mut Table<'_>, default: Limits) -> Limits {
         .unwrap_or(default)
 }
 
+fn typical_ms(table: &mut Table<'_>, key: &'static str) -> Option<u64> {
+    Some((table.optional_number(key, 0.001..=86_400.0)? * 1000.0).round() as u64)
+}
+
 /// A relative path of plain parts.
 pub fn is_plain_path(path: &str) -> bool {
     !path.is_empty()
@@ -674,9 +681,10 @@ fn benchmark(
     let limits = limits(table, Limits::BENCHMARK);
     let tiers = [("primary", Tier::Primary), ("secondary", Tier::Secondary)];
     let tier = table.optional_choice("tier", &tiers).unwrap_or(Tier::Primary);
+    let typical_ms = typical_ms(table, "typical_s");
     let command = command.into_iter().map(|w| w.value).collect();
     let work = Work::Program(Program { command, env, stdin, expected: expected? });
-    Some(Benchmark { name: name?, what: what?, tier, work, limits })
+    Some(Benchmark { name: name?, what: what?, tier, work, limits, typical_ms })
 }
 
 fn expected(table: &mut Table<'_>) -> Option<Expected> {
@@ -817,6 +825,11 @@ patch = "patches/deep.patch"
         let of = |name: &str| suite.cases().iter().filter(|c| c.benchmark == name).count();
         assert_eq!([of("syn"), of("syn.graph"), of("deep"), of("deep.graph")], [12, 12, 12, 0]);
         assert_eq!(suite.build, None);
+        let told = "why = \"parses\"\ntypical_s = 1.5\ntypical_graph_s = 20";
+        let timed = CRATES.replace("why = \"parses\"", told);
+        let timed = parse("s", "suites/s/suite.toml", &timed).unwrap();
+        let typical_ms = |name: &str| timed.benchmark(name).unwrap().typical_ms;
+        assert_eq!(["syn", "syn.graph", "deep"].map(typical_ms), [Some(1500), Some(20_000), None]);
         let selection = |axes: &[(&str, &[&str])], benchmarks: &[&str], tier| Selection {
             axes: axes
                 .iter()
@@ -854,6 +867,7 @@ patch = "patches/deep.patch"
             .replace("\"off\"", "\"of\"")
             .replace("version = \"2.0.1\"", "version = \"^2\"")
             .replace("name = \"deep\"", "name = \"syn\"")
+            .replace("why = \"traits\"", "why = \"traits\"\ntypical_s = 0\ntypical_graph_s = 3")
             .replace("patches/deep", "../deep");
         insta::assert_snapshot!(parse("s", "suites/s/suite.toml", &text).unwrap_err());
     }

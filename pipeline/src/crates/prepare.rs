@@ -107,6 +107,10 @@ impl Leaf {
     }
 }
 
+/// A limit says what one process of a benchmark may use, and cargo starts one on each core: what each
+/// further one may.
+const JOB_BYTES: u64 = 1 << 30;
+
 /// Crate, how it is built, and by what.
 pub type Key = (String, Build, Backend);
 
@@ -186,6 +190,7 @@ impl Preparing<'_> {
             Mount::read_only(&self.sources.folder, CRATES),
             Mount::writable(&site.folder, PREPARED),
         ];
+        let other_jobs = self.cpus.len() as u64 - 1;
         mounts.extend(site.sysroot.map(|sysroot| Mount::read_only(sysroot, "/artifact")));
         Spec {
             root: Arc::clone(&site.root),
@@ -193,7 +198,7 @@ impl Preparing<'_> {
             network: false,
             cpus: self.cpus.clone(),
             fewer_cores_do: true,
-            memory_bytes: limits.memory_bytes + 2 * limits.output_bytes,
+            memory_bytes: limits.memory_bytes + 2 * limits.output_bytes + other_jobs * JOB_BYTES,
             pids: limits.pids + 1,
             tmp_bytes: limits.memory_bytes / 2,
             user: self.engines.build_user(),

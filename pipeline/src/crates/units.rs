@@ -1,7 +1,8 @@
 //! What the wrapper saw of a build, as the units that are stored: who waited for whom.
 //!
 //! A unit names the files it was given (`--extern`), and a file's name tells the unit that wrote it.
-//! What links waits for the ends of all libraries below, which are linked in. A crate that reads
+//! What links waits for the ends of all libraries below, which are linked in; what only checks waits
+//! for the ends of what it was given. A crate that reads
 //! `OUT_DIR` waits for the run of its build script, and that for its compilation and for the runs that
 //! tell it something (`DEP_…`).
 //!
@@ -139,7 +140,9 @@ impl Needs {
                     unit.told.iter().filter_map(teller).for_each(|other| add(other, true));
                 }
                 kind => {
-                    given[i].iter().for_each(|(unit, end)| add(*unit, *end));
+                    // Cargo pipelines only what generates code for what generates code.
+                    let generate = |other: usize| unit.generates && seen[other].generates;
+                    given[i].iter().for_each(|(unit, end)| add(*unit, *end || !generate(*unit)));
                     let run = unit.script_out_dir.as_deref().and_then(|dir| runs.get(&Some(dir)));
                     run.into_iter().for_each(|run| add(*run, true));
                     // A procedural macro (`.so`) is loaded, not linked in.
@@ -200,6 +203,7 @@ mod tests {
             externs: externs.iter().map(|file| format!("/t/{file}")).collect(),
             start_ns: times[0],
             end_ns: times[1],
+            generates: true,
             ok: true,
             ..Seen::default()
         }
@@ -258,6 +262,22 @@ mod tests {
         let shown: Vec<String> = units.iter().map(shown).collect();
         insta::assert_snapshot!(shown.join("\n"));
         assert!(units.iter().all(|unit| (unit.round, unit.sequence) == (1, 7)));
+    }
+
+    /// Of a check, which cargo does not pipeline.
+    #[test]
+    fn what_comes_to_metadata_alone_is_waited_for_to_its_end() {
+        let checked = |name: &str, externs: &[&str]| Seen {
+            generates: false,
+            ..seen(name, "lib", [0, 5], externs)
+        };
+        let built = seen("b", "lib", [0, 5], &[]);
+        let user = seen("user", "lib", [6, 9], &["liba-1.rmeta", "libb-1.rmeta"]);
+        let checker = Seen { start_ns: 7, ..checked("checker", &["libb-1.rmeta"]) };
+        let units = units(&exit(vec![checked("a", &[]), built, user, checker]), &like()).unwrap();
+        let ends = |unit: &Unit| unit.needs.iter().map(|need| need.end).collect::<Vec<bool>>();
+        let ends: Vec<Vec<bool>> = units.iter().map(ends).collect();
+        assert_eq!(ends, [vec![], vec![], vec![true, false], vec![true]]);
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub fn graph(
     let flags = flags(threads(config), &backend);
     run.env.insert(FLAGS.into(), flags.join(" "));
     let folder = format!("{TARGET}/{}", if build == Build::Opt { "release" } else { "debug" });
-    run.sizes = sizes(&folder, None);
+    run.sizes = sizes((&folder, TARGET), SizedFiles::Archived, None);
     run.sizes.insert(WRITTEN.into(), Sized { folder: TARGET.into(), of: SizedFiles::All });
     run
 }
@@ -152,7 +152,7 @@ pub fn leaf(krate: &Crate, laid: &Laid, compiler: &Compiler, leaf: &Leaf, config
     } else {
         String::new()
     };
-    let mut sizes = sizes(OUT, incremental);
+    let mut sizes = sizes((OUT, OUT), SizedFiles::Objects, incremental);
     sizes.insert(WRITTEN.into(), Sized { folder: OUT.into(), of: SizedFiles::All });
     Run {
         cwd: source(krate),
@@ -162,18 +162,24 @@ pub fn leaf(krate: &Crate, laid: &Laid, compiler: &Compiler, leaf: &Leaf, config
     }
 }
 
-fn sizes(folder: &str, incremental: Option<&str>) -> BTreeMap<String, Sized> {
+/// Of the binary in the folder `linked` and of all that was written below `compiled`.
+fn sizes(
+    (linked, compiled): (&str, &str),
+    objects: SizedFiles,
+    incremental: Option<&str>,
+) -> BTreeMap<String, Sized> {
     let suffix = |text: &str| SizedFiles::Suffix(text.into());
-    let here = [
-        ("binary-size", SizedFiles::Executable),
-        ("rlib-size", suffix(".rlib")),
-        ("metadata-size", suffix(".rmeta")),
-        ("object-size", SizedFiles::Objects),
+    let written = [
+        ("binary-size", linked, SizedFiles::Executable),
+        ("rlib-size", compiled, suffix(".rlib")),
+        ("metadata-size", compiled, suffix(".rmeta")),
+        ("object-size", compiled, objects),
     ];
-    let sized = |folder: &str, of| Sized { folder: folder.into(), of };
-    let here = here.into_iter().map(|(name, of)| (name.to_string(), sized(folder, of)));
-    let cache = incremental.map(|cache| ("incremental-size".into(), sized(cache, SizedFiles::All)));
-    let sizes: BTreeMap<String, Sized> = here.chain(cache).collect();
+    let cache = incremental.map(|cache| ("incremental-size", cache, SizedFiles::All));
+    let sized = |(name, folder, of): (&str, &str, _)| {
+        (name.to_string(), Sized { folder: folder.into(), of })
+    };
+    let sizes: BTreeMap<String, Sized> = written.into_iter().chain(cache).map(sized).collect();
     debug_assert!(sizes.keys().all(|name| metric::is_of_output(name)));
     sizes
 }
@@ -219,6 +225,11 @@ fn documenting(rustdoc: &str, argv: &[String]) -> Vec<String> {
                     words.extend([word.clone(), option.clone()]);
                 }
             }
+            // Rustdoc knows nothing of linking.
+            "-l" => {
+                left.next();
+            }
+            word if word.starts_with("-l") => {}
             word if word.starts_with("--emit=") || word.starts_with("--json=") => {}
             word if word.starts_with("--error-format=")
                 || word.starts_with("--diagnostic-width") => {}
@@ -297,7 +308,7 @@ mod tests {
 
     const LINE: &str = "/usr/bin/rustc --crate-name syn --edition=2021 src/lib.rs --error-format=json \
         --json=diagnostic-rendered-ansi,artifacts --crate-type lib --emit=dep-info,metadata \
-        -C embed-bitcode=no -C debuginfo=2 -C incremental=/x -C metadata=5a -C extra-filename=-5a \
+        -C embed-bitcode=no -l static=z -lm -C debuginfo=2 -C incremental=/x -C metadata=5a -C extra-filename=-5a \
         --out-dir /prepared/syn/check/target/debug/deps -L dependency=/prepared/syn/check/target/debug/deps \
         --extern a=/prepared/syn/check/target/debug/deps/liba-1.rmeta";
 

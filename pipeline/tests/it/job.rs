@@ -241,6 +241,14 @@ fn rounds_go_on_until_the_budget_is_spent() {
     );
     let told = plan(&["--rounds", "3"]);
     assert!(told.out.contains("3 round(s) each; time in measured processes: unknown"), "{told:?}");
+    // Before it was measured the suite's own guess is taken. A round is 5 s: least are the warm-up
+    // and five rounds, most as many as 30 s pay.
+    let (name, guess) = ("name = \"greet\"", "name = \"greet\"\ntypical_s = 2.5");
+    world.edit("suites/made/suite.toml", name, guess);
+    let told = plan(&["--rounds", "30", "--budget", "30"]);
+    let expected = "30 s to 35 s (of 1 case(s) never measured here, by the suite's guess), at most";
+    assert!(told.out.contains(expected), "{told:?}");
+    world.edit("suites/made/suite.toml", guess, name);
     let told = plan(&["--rounds", "3", "--min-rounds", "4"]);
     assert_eq!(told.code, Some(2), "{told:?}");
     assert!(told.err.contains("--min-rounds 4 is more than --rounds 3"), "{told:?}");
@@ -256,6 +264,9 @@ fn rounds_go_on_until_the_budget_is_spent() {
         let run = view["runs"].as_array().and_then(|runs| runs.last()).expect("a run");
         assert_eq!(run["rounds"], rounds, "{metric}: {told:?}");
     }
+    let told = plan(&["--rounds", "3", "--again"]);
+    assert!(told.out.contains("time in measured processes: about"), "{told:?}");
+    assert!(told.out.contains("; getting ready took ") && !told.out.contains("guess"), "{told:?}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How cases scale with their number of threads.
 
 use dyno_model::record::{Record, Run, Side};
+use dyno_model::stats::scaling::Basis;
 use dyno_query::Filter;
 
 use crate::common::{graph, job};
@@ -31,6 +32,9 @@ async fn what_is_said_of_scaling() {
         "SELECT DISTINCT threads_compared, round(effect, 3) AS effect, round(low, 3) AS low, \
          round(high, 3) AS high, smallest_effect, verdict, reason, policy \
          FROM compare_scaling('rust-1.85', 'rust-1.97')",
+        "SELECT DISTINCT round(sigma_change, 3) AS sigma_change, round(sigma_change_low, 3) AS l, \
+         round(sigma_change_high, 3) AS h, round(kappa_change, 4) AS kappa_change, \
+         round(kappa_change_low, 4) AS low, round(kappa_change_high, 4) AS high FROM scaling",
     ] {
         text.push_str(&format!("{sql}\n{}\n", place.ask(sql).await));
     }
@@ -65,12 +69,14 @@ async fn sql_says_what_the_model_says() {
             let fit = case.candidate.curve.as_ref().unwrap().universal.as_ref().unwrap();
             let point = case.candidate.points[2].speedup.unwrap();
             let difference = case.scaled.difference.as_ref().unwrap();
+            let Basis::Law { sigma, .. } = difference.basis else { panic!("{difference:?}") };
             for number in [
                 fit.sigma.estimate,
                 fit.residual,
                 point.estimate,
                 point.low,
                 difference.estimate.mean.exp_m1(),
+                sigma.0,
                 case.scaled.q.unwrap(),
             ] {
                 assert!(told.contains(&format!("| {number:?} ")), "{number}: {told}");
@@ -132,6 +138,6 @@ async fn a_compiler_that_ignores_the_number_has_times_and_no_curve() {
 async fn two_numbers_of_threads_have_no_law() {
     let two = made("one", |r| r.samples.retain(|s| !s.config.ends_with("threads=4")));
     let place = Place::with(&[two]).await;
-    let sql = "SELECT DISTINCT law, no_fit, round(effect, 2) AS effect, verdict FROM scaling";
+    let sql = "SELECT DISTINCT law, no_fit, round(effect, 2) AS effect, sigma_change, verdict FROM scaling";
     insta::assert_snapshot!(place.ask(sql).await);
 }

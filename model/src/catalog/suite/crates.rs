@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Benchmark, Config, Limits, Tier, Work, limits, suite_file};
+use super::{Benchmark, Config, Limits, Tier, Work, limits, suite_file, typical_ms};
 use crate::catalog::reader::{At, Table, checked_name, one_of, suggest};
 use crate::id::Digest;
 
@@ -116,6 +116,11 @@ pub(super) fn read(table: &mut Table<'_>, seen: &mut BTreeSet<String>) -> Option
     let graph = table.optional_bool("graph").unwrap_or(false);
     let patch = table.optional_str("patch").and_then(|path| suite_file(table, path));
     let limits = limits(table, LIMITS);
+    let typical = ["typical_s", "typical_graph_s"].map(|key| typical_ms(table, key));
+    if typical[1].is_some() && !graph {
+        let what = "`typical_graph_s` is of a graph that is not measured".to_string();
+        table.note(table.span(), what, "`graph = true` beside it", None);
+    }
     let span = name.as_ref().map_or(table.span(), |name| name.span.clone());
     if name.is_none() && !table.is_broken() {
         table.note(table.span(), "`name` is missing in [[crate]]", "a name, or `crate`", None);
@@ -129,8 +134,10 @@ pub(super) fn read(table: &mut Table<'_>, seen: &mut BTreeSet<String>) -> Option
         tier,
         work: Work::Graph(work.clone()),
         limits,
+        typical_ms: typical[1],
     });
-    let leaf = Benchmark { name, what, tier, work: Work::Crate(work), limits };
+    let work = Work::Crate(work);
+    let leaf = Benchmark { name, what, tier, work, limits, typical_ms: typical[0] };
     let both: Vec<Benchmark> = std::iter::once(leaf).chain(graph).collect();
     for benchmark in &both {
         if !seen.insert(benchmark.name.clone()) {

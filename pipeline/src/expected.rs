@@ -1,0 +1,101 @@
+//! How long a job will take, before it is begun.
+
+use std::fmt;
+
+use dyno_model::catalog::suite::{Case, Suite};
+use dyno_model::plan::Job;
+use dyno_query::Session;
+
+use crate::measure::CACHEGRIND;
+
+/// The phases of a run in which processes are measured, and in which instructions are counted.
+pub const MEASURING: [&str; 2] = ["measure", "count"];
+
+/// What a job is expected to take, in seconds.
+pub struct Expected {
+    /// In measured processes, with the least and with the most rounds.
+    least_s: u64,
+    most_s: u64,
+    /// Cases of which only the suite says how long they take.
+    guessed: usize,
+    /// What the newest run of the suite on this host took before anything was measured, and
+    /// what counting instructions took it.
+    before_s: Option<u64>,
+    counting_s: Option<u64>,
+}
+
+impl Expected {
+    /// By the latest wall time of each case on `host`, and what the suite says of those that have
+    /// none. Cases that nobody knows of count as the mean of the others; `None` where those are most.
+    pub async fn of(job: &Job, suite: &Suite, host: &str, session: &Session) -> Option<Self> {
+        let latest = session.latest_walls(&suite.name, host).await.ok()?;
+        let measured_s = |case: &Case| {
+            let key = (case.benchmark.clone(), case.config.to_string());
+            latest.get(&key).map(|ns| ns / 1e9)
+        };
+        let typical_s =
+            |case: &Case| Some(suite.benchmark(&case.benchmark)?.typical_ms? as f64 / 1e3);
+        let measured: Vec<f64> = job.cases.iter().filter_map(measured_s).collect();
+        let others = job.cases.iter().filter(|case| measured_s(case).is_none());
+        let guessed: Vec<f64> = others.filter_map(typical_s).collect();
+        let known = [&measured[..], &guessed[..]].concat();
+        let unknown = job.cases.len() - known.len();
+        if known.len() < unknown || known.is_empty() {
+            return None;
+        }
+        let mean_s = known.iter().sum::<f64>() / known.len() as f64;
+        let all = known.into_iter().chain(std::iter::repeat_n(mean_s, unknown));
+        let (least_s, most_s) = all
+            .map(|process_s| job.inputs.budget.expected_s(process_s))
+            .fold((0.0, 0.0), |(least, most), (one_least, one_most)| {
+                (least + one_least, most + one_most)
+            });
+        let phases = session.latest_phases(&suite.name, host);
+        let sum_s = |wanted: &dyn Fn(&str) -> bool| -> Option<u64> {
+            let of = phases?.iter().filter(|(phase, _)| wanted(phase));
+            Some(of.map(|(_, seconds)| seconds).sum::<f64>().ceil() as u64)
+        };
+        let [_, counting] = MEASURING;
+        let counts = job.inputs.metrics.iter().any(|name| name == CACHEGRIND);
+        Some(Self {
+            least_s: f64::ceil(least_s) as u64,
+            most_s: f64::ceil(most_s) as u64,
+            guessed: guessed.len(),
+            before_s: sum_s(&|phase| !MEASURING.contains(&phase)),
+            counting_s: sum_s(&|phase| phase == counting).filter(|seconds| counts && *seconds > 0),
+        })
+    }
+
+    /// What comes besides, in words.
+    pub fn last_time(&self) -> Vec<String> {
+        let said = |seconds: Option<u64>, what: &str| {
+            Some(format!("{what} took {} last time", duration(seconds?)))
+        };
+        let besides =
+            [said(self.before_s, "getting ready"), said(self.counting_s, "counting instructions")];
+        besides.into_iter().flatten().collect()
+    }
+}
+
+/// The time in measured processes.
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.least_s, self.most_s) {
+            (least, most) if least == most => write!(f, "about {}", duration(least))?,
+            (least, most) => write!(f, "{} to {}", duration(least), duration(most))?,
+        }
+        match self.guessed {
+            0 => Ok(()),
+            cases => write!(f, " (of {cases} case(s) never measured here, by the suite's guess)"),
+        }
+    }
+}
+
+/// `45 s`, `12 min`, `3 h 20 min`.
+pub fn duration(seconds: u64) -> String {
+    match seconds.div_ceil(60) {
+        _ if seconds < 120 => format!("{seconds} s"),
+        minutes if minutes < 120 => format!("{minutes} min"),
+        minutes => format!("{} h {} min", minutes / 60, minutes % 60),
+    }
+}
