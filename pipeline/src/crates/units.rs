@@ -273,7 +273,7 @@ mod tests {
         };
         let built = seen("b", "lib", [0, 5], &[]);
         let user = seen("user", "lib", [6, 9], &["liba-1.rmeta", "libb-1.rmeta"]);
-        let checker = Seen { start_ns: 7, ..checked("checker", &["libb-1.rmeta"]) };
+        let checker = Seen { start_ns: 7, end_ns: 9, ..checked("checker", &["libb-1.rmeta"]) };
         let units = units(&exit(vec![checked("a", &[]), built, user, checker]), &like()).unwrap();
         let ends = |unit: &Unit| unit.needs.iter().map(|need| need.end).collect::<Vec<bool>>();
         let ends: Vec<Vec<bool>> = units.iter().map(ends).collect();
