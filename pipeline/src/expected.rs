@@ -8,8 +8,9 @@ use dyno_query::Session;
 
 use crate::measure::CACHEGRIND;
 
-/// The phases of a run in which processes are measured, and in which instructions are counted.
-pub const MEASURING: [&str; 2] = ["measure", "count"];
+/// The phase of a run in which processes are measured, and that in which instructions are counted.
+pub const MEASURE: &str = "measure";
+pub const COUNT: &str = "count";
 
 /// What a job is expected to take, in seconds.
 pub struct Expected {
@@ -45,24 +46,24 @@ impl Expected {
         }
         let mean_s = known.iter().sum::<f64>() / known.len() as f64;
         let all = known.into_iter().chain(std::iter::repeat_n(mean_s, unknown));
-        let (least_s, most_s) = all
-            .map(|process_s| job.inputs.budget.expected_s(process_s))
-            .fold((0.0, 0.0), |(least, most), (one_least, one_most)| {
-                (least + one_least, most + one_most)
-            });
+        let (least_s, most_s): (Vec<f64>, Vec<f64>) =
+            all.map(|process_s| job.inputs.budget.expected_s(process_s)).unzip();
+        let [least_s, most_s] = [least_s, most_s].map(|each| each.iter().sum::<f64>());
+        let whole = |seconds: f64| seconds.ceil() as u64;
         let phases = session.latest_phases(&suite.name, host);
-        let sum_s = |wanted: &dyn Fn(&str) -> bool| -> Option<u64> {
-            let of = phases?.iter().filter(|(phase, _)| wanted(phase));
-            Some(of.map(|(_, seconds)| seconds).sum::<f64>().ceil() as u64)
-        };
-        let [_, counting] = MEASURING;
+        let before_s = phases.map(|phases| {
+            let before =
+                phases.iter().filter(|(phase, _)| ![MEASURE, COUNT].contains(&phase.as_str()));
+            before.map(|(_, seconds)| seconds).sum::<f64>()
+        });
+        let counting_s = phases.and_then(|phases| phases.get(COUNT)).copied();
         let counts = job.inputs.metrics.iter().any(|name| name == CACHEGRIND);
         Some(Self {
-            least_s: f64::ceil(least_s) as u64,
-            most_s: f64::ceil(most_s) as u64,
+            least_s: whole(least_s),
+            most_s: whole(most_s),
             guessed: guessed.len(),
-            before_s: sum_s(&|phase| !MEASURING.contains(&phase)),
-            counting_s: sum_s(&|phase| phase == counting).filter(|seconds| counts && *seconds > 0),
+            before_s: before_s.map(whole),
+            counting_s: counting_s.filter(|seconds| counts && *seconds > 0.0).map(whole),
         })
     }
 

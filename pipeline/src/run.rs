@@ -30,7 +30,7 @@ use crate::definition;
 use crate::engine::{Engines, Root};
 use crate::error::{Error, Kind, Result, While};
 use crate::event::{Events, Phase};
-use crate::expected::{Expected, MEASURING, duration};
+use crate::expected::{COUNT, Expected, MEASURE, duration};
 use crate::fault;
 use crate::host::quiet::QuietHost;
 use crate::host::{Assigned, assign, exclusive, fingerprint, keep_to};
@@ -170,9 +170,8 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
     let kept = fault::around("definition.keep", keeping).await?;
     let crates = prepare_crates(&ground, job, &built, around, &mut clock).await?;
     let measured = measure(&ground, job, (&inputs, &built), crates, around).await?;
-    let [measuring, counting] = MEASURING;
-    clock.add(measuring, measured.rounds_s);
-    clock.add(counting, measured.counting_s);
+    clock.add(MEASURE, measured.rounds_s);
+    clock.add(COUNT, measured.counting_s);
     let record = record(&ground, job, (built, inputs), measured, kept, started_us, clock);
     let spool = Spool::new(&around.cache, &around.store);
     let bytes = match spool.publish(&record, &around.events).await? {

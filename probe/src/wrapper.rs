@@ -78,8 +78,7 @@ fn is_on(variable: &str) -> bool {
 }
 
 fn compile(program: &OsString, words: Vec<OsString>, units: &Path) -> Result<ExitCode, String> {
-    let text: Vec<String> = words.iter().map(|w| w.to_string_lossy().into_owned()).collect();
-    let text = expanded(text);
+    let text = expanded(words.iter().map(|w| w.to_string_lossy().into_owned()).collect());
     let Some(mut unit) = unit(&text) else { return become_it(program, &words) };
     if is_on(COMMANDS) && unit.primary {
         let argv = std::iter::once(program.to_string_lossy().into_owned()).chain(text);
