@@ -17,4 +17,5 @@ pub mod sampling;
 pub mod selfcheck;
 pub mod stats;
 pub mod taint;
+pub mod text;
 pub mod verdict;

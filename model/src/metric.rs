@@ -5,6 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Instructions as Valgrind counts them, once per case and side.
+pub const CACHEGRIND: &str = "instructions:cachegrind";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {

@@ -353,6 +353,14 @@ pub struct Record {
     pub units: Vec<Unit>,
 }
 
+/// Names of phases of a run that others ask for (`Run::phases_s`).
+pub mod phase {
+    /// Processes are measured in rounds.
+    pub const MEASURE: &str = "measure";
+    /// Instructions are counted, once per case and side.
+    pub const COUNT: &str = "count";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
