@@ -1,11 +1,18 @@
 //! Where the numbers of a run come from: what a reader needs to repeat it.
 
+use std::collections::BTreeMap;
+
 use dyno_model::id::Digest;
 use dyno_model::metric::Unit;
 use dyno_model::record::{Built, Fingerprint, Outcome, Run};
 use serde::Serialize;
 
-use crate::{number, words};
+use super::View;
+use super::section::{Html, Markdown, Section, no_data};
+use crate::comment::{RUNS_MAX, left_out};
+use crate::escape::code;
+use crate::number;
+use crate::words::plural;
 
 /// Where one run's numbers come from: what is needed to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,7 +59,8 @@ pub struct BuiltView {
     pub build: String,
 }
 
-pub(crate) fn provenance(run: &Run) -> Provenance {
+/// The provenance of one run.
+pub(super) fn provenance(run: &Run) -> Provenance {
     Provenance {
         job: run.job.to_string(),
         target: run.target.clone(),
@@ -79,7 +87,7 @@ pub(crate) fn provenance(run: &Run) -> Provenance {
         started_us: run.started_us,
         finished_us: run.finished_us,
         took: number::seconds(run.finished_us.saturating_sub(run.started_us) as f64 / 1e6),
-        phases: words::phases(&run.phases_s),
+        phases: phases(&run.phases_s),
         measured_share: run.measured_share,
         measured_share_text: format!("{:.1} %", run.measured_share * 100.0),
     }
@@ -138,4 +146,61 @@ fn built(built: &Built) -> BuiltView {
             (Some(_), None) => "from the cache".to_string(),
         },
     }
+}
+
+/// Phases as they follow each other.
+const PHASES: [&str; 8] =
+    ["image", "source", "fetch", "build", "measure", "publish", "query", "report"];
+
+/// Phases in the order in which they happen; unknown ones after those.
+fn phases(phases_s: &BTreeMap<String, f64>) -> Vec<(String, f64, String)> {
+    let place = |name: &str| PHASES.iter().position(|p| *p == name).unwrap_or(PHASES.len());
+    let mut phases: Vec<_> =
+        phases_s.iter().map(|(name, s)| (name.clone(), *s, number::seconds(*s))).collect();
+    phases.sort_by_key(|(name, ..)| place(name));
+    phases
+}
+
+/// Where the numbers come from; a terminal's reader finds it in the full report.
+pub(super) const PROVENANCE: Section = Section {
+    html: Some(Html {
+        id: "provenance",
+        title: "Provenance",
+        template: include_str!("../../templates/provenance.html"),
+        data: no_data,
+    }),
+    markdown: Some(Markdown {
+        name: "provenance",
+        write: |view| format!("{}\n", markdown_lines(view)),
+    }),
+    text: None,
+};
+
+/// One line a run.
+pub(crate) fn markdown_lines(view: &View) -> String {
+    let lines: Vec<String> = view.runs.iter().take(RUNS_MAX).map(markdown_line).collect();
+    lines.join("\n") + &left_out(view.runs.len(), RUNS_MAX, "run")
+}
+
+fn markdown_line(run: &Provenance) -> String {
+    let digest = |text: &str| code(text.trim_start_matches("sha256:").get(..12).unwrap_or(text));
+    format!(
+        "<sub>{} {} ({}) → {} ({}) · suite {} {} · image {} {} · host {} · engine {} · {} · \
+         {} · dyno {} · job {}</sub>",
+        code(&run.target),
+        code(&run.baseline.asked),
+        code(&run.baseline.commit),
+        code(&run.candidate.asked),
+        code(&run.candidate.commit),
+        code(&run.suite),
+        digest(&run.suite_digest),
+        code(&run.image),
+        digest(&run.image_id),
+        code(&run.host),
+        code(&run.engine),
+        plural(run.rounds as usize, "round"),
+        run.finished,
+        code(&run.dyno_version),
+        code(&run.job),
+    )
 }

@@ -7,9 +7,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::view::{CurveView, Known, ScalingView, View};
+use super::super::{Known, View};
+use super::{CurveView, ScalingView};
+use crate::drawing::{path, place, ticks, trimmed};
+use crate::words::plural;
 
-/// Of the drawing, in its own units.
+/// The size of the drawing, in its own units.
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 44.0;
@@ -56,7 +59,7 @@ struct Point {
     text: String,
 }
 
-/// By the id of the case; none where no side has three speed-ups: two points are a table.
+/// Drawings by the id of the case; none where no side has three speed-ups: two points are a table.
 pub(super) fn drawings(view: &View) -> BTreeMap<&str, Curve> {
     view.scalings.iter().filter_map(|s| Some((s.id.as_str(), curve(s)?))).collect()
 }
@@ -139,7 +142,7 @@ fn side(curve: &CurveView, apart: f64, key: f64, scale: Scale) -> Side {
         text: format!(
             "{}, {}: speed-up {} {}",
             curve.side,
-            crate::words::many(threads as usize, "thread"),
+            plural(threads as usize, "thread"),
             known.text,
             known.interval
         ),
@@ -160,11 +163,8 @@ fn text(scaling: &ScalingView) -> String {
         let law = curve.law.as_ref().map_or("no fit".to_string(), |law| {
             format!("σ = {}, κ = {}", law.sigma.text, law.kappa.text)
         });
-        let (side, last) = (curve.side, curve.last());
-        format!(
-            "the {side} reaches {last} with {} ({law})",
-            crate::words::many(at as usize, "thread")
-        )
+        let (side, last) = (curve.side, curve.last_speedup());
+        format!("the {side} reaches {last} with {} ({law})", plural(at as usize, "thread"))
     };
     format!(
         "Speed-up of {} against threads: {}; {}. The table below has every point.",
@@ -172,29 +172,4 @@ fn text(scaling: &ScalingView) -> String {
         side(&scaling.baseline),
         side(&scaling.candidate)
     )
-}
-
-/// Round numbers from 0 to `max`, at most seven.
-pub(super) fn ticks(max: f64) -> Vec<f64> {
-    let rough = max / 6.0;
-    let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|s| s * power).into_iter().find(|s| *s >= rough);
-    let step = step.unwrap_or(rough);
-    (0..=6).map(|i| f64::from(i) * step).filter(|t| *t <= max * 1.000_001).collect()
-}
-
-pub(super) fn trimmed(number: f64) -> String {
-    let text = format!("{number:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_string()
-}
-
-pub(super) fn place(at: f64) -> String {
-    format!("{at:.1}")
-}
-
-pub(super) fn path(points: impl Iterator<Item = (f64, f64)>) -> String {
-    let step = |(index, (x, y)): (usize, (f64, f64))| {
-        format!("{}{x:.1} {y:.1}", if index == 0 { 'M' } else { 'L' })
-    };
-    points.enumerate().map(step).collect()
 }

@@ -10,20 +10,21 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use unicode_width::UnicodeWidthStr;
 
-use super::curve::{place, ticks, trimmed};
+use super::super::View;
+use super::{BuildView, UnitView};
+use crate::drawing::{place, ticks, trimmed};
 use crate::escape;
-use crate::view::{BuildView, UnitView, View};
 
 const LEFT: f64 = 40.0;
 const TOP: f64 = 8.0;
 const USE_HEIGHT: f64 = 64.0;
-/// Between units and cores: the labels of the time axis.
+/// The labels of the time axis, between units and cores.
 const AXIS_HEIGHT: f64 = 34.0;
 const WIDTH_MIN: f64 = 1160.0;
 const WIDTH_MAX: f64 = 2400.0;
 /// A bar gets about so much on average, if the widest drawing lets it.
 const BAR_WIDTH: f64 = 24.0;
-/// Of a label's column of text: 11 px of a sans-serif.
+/// Width of a character of a label: 11 px of a sans-serif.
 const CHAR_WIDTH: f64 = 6.2;
 const LABEL_PAD: f64 = 4.0;
 
@@ -56,7 +57,7 @@ struct Bar {
     is_on_path: bool,
     parts: Vec<Part>,
     text: String,
-    /// Its place, and the name where there is room for it.
+    /// The place of the label, and the name where there is room for it.
     label: (String, String, String),
 }
 
@@ -68,7 +69,7 @@ struct Part {
     width: String,
 }
 
-/// By the id of the build, of those that are to be drawn.
+/// Drawings by the id of the build, where it is to be drawn.
 pub(super) fn drawings(view: &View) -> BTreeMap<&str, Timeline> {
     // The builds of a case share one scale of time, so that their lengths can be compared.
     let case = |build: &BuildView| (build.case.clone(), build.host.clone());
@@ -114,7 +115,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn of(build: &BuildView, longest_ns: i64) -> Self {
+    fn new(build: &BuildView, longest_ns: i64) -> Self {
         let lanes = lanes(&build.drawn);
         let count = lanes.iter().max().map_or(1, |lane| lane + 1);
         let (lane_height, bar_height) = match count {
@@ -146,7 +147,7 @@ impl Frame {
 }
 
 fn timeline(build: &BuildView, longest_ns: i64) -> Timeline {
-    let frame = Frame::of(build, longest_ns);
+    let frame = Frame::new(build, longest_ns);
     let use_top = frame.bottom() + AXIS_HEIGHT;
     let use_bottom = use_top + USE_HEIGHT;
     let seconds = frame.span_ns / 1e9;
@@ -171,9 +172,9 @@ fn timeline(build: &BuildView, longest_ns: i64) -> Timeline {
     }
 }
 
-fn bar(unit: &UnitView, place_of: usize, frame: &Frame) -> Bar {
+fn bar(unit: &UnitView, place_in_build: usize, frame: &Frame) -> Bar {
     let (start, end) = span(unit);
-    let (x, y) = (frame.x(start as f64), frame.y(place_of));
+    let (x, y) = (frame.x(start as f64), frame.y(place_in_build));
     let width = (frame.x(end as f64) - x).max(0.8);
     let ns = unit.parts_ns;
     let mut from = start;
@@ -216,7 +217,7 @@ fn bar(unit: &UnitView, place_of: usize, frame: &Frame) -> Bar {
     }
 }
 
-/// From each step of the critical path to the next, at the moment at which that one started.
+/// Lines from each step of the critical path to the next, at the moment at which that one started.
 fn links(build: &BuildView, frame: &Frame) -> Vec<String> {
     let mut steps: Vec<(usize, usize)> =
         build.drawn.iter().enumerate().filter_map(|(at, unit)| Some((unit.step?, at))).collect();
@@ -227,8 +228,9 @@ fn links(build: &BuildView, frame: &Frame) -> Vec<String> {
         let x = frame.x(build.drawn[after].start_ns as f64);
         format!("M{x:.1} {:.1}V{:.1}", middle(before), middle(after))
     };
-    let apart = |pair: &&[(usize, usize)]| frame.lanes[pair[0].1] != frame.lanes[pair[1].1];
-    steps.windows(2).filter(apart).map(link).collect()
+    let is_between_lanes =
+        |pair: &&[(usize, usize)]| frame.lanes[pair[0].1] != frame.lanes[pair[1].1];
+    steps.windows(2).filter(is_between_lanes).map(link).collect()
 }
 
 /// The steps of the cores in use, as an area. What is too narrow to be seen becomes a mean with
