@@ -38,7 +38,7 @@ pub fn html(view: &View) -> String {
     let mut env = environment();
     let scale = Scale::over(view);
     env.add_function("bar", move |row: Serde<BarRow>| Serde(scale.bar(&row.0)));
-    env.add_template("report", PAGE).expect("the template parses: a test renders it");
+    env.add_template("report", PAGE.trim_end()).expect("the template parses: a test renders it");
     let mut sections = Vec::new();
     for section in SECTIONS.iter().filter_map(|section| section.html.as_ref()) {
         let Html { id, title, template, data } = *section;
@@ -65,7 +65,7 @@ fn environment() -> Environment<'static> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     let mut syntax = SyntaxConfig::builder();
-    syntax.trim_blocks(true).lstrip_blocks(true);
+    syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
     env.set_syntax(syntax.build().expect("the default delimiters"));
     env.set_auto_escape_callback(|_| AutoEscape::Html);
     env.set_formatter(|out, state, value| match value.as_str() {
