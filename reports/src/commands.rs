@@ -44,7 +44,7 @@ pub(crate) fn selfcheck(suite: &str, commit: &str, host: &str) -> String {
     command
 }
 
-/// What asks the store a query by hand, under a policy.
+/// The command that opens the SQL shell under a policy.
 pub(crate) fn sql_shell(policy: &str) -> String {
     format!("dyno sql --policy {policy}")
 }

@@ -20,7 +20,7 @@ pub(crate) fn folded(summary: &str, body: &str) -> String {
     format!("<details><summary>{summary}</summary>\n\n{}\n\n</details>\n", body.trim_end())
 }
 
-/// How many of `total` are not among the `shown`; empty where all are.
+/// The number of those of `total` that are not among the `shown`; empty where all are.
 pub(crate) fn left_out(total: usize, shown: usize, noun: &str) -> String {
     match total.saturating_sub(shown) {
         0 => String::new(),

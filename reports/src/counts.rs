@@ -3,7 +3,7 @@
 use dyno_model::verdict::{Standing, Verdict};
 use serde::Serialize;
 
-/// How many series have each verdict.
+/// Numbers of series with each verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Tally {
     pub series: usize,
@@ -29,7 +29,7 @@ impl<'a> FromIterator<&'a Verdict> for Tally {
     }
 }
 
-/// How many cases fail, each counted once a host. What concerns all cases is not counted.
+/// Numbers of cases that fail, each counted once a host. What concerns all cases is not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct FailingCases {
     pub newly_failing: usize,

@@ -25,7 +25,7 @@ mod text;
 pub use find::{Unclear, find};
 pub use text::text;
 
-/// What an explanation is made from.
+/// The facts that an explanation is made from.
 pub struct Input<'a> {
     pub view: &'a View,
     /// The row to explain, of `view`: see [`find`].
@@ -35,9 +35,9 @@ pub struct Input<'a> {
     pub policy: &'a Policy,
     /// The samples of the series, in the order in which they were taken.
     pub samples: &'a [(JobId, Sample)],
-    /// How many past runs lend their noise, and what they know before the policy caps it.
+    /// The number of past runs that lend their noise, and their variance before the policy caps it.
     pub past: Option<(u32, Variance)>,
-    /// What is asked, and the SQL that answers it.
+    /// Each question, and the SQL that answers it.
     pub queries: &'a [(&'static str, String)],
 }
 
@@ -71,18 +71,18 @@ pub struct Pair {
     pub candidate_text: String,
     /// d = ln(candidate ÷ baseline); `None` where the round does not count.
     pub d: Option<f64>,
-    /// What disturbed a sample (`candidate: steal`), or why there is no d.
+    /// The disturbances of samples (`candidate: steal`), or the reason why there is no d.
     pub notes: Vec<String>,
 }
 
-/// From the variance of the rounds to the one that is used.
+/// The steps from the variance of the rounds to the one that is used.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NoiseView {
     /// s², n − 1.
     pub run: Variance,
     /// Whether s² is what rounding to whole units makes, because the rounds vary by less.
     pub run_is_rounding: bool,
-    /// How many past runs there are, and all of their degrees of freedom.
+    /// The number of past runs, and all of their degrees of freedom.
     pub past_runs: u32,
     pub past_df: f64,
     /// s_h², ν_h: what of them is lent.
@@ -94,7 +94,7 @@ pub struct NoiseView {
     /// s₀², d₀: the prior fitted to all series of the metric on this host.
     #[serde(rename = "crowd")]
     pub peer_prior: Option<Variance>,
-    /// What `pooled` and the prior come to, before the floor.
+    /// The variance that `pooled` and the prior come to, before the floor.
     pub moderated: f64,
     /// No smaller variance is used: `s²/2` with history, `s²` without.
     pub floor: f64,
@@ -105,7 +105,7 @@ pub struct NoiseView {
     pub used: Variance,
 }
 
-/// From the mean to p and q. Effects are fractions, all else is on the log scale.
+/// The steps from the mean to p and q. Effects are fractions, all else is on the log scale.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EstimateView {
     pub rounds: u32,
@@ -230,7 +230,7 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: Unit) -> Pair {
             notes.push(format!("no sample of the {}", side.name()));
         }
     }
-    let text = |value: Option<i64>| {
+    let quantity = |value: Option<i64>| {
         value.map_or("–".to_string(), |v| number::quantity(v as f64, unit, None))
     };
     Pair {
@@ -239,8 +239,8 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: Unit) -> Pair {
         first: samples.iter().min_by_key(|s| s.sequence).map_or("", |s| s.side.name()),
         baseline,
         candidate,
-        baseline_text: text(baseline),
-        candidate_text: text(candidate),
+        baseline_text: quantity(baseline),
+        candidate_text: quantity(candidate),
         d,
         notes,
     }

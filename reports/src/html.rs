@@ -30,7 +30,8 @@ const SCRIPT: &str = include_str!("../templates/report.js");
 
 /// A longer table has its other rows folded by benchmark.
 const ROWS_OPEN: usize = 20;
-/// Of more rows that do not count, only those that changed are on the page: it is to open at once.
+/// More rows than this that do not count are on the page only where they changed: it is to open at
+/// once.
 const ROWS_MAX: usize = 300;
 
 /// The report as one HTML file.
@@ -93,6 +94,6 @@ fn csp_source(text: &str) -> String {
 
 /// `text`, escaped, with a place to break the line after each comma: configs are long.
 fn breakable(text: &str) -> String {
-    let part = |part: &str| HtmlEscape(&escape::lines(part)).to_string();
-    text.split_inclusive(',').map(part).collect::<Vec<_>>().join("<wbr/>")
+    let escaped = |part: &str| HtmlEscape(&escape::lines(part)).to_string();
+    text.split_inclusive(',').map(escaped).collect::<Vec<_>>().join("<wbr/>")
 }

@@ -33,7 +33,7 @@ pub fn text(view: &View, path: Option<&str>, terminal: Terminal) -> String {
     out
 }
 
-/// What follows the sentence: reasons, remarks, means.
+/// The lines that follow the sentence: reasons, remarks, means.
 fn reasons(view: &View) -> Vec<String> {
     let mut texts: Vec<String> = view.reasons.iter().take(REASONS_MAX).cloned().collect();
     let more = view.reasons.len() - texts.len();

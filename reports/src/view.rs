@@ -78,16 +78,16 @@ pub(crate) const SECTIONS: [Section; 17] = [
     data::DATA,
 ];
 
-/// What a report is made from.
+/// The facts that a report is made from.
 pub struct Input<'a> {
     /// The jobs compared, one a host.
     pub runs: &'a [Run],
     pub judged: &'a [Judged],
     pub policy: &'a Policy,
     pub concluded: &'a Concluded,
-    /// What self-checks of the hosts came to; those of another fingerprint than a run's are not shown.
+    /// Self-checks of the hosts; those of another fingerprint than a run's are not shown.
     pub selfchecks: &'a [SelfCheck],
-    /// How cases scale; empty for a suite without the axis `threads`.
+    /// Scaling of cases; empty for a suite without the axis `threads`.
     pub scalings: &'a [ScalingShown<'a>],
     /// Builds to show; empty for a suite that builds no crate graphs.
     pub builds: &'a [BuildShown<'a>],
@@ -102,16 +102,16 @@ pub struct Input<'a> {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct View {
     pub version: u32,
-    /// What is compared: `wasmi: 0.31.2 → 0.46.0`.
+    /// Suite and commits: `wasmi: 0.31.2 → 0.46.0`.
     pub title: String,
     pub conclusion: &'static str,
     /// The conclusion and what it rests on, in one sentence.
     pub sentence: String,
-    /// Why the conclusion is what it is, a sentence each.
+    /// The reasons of the conclusion, a sentence each.
     pub reasons: Vec<String>,
     /// Hosts to ask again because they contradict each other, and how.
     pub ask_again: Vec<AskAgain>,
-    /// What else a reader must know at once, a sentence each; at most six.
+    /// Other facts that a reader must know at once, a sentence each; at most six.
     pub remarks: Vec<String>,
     /// Geometric means over the deciding cases, by metric and host.
     pub means: Vec<Mean>,
@@ -132,11 +132,11 @@ pub struct View {
     pub informing: Vec<Row>,
     /// Newly failing cases first, then newly passing ones, then those that fail on both sides.
     pub failures: Vec<FailureView>,
-    /// What the deciding series come to by the values of each axis with two or more.
+    /// Folds of the deciding series by the values of each axis with two or more.
     pub axes: Vec<AxisView>,
-    /// How cases scale; what scales worse comes first.
+    /// Scaling of cases; what scales worse comes first.
     pub scalings: Vec<ScalingView>,
-    /// What bounded the builds; the case with the most units comes first.
+    /// Builds of crate graphs; the case with the most units comes first.
     pub builds: Vec<BuildView>,
     pub notices: Vec<String>,
     pub policy: PolicyView,
@@ -145,7 +145,7 @@ pub struct View {
 }
 
 impl View {
-    /// Says everything there is to say about `input`.
+    /// The view of `input`: everything there is to say about it.
     pub fn new(input: Input<'_>) -> Self {
         let judged = rows::in_order(input.judged);
         let rows = rows::rows(&judged, &input);

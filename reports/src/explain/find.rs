@@ -7,7 +7,7 @@ use crate::view::{Row, View};
 /// Candidates that an error lists.
 const LISTED_MAX: usize = 8;
 
-/// What was written names no series, or more than one.
+/// A name that means no series, or more than one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unclear {
     /// The nearest ones there are, best first.

@@ -114,7 +114,7 @@ fn variance_line(name: &str, variance: Variance, remark: &str) -> String {
     )
 }
 
-/// What past runs lend.
+/// The variance that past runs lend, and what it comes to with that of the run.
 fn history_lines(noise: &NoiseView) -> Vec<String> {
     let past = format!(
         "{} with {} degrees of freedom",
@@ -137,7 +137,7 @@ fn history_lines(noise: &NoiseView) -> Vec<String> {
     }
 }
 
-/// What the other series of the metric on this host lend.
+/// The prior that the other series of the metric on this host lend.
 fn peer_prior_line(peer_prior: Option<Variance>) -> String {
     let Some(prior) = peer_prior else {
         return "crowd          none: fewer than three series that vary".to_string();
@@ -150,7 +150,7 @@ fn peer_prior_line(peer_prior: Option<Variance>) -> String {
     variance_line("crowd    s_0² =", prior, &remark)
 }
 
-/// How the variance that is used comes about.
+/// The reason why the variance that is used is what it is.
 fn used_because(noise: &NoiseView) -> String {
     let lent = number::freedom(noise.used.df - noise.pooled.df);
     match (noise.floor_holds, noise.peer_prior) {

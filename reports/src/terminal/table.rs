@@ -13,7 +13,7 @@ const NAME_WIDTH_MIN: usize = 24;
 
 /// A column of text; cells of all columns are equally many.
 pub(crate) struct Column {
-    pub head: String,
+    pub heading: String,
     /// Columns with a higher number go first when the terminal is narrow; 0 stays.
     pub dispensable: u8,
     pub right: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Column {
 
 impl Column {
     fn width(&self) -> usize {
-        self.cells.iter().map(|c| c.width()).max().unwrap_or(0).max(self.head.width())
+        self.cells.iter().map(|c| c.width()).max().unwrap_or(0).max(self.heading.width())
     }
 }
 
@@ -75,8 +75,8 @@ pub(crate) fn table(
         }
         elide(out.trim_end(), terminal.width)
     };
-    let head = row(columns.iter().map(|c| c.head.as_str()).collect());
-    let mut out = format!("{}\n", terminal.paint("2", &head));
+    let heading = row(columns.iter().map(|c| c.heading.as_str()).collect());
+    let mut out = format!("{}\n", terminal.paint("2", &heading));
     for (index, verdict) in verdicts.enumerate() {
         let cells = columns.iter().map(|c| c.cells[index].as_str()).collect();
         let _ = writeln!(out, "{}", terminal.paint_verdict(verdict, &row(cells)));
@@ -103,7 +103,7 @@ pub(crate) fn elide(text: &str, width: usize) -> String {
     out + "…"
 }
 
-/// As [`elide`], with what was cut from the middle: the end of a config says as much as its start.
+/// `text` cut as by [`elide`], but in its middle: the end of a config says as much as its start.
 fn elide_middle(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_string();
@@ -133,24 +133,34 @@ pub(crate) struct Cells<'a, T>(pub &'a [T]);
 
 impl<T> Cells<'_, T> {
     /// A column of text.
-    pub fn left(&self, head: &'static str, dispensable: u8, cell: impl Fn(&T) -> String) -> Column {
+    pub fn left(
+        &self,
+        heading: &'static str,
+        dispensable: u8,
+        cell: impl Fn(&T) -> String,
+    ) -> Column {
         let cells = self.0.iter().map(|row| line(&cell(row)).into_owned()).collect();
-        Column { head: head.into(), dispensable, right: false, is_name: false, cells }
+        Column { heading: heading.into(), dispensable, right: false, is_name: false, cells }
     }
 
     /// A column of numbers.
     pub fn right(
         &self,
-        head: &'static str,
+        heading: &'static str,
         dispensable: u8,
         cell: impl Fn(&T) -> String,
     ) -> Column {
-        Column { right: true, ..self.left(head, dispensable, cell) }
+        Column { right: true, ..self.left(heading, dispensable, cell) }
     }
 
     /// A column of names, which can be cut.
-    pub fn name(&self, head: &'static str, dispensable: u8, cell: impl Fn(&T) -> String) -> Column {
-        Column { is_name: true, ..self.left(head, dispensable, cell) }
+    pub fn name(
+        &self,
+        heading: &'static str,
+        dispensable: u8,
+        cell: impl Fn(&T) -> String,
+    ) -> Column {
+        Column { is_name: true, ..self.left(heading, dispensable, cell) }
     }
 }
 
@@ -161,7 +171,7 @@ pub(crate) struct Cases<'a> {
     short: Option<Short>,
 }
 
-/// How cases with many axes are written: all have the same axes.
+/// The short form of cases with many axes, all of which have the same.
 struct Short {
     /// The axes whose values differ.
     axes: Vec<String>,
@@ -189,14 +199,14 @@ impl<'a> Cases<'a> {
         };
         let cells = self.cases.iter().enumerate().map(cell);
         let cells = cells.map(|cell| line(&cell).into_owned()).collect();
-        let head = match &self.short {
+        let heading = match &self.short {
             Some(Short { axes, .. }) => format!("case [{}]", axes.join(",")),
             None => "case".into(),
         };
-        Column { head, dispensable: 0, right: false, is_name: true, cells }
+        Column { heading, dispensable: 0, right: false, is_name: true, cells }
     }
 
-    /// What the column leaves out, as a line; empty where that is nothing.
+    /// The values that the column leaves out, as a line; empty where there are none.
     pub fn left_out(&self) -> String {
         match &self.short {
             Some(Short { common, .. }) if !common.0.is_empty() => {
@@ -234,13 +244,13 @@ mod tests {
         let column = |given: &[(&str, &str)]| {
             let cases = Cases::new(given.iter().copied());
             let column = cases.column(|i| format!("{} [{}]", given[i].0, given[i].1));
-            (column.head, column.cells, cases.left_out())
+            (column.heading, column.cells, cases.left_out())
         };
-        let (head, cells, left_out) = column(&[
+        let (heading, cells, left_out) = column(&[
             ("a", "backend=llvm,profile=check,threads=1"),
             ("b", "backend=llvm,profile=opt,threads=2"),
         ]);
-        assert_eq!(head, "case [profile,threads]");
+        assert_eq!(heading, "case [profile,threads]");
         assert_eq!(cells, ["a [check,1]", "b [opt,2]"]);
         assert_eq!(left_out, "(all of these: backend=llvm)\n");
         // Nothing is lost of what is not alike, of one axis, or of one case.
@@ -250,9 +260,9 @@ mod tests {
             &[("a", "opt=size,x=1")],
         ];
         for given in whole {
-            let (head, cells, left_out) = column(given);
+            let (heading, cells, left_out) = column(given);
             let all: Vec<String> = given.iter().map(|(a, b)| format!("{a} [{b}]")).collect();
-            assert_eq!((head, cells, left_out), ("case".into(), all, String::new()));
+            assert_eq!((heading, cells, left_out), ("case".into(), all, String::new()));
         }
     }
 }

@@ -17,7 +17,7 @@ pub struct AskAgain {
     pub command: String,
 }
 
-/// What to do next where hosts contradict each other.
+/// The section that says what to do next where hosts contradict each other.
 pub(super) const ASK_AGAIN: Section = Section {
     html: Some(Html {
         id: "next",
@@ -29,7 +29,7 @@ pub(super) const ASK_AGAIN: Section = Section {
     text: Some(text),
 };
 
-/// For each host that is to be asked again, the command that does it. The commits are named by
+/// The hosts that are to be asked again, each with the command that does it. The commits are named by
 /// their ids: a branch may mean another one by now.
 pub(super) fn ask_again(input: &Input<'_>) -> Vec<AskAgain> {
     let command = |run: &Run| {

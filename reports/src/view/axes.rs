@@ -19,7 +19,7 @@ use crate::escape::code;
 use crate::number;
 use crate::terminal::{Cells, Terminal, table};
 
-/// So many axes are shown; more than that is no suite's.
+/// The most axes that are shown; more than that is no suite's.
 const AXES_MAX: usize = 16;
 
 /// One axis with two values or more.
@@ -48,7 +48,7 @@ pub struct BenchmarkFold {
     pub rows: Vec<String>,
 }
 
-/// What several series of one metric on one host come to.
+/// Several series of one metric on one host, taken together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Fold {
     pub metric: String,
@@ -137,7 +137,7 @@ fn range(series: &[&Judged]) -> Option<Range> {
     Some(Range { text, low: least.fraction, high: most.fraction })
 }
 
-/// What the axes come to: a row for each value, metric and host.
+/// The section of what the axes come to: a row for each value, metric and host.
 pub(super) const AXES: Section = Section {
     html: Some(Html {
         id: "axes",
@@ -210,7 +210,7 @@ fn folds_of_axis(axis: &AxisView) -> Vec<(&str, &Fold)> {
     values.flat_map(|v| v.folds.iter().map(|fold| (v.name.as_str(), fold))).collect()
 }
 
-/// What each value of each axis comes to, the first values of each axis where there are too many.
+/// A row for each value of each axis, the first values of each axis where there are too many.
 fn text(view: &View, terminal: Terminal) -> String {
     let axes: Vec<Vec<(&str, &Fold)>> = view.axes.iter().map(folds_of_axis).collect();
     let number: usize = axes.iter().map(Vec::len).sum();

@@ -25,7 +25,7 @@ mod timeline;
 pub struct BuildShown<'a> {
     pub host: &'a str,
     pub build: &'a Build,
-    /// What pipelining is worth to the case on this side; `None` where it was not asked for.
+    /// The worth of pipelining to the case on this side; `None` where it was not asked for.
     pub gain: Option<&'a Result<Gain, NoGain>>,
     pub sql: &'a str,
 }
@@ -46,7 +46,7 @@ pub struct BuildView {
     pub config: String,
     pub host: String,
     pub side: &'static str,
-    /// What the build comes to, in sentences.
+    /// The whole build in a few sentences.
     pub text: String,
     /// The number of units.
     pub units: u32,
@@ -60,12 +60,12 @@ pub struct BuildView {
     pub path: PathView,
     pub utilisation: String,
     pub utilisation_fraction: f64,
-    /// How long a unit ran while one that it needs was still in code generation.
+    /// The time for which a unit ran while one that it needs was still in code generation.
     pub overlap: String,
     pub overlap_ns: i64,
     /// The share of the time that pipelining saves.
     pub gain: Option<Known>,
-    /// Why there is no gain, where it was asked for.
+    /// The reason why there is no gain, where it was asked for.
     pub no_gain: Option<String>,
     /// The units that are drawn; empty where nothing is.
     pub drawn: Vec<UnitView>,
@@ -73,7 +73,7 @@ pub struct BuildView {
     pub sql: String,
 }
 
-/// How long the parts of units took together.
+/// The times that the parts of units took together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PartsView {
     /// `front end 3.1 s, code generation 1.8 s`: the parts that are not zero.
@@ -246,7 +246,7 @@ fn path(units: &[Unit], analysis: &Analysis) -> PathView {
 }
 
 fn step(units: &[Unit], step: &Step) -> StepView {
-    let part = |ns: i64| if ns == 0 { "–".to_string() } else { time(ns) };
+    let time_or_dash = |ns: i64| if ns == 0 { "–".to_string() } else { time(ns) };
     StepView {
         unit: step.unit,
         name: name(&units[step.unit as usize]),
@@ -255,12 +255,12 @@ fn step(units: &[Unit], step: &Step) -> StepView {
             Because::Needed => "it needed the one before",
             Because::Slot => "no job slot was free",
         },
-        waited: part(step.waited_ns),
+        waited: time_or_dash(step.waited_ns),
         waited_ns: step.waited_ns,
-        front: part(step.parts.front_ns),
-        codegen: part(step.parts.codegen_ns),
-        link: part(step.parts.link_ns),
-        other: part(step.parts.other_ns),
+        front: time_or_dash(step.parts.front_ns),
+        codegen: time_or_dash(step.parts.codegen_ns),
+        link: time_or_dash(step.parts.link_ns),
+        other: time_or_dash(step.parts.other_ns),
         parts_ns: step.parts,
     }
 }
@@ -303,7 +303,7 @@ fn drawn(units: &[Unit], analysis: &Analysis) -> Vec<UnitView> {
     units.iter().map(view).collect()
 }
 
-/// What bounded the builds: a paragraph each.
+/// The section of what bounded the builds: a paragraph each.
 pub(super) const BUILDS: Section = Section {
     html: Some(Html {
         id: "builds",

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::View;
 use super::section::{Html, Section};
 
-/// Where the data lies, and how to make the report again.
+/// The places of the data, and how to make the report again.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Links {
     /// Parquet files of the samples: URLs, or paths relative to `store`.
@@ -21,7 +21,7 @@ pub struct Links {
     pub sql: String,
 }
 
-/// On the page alone.
+/// The section of where the data lies, on the page alone.
 pub(super) const DATA: Section = Section {
     html: Some(Html {
         id: "data",

@@ -92,7 +92,7 @@ fn failure(failure: &Failure, standing: Standing, host: &str) -> FailureView {
     }
 }
 
-/// How many cases have each standing.
+/// The number of cases with each standing.
 pub(super) fn count(failures: &[FailureView]) -> FailingCases {
     let cases_with = |standing| {
         let cases = failures.iter().filter(|f| f.standing == standing && f.benchmark.is_some());
@@ -194,7 +194,7 @@ const MARKDOWN_LOG_LINE_CHARS_MAX: usize = 160;
 const TEXT_MAX: usize = 10;
 const TEXT_LOG_LINES_MAX: usize = 8;
 
-/// What the template shows of one standing.
+/// The facts that the template shows of one standing.
 #[derive(Serialize)]
 struct PageData<'a> {
     note: &'static str,

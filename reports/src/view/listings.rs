@@ -10,7 +10,7 @@ use crate::escape::{bounded, code, fence};
 use crate::terminal::{Cases, Cells, Column, Terminal, table};
 use crate::{commands, words};
 
-/// Conflicts, regressions, then improvements.
+/// The section of what changed: conflicts, regressions, then improvements.
 pub(super) const CHANGED: Section = Section {
     html: Some(Html {
         id: "changed",
@@ -22,7 +22,7 @@ pub(super) const CHANGED: Section = Section {
     text: Some(changed_text),
 };
 
-/// Why each series is inconclusive, and what would settle it.
+/// The section of inconclusive series: why each is, and what would settle it.
 pub(super) const INCONCLUSIVE: Section = Section {
     html: Some(Html {
         id: "open",
@@ -34,7 +34,7 @@ pub(super) const INCONCLUSIVE: Section = Section {
     text: None,
 };
 
-/// On the page alone: elsewhere their number says enough.
+/// The section of unchanged series, on the page alone: elsewhere their number says enough.
 pub(super) const UNCHANGED: Section = Section {
     html: Some(Html {
         id: "same",
@@ -46,7 +46,7 @@ pub(super) const UNCHANGED: Section = Section {
     text: None,
 };
 
-/// Series of metrics that do not decide.
+/// The section of series whose metric does not decide.
 pub(super) const NOT_DECIDING: Section = Section {
     html: Some(Html {
         id: "others",
@@ -63,7 +63,7 @@ pub(super) const NOT_DECIDING: Section = Section {
     text: None,
 };
 
-/// Series of cases and hosts that only inform.
+/// The section of series of cases and hosts that only inform.
 pub(super) const INFORMING: Section = Section {
     html: Some(Html {
         id: "informing",
@@ -79,7 +79,7 @@ pub(super) const INFORMING: Section = Section {
 };
 
 const TEXT_ROWS_MAX: usize = 30;
-/// With a table of the axes before them.
+/// The number of rows below a table of the axes.
 const TEXT_ROWS_BELOW_AXES_MAX: usize = 20;
 
 /// The rows in which something changed, as many as a writer shows.
@@ -253,7 +253,7 @@ fn columns(view: &View, rows: &[&Row], cases: &Cases<'_>) -> Vec<Column> {
     columns
 }
 
-/// How many series are not in the table of what changed.
+/// Numbers of the series that are not in the table of what changed.
 fn counts_of_others(view: &View) -> String {
     let deciding = &view.counts.deciding;
     let mut text =

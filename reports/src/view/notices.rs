@@ -9,7 +9,7 @@ use super::section::{Html, Markdown, Section, no_data};
 use crate::comment::{left_out, sentence};
 use crate::terminal::Terminal;
 
-/// What a reader should know of the circumstances.
+/// The section of what a reader should know of the circumstances.
 pub(super) const NOTICES: Section = Section {
     html: Some(Html {
         id: "notices",

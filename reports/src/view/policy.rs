@@ -29,7 +29,7 @@ impl PolicyView {
     }
 }
 
-/// What the verdicts mean; on the page with the self-checks below it.
+/// The section of what the verdicts mean; on the page with the self-checks below it.
 pub(super) const POLICY: Section = Section {
     html: Some(Html {
         id: "policy",

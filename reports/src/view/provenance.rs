@@ -14,7 +14,7 @@ use crate::escape::code;
 use crate::number;
 use crate::words::plural;
 
-/// Where one run's numbers come from: what is needed to repeat it.
+/// The provenance of one run's numbers: what is needed to repeat it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Provenance {
     pub job: String,
@@ -32,7 +32,7 @@ pub struct Provenance {
     pub candidate: BuiltView,
     pub metrics: Vec<String>,
     pub rounds: u32,
-    /// As text: more than a JSON number holds.
+    /// The seed as text: it is more than a JSON number holds.
     pub seed: String,
     pub dyno_version: String,
     pub outcome: &'static str,
@@ -109,18 +109,18 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
         fixed_layout,
         emulator,
     } = fingerprint;
-    let text = |s: &String| if s.is_empty() { "unknown".to_string() } else { s.clone() };
+    let or_unknown = |s: &String| if s.is_empty() { "unknown".to_string() } else { s.clone() };
     let mut machine = vec![
-        ("architecture", text(architecture)),
-        ("CPU", text(cpu)),
-        ("microcode", text(microcode)),
-        ("kernel", text(kernel)),
-        ("frequency governor", text(governor)),
+        ("architecture", or_unknown(architecture)),
+        ("CPU", or_unknown(cpu)),
+        ("microcode", or_unknown(microcode)),
+        ("kernel", or_unknown(kernel)),
+        ("frequency governor", or_unknown(governor)),
         ("cores", cores.to_string()),
-        ("benchmark cores", text(benchmark_cores)),
+        ("benchmark cores", or_unknown(benchmark_cores)),
         ("memory", number::quantity(*memory_bytes as f64, Unit::Bytes, None)),
         ("virtualised", if *virtualised { "yes" } else { "no" }.to_string()),
-        ("cgroup", text(cgroup)),
+        ("cgroup", or_unknown(cgroup)),
     ];
     if *fixed_layout {
         machine.push(("address layout", "fixed".to_string()));
@@ -161,7 +161,7 @@ fn phases(phases_s: &BTreeMap<String, f64>) -> Vec<(String, f64, String)> {
     phases
 }
 
-/// Where the numbers come from; a terminal's reader finds it in the full report.
+/// The section of where the numbers come from; a terminal's reader finds it in the full report.
 pub(super) const PROVENANCE: Section = Section {
     html: Some(Html {
         id: "provenance",

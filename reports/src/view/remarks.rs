@@ -57,7 +57,8 @@ pub(super) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
     remarks
 }
 
-/// What failed on both sides, and what no case could be measured for: no reason names those.
+/// A remark on what failed on both sides, or kept every case from being measured: no reason names
+/// those.
 fn failed_everywhere(view: &View) -> Option<String> {
     if let Some(f) = view.failures.iter().find(|f| f.benchmark.is_none()) {
         return Some(format!("The step {} failed for {} ({}).", f.step, f.case, f.side));

@@ -58,9 +58,9 @@ pub struct Row {
     /// Rounds in all that would settle an inconclusive series, and how many that is more.
     pub rounds_needed: Option<u32>,
     pub rounds_more: Option<u32>,
-    /// Why the verdict is what it is.
+    /// The reason why the verdict is what it is.
     pub why: String,
-    /// What other metrics, which could decide elsewhere, say of the same case on the same host.
+    /// Other metrics, which could decide elsewhere, on the same case and host.
     pub beside: Vec<Beside>,
     /// Its name for `--explain`: `fib[threads=2]/wall@local`.
     pub series: String,
@@ -141,7 +141,7 @@ fn size(judged: &Judged) -> f64 {
     }
 }
 
-/// Gives each deciding row what the metrics that could decide elsewhere say of its case and host.
+/// Sets beside each deciding row the metrics that could decide elsewhere, on its case and host.
 fn set_beside(rows: &mut [Row], policy: &Policy) {
     type CaseOn = (String, String, String);
     let case_on = |row: &Row| (row.benchmark.clone(), row.config.clone(), row.host.clone());

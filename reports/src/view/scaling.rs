@@ -41,25 +41,25 @@ pub struct ScalingView {
     pub host: String,
     /// The largest number of threads measured on both sides.
     pub threads: Option<u32>,
-    /// By how much the time there grew beyond what the time of one thread grew.
+    /// The growth of the time there beyond what the time of one thread grew.
     pub effect: Option<Effect>,
     pub q_text: String,
     pub q: Option<f64>,
     pub why: String,
-    /// What the verdict was made from.
+    /// A sentence on the numbers that the verdict was made from.
     pub basis: String,
     pub baseline: CurveView,
     pub candidate: CurveView,
     pub sql: String,
 }
 
-/// How one side scales.
+/// The scaling of one side.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CurveView {
     pub side: &'static str,
     pub points: Vec<PointView>,
     pub law: Option<LawView>,
-    /// Why there is no law, as a sentence.
+    /// The reason why there is no law, as a sentence.
     pub no_fit: Option<String>,
     /// Samples of wall time left out because something disturbed them.
     pub tainted: u32,
@@ -90,7 +90,7 @@ pub struct LawView {
     pub speedups: Vec<f64>,
 }
 
-/// What was measured with one number of threads.
+/// The measurements with one number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PointView {
     pub threads: u32,
@@ -157,11 +157,11 @@ fn view(index: usize, shown: &ScalingShown<'_>, policy: &Policy) -> ScalingView 
 fn basis(basis: &Basis) -> String {
     match basis {
         Basis::Law { sigma, kappa } => {
-            let text = |(change, half): (f64, f64)| {
+            let signed = |(change, half): (f64, f64)| {
                 let (change, interval) = number::known_signed(change, change - half, change + half);
                 format!("{change} {interval}")
             };
-            format!("From both fits: σ changed by {}, κ by {}.", text(*sigma), text(*kappa))
+            format!("From both fits: σ changed by {}, κ by {}.", signed(*sigma), signed(*kappa))
         }
         Basis::Measured { side, why } => format!(
             "From the times at one and at the largest number of threads, since the {side} has {why}."
@@ -238,7 +238,7 @@ fn point(point: &ScalingPoint) -> PointView {
     }
 }
 
-/// How cases scale with their number of threads.
+/// The section of how cases scale with their number of threads.
 pub(super) const SCALING: Section = Section {
     html: Some(Html {
         id: "scaling",
@@ -296,9 +296,9 @@ fn threads_text(scaling: &ScalingView) -> String {
 
 /// `0.031 → 0.042`, or that there is no fit.
 fn parameter_of_sides(scaling: &ScalingView, parameter: fn(&LawView) -> &Known) -> String {
-    let text = |side: &CurveView| side.law.as_ref().map(|law| parameter(law).text.clone());
+    let parameter_of = |side: &CurveView| side.law.as_ref().map(|law| parameter(law).text.clone());
     let no_fit = || "no fit".to_string();
-    match (text(&scaling.baseline), text(&scaling.candidate)) {
+    match (parameter_of(&scaling.baseline), parameter_of(&scaling.candidate)) {
         (None, None) => no_fit(),
         (baseline, candidate) => {
             let [baseline, candidate] = [baseline, candidate].map(|t| t.unwrap_or_else(no_fit));

@@ -9,7 +9,7 @@ use crate::terminal::Terminal;
 pub(crate) struct Section {
     pub html: Option<Html>,
     pub markdown: Option<Markdown>,
-    /// Writes it for a terminal, with an empty line before it.
+    /// The writer for a terminal; the text begins with an empty line.
     pub text: Option<fn(&View, Terminal) -> String>,
 }
 
@@ -19,16 +19,16 @@ pub(crate) struct Html {
     pub id: &'static str,
     /// Its heading.
     pub title: &'static str,
-    /// What stands below the heading: a template over `view`, which may use the macros of
+    /// A template over `view` for what stands below the heading, which may use the macros of
     /// `report.html`.
     pub template: &'static str,
-    /// What the template calls `data`: facts that the view does not have in this shape.
+    /// The value that the template calls `data`: facts that the view does not have in this shape.
     pub data: fn(&View) -> Value,
 }
 
 /// A section of the comment.
 pub(crate) struct Markdown {
-    /// How the comment names it where it leaves it out for length.
+    /// The name by which the comment says that it leaves the section out for length.
     pub name: &'static str,
     pub write: fn(&View) -> String,
 }

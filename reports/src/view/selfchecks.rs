@@ -13,19 +13,19 @@ use crate::comment::{RUNS_MAX, left_out, sentence};
 use crate::escape::code;
 use crate::terminal::{Terminal, wrap};
 
-/// What is known of one host's error rate.
+/// The error rate of one host, as far as it is known.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SelfCheckView {
     pub host: String,
     /// `unknown` where this machine, as it was, was not checked.
     pub rate: Rate,
     pub text: String,
-    /// How to check it, where it was not.
+    /// The command that checks the machine, where it was not checked.
     pub command: Option<String>,
     pub check: Option<SelfCheck>,
 }
 
-/// One quiet line a host. On the page it stands at the end of the policy.
+/// The section of self-checks: one quiet line a host. On the page it stands at the end of the policy.
 pub(super) const SELFCHECKS: Section = Section {
     html: None,
     markdown: Some(Markdown { name: "the self-checks", write: markdown }),

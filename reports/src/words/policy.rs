@@ -85,7 +85,7 @@ fn noise_rule(policy: &Policy) -> String {
     )
 }
 
-/// Which metrics decide where, and what else is shown. A metric may decide for some series and not
+/// A sentence for each metric that decides, and one for what else is shown. A metric may decide for some series and not
 /// for others, and with several δ.
 fn deciding_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     let phrase = |decides: Decides| match decides {
@@ -116,10 +116,10 @@ fn deciding_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
         }
     }
     if !shown.is_empty() {
-        let text = |(name, deltas): (&str, BTreeSet<String>)| {
+        let with_deltas = |(name, deltas): (&str, BTreeSet<String>)| {
             format!("{name} (δ = {})", Vec::from_iter(deltas).join(" or "))
         };
-        let shown: Vec<String> = shown.into_iter().map(text).collect();
+        let shown: Vec<String> = shown.into_iter().map(with_deltas).collect();
         words.push(format!("Shown, never deciding: {}.", shown.join(", ")));
     }
     words

@@ -81,7 +81,7 @@ impl Differing {
     }
 
     fn sentences(&self) -> Vec<String> {
-        let folded = |beginning: &str, names: &BTreeSet<String>, noun: &str| {
+        let sentence = |beginning: &str, names: &BTreeSet<String>, noun: &str| {
             let number = names.len();
             // A case begins with its benchmark.
             let benchmarks: BTreeSet<&str> =
@@ -92,8 +92,8 @@ impl Differing {
                 .then(|| format!("{beginning} {} ({})", plural(number, noun), names()))
         };
         let configs = "Configs differ, worse in one and better in another, of";
-        let configs = folded(configs, &self.configs, "benchmark");
-        let metrics = folded("Metrics differ about", &self.metrics, "case");
+        let configs = sentence(configs, &self.configs, "benchmark");
+        let metrics = sentence("Metrics differ about", &self.metrics, "case");
         configs.into_iter().chain(metrics).collect()
     }
 }

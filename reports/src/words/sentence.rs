@@ -10,7 +10,7 @@ use super::plural;
 use crate::counts::{Counts, FailingCases};
 use crate::number;
 
-/// What the sentence is made from.
+/// The facts that the sentence is made from.
 pub(crate) struct Facts<'a> {
     pub conclusion: Conclusion,
     pub counts: &'a Counts,
@@ -82,11 +82,11 @@ fn unchanged(facts: &Facts<'_>) -> String {
 fn failing_cases(cases: FailingCases) -> String {
     let counts = Standing::ALL.map(|standing| (cases.count(standing), standing.name()));
     let counts = counts.into_iter().filter(|(cases, _)| *cases > 0).enumerate();
-    let text = |(at, (cases, name)): (usize, (usize, &str))| match at {
+    let words = |(at, (cases, name)): (usize, (usize, &str))| match at {
         0 => format!("{} {name}", plural(cases, "case")),
         _ => format!("{} {name}", number::count(cases as u64)),
     };
-    counts.map(text).collect::<Vec<_>>().join(", ")
+    counts.map(words).collect::<Vec<_>>().join(", ")
 }
 
 fn inconclusive(facts: &Facts<'_>, better: &str, worse: &str) -> String {

@@ -8,10 +8,10 @@ use dyno_model::verdict::{Judged, Reason, Scaled, Verdict};
 use super::plural;
 use crate::number;
 
-/// Where `stats::rounds_needed` stops counting: at this many, no number of rounds is a remedy.
+/// The number at which `stats::rounds_needed` stops counting: no number of rounds is a remedy.
 pub(crate) const ROUNDS_CAP: u32 = 10_000;
 
-/// Why a series has its verdict. `interval` and `delta` are texts, the former empty where there is
+/// The reason why a series has its verdict. `interval` and `delta` are texts, the former empty where there is
 /// no effect.
 pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy) -> String {
     let comparison = &judged.comparison;
@@ -72,7 +72,7 @@ fn degrees_of_freedom(noise: Noise) -> String {
     format!("; degrees of freedom of its noise: {} its own{lenders}", number::freedom(noise.run.df))
 }
 
-/// Why a case scales as its verdict says; `effect` is its effect and interval, as texts.
+/// The reason why a case scales as its verdict says; `effect` is its effect and interval, as texts.
 pub(crate) fn why_scaling(
     scaled: &Scaled,
     effect: Option<(&str, &str)>,

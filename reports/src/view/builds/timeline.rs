@@ -104,13 +104,13 @@ fn span(unit: &UnitView) -> (i64, i64) {
     (unit.start_ns, unit.start_ns.saturating_add(unit.parts_ns.total_ns()))
 }
 
-/// Where the lanes lie and how time runs.
+/// The lanes, and the scale of time.
 struct Frame {
     lanes: Vec<usize>,
     lane_height: f64,
     bar_height: f64,
     plot_width: f64,
-    /// What the width stands for.
+    /// The time that the width stands for.
     span_ns: f64,
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Curve {
 #[derive(Serialize)]
 struct Side {
     name: &'static str,
-    /// Where its key stands.
+    /// The place of its key.
     key: f64,
     line: String,
     is_law: bool,
@@ -64,7 +64,7 @@ pub(super) fn drawings(view: &View) -> BTreeMap<&str, Curve> {
     view.scalings.iter().filter_map(|s| Some((s.id.as_str(), curve(s)?))).collect()
 }
 
-/// From threads and speed-ups to places.
+/// The scale from threads and speed-ups to places.
 #[derive(Clone, Copy)]
 struct Scale {
     threads_max: f64,
