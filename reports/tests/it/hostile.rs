@@ -160,14 +160,14 @@ fn filled_scenario(name: &str, log: &str) -> (Scenario, View) {
         let key = &mut judged.comparison.key;
         (key.benchmark, key.config, key.host) = (text(), text(), text());
     }
-    let said = |who| Said { who, verdict: "Regressed" };
+    let verdict_of = |who| Said { who, verdict: "Regressed" };
     scenario.concluded.reasons = vec![
-        Because::HostsDisagree { case: text(), metric: text(), said: vec![said(text())] },
+        Because::HostsDisagree { case: text(), metric: text(), said: vec![verdict_of(text())] },
         Because::MetricsDisagree {
             case: text(),
             host: text(),
-            decides: said(text()),
-            beside: said(text()),
+            decides: verdict_of(text()),
+            beside: verdict_of(text()),
         },
     ];
     scenario.concluded.ask_again = [text()].into();
@@ -180,7 +180,7 @@ fn filled_scenario(name: &str, log: &str) -> (Scenario, View) {
     (scenario, view)
 }
 
-/// What a Markdown reader makes of `comment`, its words aside.
+/// The structure that a Markdown reader sees in `comment`, its words aside.
 fn shape(comment: &str) -> Vec<String> {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
@@ -238,7 +238,7 @@ fn skeleton(page: &str) -> Vec<String> {
     tags(page).iter().filter(is_kept).map(print).collect()
 }
 
-/// Of both views.
+/// A shape of each of both views.
 type Shapes = [Vec<String>; 2];
 
 /// The shapes of the comments and the skeletons of the pages with harmless text.
