@@ -7,7 +7,7 @@ use object_store::path::Path;
 
 /// A folder of the store, in the order in which a record's files are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Folder {
+pub enum Folder {
     Samples,
     Summaries,
     /// Only of records that have units.
@@ -16,7 +16,8 @@ pub(crate) enum Folder {
 }
 
 impl Folder {
-    pub(crate) const fn name(self) -> &'static str {
+    /// Name of the folder and of the table over it.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Samples => "samples",
             Self::Summaries => "summaries",
@@ -29,7 +30,7 @@ impl Folder {
 /// What the files of one attempt have in common. Ordered so that of several attempts of one
 /// job the first is the one that counts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Shard {
+pub struct Shard {
     pub job: JobId,
     /// `yyyy-mm`, UTC, of when the job finished.
     pub month: String,
@@ -38,7 +39,8 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn path(&self, folder: Folder) -> Path {
+    /// Path of the file in `folder`, relative to the store.
+    pub fn path(&self, folder: Folder) -> Path {
         let Self { job, month, attempt, arch } = self;
         let name = match attempt {
             0 => format!("{job}.parquet"),
@@ -50,7 +52,7 @@ impl Shard {
     }
 
     /// The shard that `path` is a file of; `None` for a name that no publisher gives.
-    pub(crate) fn parse(folder: Folder, path: &Path) -> Option<Self> {
+    pub fn parse(folder: Folder, path: &Path) -> Option<Self> {
         let parts: Vec<_> = path.parts().collect();
         let [top, arch, month, name] = parts.as_slice() else { return None };
         let arch = arch.as_ref().strip_prefix("arch=").filter(|a| is_arch(a))?.to_string();

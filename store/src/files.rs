@@ -18,10 +18,10 @@ use crate::layout::{Folder, Shard};
 use crate::schema;
 
 /// Why a file is set aside, as a person reads it.
-pub(crate) type Fault = String;
+pub type Fault = String;
 
 /// Checks what the footer says against `folder` and the name's `shard`.
-pub(crate) fn check(
+pub fn check_footer(
     metadata: &ParquetMetaData,
     folder: Folder,
     shard: &Shard,
@@ -51,8 +51,9 @@ pub(crate) fn check(
     if value(JOB_KEY) != Some(shard.job.hex()) {
         return Err("holds another job than its name says".into());
     }
-    let found = parquet_to_arrow_schema(file.schema_descr(), None).map_err(|e| fault(&e))?;
-    for expected in schema::of_files(folder).fields() {
+    let found =
+        parquet_to_arrow_schema(file.schema_descr(), None).map_err(|e| parquet_fault(&e))?;
+    for expected in schema::file_schema(folder).fields() {
         match found.field_with_name(expected.name()) {
             Ok(field) if field.data_type() == expected.data_type() => {}
             Ok(field) => {
@@ -70,7 +71,7 @@ pub(crate) fn check(
 }
 
 /// An error of the Parquet reader as a fault.
-pub(crate) fn fault(error: &dyn std::error::Error) -> Fault {
+pub fn parquet_fault(error: &dyn std::error::Error) -> Fault {
     let text = error.to_string();
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut cause = text.as_str();
@@ -83,20 +84,24 @@ pub(crate) fn fault(error: &dyn std::error::Error) -> Fault {
 /// What to say of a file on which the Parquet reader panicked. Some bits, flipped, make it compute
 /// lengths that overflow (seen with parquet 59 when flipping bits at random), so every reading of
 /// a file's inside is caught.
-pub(crate) const PANICKED: &str = "not a readable Parquet file (its lengths make no sense)";
+pub const PANICKED: &str = "not a readable Parquet file (its lengths make no sense)";
 
 /// All rows of a file, read to the last page.
-pub(crate) fn read(bytes: Bytes, folder: Folder, shard: &Shard) -> Result<Vec<RecordBatch>, Fault> {
-    let read = AssertUnwindSafe(|| read_rows(bytes, folder, shard));
+pub(crate) fn read_rows(
+    bytes: Bytes,
+    folder: Folder,
+    shard: &Shard,
+) -> Result<Vec<RecordBatch>, Fault> {
+    let read = AssertUnwindSafe(|| decode_rows(bytes, folder, shard));
     catch_unwind(read).unwrap_or_else(|_| Err(PANICKED.into()))
 }
 
-fn read_rows(bytes: Bytes, folder: Folder, shard: &Shard) -> Result<Vec<RecordBatch>, Fault> {
+fn decode_rows(bytes: Bytes, folder: Folder, shard: &Shard) -> Result<Vec<RecordBatch>, Fault> {
     if bytes.is_empty() {
         return Err("an empty file".into());
     }
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| fault(&e))?;
-    check(builder.metadata(), folder, shard)?;
-    let reader = builder.build().map_err(|e| fault(&e))?;
-    reader.collect::<Result<_, _>>().map_err(|e| fault(&e))
+    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes).map_err(|e| parquet_fault(&e))?;
+    check_footer(builder.metadata(), folder, shard)?;
+    let reader = builder.build().map_err(|e| parquet_fault(&e))?;
+    reader.collect::<Result<_, _>>().map_err(|e| parquet_fault(&e))
 }

@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use datafusion::common::ScalarValue;
 use dyno_model::record::Run;
 
 use crate::layout::{Folder, Shard};
 
-pub(crate) fn timestamp() -> DataType {
+/// The type of times: microseconds, UTC.
+pub fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -17,7 +18,7 @@ pub(crate) fn timestamp() -> DataType {
 type Column = (&'static str, DataType, bool);
 
 /// A list of [`Unit::unit`](dyno_model::record::Unit::unit), named as Parquet wants it.
-pub(crate) fn list() -> DataType {
+pub fn list() -> DataType {
     DataType::List(Arc::new(Field::new("element", Int32, false)))
 }
 
@@ -155,7 +156,7 @@ fn schema(columns: Vec<Column>) -> SchemaRef {
 }
 
 /// The schema of the files in `folder`.
-pub(crate) fn of_files(folder: Folder) -> SchemaRef {
+pub fn file_schema(folder: Folder) -> SchemaRef {
     schema(match folder {
         Folder::Samples => samples(),
         Folder::Summaries => summaries(),
@@ -165,7 +166,7 @@ pub(crate) fn of_files(folder: Folder) -> SchemaRef {
 }
 
 /// The same with strings as views: what a scan gives, before the partition columns.
-pub(crate) fn as_views(schema: &Schema) -> SchemaRef {
+pub fn with_string_views(schema: &Schema) -> SchemaRef {
     let view = |field: &Arc<Field>| match field.data_type() {
         Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
         _ => Arc::clone(field),
@@ -176,21 +177,21 @@ pub(crate) fn as_views(schema: &Schema) -> SchemaRef {
 /// What is the same for every row of a file and stands in none of them: the parts of its path, and
 /// what its run's provenance says. What a later dyno wants to tell of old runs too belongs here:
 /// files of a store keep one set of columns, which other readers ask for.
-pub(crate) fn partitions() -> Vec<Arc<Field>> {
+pub fn partitions() -> Vec<Arc<Field>> {
     let columns = [("arch", Utf8), ("month", Utf8), ("emulated", Boolean), ("trust", Utf8)];
     columns.map(|(name, kind)| Arc::new(Field::new(name, kind, false))).to_vec()
 }
 
-/// The values of [`partitions`], in their order.
-pub(crate) fn partition_values(shard: &Shard, run: &Run) -> [ScalarValue; 4] {
-    let text = ScalarValue::from;
-    let emulated = ScalarValue::from(run.fingerprint.emulator.is_some());
-    [text(shard.arch.as_str()), text(shard.month.as_str()), emulated, text(run.trust.name())]
+/// The values of [`partitions`], in their order, as arrays of one element.
+pub fn partition_values(shard: &Shard, run: &Run) -> [ArrayRef; 4] {
+    let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
+    let emulated = Arc::new(BooleanArray::from(vec![run.fingerprint.emulator.is_some()]));
+    [text(&shard.arch), text(&shard.month), emulated, text(run.trust.name())]
 }
 
 /// The schema of the table over `folder`.
-pub(crate) fn of_table(folder: Folder) -> SchemaRef {
-    let mut fields = as_views(&of_files(folder)).fields().to_vec();
+pub fn table_schema(folder: Folder) -> SchemaRef {
+    let mut fields = with_string_views(&file_schema(folder)).fields().to_vec();
     fields.extend(partitions());
     Arc::new(Schema::new(fields))
 }

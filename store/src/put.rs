@@ -7,7 +7,7 @@
 //! them. Only other bytes are someone else's.
 //!
 //! `LocalFileSystem` of object_store (0.13) links a file into its place without forcing it to the
-//! disk; [`Local`] does that here, first the file, then the folders that lead to it.
+//! disk; [`LocalFolder`] does that here, first the file, then the folders that lead to it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
@@ -27,23 +27,23 @@ const WAITS: [Duration; 3] =
 
 /// What became of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Created {
+pub(crate) enum PutOutcome {
     /// It is there with these bytes.
-    Ours,
+    Written,
     /// The name belongs to other bytes.
-    Taken,
+    NameTaken,
 }
 
 /// A store in a folder of this machine.
 #[derive(Debug)]
-pub(crate) struct Local {
+pub(crate) struct LocalFolder {
     files: Arc<LocalFileSystem>,
     folder: PathBuf,
     /// Device and inode of the folder when it was opened.
     identity: (u64, u64),
 }
 
-impl Local {
+impl LocalFolder {
     pub(crate) fn new(files: Arc<LocalFileSystem>, folder: PathBuf) -> std::io::Result<Self> {
         let folder = folder.canonicalize()?;
         let identity = identity(&folder)?;
@@ -90,17 +90,17 @@ fn generic(text: String) -> Error {
 /// Creates the file `path` with `bytes`, in bounded time.
 pub(crate) async fn create(
     objects: &dyn ObjectStore,
-    local: Option<&Local>,
+    local: Option<&LocalFolder>,
     path: &Path,
     bytes: Bytes,
-) -> Result<Created> {
+) -> Result<PutOutcome> {
     put(objects, local, path, bytes, PutMode::Create).await
 }
 
 /// Gives the file `path` other content, `bytes`; readers see the old or the new.
 pub(crate) async fn replace(
     objects: &dyn ObjectStore,
-    local: Option<&Local>,
+    local: Option<&LocalFolder>,
     path: &Path,
     bytes: Bytes,
 ) -> Result<()> {
@@ -109,11 +109,11 @@ pub(crate) async fn replace(
 
 async fn put(
     objects: &dyn ObjectStore,
-    local: Option<&Local>,
+    local: Option<&LocalFolder>,
     path: &Path,
     bytes: Bytes,
     mode: PutMode,
-) -> Result<Created> {
+) -> Result<PutOutcome> {
     let mut waits = WAITS.iter();
     loop {
         match put_once(objects, local, path, bytes.clone(), mode.clone()).await {
@@ -132,17 +132,17 @@ async fn put(
 
 async fn put_once(
     objects: &dyn ObjectStore,
-    local: Option<&Local>,
+    local: Option<&LocalFolder>,
     path: &Path,
     bytes: Bytes,
     mode: PutMode,
-) -> Result<Created> {
+) -> Result<PutOutcome> {
     let options = PutOptions { mode, ..PutOptions::default() };
     match objects.put_opts(path, bytes.clone().into(), options).await {
         Ok(_) => {}
         Err(Error::AlreadyExists { .. }) => {
             if objects.get(path).await?.bytes().await? != bytes {
-                return Ok(Created::Taken);
+                return Ok(PutOutcome::NameTaken);
             }
         }
         Err(error) => return Err(error),
@@ -150,7 +150,7 @@ async fn put_once(
     if let Some(local) = local {
         local.sync(path)?;
     }
-    Ok(Created::Ours)
+    Ok(PutOutcome::Written)
 }
 
 #[cfg(test)]
@@ -227,13 +227,13 @@ mod tests {
     async fn what_passes_is_tried_again_and_only_other_bytes_are_someone_elses() {
         let path = Path::from("runs/x");
         for (failing, writes, there, expected) in [
-            (0, false, None, Some(Created::Ours)),
-            (1, false, None, Some(Created::Ours)),
+            (0, false, None, Some(PutOutcome::Written)),
+            (1, false, None, Some(PutOutcome::Written)),
             // The answer got lost, the file did not.
-            (1, true, None, Some(Created::Ours)),
-            (0, false, Some("mine"), Some(Created::Ours)),
-            (0, false, Some("theirs"), Some(Created::Taken)),
-            (1, false, Some("theirs"), Some(Created::Taken)),
+            (1, true, None, Some(PutOutcome::Written)),
+            (0, false, Some("mine"), Some(PutOutcome::Written)),
+            (0, false, Some("theirs"), Some(PutOutcome::NameTaken)),
+            (1, false, Some("theirs"), Some(PutOutcome::NameTaken)),
         ] {
             let store = Flaky { inner: InMemory::new(), failing: AtomicU32::new(failing), writes };
             if let Some(there) = there {
