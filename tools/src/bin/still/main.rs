@@ -9,20 +9,19 @@
 //! beside its verdicts, and every series behind a false verdict by name: those that decide apart
 //! from those that are only shown.
 //!
-//! `cargo build && cargo run -p dyno --example still -- [COMPARISONS]`; needs hyperfine and perf,
+//! `cargo build && cargo run -p dyno-tools --bin still -- [COMPARISONS]`; needs hyperfine and perf,
 //! and a machine on which nothing else runs. The table is Markdown, for docs/quiet-host.md.
-
-#[path = "../live_check/catalog.rs"]
-mod catalog;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
+use dyno_model::catalog::policy;
 use dyno_model::stats::{moments, t_quantile};
 use dyno_model::verdict::{Judged, Verdict};
-use dyno_pipeline::catalog::Catalog;
-use dyno_query::{Session, Store};
+use dyno_query::Session;
+use dyno_store::Store;
+use dyno_tools::dial;
 use serde_json::Value;
 
 /// Steps of the workload: some 25 ms.
@@ -57,7 +56,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let comparisons: u32 = arguments.next().map_or(100, |n| n.parse().expect("a number"));
     let world = tempfile::tempdir().expect("a folder");
-    catalog::make(world.path(), &[("dial-0".to_string(), UNITS)]);
+    dial::make(world.path(), &[("dial-0".to_string(), UNITS)]);
     // Builds the workload; the other tools run the very same file.
     selfcheck(world.path(), "built", 1);
     let program = workload(world.path());
@@ -153,7 +152,7 @@ fn answer(command: &mut Command) -> Vec<u8> {
 
 /// `dyno` with a store of its own for each load.
 fn of(world: &Path, store: &str) -> Command {
-    let mut dyno = catalog::dyno(world);
+    let mut dyno = dial::dyno(world);
     dyno.env("DYNO_STORE", world.join(store));
     dyno
 }
@@ -218,13 +217,14 @@ fn dyno(world: &Path, store: &str, comparisons: u32) -> Row {
 fn claims(world: &Path, store: &str) -> Vec<Claim> {
     let job = &query(world, store, "SELECT job FROM runs LIMIT 1")[0]["job"];
     let job = job.as_str().expect("a job").parse().expect("its id");
-    let catalog = Catalog::open(Some(&world.join("catalog"))).expect("the catalog");
-    let policy = catalog.policy("default").expect("the policy");
+    let file = world.join("catalog/policies/default.toml");
+    let text = std::fs::read_to_string(&file).expect("the policy");
+    let policy = policy::parse("default", "policies/default.toml", &text, &[]).expect("sound");
     let url = world.join(store).display().to_string();
     let asking = async {
         let store = Store::open(&url).await?;
         let run = store.run(&job).await?.expect("it is there");
-        Session::open(&store, policy).await?.against_itself(&[run]).await
+        Session::open(&store, policy).await?.null_comparisons(&[run]).await
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let found = runtime.expect("threads").block_on(asking).expect("an answer");

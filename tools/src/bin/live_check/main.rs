@@ -4,15 +4,14 @@
 //! compared through the whole pipeline (git, image, build, container, rounds, store, verdict),
 //! again and again; the share of intervals that contain the dial is printed with its own interval.
 //!
-//! `cargo build && cargo run -p dyno --example live_check -- [REPETITIONS [dyno's arguments…]]`
-
-mod catalog;
+//! `cargo build && cargo run -p dyno-tools --bin live_check -- [REPETITIONS [dyno's arguments…]]`
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{ExitCode, Stdio};
 
 use dyno_model::stats::share_interval;
+use dyno_tools::dial;
 use serde_json::Value;
 
 /// Steps of the baseline: some 0.2 s.
@@ -47,7 +46,7 @@ fn main() -> ExitCode {
         .into_iter()
         .chain(DIALS.into_iter().flat_map(dialled))
         .collect();
-    catalog::make(world.path(), &commits);
+    dial::make(world.path(), &commits);
     println!(
         "{:>6}  {:<24} {:>22}  {:>9}  verdicts",
         "dial", "metric", "reported effect, %", "contained"
@@ -109,7 +108,7 @@ fn print_row(dial: u64, metric: &str, all: &[Found], hits: usize) {
 
 /// Has dyno measure and compare the baseline with `candidate`; the report.
 fn compare(world: &Path, candidate: &str, more: &[String]) -> Value {
-    let mut run = catalog::dyno(world);
+    let mut run = dial::dyno(world);
     run.args(["run", "dial", "dial-0", candidate, "--json", "--quiet", "--rounds", "20"])
         .args(more);
     run.arg("--report").arg(world.join("report"));

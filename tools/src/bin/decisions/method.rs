@@ -31,7 +31,7 @@ impl Smallest {
 }
 
 static DEFAULT: LazyLock<Policy> = LazyLock::new(|| {
-    let text = include_str!("../../../policies/default.toml");
+    let text = include_str!("../../../../policies/default.toml");
     policy::parse("default", "policies/default.toml", text, &[])
         .expect("the default policy is sound")
 });

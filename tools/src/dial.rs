@@ -1,11 +1,11 @@
-//! The world of the examples that measure a program with a dial: this project's images, hosts and
+//! The world of the programs that measure a program with a dial: this project's images, hosts and
 //! policies, and a suite with its own git repository.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Makes it in `world`, with a commit for each tag that does so many units of work.
+/// Makes the catalog and the repository in `world`, with a commit for each tag that does so many units of work.
 pub fn make(world: &Path, commits: &[(String, u64)]) {
     // Cargo says where it runs this from; a target folder shared by two clones may hold the other's.
     let here = std::env::var_os("CARGO_MANIFEST_DIR");
@@ -18,7 +18,7 @@ pub fn make(world: &Path, commits: &[(String, u64)]) {
         let from = here.parent().expect("the repository").join(name);
         std::os::unix::fs::symlink(from, catalog.join(name)).expect("a link");
     }
-    let own = here.join("examples/live_check");
+    let own = here.join("src/dial");
     fs::copy(own.join("suite.toml"), suite.join("suite.toml")).expect("the suite");
     fs::write(suite.join("expected.txt"), "done\n").expect("the answer");
     fs::copy(own.join("dial.rs"), target.join("dial.rs")).expect("the program");
@@ -41,10 +41,10 @@ pub fn make(world: &Path, commits: &[(String, u64)]) {
     }
 }
 
-/// `dyno` in this world; its program stands beside the folder of the examples.
+/// `dyno` in this world; its program stands beside this one.
 pub fn dyno(world: &Path) -> Command {
     let own = std::env::current_exe().expect("own path");
-    let dyno = own.parent().and_then(Path::parent).expect("the target folder").join("dyno");
+    let dyno = own.parent().expect("the target folder").join("dyno");
     let mut command = Command::new(dyno);
     command.env("DYNO_CATALOG", world.join("catalog")).env("DYNO_STORE", world.join("store"));
     command

@@ -5,7 +5,7 @@
 //! ([`score`]) and held against the aims ([`aims`]). docs/decisions.md tells the whole and has the
 //! figures.
 //!
-//! cargo run -p dyno-query --example decisions
+//! cargo run -p dyno-tools --bin decisions
 
 mod aims;
 mod data;
