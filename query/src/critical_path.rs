@@ -22,12 +22,12 @@ pub(crate) fn text(build: &Build, path: &CriticalPath) -> String {
         if index > 0 {
             text.push_str(if step.because == Because::Slot { " ⇢ " } else { " → " });
         }
-        text.push_str(&one(build.units(), step));
+        text.push_str(&step_text(build.units(), step));
     }
     text
 }
 
-fn one(units: &[Unit], step: &Step) -> String {
+fn step_text(units: &[Unit], step: &Step) -> String {
     let Some(unit) = units.get(step.unit as usize) else { return String::new() };
     let what = match unit.kind {
         UnitKind::Lib => "",

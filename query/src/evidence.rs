@@ -1,4 +1,4 @@
-//! What stands behind the numbers of one series: its samples, what past runs lend it, and for each
+//! What stands behind the numbers of one series: its samples, the noise of past runs, and for each
 //! the SQL that gives it.
 
 use arrow::array::{Array, ArrowPrimitiveType, AsArray, RecordBatch};
@@ -9,14 +9,15 @@ use dyno_model::record::{Run, Sample, Side};
 use dyno_model::stats::Variance;
 use dyno_model::verdict::SeriesKey;
 
-use crate::compare::{Compared, quoted};
+use crate::compared::PairComparison;
 use crate::error::Result;
 use crate::session::Session;
+use crate::sql_text::quoted;
 
 /// See [`Session::evidence`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
-    /// In the order in which they were taken: jobs as in [`Compared::runs`], then by sequence.
+    /// In the order in which they were taken: jobs as in [`PairComparison::runs`], then by sequence.
     pub samples: Vec<(JobId, Sample)>,
     /// How many past runs lend this series their noise, and their pooled variance, before the
     /// policy caps its degrees of freedom.
@@ -30,28 +31,32 @@ impl Session {
     ///
     /// # Errors
     /// Those of [`Session::sql`].
-    pub async fn evidence(&self, compared: &Compared, key: &SeriesKey) -> Result<Evidence> {
+    pub async fn evidence(&self, compared: &PairComparison, key: &SeriesKey) -> Result<Evidence> {
         let on_host = |run: &&Run| run.host == key.host;
         let jobs: Vec<&JobId> = compared.runs.iter().filter(on_host).map(|run| &run.job).collect();
-        let lending = self.on_host(&compared.lending, &key.host);
-        let taken = samples_of(key, &jobs);
-        let mut samples: Vec<(JobId, Sample)> =
-            self.sql(&taken).await?.iter().flat_map(|batch| decode(batch, key, &jobs)).collect();
+        let history_runs = self.jobs_on_host(&compared.history_runs, &key.host);
+        let samples_sql = samples_of(key, &jobs);
+        let mut samples: Vec<(JobId, Sample)> = self
+            .sql(&samples_sql)
+            .await?
+            .iter()
+            .flat_map(|batch| decode(batch, key, &jobs))
+            .collect();
         samples.sort_by_key(|(job, sample)| {
             (jobs.iter().position(|known| *known == job), sample.sequence)
         });
         let mut queries = vec![
-            ("the samples, in the order in which they were taken", taken),
+            ("the samples, in the order in which they were taken", samples_sql),
             ("the rounds", rounds(key, &jobs)),
             ("their mean and variance, job by job", summaries(key, &jobs)),
         ];
         let mut past = None;
-        if !lending.is_empty() {
-            let sql = past_runs(key, &lending);
+        if !history_runs.is_empty() {
+            let sql = past_runs(key, &history_runs);
             past = self.sql(&sql).await?.iter().find_map(pooled);
             queries.push(("the past runs' pooled variance", sql));
         }
-        queries.push(("the estimate and the verdict", compared.sql_of(key, ESTIMATE)));
+        queries.push(("the estimate and the verdict", compared.sql_for_columns(key, ESTIMATE)));
         queries.push(("the family of q", family(compared, key)));
         Ok(Evidence { samples, past, queries })
     }
@@ -59,7 +64,7 @@ impl Session {
 
 const ESTIMATE: &str = "verdict, reason, decides, tier, rounds, smallest_effect, effect, low, high,\n       \
      mean_log_ratio, variance, df, run_variance, history_variance, history_df,\n       \
-     crowd_variance, crowd_df, p, q, detectable";
+     peer_prior_variance, peer_prior_df, p, q, detectable";
 
 /// The condition that leaves one series of some jobs.
 fn series_of(key: &SeriesKey, jobs: &[&JobId]) -> String {
@@ -96,16 +101,16 @@ fn summaries(key: &SeriesKey, jobs: &[&JobId]) -> String {
     )
 }
 
-fn past_runs(key: &SeriesKey, lending: &[&JobId]) -> String {
+fn past_runs(key: &SeriesKey, jobs: &[&JobId]) -> String {
     format!(
         "SELECT count(*) AS runs, sum(rounds - 1) AS df,\n       \
          sum((rounds - 1) * variance) / sum(rounds - 1) AS variance\n\
          FROM summaries\n{}\n  AND rounds > 1 AND variance >= 0",
-        series_of(key, lending)
+        series_of(key, jobs)
     )
 }
 
-fn family(compared: &Compared, key: &SeriesKey) -> String {
+fn family(compared: &PairComparison, key: &SeriesKey) -> String {
     let counted: Vec<String> =
         METRICS.iter().filter(|m| m.sampling == Sampling::Once).map(|m| quoted(m.name)).collect();
     let decides = |decides: bool| if decides { "decides" } else { "NOT decides" };

@@ -1,45 +1,43 @@
-//! The tables `comparisons` and `scaling` and the functions of one pair beside them: verdicts of the
-//! model as rows.
+//! Judging: summaries of comparable runs to the model's verdicts, and these as rows.
 //!
-//! Nothing is computed here that the model computes: a scan reads the summaries of the pairs that
-//! the filters leave, has [`crate::compare`] (or [`crate::scaling`]) judge them, and shows the result
-//! as columns.
+//! Nothing is computed here that the model computes: a [`Judge`] has its [`SummaryReader`] read the
+//! summaries of the pairs it is given, and the model pool, estimate and decide under one policy.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, SchemaRef};
-use async_trait::async_trait;
-use datafusion::catalog::{Session, TableFunctionArgs, TableFunctionImpl, TableProvider};
-use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
-use datafusion::datasource::{MemTable, TableType};
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
-use datafusion::physical_plan::ExecutionPlan;
-use datafusion::prelude::SessionContext;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use dyno_model::catalog::policy::{Policy, Tier};
 use dyno_model::id::JobId;
 use dyno_model::metric;
-use dyno_model::record::{Extent, Run, Summary};
+use dyno_model::pool::pool;
+use dyno_model::record::{Run, Summary};
 use dyno_model::stats::{Noise, Variance};
-use dyno_model::verdict::{Judged, Verdict};
+use dyno_model::verdict::{self, Input, Judged};
+use dyno_store::{Folder, RunRow};
 
 use crate::columns::Columns;
-use crate::compare::{Compared, Filter, Pair, StoredSummary, alike, judge_family, resolve};
-use crate::error::{Error, Result};
-use crate::noise::{History, Past};
+use crate::compared::PairComparison;
+use crate::error::Result;
+use crate::noise::{History, PastRuns, Variances};
+use crate::pair_columns::{PairColumns, reason};
+use crate::pairs::{Filter, Pair, comparable_pairs, comparable_runs, pairs_with_runs, resolve};
+use crate::reader::{StoredSummary, SummaryReader};
 use crate::scaling;
-use crate::snapshot::{Snapshot, StoredRun};
-use crate::table::{collect, rows_kept};
 
-/// Above this many jobs all summaries are read rather than a list of jobs compared with each.
-const JOBS_LISTED_MAX: usize = 500;
+/// A table of what is said of pairs of commits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PairTable {
+    /// `comparisons`, `compare(…)`.
+    Comparisons,
+    /// `scaling`, `compare_scaling(…)`.
+    Scaling,
+}
 
-/// Reads summaries and has them judged under one policy.
+/// Judges what its reader reads, under one policy.
 pub(crate) struct Judge {
-    pub snapshot: Arc<Snapshot>,
-    /// A context with the stored tables alone.
-    pub stored: SessionContext,
+    pub reader: SummaryReader,
     pub policy: Policy,
 }
 
@@ -49,149 +47,96 @@ impl std::fmt::Debug for Judge {
     }
 }
 
-/// A pair, and what is said of it in each row.
-pub(crate) struct Head {
-    pub pair: Pair,
-    pub baseline_asked: String,
-    pub candidate_asked: String,
-    pub finished_us: i64,
-}
-
-impl Head {
-    /// Of a pair and its runs that count, oldest first; `None` where there are none.
-    pub(crate) fn of(pair: &Pair, runs: &[&Run]) -> Option<Self> {
-        let newest = runs.last()?;
-        Some(Self {
-            pair: pair.clone(),
-            baseline_asked: newest.baseline.asked.clone(),
-            candidate_asked: newest.candidate.asked.clone(),
-            finished_us: newest.finished_us,
-        })
-    }
-
-    /// The columns that say which pair it is; those of `rows` whose head `of` gives.
-    pub(crate) fn columns<'a, R>(rows: &mut Columns<'a, R>, of: impl Fn(&'a R) -> &'a Self) {
-        rows.text("suite", |row| Some(&of(row).pair.suite));
-        rows.text("baseline_commit", |row| Some(of(row).pair.baseline.to_string()));
-        rows.text("candidate_commit", |row| Some(of(row).pair.candidate.to_string()));
-        rows.text("baseline_asked", |row| Some(&of(row).baseline_asked));
-        rows.text("candidate_asked", |row| Some(&of(row).candidate_asked));
-    }
-}
-
 /// The judged series of one pair.
 struct Family {
-    head: Head,
+    pair: PairColumns,
     judged: Vec<Judged>,
+    /// The number of jobs in each series, as `judged`.
     jobs: Vec<u32>,
 }
 
-/// The pairs of `stored`, each with its runs that count, oldest first.
-pub(crate) fn pairs<'a>(stored: &[&'a Arc<StoredRun>]) -> Vec<(Pair, Vec<&'a Run>)> {
-    let mut pairs: BTreeMap<Pair, Vec<&Arc<StoredRun>>> = BTreeMap::new();
-    for run in stored {
-        pairs.entry(Pair::of(&run.run)).or_default().push(run);
-    }
-    pairs.into_iter().map(|(pair, runs)| (pair, alike(&runs).0)).collect()
-}
-
 impl Judge {
+    /// Every run row of the store, ordered by job.
+    pub(crate) fn run_rows(&self) -> &[Arc<RunRow>] {
+        &self.reader.snapshot.runs
+    }
+
     /// The comparison of two commits.
-    pub(crate) async fn compared(
+    pub(crate) async fn compare(
         &self,
         baseline: &str,
         candidate: &str,
         filter: &Filter,
-    ) -> Result<Compared> {
-        let (pair, stored) = resolve(&self.snapshot.runs, baseline, candidate, filter)?;
-        let (runs, left_out) = alike(&stored);
-        let lending = Past::new(&self.snapshot.runs).before(&runs);
-        let history = History::read(self, &lending).await?.of(&lending);
-        let summaries = self.summaries(&runs).await?;
+    ) -> Result<PairComparison> {
+        let (pair, rows) = resolve(self.run_rows(), baseline, candidate, filter)?;
+        let (comparable, excluded_jobs) = comparable_runs(&rows);
+        let runs: Vec<&Run> = comparable.iter().map(|row| &row.run).collect();
+        let history_runs = PastRuns::new(self.run_rows()).history_runs(&runs);
+        let history = History::read(&self.reader, &history_runs).await?.pooled(&history_runs);
+        let summaries = self.reader.summaries(&runs).await?;
         let (judged, jobs) = judge_family(&summaries, &history, &self.policy);
-        Ok(Compared {
-            lending: lending.into_iter().map(|run| run.job.clone()).collect(),
+        Ok(PairComparison {
+            history_runs: history_runs.into_iter().map(|run| run.job.clone()).collect(),
             baseline: pair.baseline,
             candidate: pair.candidate,
             suite: pair.suite,
             filter: filter.clone(),
+            sample_files: comparable.iter().map(|row| row.path(Folder::Samples)).collect(),
             runs: runs.into_iter().cloned().collect(),
-            left_out,
+            excluded_jobs,
             judged,
             jobs,
-            problems: self.snapshot.store.problems(),
+            problems: self.reader.snapshot.store.problems(),
         })
     }
 
-    /// The summaries of `runs`, ordered by job.
-    pub(crate) async fn summaries(&self, runs: &[&Run]) -> Result<Vec<StoredSummary>> {
-        let by_job: BTreeMap<String, &Run> =
-            runs.iter().map(|run| (run.job.to_string(), *run)).collect();
-        let batches = self.read("summaries", runs, &[], None).await?;
-        let mut all: Vec<StoredSummary> = Vec::new();
-        for batch in &batches {
-            all.extend(decode(batch, &by_job));
+    /// The rows that `table` has of the pairs of `rows`.
+    pub(crate) async fn rows(&self, table: PairTable, rows: &[Arc<RunRow>]) -> Result<RecordBatch> {
+        let pairs = pairs_with_runs(rows);
+        let pairs = comparable_pairs(&pairs);
+        match table {
+            PairTable::Comparisons => Ok(self.comparison_rows(&self.families(&pairs).await?)),
+            PairTable::Scaling => scaling::rows(&self.reader, &self.policy, &pairs).await,
         }
-        let key = |s: &StoredSummary| (s.job.clone(), s.summary.benchmark.clone());
-        all.sort_by_cached_key(key);
-        Ok(all)
     }
 
-    /// The named columns (all, where none is named) of the rows of `runs` in a stored table that
-    /// `filter` leaves, in no order; other runs' may be among them.
-    pub(crate) async fn read(
-        &self,
-        table: &str,
-        runs: &[&Run],
-        columns: &[&str],
-        filter: Option<Expr>,
-    ) -> Result<Vec<RecordBatch>> {
-        if runs.is_empty() {
-            return Ok(Vec::new());
+    /// The columns of `table`; nothing is read.
+    pub(crate) fn schema(&self, table: PairTable) -> SchemaRef {
+        match table {
+            PairTable::Comparisons => self.comparison_rows(&[]).schema(),
+            PairTable::Scaling => scaling::no_rows(&self.policy).schema(),
         }
-        let sql = |e: DataFusionError| Error::sql(&e);
-        let mut rows = self.stored.table(table).await.map_err(sql)?;
-        if runs.len() <= JOBS_LISTED_MAX {
-            let jobs = runs.iter().map(|run| lit(run.job.hex())).collect();
-            rows = rows.filter(col("job").in_list(jobs, false)).map_err(sql)?;
-        }
-        if let Some(filter) = filter {
-            rows = rows.filter(filter).map_err(sql)?;
-        }
-        if !columns.is_empty() {
-            rows = rows.select_columns(columns).map_err(sql)?;
-        }
-        collect(&self.stored, &self.snapshot, rows.into_unoptimized_plan()).await
     }
 
-    async fn families(&self, stored: Vec<&Arc<StoredRun>>) -> Result<Vec<Family>> {
-        let kept = pairs(&stored);
-        let runs: Vec<&Run> = kept.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
-        let past = Past::new(&self.snapshot.runs);
-        let lending: Vec<Vec<&Run>> = kept.iter().map(|(_, runs)| past.before(runs)).collect();
-        let all: BTreeMap<&JobId, &Run> =
-            lending.iter().flatten().map(|run| (&run.job, *run)).collect();
-        let history = History::read(self, &Vec::from_iter(all.into_values())).await?;
+    async fn families(&self, pairs: &[(&Pair, Vec<&Run>)]) -> Result<Vec<Family>> {
+        let runs: Vec<&Run> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+        let past = PastRuns::new(self.run_rows());
+        let history_runs: Vec<Vec<&Run>> =
+            pairs.iter().map(|(_, runs)| past.history_runs(runs)).collect();
+        let distinct: BTreeMap<&JobId, &Run> =
+            history_runs.iter().flatten().map(|run| (&run.job, *run)).collect();
+        let history = History::read(&self.reader, &Vec::from_iter(distinct.into_values())).await?;
         let mut by_job: BTreeMap<_, Vec<StoredSummary>> = BTreeMap::new();
-        for summary in self.summaries(&runs).await? {
+        for summary in self.reader.summaries(&runs).await? {
             by_job.entry(summary.job.clone()).or_default().push(summary);
         }
-        let family = |((pair, runs), lending): ((Pair, Vec<&Run>), Vec<&Run>)| {
-            let of_run = |run: &&Run| by_job.get(&run.job).cloned().unwrap_or_default();
-            let summaries: Vec<StoredSummary> = runs.iter().flat_map(of_run).collect();
-            let (judged, jobs) = judge_family(&summaries, &history.of(&lending), &self.policy);
-            Some(Family { head: Head::of(&pair, &runs)?, judged, jobs })
+        let family = |((pair, runs), history_runs): (&(&Pair, Vec<&Run>), &Vec<&Run>)| {
+            let summaries_of = |run: &&Run| by_job.get(&run.job).cloned().unwrap_or_default();
+            let summaries: Vec<StoredSummary> = runs.iter().flat_map(summaries_of).collect();
+            let history = history.pooled(history_runs);
+            let (judged, jobs) = judge_family(&summaries, &history, &self.policy);
+            Some(Family { pair: PairColumns::new(pair, runs)?, judged, jobs })
         };
-        Ok(kept.into_iter().zip(lending).filter_map(family).collect())
+        Ok(pairs.iter().zip(&history_runs).filter_map(family).collect())
     }
 
-    fn rows(&self, families: &[Family]) -> RecordBatch {
-        let all: Vec<(&Family, &Judged, u32)> = families
+    fn comparison_rows(&self, families: &[Family]) -> RecordBatch {
+        let series: Vec<(&Family, &Judged, u32)> = families
             .iter()
             .flat_map(|f| f.judged.iter().zip(&f.jobs).map(move |(j, jobs)| (f, j, *jobs)))
             .collect();
-        let mut rows = Columns::of(&all);
-        Head::columns(&mut rows, |(family, ..)| &family.head);
+        let mut rows = Columns::new(&series);
+        PairColumns::add(&mut rows, |(family, ..)| &family.pair);
         rows.text("benchmark", |(_, j, _)| Some(&j.comparison.key.benchmark));
         rows.text("config", |(_, j, _)| Some(&j.comparison.key.config));
         rows.text("metric", |(_, j, _)| Some(&j.comparison.key.metric));
@@ -207,7 +152,7 @@ impl Judge {
         });
         rows.text("policy", |_| Some(&self.policy.name));
         let mut float =
-            |name, of: &dyn Fn(&Judged) -> Option<f64>| rows.float(name, |(_, j, _)| of(j));
+            |name, value: &dyn Fn(&Judged) -> Option<f64>| rows.float(name, |(_, j, _)| value(j));
         float("effect", &|j| j.comparison.effect());
         float("low", &|j| Some(j.comparison.interval()?.0));
         float("high", &|j| Some(j.comparison.interval()?.1));
@@ -215,16 +160,17 @@ impl Judge {
         float("q", &|j| j.comparison.q);
         float("smallest_effect", &|j| Some(j.comparison.delta.exp_m1()));
         float("detectable", &|j| j.comparison.detectable(&self.policy));
-        let noise =
-            |j: &Judged, of: &dyn Fn(Noise) -> Option<Variance>| j.comparison.noise.and_then(of);
+        let noise = |j: &Judged, part: &dyn Fn(Noise) -> Option<Variance>| {
+            j.comparison.noise.and_then(part)
+        };
         float("mean_log_ratio", &|j| Some(j.comparison.estimate?.mean));
         float("variance", &|j| Some(noise(j, &|n| Some(n.used))?.value));
         float("df", &|j| Some(noise(j, &|n| Some(n.used))?.df));
         float("run_variance", &|j| Some(noise(j, &|n| Some(n.run))?.value));
         float("history_variance", &|j| Some(noise(j, &|n| n.history)?.value));
         float("history_df", &|j| Some(noise(j, &|n| n.history)?.df));
-        float("crowd_variance", &|j| Some(noise(j, &|n| n.crowd)?.value));
-        float("crowd_df", &|j| Some(noise(j, &|n| n.crowd)?.df));
+        float("peer_prior_variance", &|j| Some(noise(j, &|n| n.crowd)?.value));
+        float("peer_prior_df", &|j| Some(noise(j, &|n| n.crowd)?.df));
         float("baseline_median", &|j| Some(j.comparison.baseline?.median));
         float("candidate_median", &|j| Some(j.comparison.candidate?.median));
         rows.integer("baseline_min", |(_, j, _)| Some(j.comparison.baseline?.min));
@@ -235,195 +181,34 @@ impl Judge {
         rows.integer("tainted", |(_, j, _)| Some(i64::from(j.comparison.tainted)));
         rows.small("jobs", |(_, _, jobs)| Some(*jobs));
         rows.flag("decides", |(_, j, _)| Some(j.comparison.decides));
-        rows.time("finished", |(family, ..)| family.head.finished_us);
+        rows.time("finished", |(family, ..)| family.pair.finished_us);
         rows.batch()
     }
-
-    /// What is said of the pairs of `stored`.
-    async fn answer(&self, answer: Answer, stored: Vec<&Arc<StoredRun>>) -> Result<RecordBatch> {
-        match answer {
-            Answer::Comparisons => Ok(self.rows(&self.families(stored).await?)),
-            Answer::Scaling => scaling::rows(self, &pairs(&stored)).await,
-        }
-    }
 }
 
-/// Why a verdict is none.
-pub(crate) fn reason(verdict: &Verdict) -> Option<String> {
-    match verdict {
-        Verdict::Inconclusive(reason) => Some(reason.to_string()),
-        _ => None,
+/// Judges one family: pools each series' summaries, estimates with `history`, adjusts,
+/// decides. Beside the verdicts stands the number of jobs in each series.
+pub(crate) fn judge_family(
+    summaries: &[StoredSummary],
+    history: &Variances,
+    policy: &Policy,
+) -> (Vec<Judged>, Vec<u32>) {
+    let mut series: BTreeMap<(&str, &str, &str, &str), Vec<&StoredSummary>> = BTreeMap::new();
+    for stored in summaries {
+        let Summary { benchmark, config, metric, .. } = &stored.summary;
+        series.entry((benchmark, config, metric, &stored.host)).or_default().push(stored);
     }
-}
-
-/// The rows of `summaries` in a batch that belong to the jobs asked for.
-fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &Run>) -> Vec<StoredSummary> {
-    let column = |name: &str| batch.column_by_name(name).expect("a column of the table");
-    let [jobs, benchmarks, configs, metrics] =
-        ["job", "benchmark", "config", "metric"].map(|name| column(name).as_string_view());
-    let small = |name: &str| column(name).as_primitive::<Int32Type>();
-    let float = |name: &str, row: usize| {
-        let array = column(name).as_primitive::<Float64Type>();
-        arrow::array::Array::is_valid(array, row).then(|| array.value(row))
-    };
-    let integer = |name: &str, row: usize| {
-        let array = column(name).as_primitive::<Int64Type>();
-        arrow::array::Array::is_valid(array, row).then(|| array.value(row))
-    };
-    let extent = |[median, min, max]: [&str; 3], row: usize| {
-        Some(Extent {
-            median: float(median, row)?,
-            min: integer(min, row)?,
-            max: integer(max, row)?,
+    let jobs = series.values().map(|parts| parts.len() as u32).collect();
+    let input = |parts: Vec<&StoredSummary>| {
+        let first = parts.first()?;
+        let summaries: Vec<&Summary> = parts.iter().map(|stored| &stored.summary).collect();
+        Some(Input {
+            host: first.host.clone(),
+            architecture: first.architecture.clone(),
+            summary: pool(&summaries)?,
+            history: history.get(&first.series).copied(),
         })
     };
-    let (rounds, tainted) = (small("rounds"), small("tainted"));
-    let series = column("series").as_primitive::<Int64Type>();
-    let summary = |row: usize| {
-        let run = runs.get(jobs.value(row))?;
-        Some(StoredSummary {
-            job: run.job.clone(),
-            series: series.value(row),
-            host: run.host.clone(),
-            architecture: run.fingerprint.kind(),
-            summary: Summary {
-                benchmark: benchmarks.value(row).to_string(),
-                config: configs.value(row).to_string(),
-                metric: metrics.value(row).to_string(),
-                rounds: rounds.value(row).max(0) as u32,
-                mean_log_ratio: float("mean_log_ratio", row),
-                variance: float("variance", row),
-                baseline: extent(["baseline_median", "baseline_min", "baseline_max"], row),
-                candidate: extent(["candidate_median", "candidate_min", "candidate_max"], row),
-                tainted: tainted.value(row).max(0) as u32,
-            },
-        })
-    };
-    (0..batch.num_rows()).filter_map(summary).collect()
-}
-
-/// Which pairs a [`JudgedTable`] shows.
-#[derive(Debug)]
-enum Shown {
-    /// All that the query's filters leave: a table.
-    All,
-    /// One: a call of a function.
-    One { baseline: String, candidate: String, filter: Filter },
-}
-
-/// What a [`JudgedTable`] says of its pairs.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Answer {
-    /// `comparisons`, `compare(…)`.
-    Comparisons,
-    /// `scaling`, `compare_scaling(…)`.
-    Scaling,
-}
-
-impl Answer {
-    fn schema(self, judge: &Judge) -> SchemaRef {
-        match self {
-            Self::Comparisons => judge.rows(&[]).schema(),
-            Self::Scaling => scaling::no_rows(judge).schema(),
-        }
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct JudgedTable {
-    judge: Arc<Judge>,
-    answer: Answer,
-    shown: Shown,
-    schema: SchemaRef,
-}
-
-impl JudgedTable {
-    /// The table of all pairs.
-    pub(crate) fn all(judge: Arc<Judge>, answer: Answer) -> Self {
-        let schema = answer.schema(&judge);
-        Self { judge, answer, shown: Shown::All, schema }
-    }
-}
-
-#[async_trait]
-impl TableProvider for JudgedTable {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
-    fn table_type(&self) -> TableType {
-        TableType::View
-    }
-
-    fn supports_filters_pushdown(
-        &self,
-        filters: &[&Expr],
-    ) -> DfResult<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let runs = &self.judge.snapshot.runs;
-        let stored: Vec<&Arc<StoredRun>> = match &self.shown {
-            Shown::All => {
-                // Only what a whole family shares may choose: a filter on one host or benchmark
-                // must not change over what q is adjusted.
-                let shared =
-                    |n: &str| ["suite", "baseline_commit", "candidate_commit"].contains(&n);
-                let kept = rows_kept(state, &self.judge.snapshot.rows, filters, shared)?;
-                runs.iter().zip(kept).filter_map(|(run, kept)| kept.then_some(run)).collect()
-            }
-            Shown::One { baseline, candidate, filter } => {
-                resolve(runs, baseline, candidate, filter)?.1
-            }
-        };
-        let rows = self.judge.answer(self.answer, stored).await?;
-        let table = MemTable::try_new(self.schema(), vec![vec![rows]])?;
-        table.scan(state, projection, &[], limit).await
-    }
-}
-
-/// `compare('base', 'head' [, 'suite' [, 'host']])`, or another function that says something of one
-/// pair.
-#[derive(Debug)]
-pub(crate) struct CompareFunction {
-    pub judge: Arc<Judge>,
-    pub answer: Answer,
-}
-
-impl TableFunctionImpl for CompareFunction {
-    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let usage = || {
-            let name = match self.answer {
-                Answer::Comparisons => "compare",
-                Answer::Scaling => "compare_scaling",
-            };
-            DataFusionError::Plan(format!(
-                "{name} takes two to four strings: {name}('base', 'head', 'suite', 'host')"
-            ))
-        };
-        let text = |expr: &Expr| match expr {
-            Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
-                Ok(text.clone())
-            }
-            _ => Err(usage()),
-        };
-        let texts: Vec<String> = args.exprs().iter().map(text).collect::<DfResult<_>>()?;
-        let (baseline, candidate, rest) = match texts.as_slice() {
-            [baseline, candidate, rest @ ..] if rest.len() <= 2 => (baseline, candidate, rest),
-            _ => return Err(usage()),
-        };
-        let filter = Filter { suite: rest.first().cloned(), host: rest.get(1).cloned() };
-        let (judge, answer) = (Arc::clone(&self.judge), self.answer);
-        let schema = answer.schema(&judge);
-        let (baseline, candidate) = (baseline.clone(), candidate.clone());
-        let shown = Shown::One { baseline, candidate, filter };
-        Ok(Arc::new(JudgedTable { judge, answer, shown, schema }))
-    }
+    let inputs: Vec<Input> = series.into_values().filter_map(input).collect();
+    (verdict::judge(verdict::compare(&inputs, policy), policy), jobs)
 }

@@ -1,25 +1,19 @@
-//! Two commits to judged series: which runs are meant, which count, and the model's verdicts.
+//! Which runs two commits mean, and which of these count.
 //!
 //! A comparison's family, over which q is adjusted, is every series of one suite and one pair of
-//! commits on all hosts asked for. Jobs of one host are pooled ([`crate::pool`]) if they measured
-//! the same things: same fingerprint, suite digest, image and artifacts. Where they did not, the
-//! jobs alike the newest count and the others are named in [`Compared::left_out`].
+//! commits on all hosts asked for. Jobs of one host are pooled ([`dyno_model::pool`]) if they
+//! measured the same things: same fingerprint, suite digest, image and artifacts. Where they did
+//! not, the jobs comparable with the newest count and the others are named in
+//! [`crate::PairComparison::excluded_jobs`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use dyno_model::catalog::policy::Policy;
-use dyno_model::id::{CommitId, JobId};
-use dyno_model::record::{Built, Run, Side, Summary};
-use dyno_model::verdict::{self, Input, Judged, SeriesKey};
+use dyno_model::id::{CommitId, Digest, JobId};
+use dyno_model::record::{Built, Run, Side, Trust};
+use dyno_store::{PREFIX_DIGITS_MIN, RunRow, is_hex};
 
-use crate::error::{Error, Problem, Result};
-use crate::noise::Variances;
-use crate::snapshot::StoredRun;
-use dyno_model::pool::pool;
-
-/// A prefix of a commit id must be at least this long, as git's are.
-pub(crate) const PREFIX_MIN: usize = 7;
+use crate::error::{Error, Result};
 
 /// How many stored comparisons an error lists.
 const LISTED_MAX: usize = 8;
@@ -31,104 +25,6 @@ pub struct Filter {
     pub host: Option<String>,
 }
 
-/// One row of `summaries` with where it comes from.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StoredSummary {
-    pub job: JobId,
-    /// The integer that stands for the series in the store.
-    pub series: i64,
-    pub host: String,
-    pub architecture: String,
-    pub summary: Summary,
-}
-
-/// What the store says of two commits.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Compared {
-    pub baseline: CommitId,
-    pub candidate: CommitId,
-    pub suite: String,
-    /// What was asked besides the commits.
-    pub filter: Filter,
-    /// The runs that count, oldest first.
-    pub runs: Vec<Run>,
-    /// Jobs of the same pair that measured something else (another kernel, image …) than the newest.
-    pub left_out: Vec<JobId>,
-    /// Ordered by benchmark, config, metric, host.
-    pub judged: Vec<Judged>,
-    /// Past runs that lend their noise.
-    pub lending: Vec<JobId>,
-    /// Jobs pooled into each series, as `judged`.
-    pub jobs: Vec<u32>,
-    /// Files that were set aside while reading.
-    pub problems: Vec<Problem>,
-}
-
-impl Compared {
-    /// SQL that gives the numbers of one series, exactly as they stand in `judged`.
-    pub fn sql_for(&self, series: &SeriesKey) -> String {
-        let columns = "effect, low, high, p, q, rounds, baseline_median, candidate_median, verdict";
-        self.sql_of(series, columns)
-    }
-
-    /// SQL that gives `columns` of one series.
-    pub(crate) fn sql_of(&self, series: &SeriesKey, columns: &str) -> String {
-        let SeriesKey { benchmark, config, metric, host } = series;
-        format!(
-            "SELECT {columns}\nFROM {}\n\
-             WHERE benchmark = {} AND config = {} AND metric = {} AND host = {}",
-            self.as_table(),
-            quoted(benchmark),
-            quoted(config),
-            quoted(metric),
-            quoted(host)
-        )
-    }
-
-    /// SQL that gives every series, the largest effects first.
-    pub fn sql_for_all(&self) -> String {
-        format!(
-            "SELECT benchmark, config, metric, host, effect, low, high, q, verdict, decides\n\
-             FROM {}\nORDER BY abs(effect) DESC",
-            self.as_table()
-        )
-    }
-
-    /// SQL that gives what the deciding series with one value of an axis come to.
-    pub fn sql_for_axis(&self, axis: &str, value: &str) -> String {
-        format!(
-            "SELECT metric, host, count(*) AS cases,\n       \
-             geometric_mean(effect, variance, rounds, df) AS mean,\n       \
-             min(effect) AS least, max(effect) AS most,\n       \
-             count(*) FILTER (WHERE verdict = 'Regressed') AS regressed,\n       \
-             count(*) FILTER (WHERE verdict = 'Improved') AS improved\n\
-             FROM {}\n\
-             WHERE decides AND strpos(',' || config || ',', {}) > 0\n\
-             GROUP BY metric, host",
-            self.as_table(),
-            quoted(&format!(",{axis}={value},"))
-        )
-    }
-
-    /// The call of `compare(…)` that has all its series.
-    pub(crate) fn as_table(&self) -> String {
-        self.as_call_of("compare")
-    }
-
-    /// The call of a function of one pair that has all of it.
-    pub(crate) fn as_call_of(&self, function: &str) -> String {
-        let mut arguments = vec![quoted(self.baseline.hex()), quoted(self.candidate.hex())];
-        arguments.push(quoted(&self.suite));
-        arguments.extend(self.filter.host.as_deref().map(quoted));
-        format!("{function}({})", arguments.join(", "))
-    }
-}
-
-/// A string literal of SQL.
-pub(crate) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 /// A suite and a pair of commits: what one family of series belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Pair {
@@ -138,7 +34,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn of(run: &Run) -> Self {
+    pub(crate) fn of_run(run: &Run) -> Self {
         Self {
             suite: run.suite.clone(),
             baseline: run.baseline.commit.clone(),
@@ -148,73 +44,69 @@ impl Pair {
 }
 
 /// The runs of one pair.
-pub(crate) type PairRuns<'a> = (Pair, Vec<&'a Arc<StoredRun>>);
+pub(crate) type PairRuns = (Pair, Vec<Arc<RunRow>>);
 
 /// The one pair that `baseline` and `candidate` mean, and its runs.
 ///
 /// Each may be a commit id, a prefix of one (7 digits or more) or what a person asked for when the
 /// job was requested. What a name means is settled by the pair: `main` that stood for many commits
 /// is clear if only one of them was compared with the other side.
-pub(crate) fn resolve<'a>(
-    runs: &'a [Arc<StoredRun>],
+pub(crate) fn resolve(
+    rows: &[Arc<RunRow>],
     baseline: &str,
     candidate: &str,
     filter: &Filter,
-) -> Result<PairRuns<'a>> {
-    let asked = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
-    let candidates: Vec<&Arc<StoredRun>> = runs
+) -> Result<PairRuns> {
+    let passes = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+    let eligible: Vec<&Arc<RunRow>> = rows
         .iter()
-        .filter(|r| asked(&filter.suite, &r.run.suite) && asked(&filter.host, &r.run.host))
+        .filter(|row| passes(&filter.suite, &row.run.suite) && passes(&filter.host, &row.run.host))
         .collect();
-    let mut pairs: BTreeMap<Pair, Vec<&Arc<StoredRun>>> = BTreeMap::new();
-    for stored in &candidates {
-        if means(baseline, &stored.run.baseline) && means(candidate, &stored.run.candidate) {
-            pairs.entry(Pair::of(&stored.run)).or_default().push(stored);
+    let mut pairs: BTreeMap<Pair, Vec<Arc<RunRow>>> = BTreeMap::new();
+    for row in &eligible {
+        if names(baseline, &row.run.baseline) && names(candidate, &row.run.candidate) {
+            pairs.entry(Pair::of_run(&row.run)).or_default().push(Arc::clone(row));
         }
     }
     if pairs.len() > 1 {
         return Err(ambiguous(&pairs, baseline, candidate));
     }
-    pairs.pop_first().ok_or_else(|| {
-        let reverse = candidates
-            .iter()
-            .any(|r| means(candidate, &r.run.baseline) && means(baseline, &r.run.candidate));
-        let known = |name: &str| {
-            candidates.iter().any(|r| means(name, &r.run.baseline) || means(name, &r.run.candidate))
-        };
-        let short = |name: &str| name.len() < PREFIX_MIN && is_hex(name) && !known(name);
-        let hint = if reverse {
-            "it has the reverse".to_string()
-        } else if let Some(name) = [baseline, candidate].into_iter().find(|n| short(n)) {
-            format!("`{name}` is too short for a commit: {PREFIX_MIN} digits are needed")
-        } else if let Some(name) = [baseline, candidate].into_iter().find(|n| !known(n)) {
-            format!("`{name}` is in none of its runs")
-        } else {
-            String::new()
-        };
-        Error::NoComparison {
-            baseline: baseline.into(),
-            candidate: candidate.into(),
-            hint,
-            stored: stored_pairs(runs),
-        }
+    pairs.pop_first().ok_or_else(|| Error::NoComparison {
+        baseline: baseline.into(),
+        candidate: candidate.into(),
+        hint: missing_hint(&eligible, baseline, candidate),
+        stored: stored_pairs(rows),
     })
 }
 
-pub(crate) fn is_hex(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_hexdigit())
+/// Why no run of `rows` compares the two; empty where there is nothing to say.
+fn missing_hint(rows: &[&Arc<RunRow>], baseline: &str, candidate: &str) -> String {
+    let runs = || rows.iter().map(|row| &row.run);
+    let is_known =
+        |name: &str| runs().any(|run| names(name, &run.baseline) || names(name, &run.candidate));
+    let is_short = |name: &str| name.len() < PREFIX_DIGITS_MIN && is_hex(name) && !is_known(name);
+    if runs().any(|run| names(candidate, &run.baseline) && names(baseline, &run.candidate)) {
+        "it has the reverse".to_string()
+    } else if let Some(name) = [baseline, candidate].into_iter().find(|name| is_short(name)) {
+        format!("`{name}` is too short for a commit: {PREFIX_DIGITS_MIN} digits are needed")
+    } else if let Some(name) = [baseline, candidate].into_iter().find(|name| !is_known(name)) {
+        format!("`{name}` is in none of its runs")
+    } else {
+        String::new()
+    }
 }
 
-fn means(asked: &str, built: &Built) -> bool {
-    let prefix = asked.len() >= PREFIX_MIN
+/// Whether a person who writes `asked` can mean `built`.
+fn names(asked: &str, built: &Built) -> bool {
+    let is_prefix = asked.len() >= PREFIX_DIGITS_MIN
         && is_hex(asked)
         && built.commit.hex().starts_with(&asked.to_ascii_lowercase());
-    built.asked == asked || prefix
+    built.asked == asked || is_prefix
 }
 
-fn ambiguous(pairs: &BTreeMap<Pair, Vec<&Arc<StoredRun>>>, base: &str, head: &str) -> Error {
+fn ambiguous(pairs: &BTreeMap<Pair, Vec<Arc<RunRow>>>, baseline: &str, candidate: &str) -> Error {
     let runs = || pairs.values().flatten().map(|stored| &stored.run);
-    for (asked, side) in [(base, Side::Baseline), (head, Side::Candidate)] {
+    for (asked, side) in [(baseline, Side::Baseline), (candidate, Side::Candidate)] {
         let built = |run: &Run| match side {
             Side::Baseline => run.baseline.clone(),
             Side::Candidate => run.candidate.clone(),
@@ -227,11 +119,11 @@ fn ambiguous(pairs: &BTreeMap<Pair, Vec<&Arc<StoredRun>>>, base: &str, head: &st
         }
     }
     let suites: BTreeSet<String> = runs().map(|run| format!("suite {}", run.suite)).collect();
-    Error::Ambiguous { asked: format!("{base} {head}"), meanings: Vec::from_iter(suites) }
+    Error::Ambiguous { asked: format!("{baseline} {candidate}"), meanings: Vec::from_iter(suites) }
 }
 
 /// Comparisons the store has, newest first.
-fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
+fn stored_pairs(runs: &[Arc<RunRow>]) -> Vec<String> {
     let mut newest: Vec<&Run> = runs.iter().map(|stored| &stored.run).collect();
     newest.sort_by_key(|run| std::cmp::Reverse(run.finished_us));
     let mut seen = BTreeSet::new();
@@ -258,48 +150,45 @@ fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
     texts
 }
 
-/// Of each host the runs alike its newest, oldest first; and the jobs that are not. The newest of a
-/// trusted candidate where there is one: an untrusted build is no answer for a trusted commit.
-pub(crate) fn alike<'a>(runs: &[&'a Arc<StoredRun>]) -> (Vec<&'a Run>, Vec<JobId>) {
-    let likeness = |run: &Run| {
-        let artifacts = (run.baseline.artifact.clone(), run.candidate.artifact.clone());
-        let (suite, image) = (run.suite_digest.clone(), run.image_id.clone());
-        (run.fingerprint.digest(), suite, image, artifacts, run.trust)
-    };
-    let mut ordered: Vec<&Run> = runs.iter().map(|stored| &stored.run).collect();
-    ordered.sort_by_key(|run| (run.finished_us, run.job.clone()));
-    let (trusted, others): (Vec<&Run>, Vec<&Run>) =
-        ordered.iter().copied().partition(|run| run.trust.is_trusted());
-    let newest: BTreeMap<&str, _> =
-        others.into_iter().chain(trusted).map(|run| (run.host.as_str(), likeness(run))).collect();
-    let (kept, left): (Vec<&Run>, Vec<&Run>) =
-        ordered.into_iter().partition(|run| newest[run.host.as_str()] == likeness(run));
-    (kept, left.into_iter().map(|run| run.job.clone()).collect())
+/// What must be equal for two runs of one pair and host to be pooled.
+type ComparabilityKey = (Digest, Digest, Digest, [Option<Digest>; 2], Trust);
+
+fn comparability_key(run: &Run) -> ComparabilityKey {
+    let artifacts = [run.baseline.artifact.clone(), run.candidate.artifact.clone()];
+    let (suite, image) = (run.suite_digest.clone(), run.image_id.clone());
+    (run.fingerprint.digest(), suite, image, artifacts, run.trust)
 }
 
-/// Judges one family: pools each series' summaries, estimates with what `history` lends, adjusts,
-/// decides. With the number of jobs in each series.
-pub(crate) fn judge_family(
-    summaries: &[StoredSummary],
-    history: &Variances,
-    policy: &Policy,
-) -> (Vec<Judged>, Vec<u32>) {
-    let mut series: BTreeMap<(&str, &str, &str, &str), Vec<&StoredSummary>> = BTreeMap::new();
-    for stored in summaries {
-        let Summary { benchmark, config, metric, .. } = &stored.summary;
-        series.entry((benchmark, config, metric, &stored.host)).or_default().push(stored);
+/// The runs of each host that are comparable with its newest, oldest first; and the jobs that are
+/// not. The newest of a trusted candidate where there is one: an untrusted build is no answer for a
+/// trusted commit.
+pub(crate) fn comparable_runs(rows: &[Arc<RunRow>]) -> (Vec<&RunRow>, Vec<JobId>) {
+    let mut ordered: Vec<&RunRow> = rows.iter().map(Arc::as_ref).collect();
+    ordered.sort_by_key(|row| (row.run.finished_us, row.run.job.clone()));
+    let (trusted, others): (Vec<&RunRow>, Vec<&RunRow>) =
+        ordered.iter().copied().partition(|row| row.run.trust.is_trusted());
+    let newest: BTreeMap<&str, _> = others
+        .into_iter()
+        .chain(trusted)
+        .map(|row| (row.run.host.as_str(), comparability_key(&row.run)))
+        .collect();
+    let (comparable, excluded): (Vec<&RunRow>, Vec<&RunRow>) = ordered
+        .into_iter()
+        .partition(|row| newest[row.run.host.as_str()] == comparability_key(&row.run));
+    (comparable, excluded.into_iter().map(|row| row.run.job.clone()).collect())
+}
+
+/// The pairs of `rows`, each with all of its runs.
+pub(crate) fn pairs_with_runs(rows: &[Arc<RunRow>]) -> Vec<PairRuns> {
+    let mut pairs: BTreeMap<Pair, Vec<Arc<RunRow>>> = BTreeMap::new();
+    for row in rows {
+        pairs.entry(Pair::of_run(&row.run)).or_default().push(Arc::clone(row));
     }
-    let jobs = series.values().map(|parts| parts.len() as u32).collect();
-    let input = |parts: Vec<&StoredSummary>| {
-        let first = parts.first()?;
-        let summaries: Vec<&Summary> = parts.iter().map(|stored| &stored.summary).collect();
-        Some(Input {
-            host: first.host.clone(),
-            architecture: first.architecture.clone(),
-            summary: pool(&summaries)?,
-            history: history.get(&first.series).copied(),
-        })
-    };
-    let inputs: Vec<Input> = series.into_values().filter_map(input).collect();
-    (verdict::judge(verdict::compare(&inputs, policy), policy), jobs)
+    pairs.into_iter().collect()
+}
+
+/// The pairs of `pairs`, each with its runs that count, oldest first.
+pub(crate) fn comparable_pairs(pairs: &[PairRuns]) -> Vec<(&Pair, Vec<&Run>)> {
+    let runs = |rows| comparable_runs(rows).0.into_iter().map(|row| &row.run).collect();
+    pairs.iter().map(|(pair, rows)| (pair, runs(rows))).collect()
 }

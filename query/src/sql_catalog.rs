@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     Table,
     View,
     /// Called in FROM; gives rows.
@@ -13,7 +13,7 @@ pub enum Kind {
     Aggregate,
 }
 
-impl Kind {
+impl EntryKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Table => "table",
@@ -32,90 +32,102 @@ impl Kind {
 
 /// One of dyno's own tables or functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Described {
+pub struct CatalogEntry {
     pub name: &'static str,
     /// What is written in a query: the name, with its arguments if it has any.
     pub usage: &'static str,
-    pub kind: Kind,
+    pub kind: EntryKind,
     pub what: &'static str,
 }
 
-const fn table(name: &'static str, kind: Kind, what: &'static str) -> Described {
-    Described { name, usage: name, kind, what }
+const fn table(name: &'static str, kind: EntryKind, what: &'static str) -> CatalogEntry {
+    CatalogEntry { name, usage: name, kind, what }
 }
 
-/// All of them; an error lists those that have rows in this order.
-pub const DESCRIBED: &[Described] = &[
+/// Everything that dyno adds to SQL; an error lists those that have rows in this order.
+pub const SQL_CATALOG: &[CatalogEntry] = &[
     table(
         "builds",
-        Kind::View,
+        EntryKind::View,
         "a measured build: critical path, use of the cores, predicted walls",
     ),
     table(
         "comparisons",
-        Kind::View,
+        EntryKind::View,
         "a series of a compared pair: effect, interval, p, q, verdict",
     ),
-    table("history", Kind::View, "a series, job and side: median and extremes over time"),
-    table("noise", Kind::View, "a series: variance of single rounds, pooled over its jobs"),
-    table("pipelining", Kind::View, "a case and job: what pipelining is worth, with its interval"),
-    table("rounds", Kind::View, "a series, job and round: both values and their log ratio"),
-    table("runs", Kind::Table, "a job, with everything needed to repeat it"),
-    table("samples", Kind::Table, "a sample, as measured"),
+    table("history", EntryKind::View, "a series, job and side: median and extremes over time"),
+    table("noise", EntryKind::View, "a series: variance of single rounds, pooled over its jobs"),
+    table(
+        "pipelining",
+        EntryKind::View,
+        "a case and job: what pipelining is worth, with its interval",
+    ),
+    table("rounds", EntryKind::View, "a series, job and round: both values and their log ratio"),
+    table("runs", EntryKind::Table, "a job, with everything needed to repeat it"),
+    table("samples", EntryKind::Table, "a sample, as measured"),
     table(
         "scaling",
-        Kind::View,
+        EntryKind::View,
         "a case, side and number of threads: speed-up, the laws, and whether it scales worse",
     ),
-    table("summaries", Kind::Table, "a series and job: rounds, mean log ratio, variance, medians"),
+    table(
+        "summaries",
+        EntryKind::Table,
+        "a series and job: rounds, mean log ratio, variance, medians",
+    ),
     table(
         "units",
-        Kind::Table,
+        EntryKind::Table,
         "a unit of a build: when its metadata were ready, what it waited for",
     ),
-    table("utilisation", Kind::View, "a build and stretch of its time: units that ran, cores busy"),
-    Described {
+    table(
+        "utilisation",
+        EntryKind::View,
+        "a build and stretch of its time: units that ran, cores busy",
+    ),
+    CatalogEntry {
         name: "compare",
-        usage: "compare('base', 'head' [, 'suite' [, 'host']])",
-        kind: Kind::TableFunction,
+        usage: "compare('baseline', 'candidate' [, 'suite' [, 'host']])",
+        kind: EntryKind::TableFunction,
         what: "comparisons of one pair",
     },
-    Described {
+    CatalogEntry {
         name: "compare_scaling",
-        usage: "compare_scaling('base', 'head' [, 'suite' [, 'host']])",
-        kind: Kind::TableFunction,
+        usage: "compare_scaling('baseline', 'candidate' [, 'suite' [, 'host']])",
+        kind: EntryKind::TableFunction,
         what: "scaling of one pair",
     },
-    Described {
+    CatalogEntry {
         name: "log_ratio",
         usage: "log_ratio(baseline, candidate)",
-        kind: Kind::Function,
+        kind: EntryKind::Function,
         what: "ln(candidate / baseline) of one round; NULL where there is none",
     },
-    Described {
+    CatalogEntry {
         name: "paired",
         usage: "paired(baseline, candidate [, smallest_effect [, confidence]])",
-        kind: Kind::Aggregate,
+        kind: EntryKind::Aggregate,
         what: "the effect over rounds, with interval, p and variance",
     },
-    Described {
+    CatalogEntry {
         name: "geometric_mean",
         usage: "geometric_mean(effect [, variance, rounds [, df [, confidence]]])",
-        kind: Kind::Aggregate,
+        kind: EntryKind::Aggregate,
         what: "the effect over series, each weighing the same, with its interval",
     },
 ];
 
 /// A column with its type as a person says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Column {
+pub struct ColumnDescription {
     pub name: String,
     pub kind: String,
 }
 
 /// Everything that completion may offer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Names {
+pub struct CompletionNames {
     /// Tables and table functions, with their columns.
     pub tables: Vec<(String, Vec<String>)>,
     /// Every function there is, dyno's and DataFusion's.
@@ -123,7 +135,7 @@ pub struct Names {
 }
 
 /// A type by its name in SQL.
-pub(crate) fn kind(kind: &DataType) -> String {
+pub(crate) fn type_name(kind: &DataType) -> String {
     match kind {
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "text".into(),
         DataType::Boolean => "boolean".into(),

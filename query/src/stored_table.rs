@@ -7,11 +7,11 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{DFSchema, DataFusionError, Result};
+use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
@@ -26,28 +26,28 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::SessionContext;
+use dyno_store::{Folder, PANICKED, READS_AT_ONCE, RunRow, check_footer, parquet_fault, schema};
 use futures::{FutureExt, StreamExt};
 use object_store::ObjectMeta;
 
 use crate::error::Error;
-use crate::files;
-use crate::layout::Folder;
-use crate::schema;
-use crate::snapshot::{READS_AT_ONCE, Snapshot};
+use crate::run_filter::{run_rows_matching, strip_qualifiers};
+use crate::snapshot::Snapshot;
 
 /// Where sessions register the store's objects.
 pub(crate) const STORE_URL: &str = "dyno://store";
 
+/// A table over the files of one folder.
 #[derive(Debug)]
-pub(crate) struct ShardTable {
+pub(crate) struct StoredTable {
     snapshot: Arc<Snapshot>,
     folder: Folder,
     schema: SchemaRef,
 }
 
-impl ShardTable {
+impl StoredTable {
     pub(crate) fn new(snapshot: Arc<Snapshot>, folder: Folder) -> Self {
-        Self { snapshot, folder, schema: schema::of_table(folder) }
+        Self { snapshot, folder, schema: schema::table_schema(folder) }
     }
 
     /// The files that `filters` may leave rows of, by what their run rows say.
@@ -60,13 +60,13 @@ impl ShardTable {
         // What a table and `runs` both name is the same for every row of a job's file, but for `rounds`, which
         // in `summaries` counts one series' usable rounds.
         let shared = |name: &str| name != "rounds" && self.schema.index_of(name).is_ok();
-        let kept = rows_kept(state, &self.snapshot.rows, filters, shared)?;
-        files.retain(|(index, _)| kept[*index]);
+        let matching = run_rows_matching(state, &self.snapshot.rows, filters, shared)?;
+        files.retain(|(index, _)| matching[*index]);
         Ok(files)
     }
 
-    /// Those of `files` whose footers are sound, ready to scan.
-    async fn sound(
+    /// The files among `files` whose footers are as they should be, ready to scan.
+    async fn readable_files(
         &self,
         state: &dyn Session,
         files: Vec<(usize, ObjectMeta)>,
@@ -83,19 +83,18 @@ impl ShardTable {
                         .with_file_metadata_cache(Some(cache));
                     let checked = async {
                         let metadata = reader.fetch_metadata().await;
-                        let metadata = metadata.map_err(|e| files::fault(&e))?;
-                        files::check(&metadata, self.folder, &stored.shard)
+                        let metadata = metadata.map_err(|e| parquet_fault(&e))?;
+                        check_footer(&metadata, self.folder, &stored.shard)
                     };
                     let caught = AssertUnwindSafe(checked).catch_unwind().await;
-                    caught.unwrap_or_else(|_| Err(files::PANICKED.into()))
+                    caught.unwrap_or_else(|_| Err(PANICKED.into()))
                 };
                 if let Err(fault) = checked {
-                    self.snapshot.set_aside(&meta.location, fault);
+                    self.snapshot.quarantine(&meta.location, fault);
                     return None;
                 }
-                let values = schema::partition_values(&stored.shard, &stored.run);
-                let file =
-                    PartitionedFile::new_from_meta(meta).with_partition_values(values.to_vec());
+                let file = PartitionedFile::new_from_meta(meta)
+                    .with_partition_values(partition_values(stored));
                 self.snapshot.note_scanned(self.folder, &file);
                 Some(file)
             }
@@ -105,47 +104,8 @@ impl ShardTable {
     }
 }
 
-/// Which run rows can pass `filters`, judged by those of the filters that speak only of columns of
-/// `runs` that `shared` allows.
-pub(crate) fn rows_kept(
-    state: &dyn Session,
-    rows: &RecordBatch,
-    filters: &[Expr],
-    shared: impl Fn(&str) -> bool,
-) -> Result<Vec<bool>> {
-    let schema = rows.schema();
-    let known = |filter: &&Expr| {
-        let columns = filter.column_refs();
-        !filter.is_volatile()
-            && !columns.is_empty()
-            && columns.iter().all(|c| shared(c.name()) && schema.index_of(c.name()).is_ok())
-    };
-    let Some(filter) = conjunction(filters.iter().filter(known).cloned()) else {
-        return Ok(vec![true; rows.num_rows()]);
-    };
-    let columns = DFSchema::try_from(Arc::clone(&schema))?;
-    let filter = state.create_physical_expr(strip_qualifiers(filter)?, &columns)?;
-    let kept = filter.evaluate(rows)?.into_array(rows.num_rows())?;
-    Ok(kept.as_boolean().iter().map(|kept| kept == Some(true)).collect())
-}
-
-/// Run rows have no table name, so neither may the columns of a filter over them.
-pub(crate) fn strip_qualifiers(filter: Expr) -> Result<Expr> {
-    use datafusion::common::Column;
-    use datafusion::common::tree_node::{Transformed, TreeNode};
-    let strip = |expr| {
-        Ok(match expr {
-            Expr::Column(column) => {
-                Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
-            }
-            other => Transformed::no(other),
-        })
-    };
-    Ok(filter.transform(strip)?.data)
-}
-
 #[async_trait]
-impl TableProvider for ShardTable {
+impl TableProvider for StoredTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
@@ -170,7 +130,7 @@ impl TableProvider for ShardTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let files = self.candidates(state, filters).await?;
-        let files = self.sound(state, files).await;
+        let files = self.readable_files(state, files).await;
         if files.is_empty() {
             let schema = datafusion::common::project_schema(&self.schema, projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
@@ -186,6 +146,13 @@ impl TableProvider for ShardTable {
     }
 }
 
+/// The values of [`schema::partitions`] in the files of a run.
+fn partition_values(row: &RunRow) -> Vec<ScalarValue> {
+    let value =
+        |array: &ArrayRef| ScalarValue::try_from_array(array, 0).expect("arrays of one element");
+    schema::partition_values(&row.shard, &row.run).iter().map(value).collect()
+}
+
 /// The plan that reads `files` of `folder`.
 fn scan_files(
     state: &dyn Session,
@@ -196,7 +163,7 @@ fn scan_files(
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let table = TableSchema::builder(schema::as_views(&schema::of_files(folder)))
+    let table = TableSchema::builder(schema::with_string_views(&schema::file_schema(folder)))
         .with_table_partition_cols(schema::partitions())
         .build();
     let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
@@ -231,16 +198,16 @@ pub(crate) async fn collect(
     };
     match run(plan.clone()).await {
         Ok(batches) => Ok(batches),
-        Err(error) => match look_deeper(context, snapshot).await {
+        Err(error) => match quarantine_corrupt_files(context, snapshot).await {
             true => run(plan).await,
             false => Err(error),
         },
     }
 }
 
-/// Sets aside the scanned files that cannot be read whole; true if there was one. Each is read as
+/// Sets aside the scanned files that cannot be read whole; the answer is true if there was one. Each is read as
 /// a query reads it, since a bad page index stops that and nothing else.
-async fn look_deeper(context: &SessionContext, snapshot: &Snapshot) -> bool {
+async fn quarantine_corrupt_files(context: &SessionContext, snapshot: &Snapshot) -> bool {
     let mut found = false;
     for (folder, file) in snapshot.scanned() {
         let path = file.object_meta.location.clone();
@@ -251,10 +218,10 @@ async fn look_deeper(context: &SessionContext, snapshot: &Snapshot) -> bool {
         };
         let fault = match AssertUnwindSafe(read()).catch_unwind().await {
             Ok(Ok(_)) => continue,
-            Ok(Err(error)) => files::fault(&error),
-            Err(_) => files::PANICKED.into(),
+            Ok(Err(error)) => parquet_fault(&error),
+            Err(_) => PANICKED.into(),
         };
-        snapshot.set_aside(&path, fault);
+        snapshot.quarantine(&path, fault);
         found = true;
     }
     found

@@ -6,7 +6,7 @@ use dyno_model::id::Digest;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::put::{create, replace};
 use crate::store::Store;
 
@@ -32,7 +32,7 @@ impl Store {
     /// name would not be found.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] if the store cannot be read or written.
+    /// [`crate::Error::Unavailable`] if the store cannot be read or written.
     pub async fn put_definition(
         &self,
         digest: &Digest,
