@@ -9,7 +9,8 @@ use dyno_model::catalog::suite::{Selection, Tier};
 use dyno_model::record::Trust;
 use dyno_model::sampling::{Budget, ROUNDS_MAX};
 use dyno_model::verdict::Conclusion;
-use dyno_query::{Filter, Session, Store};
+use dyno_query::{Filter, Session};
+use dyno_store::Store;
 use dyno_reports::Terminal;
 
 use crate::catalog::Catalog;
@@ -23,7 +24,7 @@ use crate::image;
 use crate::prompt;
 use crate::report::{self, Answer};
 use crate::reproduce::reproduce;
-use crate::run::{self, Opened, Place, Request, Surroundings, store_error};
+use crate::run::{self, Opened, Place, Request, Surroundings, query_error, store_error};
 use crate::selfcheck;
 use crate::show::{self, Detail, out};
 
@@ -542,7 +543,7 @@ async fn sql(
     let catalog = Catalog::open(global.catalog.as_deref())?;
     let policy = catalog.policy(policy)?;
     let store = open_store(global).await?;
-    let session = Session::open(&store, policy).await.map_err(store_error)?;
+    let session = Session::open(&store, policy).await.map_err(query_error)?;
     let mut asker = prompt::Asker::new(session, format, events)?;
     match query {
         Some(query) => asker.one(query).await?,
@@ -627,7 +628,7 @@ async fn open_store(global: &Global) -> Result<Store> {
         None => data_folder()?.join("store").display().to_string(),
     };
     let store = Store::open(&url).await.map_err(store_error)?;
-    Ok(store.watched(fault::watch))
+    Ok(store.with_watch(fault::watch))
 }
 
 fn cache_folder(global: &Global) -> Result<PathBuf> {

@@ -11,7 +11,7 @@ use std::path::Path;
 use dyno_model::catalog::suite::is_plain_path;
 use dyno_model::id::Digest;
 use dyno_model::record::{BuiltFrom, Files};
-use dyno_query::{KeptDefinition, Store};
+use dyno_store::{DefinitionOutcome, Store};
 
 use crate::catalog::{LoadedSuite, files_of};
 use crate::error::{Error, Result, While};
@@ -170,8 +170,8 @@ async fn keep_one(
         return Ok(false);
     }
     let sound = |packed: &[u8]| Definition::unpack(packed, digest, "").is_ok();
-    let kept = store.keep_definition(digest, || definition.pack(), sound).await;
-    if let KeptDefinition::Replaced { path } = kept.map_err(store_error)? {
+    let kept = store.put_definition(digest, || definition.pack(), sound).await;
+    if let DefinitionOutcome::Replaced { path } = kept.map_err(store_error)? {
         events.notice(format!("{path} in the store was damaged: written again"));
     }
     Ok(true)

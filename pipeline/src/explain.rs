@@ -5,7 +5,7 @@ use dyno_reports::explain::{Explained, Input, find};
 
 use crate::error::{Error, Result};
 use crate::report::Answer;
-use crate::run::store_error;
+use crate::run::query_error;
 
 /// Why the series that `written` names has its verdict in `answer`.
 ///
@@ -17,7 +17,7 @@ pub async fn explain(answer: &Answer, policy: &Policy, written: &str) -> Result<
     };
     let row = find(&answer.view, written).map_err(unclear)?;
     let evidence =
-        answer.session.evidence(&answer.compared, &row.key()).await.map_err(store_error)?;
+        answer.session.evidence(&answer.compared, &row.key()).await.map_err(query_error)?;
     let input = Input {
         view: &answer.view,
         row,

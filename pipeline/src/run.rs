@@ -19,7 +19,8 @@ use dyno_model::record::{
     Built, BuiltFrom, Failure, Files, Fingerprint, Outcome, OwnImage, Record, Run, Side, Trust,
 };
 use dyno_model::sampling::Budget;
-use dyno_query::{Published, Session, Store};
+use dyno_query::Session;
+use dyno_store::{PublishOutcome, Store};
 
 use crate::artifact::{Artifact, Order, Scratch, Workshop, clear_scratch, sweep_scratch};
 use crate::catalog::{Catalog, LoadedSuite};
@@ -175,8 +176,8 @@ pub async fn run(request: &Request, around: &Surroundings) -> Result<Done> {
     let record = record(&ground, job, (built, inputs), measured, kept, started_us, clock);
     let spool = Spool::new(&around.cache, &around.store);
     let bytes = match spool.publish(&record, &around.events).await? {
-        Published::Written { bytes, .. } => bytes,
-        Published::AlreadyHeld => 0,
+        PublishOutcome::Written { bytes, .. } => bytes,
+        PublishOutcome::AlreadyPublished => 0,
     };
     around.events.end(Phase::Publish, format!("{} samples, {bytes} bytes", record.samples.len()));
     let suite = record.run.suite;
@@ -282,7 +283,7 @@ async fn prepare(
         repetition: 0,
     };
     let held = loop {
-        let held = around.store.holds(&inputs.id()).await.map_err(store_error)?;
+        let held = around.store.has_run(&inputs.id()).await.map_err(store_error)?;
         if !(held && request.again) {
             break held;
         }
@@ -882,16 +883,25 @@ fn images_in_words(images: &BTreeMap<Side, (PathBuf, String)>) -> String {
 }
 
 /// An error of the store, with the exit code it deserves.
-pub fn store_error(error: dyno_query::Error) -> Error {
-    use dyno_query::Error as Store;
-    let text = crate::error::chain(&error);
+pub fn store_error(error: dyno_store::Error) -> Error {
+    use dyno_store::Error as Store;
     match error {
-        Store::NoPlace { .. }
-        | Store::NoComparison { .. }
-        | Store::Ambiguous { .. }
-        | Store::NoRun { .. }
-        | Store::ReadOnly { .. }
-        | Store::Sql(_) => Error::input(text),
+        Store::InvalidUrl { .. } | Store::AmbiguousRun { .. } | Store::NoRun { .. } => {
+            Error::input(crate::error::chain(&error))
+        }
+        _ => Err::<(), _>(error).while_(|| "the store".into()).expect_err("an error was given"),
+    }
+}
+
+/// An error of a query, with the exit code it deserves.
+pub fn query_error(error: dyno_query::Error) -> Error {
+    use dyno_query::Error as Query;
+    match error {
+        Query::Store(error) => store_error(error),
+        Query::NoComparison { .. }
+        | Query::Ambiguous { .. }
+        | Query::ReadOnly { .. }
+        | Query::Sql(_) => Error::input(crate::error::chain(&error)),
         _ => Err::<(), _>(error).while_(|| "the store".into()).expect_err("an error was given"),
     }
 }

@@ -11,7 +11,7 @@ use dyno_query::Session;
 
 use crate::error::{Error, Kind, Result};
 use crate::fault;
-use crate::run::{Request, Surroundings, run, store_error};
+use crate::run::{Request, Surroundings, query_error, run, store_error};
 
 /// α of a check. Not the policy's q: this asks whether p means what it says.
 const ALPHA: f64 = 0.05;
@@ -41,14 +41,14 @@ pub async fn check(
     }
     let run = last.ok_or_else(|| Error::infrastructure("the job is not in the store"))?;
     let session =
-        Session::open(&around.store, request.policy.clone()).await.map_err(store_error)?;
+        Session::open(&around.store, request.policy.clone()).await.map_err(query_error)?;
     let mut found = of(&session, std::slice::from_ref(&run), &request.policy).await?;
     found.pop().ok_or_else(|| Error::infrastructure("the job is not in the store"))
 }
 
 /// What the store knows of the hosts of `runs`, as they were then; nothing of those never checked.
 pub async fn of(session: &Session, runs: &[Run], policy: &Policy) -> Result<Vec<SelfCheck>> {
-    let found = session.against_itself(runs).await.map_err(store_error)?;
+    let found = session.null_comparisons(runs).await.map_err(query_error)?;
     let checked = found.into_iter().filter(|found| !found.comparisons.is_empty());
     Ok(checked
         .map(|f| selfcheck(&f.host, f.fingerprint, &f.comparisons, ALPHA, policy.confidence))

@@ -230,8 +230,9 @@ async fn an_attempt_that_died_is_invisible_and_does_not_block_the_next() {
         let text = place.ask("SELECT sum(start_ns) AS s, max(attempt) AS a FROM units").await;
         assert!(text.contains(&starts), "{text}");
         // The comparison knows under which name its samples lie.
-        let next = place.session().await.compare("rust-1.85", "rust-1.97", &Filter::default());
-        let files = next.await.unwrap().sample_files;
+        let (session, filter) = (place.session().await, Filter::default());
+        let compared = session.compare("rust-1.85", "rust-1.97", &filter).await.unwrap();
+        let files = compared.sample_files;
         assert_eq!(files.len(), 1);
         assert!(place.file("samples", &format!("{name}.1")).ends_with(files[0].as_ref()), "{files:?}");
         assert_eq!(place.publish(&graph("one")).await, PublishOutcome::AlreadyPublished);

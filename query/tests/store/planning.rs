@@ -5,7 +5,7 @@ use std::fs;
 use dyno_query::spelling_notes;
 
 use crate::Place;
-use crate::common::{graph, job, record};
+use crate::common::{graph, job, large, record};
 
 /// Files that cannot be read are met by whoever carries a query out, and by nobody who plans it.
 #[tokio::test]
@@ -22,8 +22,8 @@ async fn explaining_what_is_judged_or_analysed_reads_no_file() {
         let place = Place::with(&[graph("one")]).await;
         fs::write(place.file(file, job("one").hex()), "no Parquet").unwrap();
         let session = place.session().await;
-        let plan = session.sql(&format!("EXPLAIN SELECT * FROM {table} WHERE host = 'local'"));
-        let plan = crate::table(&plan.await.unwrap());
+        let explain = format!("EXPLAIN SELECT * FROM {table} WHERE host = 'local'");
+        let plan = crate::table(&session.sql(&explain).await.unwrap());
         assert!(plan.contains("ComputedExec"), "{table}: {plan}");
         assert_eq!(session.problems(), [], "{table} was read while planning");
         session.sql(&format!("SELECT * FROM {table}")).await.unwrap();
@@ -33,18 +33,18 @@ async fn explaining_what_is_judged_or_analysed_reads_no_file() {
     }
 }
 
-/// Two commits that were never compared are a mistake of the query, which its plan shows.
+/// Two commits that were never compared are a mistake of the query, which is seen in its plan.
 #[tokio::test]
 async fn explaining_says_which_comparison_is_missing() {
     let place = Place::with(&[record("one")]).await;
-    let error = place.refused("EXPLAIN SELECT * FROM compare('v1', 'v9')").await.to_string();
-    assert!(error.contains("no comparison of `v1` with `v9`"), "{error}");
+    let plan = place.ask("EXPLAIN SELECT * FROM compare('v1', 'v9')").await;
+    assert!(plan.contains("the store has no comparison of `v1` with `v9`"), "{plan}");
 }
 
 /// Columns that are called otherwise now give the same numbers under both names, with a note.
 #[tokio::test]
 async fn old_names_of_columns_go_on_working() {
-    let place = Place::with(&[record("one")]).await;
+    let place = Place::with(&[large("one", 8, 20, 7)]).await;
     for from in ["comparisons", "compare('v1', 'v2')"] {
         for (new, old) in
             [("peer_prior_variance", "crowd_variance"), ("peer_prior_df", "crowd_df")]
