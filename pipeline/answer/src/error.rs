@@ -1,18 +1,15 @@
-//! Errors of the store, for a person.
+//! Errors of the store and of queries, for a person.
 
-use dyno_base::error::{Error, While};
+use dyno_base::error::Error;
 
-/// An error of the store, with the exit code it deserves.
-pub fn store_error(error: dyno_query::Error) -> Error {
-    use dyno_query::Error as Store;
-    let text = dyno_base::error::chain(&error);
-    match error {
-        Store::NoPlace { .. }
-        | Store::NoComparison { .. }
-        | Store::Ambiguous { .. }
-        | Store::NoRun { .. }
-        | Store::ReadOnly { .. }
-        | Store::Sql(_) => Error::input(text),
-        _ => Err::<(), _>(error).while_(|| "the store".into()).expect_err("an error was given"),
-    }
+/// An error of the store, with the kind that decides the exit code.
+pub fn store_error(error: dyno_store::Error) -> Error {
+    let is_input = error.is_input();
+    Error::classify(error, is_input, "the store")
+}
+
+/// An error of a query, with the kind that decides the exit code.
+pub fn query_error(error: dyno_query::Error) -> Error {
+    let is_input = error.is_input();
+    Error::classify(error, is_input, "the store")
 }

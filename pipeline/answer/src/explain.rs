@@ -4,7 +4,7 @@ use dyno_model::catalog::policy::Policy;
 use dyno_reports::explain::{Explained, Input, find};
 
 use crate::Answer;
-use crate::error::store_error;
+use crate::error::query_error;
 use dyno_base::error::{Error, Result};
 
 /// Why the series that `written` names has its verdict in `answer`.
@@ -17,7 +17,7 @@ pub async fn explain(answer: &Answer, policy: &Policy, written: &str) -> Result<
     };
     let row = find(&answer.view, written).map_err(unclear)?;
     let evidence =
-        answer.session.evidence(&answer.compared, &row.key()).await.map_err(store_error)?;
+        answer.session.evidence(&answer.compared, &row.key()).await.map_err(query_error)?;
     let input = Input {
         view: &answer.view,
         row,

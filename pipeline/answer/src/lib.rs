@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::policy::Policy;
 use dyno_model::verdict::{Concluded, Failing, SeriesKey, conclude};
-use dyno_query::{Compared, Filter, MeasuredBuild, Pipelining, Session, Store};
+use dyno_query::{Filter, MeasuredBuild, PairComparison, Pipelining, Session};
 use dyno_reports::view::{BuildShown, ScalingShown};
 use dyno_reports::{Input, Links, View};
+use dyno_store::Store;
 
-use crate::error::store_error;
+use crate::error::query_error;
 use crate::selfcheck::selfchecks;
 use dyno_base::atomic_file;
 use dyno_base::error::{Result, While};
@@ -24,7 +25,7 @@ use dyno_base::fault;
 
 /// A comparison as the store has it now, with its conclusion.
 pub struct Answer {
-    pub compared: Compared,
+    pub compared: PairComparison,
     pub concluded: Concluded,
     pub view: View,
     /// The store as it was asked.
@@ -41,21 +42,15 @@ pub async fn ask(
     events: &Events,
 ) -> Result<Answer> {
     let started = std::time::Instant::now();
-    let session = Session::open(store, policy.clone()).await.map_err(store_error)?;
-    let compared = session.compare(baseline, candidate, filter).await.map_err(store_error)?;
+    let session = Session::open(store, policy.clone()).await.map_err(query_error)?;
+    let compared = session.compare(baseline, candidate, filter).await.map_err(query_error)?;
     for problem in &compared.problems {
         events.notice(problem.to_string());
     }
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
     let concluded = conclude(&compared.judged, &Failing::of(&compared.runs), policy);
-    let samples = compared
-        .runs
-        .iter()
-        .flat_map(|run| {
-            shard_of(store, run.job.hex(), &run.fingerprint.architecture, run.finished_us)
-        })
-        .collect();
+    let samples = compared.sample_files.iter().map(|path| store.locate(path)).collect();
     let command = {
         let mut words = format!("dyno compare {} {}", compared.baseline, compared.candidate);
         words.push_str(&format!(
@@ -68,12 +63,12 @@ pub async fn ask(
     };
     let selfchecks = selfchecks(&session, &compared.runs, policy).await?;
     let sql = |series: &SeriesKey| compared.sql_for(series);
-    let cases = session.scaling_cases(&compared).await.map_err(store_error)?;
+    let cases = session.scaling_cases(&compared).await.map_err(query_error)?;
     let scaling_sql: Vec<String> =
         cases.iter().map(|case| compared.sql_for_scaling(case)).collect();
     let scalings: Vec<ScalingShown<'_>> =
         cases.iter().zip(&scaling_sql).map(|(case, sql)| ScalingShown { case, sql }).collect();
-    let pipelining = session.pipelining(&compared).await.map_err(store_error)?;
+    let pipelining = session.pipelining(&compared).await.map_err(query_error)?;
     // One build of each side of a case: with pipelining where there is one.
     let typical: Vec<(&Pipelining, &MeasuredBuild, String)> = pipelining
         .iter()
@@ -107,14 +102,6 @@ pub async fn ask(
     Ok(Answer { compared, concluded, view, session })
 }
 
-/// The samples of a job, as a path in the store.
-fn shard_of(store: &Store, job: &str, architecture: &str, finished_us: i64) -> Option<String> {
-    let month = chrono::DateTime::from_timestamp_micros(finished_us)?.format("%Y-%m");
-    let path = format!("samples/arch={architecture}/month={month}/{job}.parquet");
-    let base = store.url().trim_end_matches('/');
-    Some(format!("{base}/{path}"))
-}
-
 /// Writes page, comment and JSON into `folder`; returns the page's path.
 pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
     let doing = || format!("writing the report into {}", folder.display());
@@ -130,4 +117,40 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
         fault::at("report.write", write).while_(doing)?;
     }
     page.canonicalize().while_(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use dyno_store::PublishOutcome;
+
+    use super::*;
+
+    #[path = "../../../store/tests/common/mod.rs"]
+    #[allow(dead_code)]
+    mod common;
+
+    /// The run row of the first attempt never came, so the second one lies under another name.
+    #[tokio::test]
+    async fn a_report_links_the_samples_of_the_attempt_that_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path().to_str().unwrap()).await.unwrap();
+        let mut record = common::record("one");
+        store.publish(&record).await.unwrap();
+        let row = store.run_row(&record.run.job).await.unwrap().unwrap();
+        let path = store.locate(&row.path(dyno_store::Folder::Runs));
+        std::fs::remove_file(path).unwrap();
+        record.samples.iter_mut().for_each(|sample| sample.value *= 3);
+        let published = store.publish(&record).await.unwrap();
+        assert!(matches!(published, PublishOutcome::Written { attempt: 1, .. }), "{published:?}");
+
+        let (policy, filter, events) = (common::policy(), Filter::default(), Events::none());
+        let answer = ask(&store, &policy, "v1", "v2", &filter, &events).await.unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&dyno_reports::json(&answer.view)).unwrap();
+        let links = json["links"]["samples"].as_array().unwrap();
+        assert_eq!(links.len(), 1);
+        let link = links[0].as_str().unwrap();
+        assert!(link.ends_with(&format!("/{}.1.parquet", record.run.job.hex())), "{link}");
+        assert!(Path::new(link).is_file(), "{link}");
+    }
 }

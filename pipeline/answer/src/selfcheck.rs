@@ -4,9 +4,10 @@ use dyno_base::error::{Error, Result};
 use dyno_model::catalog::policy::Policy;
 use dyno_model::record::Run;
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
-use dyno_query::{Session, Store};
+use dyno_query::Session;
+use dyno_store::Store;
 
-use crate::error::store_error;
+use crate::error::query_error;
 
 /// α of a check. Not the policy's q: this asks whether p means what it says.
 const ALPHA: f64 = 0.05;
@@ -17,7 +18,7 @@ pub async fn selfchecks(
     runs: &[Run],
     policy: &Policy,
 ) -> Result<Vec<SelfCheck>> {
-    let found = session.against_itself(runs).await.map_err(store_error)?;
+    let found = session.null_comparisons(runs).await.map_err(query_error)?;
     let checked = found.into_iter().filter(|found| !found.comparisons.is_empty());
     Ok(checked
         .map(|f| selfcheck(&f.host, f.fingerprint, &f.comparisons, ALPHA, policy.confidence))
@@ -29,7 +30,7 @@ pub async fn selfchecks(
 /// # Errors
 /// Those of the store; none of its hosts was ever checked.
 pub async fn selfcheck_of(store: &Store, run: &Run, policy: &Policy) -> Result<SelfCheck> {
-    let session = Session::open(store, policy.clone()).await.map_err(store_error)?;
+    let session = Session::open(store, policy.clone()).await.map_err(query_error)?;
     let mut found = selfchecks(&session, std::slice::from_ref(run), policy).await?;
     found.pop().ok_or_else(|| Error::infrastructure("the job is not in the store"))
 }

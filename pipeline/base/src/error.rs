@@ -61,6 +61,17 @@ impl Error {
         Self::new(Kind::Infrastructure, message)
     }
 
+    /// An error of a library: wrong input where `is_input`, else of the world, met in `place`.
+    pub fn classify(error: impl std::error::Error + 'static, is_input: bool, place: &str) -> Self {
+        if is_input {
+            return Self::input(chain(&error));
+        }
+        match Err::<(), _>(error).while_(|| place.into()) {
+            Err(error) => error,
+            Ok(()) => unreachable!("an error was given"),
+        }
+    }
+
     /// An error of the file system met while `doing`.
     pub fn from_io(error: std::io::Error, doing: String) -> Self {
         match Err::<(), _>(error).while_(|| doing) {

@@ -107,7 +107,7 @@ pub fn at<T>(effect: &'static str, work: impl FnOnce() -> T) -> T {
     done
 }
 
-/// For [`dyno_query::Store::watched`].
+/// For `with_watch` of `dyno_store::Store`.
 pub fn watch(table: &'static str, done: bool) {
     let effect = match table {
         "samples" => "publish.samples",

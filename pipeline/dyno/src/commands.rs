@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use dyno_answer::Answer;
-use dyno_answer::error::store_error;
+use dyno_answer::error::{query_error, store_error};
 use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::{Event, Events, Phase};
 use dyno_build::catalog::Catalog;
@@ -228,7 +228,7 @@ async fn sql(
     let catalog = Catalog::open(global.catalog.as_deref())?;
     let policy = catalog.policy(policy)?;
     let store = open_store(global).await?;
-    let session = Session::open(&store, policy).await.map_err(store_error)?;
+    let session = Session::open(&store, policy).await.map_err(query_error)?;
     let mut asker = prompt::Asker::new(session, format, events)?;
     match query {
         Some(query) => asker.one(query).await?,

@@ -13,7 +13,8 @@ use dyno_job::context::{CleanupHandle, Environment, Estimate, Estimator};
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
 use dyno_model::plan::Job;
-use dyno_query::{Session, Store};
+use dyno_query::Session;
+use dyno_store::Store;
 
 use crate::arguments::Global;
 
@@ -63,7 +64,7 @@ pub async fn open_store(global: &Global) -> Result<Store> {
         None => data_folder()?.join("store").display().to_string(),
     };
     let store = Store::open(&url).await.map_err(store_error)?;
-    Ok(store.watched(fault::watch))
+    Ok(store.with_watch(fault::watch))
 }
 
 pub fn cache_folder(global: &Global) -> Result<PathBuf> {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result};
 use dyno_base::event::Events;
 use dyno_base::scratch::clear_scratch;
 use dyno_build::catalog::Catalog;
@@ -15,7 +15,7 @@ use dyno_model::catalog::suite::{Selection, Suite};
 use dyno_model::plan::Job;
 use dyno_model::record::Trust;
 use dyno_model::sampling::Budget;
-use dyno_query::Store;
+use dyno_store::Store;
 
 /// Who asked to compare what.
 #[derive(Debug, Clone)]
@@ -109,17 +109,8 @@ pub struct Estimate {
     pub besides: Vec<String>,
 }
 
-/// An error of the store, with the exit code it deserves.
-pub fn store_error(error: dyno_query::Error) -> Error {
-    use dyno_query::Error as Store;
-    let text = dyno_base::error::chain(&error);
-    match error {
-        Store::NoPlace { .. }
-        | Store::NoComparison { .. }
-        | Store::Ambiguous { .. }
-        | Store::NoRun { .. }
-        | Store::ReadOnly { .. }
-        | Store::Sql(_) => Error::input(text),
-        _ => Err::<(), _>(error).while_(|| "the store".into()).expect_err("an error was given"),
-    }
+/// An error of the store, with the kind that decides the exit code.
+pub fn store_error(error: dyno_store::Error) -> Error {
+    let is_input = error.is_input();
+    Error::classify(error, is_input, "the store")
 }

@@ -9,7 +9,7 @@ use dyno_build::definition::{DEFINITION_MAX, Definition};
 use dyno_build::source;
 use dyno_model::id::Digest;
 use dyno_model::record::{BuiltFrom, Files};
-use dyno_query::{KeptDefinition, Store};
+use dyno_store::{DefinitionOutcome, Store};
 
 use crate::context::store_error;
 
@@ -59,8 +59,8 @@ async fn store_if_small(
         return Ok(false);
     }
     let sound = |packed: &[u8]| Definition::unpack(packed, digest, "").is_ok();
-    let kept = store.keep_definition(digest, || definition.pack(), sound).await;
-    if let KeptDefinition::Replaced { path } = kept.map_err(store_error)? {
+    let kept = store.put_definition(digest, || definition.pack(), sound).await;
+    if let DefinitionOutcome::Replaced { path } = kept.map_err(store_error)? {
         events.notice(format!("{path} in the store was damaged: written again"));
     }
     Ok(true)

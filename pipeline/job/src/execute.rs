@@ -16,7 +16,7 @@ use dyno_model::catalog::suite::{Case, Work};
 use dyno_model::id::JobId;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, phase};
-use dyno_query::Published;
+use dyno_store::PublishOutcome;
 use dyno_toolchain::prepare::Ready;
 use dyno_toolchain::sources::Sources;
 use dyno_toolchain::work;
@@ -64,8 +64,8 @@ pub async fn run(request: &Request, ctx: &Context) -> Result<JobOutcome> {
     let record = record(&prepared, job, (built, inputs), measured, kept, started_us, clock);
     let spool = Spool::new(&ctx.cache, &ctx.store);
     let bytes = match spool.publish(&record, &ctx.events).await? {
-        Published::Written { bytes, .. } => bytes,
-        Published::AlreadyHeld => 0,
+        PublishOutcome::Written { bytes, .. } => bytes,
+        PublishOutcome::AlreadyPublished => 0,
     };
     ctx.events.end(Phase::Publish, format!("{} samples, {bytes} bytes", record.samples.len()));
     let suite = record.run.suite;

@@ -143,7 +143,7 @@ pub async fn plan_job(
         repetition: 0,
     };
     let held = loop {
-        let held = ctx.store.holds(&inputs.id()).await.map_err(store_error)?;
+        let held = ctx.store.has_run(&inputs.id()).await.map_err(store_error)?;
         if !(held && request.again) {
             break held;
         }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use dyno_model::id::Digest;
 use dyno_model::record::Record;
-use dyno_query::{Published, Store};
+use dyno_store::{PublishOutcome, Store};
 use serde::{Deserialize, Serialize};
 
 use dyno_base::atomic_file::{self, New};
@@ -51,7 +51,7 @@ impl<'a> Spool<'a> {
     ///
     /// # Errors
     /// If the store does not take it. The record is then kept, and the error says where.
-    pub async fn publish(&self, record: &Record, events: &Events) -> Result<Published> {
+    pub async fn publish(&self, record: &Record, events: &Events) -> Result<PublishOutcome> {
         let kept = fault::at("spool.write", || self.keep(record));
         let kept = match kept {
             Ok(kept) => Some(kept),
@@ -137,14 +137,14 @@ impl<'a> Spool<'a> {
         let job = record.run.job.clone();
         match self.store.publish(&record).await {
             Ok(published) => {
-                if matches!(published, Published::Written { .. }) {
+                if matches!(published, PublishOutcome::Written { .. }) {
                     events.notice(format!(
                         "published job {job}, which an earlier dyno measured and could not publish"
                     ));
                 }
                 self.remove(path)
             }
-            Err(error @ dyno_query::Error::Unstorable { .. }) => {
+            Err(error @ dyno_store::Error::Unstorable { .. }) => {
                 self.set_aside(path, &error.to_string(), events)
             }
             Err(error) => Err(is_kept(store_error(error), path)),

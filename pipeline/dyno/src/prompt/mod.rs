@@ -2,7 +2,7 @@
 //!
 //! All three are an [`Asker`]: a session over the store and how its answers are shown. A line
 //! that begins with a backslash is a [`Command`] to it; everything else is SQL, which
-//! `dyno_query::statements` takes apart. What differs is who feeds it, and what an error means:
+//! `dyno_query::split_statements` takes apart. What differs is who feeds it, and what an error means:
 //! at the prompt it is shown and the next line comes, elsewhere it is the end.
 
 mod command;
@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use dyno_query::{DESCRIBED, Described, RecordBatch, Session};
+use dyno_query::{CatalogEntry, RecordBatch, SQL_CATALOG, Session};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 
 use crate::prompt::command::Command;
 use crate::show::{out, say};
-use dyno_answer::error::store_error;
+use dyno_answer::error::query_error;
 use dyno_base::error::{Error, Result, While};
 use dyno_base::event::Events;
 
@@ -159,8 +159,8 @@ impl Asker {
                 return Err::<(), _>(limit).while_(here);
             }
             if ends {
-                let taken = dyno_query::statements(&text);
-                for statement in &taken.whole {
+                let taken = dyno_query::split_statements(&text);
+                for statement in &taken.complete {
                     self.statement(statement).await.while_(here)?;
                 }
                 text = match taken.rest {
@@ -169,7 +169,7 @@ impl Asker {
                 };
             }
         }
-        match dyno_query::statements(&text).rest {
+        match dyno_query::split_statements(&text).rest {
             "" => Ok(()),
             rest => self.statement(rest).await.while_(|| format!("standard input, line {number}")),
         }
@@ -178,6 +178,9 @@ impl Asker {
     /// Answers one statement.
     async fn statement(&mut self, sql: &str) -> Result<()> {
         let started = Instant::now();
+        for note in dyno_query::spelling_notes(sql) {
+            self.events.notice(note);
+        }
         let asked = self.asked(sql).await;
         let problems = self.session.problems();
         for problem in problems.iter().skip(self.told) {
@@ -199,7 +202,7 @@ impl Asker {
             Format::Json => dyno_query::write_json(&mut bytes, &batches),
             Format::Parquet => dyno_query::write_parquet(&mut bytes, &batches),
         }
-        .map_err(store_error)?;
+        .map_err(query_error)?;
         let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
         let rows = if rows == 1 { "1 row".to_string() } else { format!("{rows} rows") };
         match once {
@@ -227,7 +230,7 @@ impl Asker {
         let mut task = JoinSet::new();
         task.spawn_on(async move { session.sql(&sql).await }, self.workers.handle());
         let done = task.join_next().await.expect("a task was spawned");
-        done.while_(|| "carrying out the query".into())?.map_err(store_error)
+        done.while_(|| "carrying out the query".into())?.map_err(query_error)
     }
 
     /// Leaves the query that runs to itself: it ends at its next pause, and the next gets threads
@@ -277,14 +280,14 @@ impl Asker {
 
     /// The columns of one table or function.
     async fn described(&self, name: &str) -> Result<String> {
-        let Some(found) = DESCRIBED.iter().find(|d| d.name == name) else {
-            let names = DESCRIBED.iter().map(|d| d.name);
+        let Some(found) = SQL_CATALOG.iter().find(|d| d.name == name) else {
+            let names = SQL_CATALOG.iter().map(|d| d.name);
             let near = dyno_model::catalog::reader::suggest(name, names.clone());
             let all = || format!("there are {}", names.collect::<Vec<_>>().join(", "));
             let hint = near.unwrap_or_else(all);
             return Err(Error::input(format!("there is no table or function {name}")).hint(hint));
         };
-        let Described { usage, kind, what, .. } = found;
+        let CatalogEntry { usage, kind, what, .. } = found;
         let mut text = format!("{usage}\n{}: {what}\n", kind.name());
         let columns = self.session.columns(name).await.unwrap_or_default();
         let rows: Vec<_> = columns.iter().map(|c| [c.name.as_str(), c.kind.as_str()]).collect();
@@ -295,7 +298,7 @@ impl Asker {
 
 /// The tables and functions, with a word what each is.
 fn listed() -> String {
-    let rows: Vec<_> = DESCRIBED.iter().map(|d| [d.name, d.kind.name(), d.what]).collect();
+    let rows: Vec<_> = SQL_CATALOG.iter().map(|d| [d.name, d.kind.name(), d.what]).collect();
     aligned(&rows)
 }
 

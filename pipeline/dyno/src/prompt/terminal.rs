@@ -61,7 +61,7 @@ async fn answered(asker: &mut Asker, line: &str) -> Then {
         if line.trim_start().starts_with('\\') {
             return asker.command(line.trim()).await;
         }
-        for statement in dyno_query::statements(line).whole {
+        for statement in dyno_query::split_statements(line).complete {
             asker.statement(statement).await?;
         }
         Ok(Then::Next)

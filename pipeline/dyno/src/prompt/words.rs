@@ -1,6 +1,6 @@
 //! What Enter and Tab mean: whether what is typed is whole, and what could follow. Pure.
 
-use dyno_query::Names;
+use dyno_query::CompletionNames;
 use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
@@ -75,12 +75,12 @@ const BEFORE_TABLES: &[&str] = &["FROM", "JOIN", "DESCRIBE"];
 
 /// Completes and judges lines from the names of a session.
 pub(super) struct Words {
-    pub names: Names,
+    pub names: CompletionNames,
 }
 
 /// Whether `input` waits for nothing: a command, or SQL up to a semicolon.
 pub(super) fn is_whole(input: &str) -> bool {
-    input.trim_start().starts_with('\\') || dyno_query::statements(input).rest.is_empty()
+    input.trim_start().starts_with('\\') || dyno_query::split_statements(input).rest.is_empty()
 }
 
 fn is_part_of_a_word(c: char) -> bool {
@@ -140,7 +140,7 @@ impl Words {
                 let names = COMMANDS.iter().filter_map(|[usage, _]| usage.split(' ').next());
                 matching(prefix, names.map(str::to_string))
             }
-            "\\d" => matching(prefix, dyno_query::DESCRIBED.iter().map(|d| d.name.to_string())),
+            "\\d" => matching(prefix, dyno_query::SQL_CATALOG.iter().map(|d| d.name.to_string())),
             "\\o" => {
                 let formats = <Format as clap::ValueEnum>::value_variants();
                 matching(prefix, formats.iter().map(|format| format.name().to_string()))
@@ -227,7 +227,7 @@ mod tests {
     fn tab_offers_what_can_stand_there() {
         let columns = |names: &[&str]| names.iter().map(|name| name.to_string()).collect();
         let words = Words {
-            names: Names {
+            names: CompletionNames {
                 tables: vec![
                     ("compare".into(), columns(&["effect", "host"])),
                     ("runs".into(), columns(&["host", "job", "rounds"])),

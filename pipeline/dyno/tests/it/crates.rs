@@ -8,8 +8,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use dyno_model::id::Digest;
 use dyno_base::fault::VARIABLE;
+use dyno_model::id::Digest;
 
 use crate::skip;
 use crate::world::{embedded, git, left_by};

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use dyno_base::error::Result;
+use dyno_engine::{Container, Engines, Mount, Root, Spec, base_env, verify};
 use dyno_model::catalog::host;
 use dyno_model::id::Digest;
-use dyno_engine::{Container, Engines, Mount, Root, Spec, base_env, verify};
-use dyno_base::error::Result;
 use dyno_probe::{End, Exit, Run, Settings};
 use tokio::sync::{Mutex, MutexGuard};
 

@@ -15,8 +15,8 @@ use dyno_base::fault::{EFFECTS, VARIABLE};
 use serde_json::Value;
 
 use crate::skip;
-use dyno_build::source::with_releases;
 use crate::world::{BUILD, Told, World, alive, docker, embedded, in_docker, left_by, names};
+use dyno_build::source::with_releases;
 
 /// What stands before a kill, and so which words are killed and then said again.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dyno_model::id::Digest;
 use dyno_host::exclusive::SLICE;
+use dyno_model::id::Digest;
 
 use crate::skip;
 use crate::trouble::Disk;

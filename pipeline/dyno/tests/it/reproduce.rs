@@ -4,7 +4,7 @@ use std::fs;
 
 use dyno_model::id::Digest;
 use dyno_model::record::{Record, Run};
-use dyno_query::Store;
+use dyno_store::Store;
 use serde_json::Value;
 
 use crate::world::{BUILD, Told, World, embedded};

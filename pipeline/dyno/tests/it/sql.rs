@@ -8,12 +8,12 @@ use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use dyno_query::Store;
+use dyno_store::Store;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::world::{Told, World};
 
-#[path = "../../../query/tests/common/mod.rs"]
+#[path = "../../../../store/tests/common/mod.rs"]
 #[allow(dead_code)]
 mod common;
 

@@ -16,8 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use dyno_model::id::Digest;
 use dyno_host::exclusive::SLICE;
+use dyno_model::id::Digest;
 
 use crate::skip;
 
