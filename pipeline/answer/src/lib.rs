@@ -125,7 +125,7 @@ mod tests {
 
     use super::*;
 
-    #[path = "../../../store/tests/common/mod.rs"]
+    #[path = "../../../../store/tests/common/mod.rs"]
     #[allow(dead_code)]
     mod common;
 

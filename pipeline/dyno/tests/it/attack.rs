@@ -14,8 +14,8 @@ use dyno_probe::{End, Exit, Run};
 
 use crate::attack_table::Seen::{self, Ended, Left, Refused, Says};
 use crate::attack_table::attacks_on_the_host;
+use crate::engine::{Ground, ask, run};
 use crate::world::root;
-use dyno_engine::{Ground, ask, run};
 
 fn check(engine: &str, words: &[&str], exit: &Exit, seen: &Seen) {
     let said = exit.stdout_tail.trim();

@@ -31,7 +31,7 @@ impl Compilers {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let catalog = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         for kind in ["images", "policies", "suites"] {
             copy(&catalog.join(kind), &folder.path().join(kind));
         }

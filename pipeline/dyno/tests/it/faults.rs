@@ -15,8 +15,8 @@ use dyno_base::fault::{EFFECTS, VARIABLE};
 use serde_json::Value;
 
 use crate::skip;
+use crate::source::with_releases;
 use crate::world::{BUILD, Told, World, alive, docker, embedded, in_docker, left_by, names};
-use dyno_build::source::with_releases;
 
 /// What stands before a kill, and so which words are killed and then said again.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,7 +81,7 @@ fn kills() -> Vec<Kill> {
         // Those of crates need compilers: `crates::killed_at_every_effect_of_crates`.
         EFFECTS
             .iter()
-            .filter(|(effect, _)| !dyno_toolchain::OF_CRATES.contains(effect))
+            .filter(|(effect, _)| !crate::crates::OF_CRATES.contains(effect))
             .flat_map(|(effect, _)| both(effect, 1, scene(effect)))
             .collect();
     // The processes of a job: fetch, build, two to warm up, two rounds of two, two counted.

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dyno_build::catalog::files_of;
+use dyno_build::definition::files_of;
 
 use crate::skip;
 use crate::world::{
