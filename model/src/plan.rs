@@ -61,15 +61,15 @@ pub struct Plan {
     pub held: Vec<JobId>,
 }
 
-/// What steers each of `cases` on `host` under `policy`, and the digest of it that stands in a job's
+/// What steers each of `cases` on `host` under `policy`, of the metrics measured of it, and the digest of it that stands in a job's
 /// inputs.
 pub fn steering(
     cases: &[Case],
     host: &str,
-    metrics: &[String],
+    metrics_of: impl Fn(&Case) -> Vec<String>,
     policy: &Policy,
 ) -> (Vec<Vec<Target>>, Digest) {
-    let of = |case: &Case| targets(case, host, metrics, policy);
+    let of = |case: &Case| targets(case, host, &metrics_of(case), policy);
     let all: Vec<Vec<Target>> = cases.iter().map(of).collect();
     let steers = serde_json::to_vec(&(&all, policy.confidence)).expect("plain fields serialise");
     (all, Digest::of(&steers))

@@ -43,8 +43,16 @@ pub struct Recipe {
     /// none, so that artifacts of other suites keep their identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sysroot: Option<String>,
+    /// A folder of the suite's own that the build sees beside the commit. Left out where there is
+    /// none, for the same reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     pub env: BTreeMap<String, String>,
     pub limits: Limits,
+    /// About how long the build takes, by whoever wrote the suite: what is built does not depend on
+    /// it.
+    #[serde(skip)]
+    pub typical_s: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -131,6 +139,8 @@ pub struct Program {
     /// A file of the suite's folder given as standard input.
     pub stdin: Option<String>,
     pub expected: Expected,
+    /// Whether Valgrind counts its instructions: a count misleads where a program waits for memory.
+    pub count_instructions: bool,
 }
 
 /// How much a benchmark stands for real use.
@@ -287,6 +297,16 @@ impl Suite {
         Ok(selected)
     }
 
+    /// Those of `metrics` that are measured of `case`.
+    pub fn metrics_of(&self, case: &Case, metrics: &[String]) -> Vec<String> {
+        let is_counted = match self.benchmark(&case.benchmark).map(|b| &b.work) {
+            Some(Work::Program(program)) => program.count_instructions,
+            _ => true,
+        };
+        let measured = metrics.iter().filter(|name| is_counted || *name != metric::CACHEGRIND);
+        measured.cloned().collect()
+    }
+
     /// The benchmark called `name`.
     pub fn benchmark(&self, name: &str) -> Option<&Benchmark> {
         self.benchmarks.iter().find(|benchmark| benchmark.name == name)
@@ -386,9 +406,9 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
         let build = match &source {
             Some(Source::Compiler(None)) => Some(None),
             Some(Source::Compiler(Some(_))) | None => {
-                Some(table.optional_table("build", |table| recipe(table, is_compiler)))
+                Some(table.optional_table("build", |table| build_recipe(table, is_compiler)))
             }
-            _ => table.required_table("build", |table| recipe(table, false)).map(Some),
+            _ => table.required_table("build", |table| build_recipe(table, false)).map(Some),
         };
         let inputs = table.optional_table("inputs", |table| recipe(table, false));
         let axes = table.optional_table("axes", |table| Some(axes(table))).unwrap_or_default();
@@ -500,6 +520,23 @@ pub fn check_git_location(text: &str) -> Result<(), &'static str> {
     if scheme_ok && plain { Ok(()) } else { Err(EXPECTED) }
 }
 
+/// Reads a recipe that builds a commit: unlike one of inputs, it may name a folder of the suite.
+fn build_recipe(table: &mut Table<'_>, is_compiler: bool) -> Option<Recipe> {
+    let folder = table.optional_str("folder");
+    if let Some(path) = &folder
+        && !is_plain_path(&path.value)
+    {
+        table.note(
+            path.span.clone(),
+            format!("\"{}\" cannot be a folder of the suite", path.value.escape_debug()),
+            "a path below the suite's folder, without `..`",
+            None,
+        );
+    }
+    let folder = folder.map(|path| path.value);
+    Some(Recipe { folder, ..recipe(table, is_compiler)? })
+}
+
 fn recipe(table: &mut Table<'_>, is_compiler: bool) -> Option<Recipe> {
     let fetch = table.strings("fetch");
     let build = table.required_strings("command");
@@ -518,10 +555,12 @@ fn recipe(table: &mut Table<'_>, is_compiler: bool) -> Option<Recipe> {
     }
     let outputs = if is_compiler { Some(BTreeMap::new()) } else { outputs(table) };
     let limits = limits(table, Limits::BUILD);
+    let typical_s = typical_ms(table, "typical_s").map(|ms| ms.div_ceil(1000));
     let words = |list: Vec<At<String>>| list.into_iter().map(|w| w.value).collect::<Vec<_>>();
     let fetch = Some(words(fetch)).filter(|fetch| !fetch.is_empty());
     let sysroot = sysroot.map(|path| path.value);
-    Some(Recipe { fetch, build: words(build), outputs: outputs?, sysroot, env, limits })
+    let (build, outputs) = (words(build), outputs?);
+    Some(Recipe { fetch, build, outputs, sysroot, folder: None, env, limits, typical_s })
 }
 
 fn outputs(table: &mut Table<'_>) -> Option<BTreeMap<String, String>> {
@@ -682,8 +721,10 @@ fn benchmark(
     let tiers = [("primary", Tier::Primary), ("secondary", Tier::Secondary)];
     let tier = table.optional_choice("tier", &tiers).unwrap_or(Tier::Primary);
     let typical_ms = typical_ms(table, "typical_s");
+    let count_instructions = table.optional_bool("count_instructions").unwrap_or(true);
     let command = command.into_iter().map(|w| w.value).collect();
-    let work = Work::Program(Program { command, env, stdin, expected: expected? });
+    let expected = expected?;
+    let work = Work::Program(Program { command, env, stdin, expected, count_instructions });
     Some(Benchmark { name: name?, what: what?, tier, work, limits, typical_ms })
 }
 

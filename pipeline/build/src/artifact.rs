@@ -26,6 +26,7 @@ use dyno_model::record::{Failure, Trust};
 use dyno_probe::{End, Run, Settings};
 use serde::{Deserialize, Serialize};
 
+use crate::definition::Definition;
 use crate::outputs::{copy_bounded, copy_tree, open_beneath};
 use dyno_base::atomic_file;
 use dyno_base::digest::file_digest;
@@ -59,6 +60,8 @@ pub struct Order<'a> {
     pub what: String,
     /// What identifies the source: a commit, or the digest of a suite.
     pub source: String,
+    /// The folder of the suite's own that the recipe names, if it names one.
+    pub folder: Option<Definition>,
     pub recipe: &'a Recipe,
     pub root: Arc<dyn Root>,
     pub trust: Trust,
@@ -73,7 +76,9 @@ impl Order<'_> {
             Trust::Untrusted => b"artifact 1 untrusted",
         };
         let image = self.root.id().hex();
-        Digest::of_parts([kind, self.source.as_bytes(), image.as_bytes(), &recipe])
+        let folder = self.folder.as_ref().map(|folder| folder.digest().to_string());
+        let parts = [kind, self.source.as_bytes(), image.as_bytes(), &recipe];
+        Digest::of_parts(parts.into_iter().chain(folder.as_ref().map(String::as_bytes)))
     }
 }
 
@@ -150,9 +155,16 @@ impl Workshop {
         for folder in [&source, &cargo, &build] {
             give(folder, user)?;
         }
-        let writable = vec![Mount::writable(&source, "/src"), Mount::writable(&cargo, "/cargo")];
+        let mut shared = Vec::new();
+        if let Some(folder) = &order.folder {
+            let own = scratch.folder("suite")?;
+            folder.write(&own)?;
+            shared.push(Mount::read_only(own, "/suite"));
+        }
         if let Some(fetch) = &order.recipe.fetch {
-            let mut mounts = writable.clone();
+            let mut mounts = shared.clone();
+            mounts.push(Mount::writable(&source, "/src"));
+            mounts.push(Mount::writable(&cargo, "/cargo"));
             let mut env = build_env(order.recipe);
             lend_network(&mut mounts, &mut env);
             let begin = Instant::now();
@@ -167,11 +179,10 @@ impl Workshop {
                 return Ok(Err(failure));
             }
         }
-        let mounts = vec![
-            Mount::writable(&source, "/src"),
-            Mount::read_only(&cargo, "/cargo"),
-            Mount::writable(&build, "/build"),
-        ];
+        let mut mounts = shared;
+        mounts.push(Mount::writable(&source, "/src"));
+        mounts.push(Mount::read_only(&cargo, "/cargo"));
+        mounts.push(Mount::writable(&build, "/build"));
         let env = build_env(order.recipe);
         let step = self.step(order, Phase::Build, &order.recipe.build, mounts, env);
         if let Err(failure) = fault::around("artifact.build", step).await? {

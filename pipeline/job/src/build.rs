@@ -39,6 +39,7 @@ pub async fn build_all(
         let order = Order {
             what: format!("inputs of {}", suite.name),
             source: loaded.digest.to_string(),
+            folder: None,
             recipe,
             root: Arc::clone(&roots[&Side::Baseline]),
             trust: Trust::Trusted,
@@ -64,6 +65,7 @@ pub async fn build_all(
         let order = Order {
             what: format!("{} {}", target_name(&suite.source), resolved.asked),
             source: resolved.commit.hex().to_string(),
+            folder: recipe.folder.as_ref().map(|folder| loaded.definition.part(folder)),
             recipe,
             root: Arc::clone(&roots[&side]),
             trust: match side {

@@ -13,7 +13,7 @@ use dyno_build::source::Resolved;
 use dyno_engine::{Engines, Root};
 use dyno_host::{Assigned, assign, exclusive, fingerprint};
 use dyno_model::catalog::host::Host;
-use dyno_model::catalog::suite::Selected;
+use dyno_model::catalog::suite::{Case, Selected};
 use dyno_model::id::Digest;
 use dyno_model::metric::{self, CACHEGRIND};
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
@@ -127,7 +127,8 @@ pub async fn plan_job(
     })?;
     let all = request.selection.is_all();
     let names: Vec<String> = cases.iter().map(ToString::to_string).collect();
-    let (targets, steered) = steering(&cases, &host.name, &metrics, &request.policy);
+    let metrics_of = |case: &Case| suite.suite.metrics_of(case, &metrics);
+    let (targets, steered) = steering(&cases, &host.name, metrics_of, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),
         image_id: combined_image_id(&roots),

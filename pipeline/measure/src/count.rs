@@ -28,7 +28,11 @@ impl Bench<'_> {
     ) -> Result<()> {
         let started = Instant::now();
         // A build is many programs: what Valgrind makes of it says little of any.
-        let counts = |ready: &Prepared<'_>| ready.failed.is_none() && !ready.run.units;
+        let wanted = [CACHEGRIND.to_string()];
+        let counts = |ready: &Prepared<'_>| {
+            let is_wanted = !self.suite.metrics_of(ready.case, &wanted).is_empty();
+            ready.failed.is_none() && !ready.run.units && is_wanted
+        };
         let alive: Vec<usize> = (0..prepared.len()).filter(|&i| counts(&prepared[i])).collect();
         let total = alive.len() as u64;
         self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
