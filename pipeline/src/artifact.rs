@@ -22,8 +22,8 @@ use std::time::Instant;
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::{Failure, Trust};
-use dyno_probe::clear::empty;
-use dyno_probe::{End, Run, Settings};
+use dyno_probe::clear::empty_folder;
+use dyno_probe::{End, Settings, Spawn};
 use serde::{Deserialize, Serialize};
 
 use crate::disk::Watch;
@@ -214,7 +214,7 @@ impl Workshop {
         };
         let mut container = self.engines.start(&spec).await?;
         let (uid, gid) = spec.user;
-        let run = Run {
+        let run = Spawn {
             argv: command.to_vec(),
             env,
             cwd: "/src".into(),
@@ -599,7 +599,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What a container still writes into is removed by `clear_scratch`, or the next dyno.
         fault::at("scratch.remove", || {
-            let _ = empty(self.path());
+            let _ = empty_folder(self.path());
             drop(self.folder.take());
         });
     }
@@ -635,7 +635,7 @@ fn remove_of(parent: &Path, whose: impl Fn(Owner) -> bool) {
         let owner = name.to_str().and_then(Owner::parse);
         if owner.is_some_and(&whose) {
             // Best effort: what cannot be removed now is tried again next time.
-            let _ = empty(&entry.path());
+            let _ = empty_folder(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
     }

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use dyno_model::catalog::suite::{Case, Crate, Limits, Suite, Work};
 use dyno_model::record::{Failure, Side};
-use dyno_probe::{COMMANDS, End, Exit, FLAGS, Run, Settings, UnitCommand};
+use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn, UnitCommand};
 
 use super::sources::{Laid, Sources};
 use super::work::{bounded, build_of, cargo, fill_cache, plain, prepared_folder};
@@ -343,7 +343,7 @@ done
 "#;
 
 impl AtWork<'_> {
-    async fn run(&mut self, run: Run) -> Result<Exit> {
+    async fn run(&mut self, run: Spawn) -> Result<Exit> {
         let run = bounded(run, self.user, &self.limits);
         self.container.run(&run, |_| ()).await
     }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use dyno_model::record::{Need, Sample, Unit, UnitKind};
-use dyno_probe::{Exit, Unit as Seen};
+use dyno_probe::{Exit, WrapperUnit as Seen};
 
 /// By how much the units' processor time may exceed that of the whole, which contains it: the two are
 /// rounded differently.
@@ -137,11 +137,11 @@ impl Needs {
                         // `DEP_A_B_C` may be `B_C` of `a` or `C` of `a-b`: rather the longer name.
                         Some(seen.iter().enumerate().filter_map(tells).max()?.1)
                     };
-                    unit.told.iter().filter_map(teller).for_each(|other| add(other, true));
+                    unit.dep_variables.iter().filter_map(teller).for_each(|other| add(other, true));
                 }
                 kind => {
                     // Cargo pipelines only what generates code for what generates code.
-                    let generate = |other: usize| unit.generates && seen[other].generates;
+                    let generate = |other: usize| unit.generates_code && seen[other].generates_code;
                     given[i].iter().for_each(|(unit, end)| add(*unit, *end || !generate(*unit)));
                     let run = unit.script_out_dir.as_deref().and_then(|dir| runs.get(&Some(dir)));
                     run.into_iter().for_each(|run| add(*run, true));
@@ -203,7 +203,7 @@ mod tests {
             externs: externs.iter().map(|file| format!("/t/{file}")).collect(),
             start_ns: times[0],
             end_ns: times[1],
-            generates: true,
+            generates_code: true,
             ok: true,
             ..Seen::default()
         }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn what_comes_to_metadata_alone_is_waited_for_to_its_end() {
         let checked = |name: &str, externs: &[&str]| Seen {
-            generates: false,
+            generates_code: false,
             ..seen(name, "lib", [0, 5], externs)
         };
         let built = seen("b", "lib", [0, 5], &[]);
@@ -286,7 +286,7 @@ mod tests {
             crate_name: String::new(),
             out_dir: format!("/t/build/{name}-1"),
             links: links.map(String::from),
-            told: told.iter().map(ToString::to_string).collect(),
+            dep_variables: told.iter().map(ToString::to_string).collect(),
             ..seen(name, "", times, &[])
         };
         let all = vec![

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use dyno_model::record::Side;
-use dyno_probe::{Run, Settings};
+use dyno_probe::{Settings, Spawn};
 
 use super::{Bench, Measured, Prepared};
 use crate::engine::Spec;
@@ -34,7 +34,7 @@ impl Bench<'_> {
         let alive: Vec<usize> = (0..prepared.len()).filter(|&i| counts(&prepared[i])).collect();
         let total = alive.len() as u64;
         self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
-        let mut queues: BTreeMap<Side, VecDeque<(usize, Run)>> = BTreeMap::new();
+        let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
         for i in alive {
             let mut run = prepared[i].run.clone();
             run.count_instructions = true;

@@ -24,7 +24,7 @@ use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Sample, Side, Unit as BuildUnit};
 use dyno_model::sampling::{Closed, Sampler, Turn};
 use dyno_model::taint;
-use dyno_probe::{End, Exit, Run, Settings};
+use dyno_probe::{End, Exit, Settings, Spawn};
 
 use crate::artifact::{Artifact, describe};
 use crate::counters;
@@ -108,7 +108,7 @@ pub struct Measured {
 struct Prepared<'a> {
     case: &'a Case,
     side: Side,
-    run: Run,
+    run: Spawn,
     check: Check,
     time_s: u64,
     /// Why it runs no more.
@@ -271,7 +271,7 @@ impl Bench<'_> {
         krate: &Crate,
         graph: bool,
         subject: &Subject,
-    ) -> Option<Run> {
+    ) -> Option<Spawn> {
         let ready = subject.ready.as_ref()?;
         let laid = self.sources?.crates.get(&krate.name)?.as_ref().ok()?;
         // What one of them has no means for cannot be compared.
@@ -292,7 +292,7 @@ impl Bench<'_> {
         Some(work::leaf(krate, laid, &ready.compiler, leaf, &case.config))
     }
 
-    fn program(&self, case: &Case, program: &Program, limits: &Limits) -> Result<(Run, Check)> {
+    fn program(&self, case: &Case, program: &Program, limits: &Limits) -> Result<(Spawn, Check)> {
         let mut values =
             BTreeMap::from([("artifact", "/artifact"), ("inputs", "/inputs"), ("suite", "/suite")]);
         values.extend(case.config.0.iter().map(|(axis, value)| (axis.as_str(), value.as_str())));
@@ -303,7 +303,7 @@ impl Bench<'_> {
         };
         let mut env = base_env();
         env.extend(program.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
-        let run = Run {
+        let run = Spawn {
             argv: program.command.iter().map(|word| fill(word, &values)).collect(),
             env,
             cwd: "/tmp".into(),
