@@ -4,10 +4,10 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use dyno_model::budget::{Budget, ROUNDS_MAX};
 use dyno_model::catalog::image::debian_architecture;
-use dyno_model::catalog::suite::{Selection, Tier};
+use dyno_model::catalog::suite::{Priority, Selection};
 use dyno_model::record::Trust;
-use dyno_model::sampling::{Budget, ROUNDS_MAX};
 use dyno_model::verdict::Conclusion;
 use dyno_query::{Filter, Session, Store};
 use dyno_reports::Terminal;
@@ -258,9 +258,9 @@ impl Choosing {
     fn selection(&self) -> Selection {
         let mut selection = Selection {
             benchmarks: self.benchmark.clone(),
-            tier: self.tier.map(|tier| match tier {
-                TierArg::Primary => Tier::Primary,
-                TierArg::Secondary => Tier::Secondary,
+            priority: self.tier.map(|tier| match tier {
+                TierArg::Primary => Priority::Primary,
+                TierArg::Secondary => Priority::Secondary,
             }),
             ..Selection::default()
         };

@@ -8,17 +8,17 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use chrono::Utc;
+use dyno_model::budget::Budget;
 use dyno_model::catalog::host::Host;
 use dyno_model::catalog::image::debian_architecture;
 use dyno_model::catalog::policy::Policy;
-use dyno_model::catalog::suite::{Case, Selected, Selection, Source, Work};
+use dyno_model::catalog::suite::{Case, Selected, Selection, Source, Workload};
 use dyno_model::id::{Digest, JobId};
-use dyno_model::metric;
+use dyno_model::metric::{self, Metric};
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{
-    Built, BuiltFrom, Failure, Files, Fingerprint, Outcome, OwnImage, Record, Run, Side, Trust,
+    Built, BuiltFrom, Failure, Files, Fingerprint, Outcome, OwnImage, Record, RunRow, Side, Trust,
 };
-use dyno_model::sampling::Budget;
 use dyno_query::{Published, Session, Store};
 
 use crate::artifact::{Artifact, Order, Scratch, Workshop, clear_scratch, sweep_scratch};
@@ -257,9 +257,11 @@ async fn prepare(
         find(&suite, cores.architecture(), request, around, clock).await?;
     let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
-    metrics.retain(|name| request.counting || !metric::is_counted(name));
+    metrics.retain(|name| request.counting || !metric::is_deterministic(name));
     metrics.retain(|name| request.valgrind || name != measure::CACHEGRIND);
-    metrics.retain(|name| cores.emulator.is_none() || !metric::is_of_processor(name));
+    metrics.retain(|name| {
+        cores.emulator.is_none() || metric::find(name).is_some_and(Metric::holds_under_emulation)
+    });
     let selected = suite.suite.select(&request.selection, cores.benchmark.len());
     let Selected { cases, left_out } = selected.map_err(|wrong| {
         Error::input(wrong.join("; ")).hint("dyno run … --plan says what a selection comes to")
@@ -563,7 +565,7 @@ async fn prepare_crates(
 ) -> Result<Option<Crates>> {
     let suite = &ground.suite.suite;
     let is_program = |case: &Case| {
-        suite.benchmark(&case.benchmark).is_none_or(|b| matches!(b.work, Work::Program(_)))
+        suite.benchmark(&case.benchmark).is_none_or(|b| matches!(b.work, Workload::Program(_)))
     };
     if job.cases.iter().all(is_program) || sides.values().all(Result::is_err) {
         return Ok(None);
@@ -642,7 +644,7 @@ async fn measure(
             .suite
             .benchmarks
             .iter()
-            .all(|b| matches!(b.work, Work::Program(_))) =>
+            .all(|b| matches!(b.work, Workload::Program(_))) =>
         {
             return measure_all(ground, job, sides, inputs, None, BTreeMap::new(), around).await;
         }
@@ -833,7 +835,7 @@ fn record(
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
         );
     }
-    let run = Run {
+    let run = RunRow {
         job: job.id.clone(),
         dyno_version: env!("CARGO_PKG_VERSION").into(),
         suite: suite.name.clone(),

@@ -5,7 +5,7 @@
 //! the store: reports from this host show it, and later comparisons borrow its noise.
 
 use dyno_model::catalog::policy::Policy;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
 use dyno_query::Session;
 
@@ -47,7 +47,7 @@ pub async fn check(
 }
 
 /// What the store knows of the hosts of `runs`, as they were then; nothing of those never checked.
-pub async fn of(session: &Session, runs: &[Run], policy: &Policy) -> Result<Vec<SelfCheck>> {
+pub async fn of(session: &Session, runs: &[RunRow], policy: &Policy) -> Result<Vec<SelfCheck>> {
     let found = session.against_itself(runs).await.map_err(store_error)?;
     let checked = found.into_iter().filter(|found| !found.comparisons.is_empty());
     Ok(checked

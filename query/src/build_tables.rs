@@ -15,8 +15,8 @@ use datafusion::datasource::{MemTable, TableType};
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use dyno_model::build::{Analysis, Build, CriticalPath, analyse, simulate};
-use dyno_model::record::{Run, Side};
+use dyno_model::build_graph::{Analysis, Build, CriticalPath, analyse, simulate};
+use dyno_model::record::{RunRow, Side};
 
 use crate::builds::{self, MeasuredBuild, Mode, Pipelining};
 use crate::columns::Columns;
@@ -161,7 +161,7 @@ async fn measured<'a>(
     stored: &[&'a StoredRun],
     filter: Option<Expr>,
 ) -> Result<Vec<Measured<'a>>> {
-    let runs: Vec<&Run> = stored.iter().map(|stored| &stored.run).collect();
+    let runs: Vec<&RunRow> = stored.iter().map(|stored| &stored.run).collect();
     let measured = |build: MeasuredBuild| {
         // Runs are ordered by job.
         let at = stored.binary_search_by(|stored| stored.run.job.cmp(&build.job)).ok()?;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use dyno_model::catalog::policy::Policy;
 use dyno_model::id::{CommitId, JobId};
-use dyno_model::record::{Built, Run, Side, Summary};
+use dyno_model::record::{Built, RunRow, Side, Summary};
 use dyno_model::verdict::{self, Input, Judged, SeriesKey};
 
 use crate::error::{Error, Problem, Result};
@@ -51,7 +51,7 @@ pub struct Compared {
     /// What was asked besides the commits.
     pub filter: Filter,
     /// The runs that count, oldest first.
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunRow>,
     /// Jobs of the same pair that measured something else (another kernel, image …) than the newest.
     pub left_out: Vec<JobId>,
     /// Ordered by benchmark, config, metric, host.
@@ -138,7 +138,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn of(run: &Run) -> Self {
+    pub(crate) fn of(run: &RunRow) -> Self {
         Self {
             suite: run.suite.clone(),
             baseline: run.baseline.commit.clone(),
@@ -215,7 +215,7 @@ fn means(asked: &str, built: &Built) -> bool {
 fn ambiguous(pairs: &BTreeMap<Pair, Vec<&Arc<StoredRun>>>, base: &str, head: &str) -> Error {
     let runs = || pairs.values().flatten().map(|stored| &stored.run);
     for (asked, side) in [(base, Side::Baseline), (head, Side::Candidate)] {
-        let built = |run: &Run| match side {
+        let built = |run: &RunRow| match side {
             Side::Baseline => run.baseline.clone(),
             Side::Candidate => run.candidate.clone(),
         };
@@ -232,14 +232,14 @@ fn ambiguous(pairs: &BTreeMap<Pair, Vec<&Arc<StoredRun>>>, base: &str, head: &st
 
 /// Comparisons the store has, newest first.
 fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
-    let mut newest: Vec<&Run> = runs.iter().map(|stored| &stored.run).collect();
+    let mut newest: Vec<&RunRow> = runs.iter().map(|stored| &stored.run).collect();
     newest.sort_by_key(|run| std::cmp::Reverse(run.finished_us));
     let mut seen = BTreeSet::new();
     let name = |built: &Built| match built.asked == built.commit.hex() {
         true => built.commit.short().to_string(),
         false => format!("{} ({})", built.asked, built.commit.short()),
     };
-    let text = |run: &&Run| {
+    let text = |run: &&RunRow| {
         format!(
             "{} … {} of {} on {}",
             name(&run.baseline),
@@ -260,19 +260,19 @@ fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
 
 /// Of each host the runs alike its newest, oldest first; and the jobs that are not. The newest of a
 /// trusted candidate where there is one: an untrusted build is no answer for a trusted commit.
-pub(crate) fn alike<'a>(runs: &[&'a Arc<StoredRun>]) -> (Vec<&'a Run>, Vec<JobId>) {
-    let likeness = |run: &Run| {
+pub(crate) fn alike<'a>(runs: &[&'a Arc<StoredRun>]) -> (Vec<&'a RunRow>, Vec<JobId>) {
+    let likeness = |run: &RunRow| {
         let artifacts = (run.baseline.artifact.clone(), run.candidate.artifact.clone());
         let (suite, image) = (run.suite_digest.clone(), run.image_id.clone());
         (run.fingerprint.digest(), suite, image, artifacts, run.trust)
     };
-    let mut ordered: Vec<&Run> = runs.iter().map(|stored| &stored.run).collect();
+    let mut ordered: Vec<&RunRow> = runs.iter().map(|stored| &stored.run).collect();
     ordered.sort_by_key(|run| (run.finished_us, run.job.clone()));
-    let (trusted, others): (Vec<&Run>, Vec<&Run>) =
+    let (trusted, others): (Vec<&RunRow>, Vec<&RunRow>) =
         ordered.iter().copied().partition(|run| run.trust.is_trusted());
     let newest: BTreeMap<&str, _> =
         others.into_iter().chain(trusted).map(|run| (run.host.as_str(), likeness(run))).collect();
-    let (kept, left): (Vec<&Run>, Vec<&Run>) =
+    let (kept, left): (Vec<&RunRow>, Vec<&RunRow>) =
         ordered.into_iter().partition(|run| newest[run.host.as_str()] == likeness(run));
     (kept, left.into_iter().map(|run| run.job.clone()).collect())
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use dyno_model::id::{Digest, JobId};
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 
@@ -77,7 +77,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoRun`], [`Error::Ambiguous`], and [`Error::Place`].
-    pub async fn find_run(&self, asked: &str) -> Result<Run> {
+    pub async fn find_run(&self, asked: &str) -> Result<RunRow> {
         let no_run = |why: String| Error::NoRun { asked: asked.into(), why };
         if asked.len() < PREFIX_MIN || !is_hex(asked) {
             return Err(no_run(format!(

@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 use dyno_model::id::Digest;
 use dyno_model::metric;
 use dyno_model::record::{
-    Built, Outcome, Record, Run, SCHEMA_VERSION, Sample, Side, Summary, Unit,
+    Built, CompilationUnit, Outcome, Record, RunRow, SCHEMA_VERSION, Sample, Side, Summary,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -33,7 +33,7 @@ pub(crate) const PROVENANCE_KEY: &str = "dyno.provenance";
 
 /// The integer that stands for a series: the first 63 bits of a hash of (suite, benchmark,
 /// config, metric, host, fingerprint). Grouping by it is twice as fast as by the names.
-pub(crate) fn series(run: &Run, benchmark: &str, config: &str, metric: &str) -> i64 {
+pub(crate) fn series(run: &RunRow, benchmark: &str, config: &str, metric: &str) -> i64 {
     let fingerprint = run.fingerprint.digest();
     let parts = [&run.suite, benchmark, config, metric, &run.host, fingerprint.hex()];
     let digest = Digest::of_parts(parts);
@@ -47,7 +47,7 @@ fn small(value: u32) -> i32 {
 }
 
 /// The commit of each side, as [`Side`] counts them.
-fn commits(run: &Run) -> [String; 2] {
+fn commits(run: &RunRow) -> [String; 2] {
     [run.baseline.commit.to_string(), run.candidate.commit.to_string()]
 }
 
@@ -94,7 +94,7 @@ impl Columns {
     }
 
     /// What every row of a job's files says of the job.
-    fn job(&mut self, run: &Run, shard: &Shard, rows: usize) {
+    fn job(&mut self, run: &RunRow, shard: &Shard, rows: usize) {
         let job = run.job.to_string();
         self.text("job", std::iter::repeat_n(job.as_str(), rows));
         self.small("attempt", std::iter::repeat_n(shard.attempt, rows));
@@ -151,9 +151,9 @@ pub(crate) fn samples(record: &Record, shard: &Shard) -> RecordBatch {
 /// One row a unit, sorted by (benchmark, config, side, round, sequence, unit).
 pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
     let run = &record.run;
-    let mut rows: Vec<&Unit> = record.units.iter().collect();
+    let mut rows: Vec<&CompilationUnit> = record.units.iter().collect();
     rows.sort_by(|a, b| {
-        let key = |u: &Unit| (u.side, u.round, u.sequence, u.unit);
+        let key = |u: &CompilationUnit| (u.side, u.round, u.sequence, u.unit);
         let names = a.benchmark.cmp(&b.benchmark).then_with(|| a.config.cmp(&b.config));
         names.then_with(|| key(a).cmp(&key(b)))
     });
@@ -178,7 +178,7 @@ pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
     columns.integer("system_ns", all().map(|u| Some(u.system_ns)));
     columns.integer("max_rss_bytes", all().map(|u| Some(u.max_rss_bytes)));
     columns.small("threads", all().map(|u| u.threads));
-    let needs = |u: &Unit, end: bool| {
+    let needs = |u: &CompilationUnit, end: bool| {
         u.needs.iter().filter(|need| need.end == end).map(|need| need.unit).collect()
     };
     columns.lists("needs_metadata", all().map(|u| needs(u, false)));
@@ -190,7 +190,7 @@ pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
 }
 
 /// One row a series, in the order of `summaries`.
-pub(crate) fn summaries(run: &Run, summaries: &[Summary], shard: &Shard) -> RecordBatch {
+pub(crate) fn summaries(run: &RunRow, summaries: &[Summary], shard: &Shard) -> RecordBatch {
     let all = || summaries.iter();
     let rows = summaries.len();
     let mut columns = Columns(Vec::new());
@@ -227,7 +227,7 @@ fn json<T: serde::Serialize>(value: &T) -> String {
 }
 
 /// The one row of a job; `provenance` is the whole `Run` as JSON.
-pub(crate) fn run(run: &Run, provenance: &str, shard: &Shard) -> RecordBatch {
+pub(crate) fn run(run: &RunRow, provenance: &str, shard: &Shard) -> RecordBatch {
     let machine = &run.fingerprint;
     let mut columns = Columns(Vec::new());
     let mut text = |name, value: &str| columns.text(name, std::iter::once(value));
@@ -281,7 +281,7 @@ pub(crate) fn run(run: &Run, provenance: &str, shard: &Shard) -> RecordBatch {
 pub(crate) fn bytes(
     folder: Folder,
     batch: &RecordBatch,
-    run: &Run,
+    run: &RunRow,
     provenance: &str,
 ) -> Result<Vec<u8>, ParquetError> {
     let metadata = [

@@ -5,7 +5,7 @@ use arrow::array::{Array, ArrowPrimitiveType, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use dyno_model::id::JobId;
 use dyno_model::metric::{METRICS, Sampling};
-use dyno_model::record::{Run, Sample, Side};
+use dyno_model::record::{RunRow, Sample, Side};
 use dyno_model::stats::Variance;
 use dyno_model::verdict::SeriesKey;
 
@@ -31,7 +31,7 @@ impl Session {
     /// # Errors
     /// Those of [`Session::sql`].
     pub async fn evidence(&self, compared: &Compared, key: &SeriesKey) -> Result<Evidence> {
-        let on_host = |run: &&Run| run.host == key.host;
+        let on_host = |run: &&RunRow| run.host == key.host;
         let jobs: Vec<&JobId> = compared.runs.iter().filter(on_host).map(|run| &run.job).collect();
         let lending = self.on_host(&compared.lending, &key.host);
         let taken = samples_of(key, &jobs);

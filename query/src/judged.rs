@@ -17,10 +17,10 @@ use datafusion::datasource::{MemTable, TableType};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, col, lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
-use dyno_model::catalog::policy::{Policy, Tier};
+use dyno_model::catalog::policy::{Gate, Policy};
 use dyno_model::id::JobId;
 use dyno_model::metric;
-use dyno_model::record::{Extent, Run, Summary};
+use dyno_model::record::{Extent, RunRow, Summary};
 use dyno_model::stats::{Noise, Variance};
 use dyno_model::verdict::{Judged, Verdict};
 
@@ -59,7 +59,7 @@ pub(crate) struct Head {
 
 impl Head {
     /// Of a pair and its runs that count, oldest first; `None` where there are none.
-    pub(crate) fn of(pair: &Pair, runs: &[&Run]) -> Option<Self> {
+    pub(crate) fn of(pair: &Pair, runs: &[&RunRow]) -> Option<Self> {
         let newest = runs.last()?;
         Some(Self {
             pair: pair.clone(),
@@ -87,7 +87,7 @@ struct Family {
 }
 
 /// The pairs of `stored`, each with its runs that count, oldest first.
-pub(crate) fn pairs<'a>(stored: &[&'a Arc<StoredRun>]) -> Vec<(Pair, Vec<&'a Run>)> {
+pub(crate) fn pairs<'a>(stored: &[&'a Arc<StoredRun>]) -> Vec<(Pair, Vec<&'a RunRow>)> {
     let mut pairs: BTreeMap<Pair, Vec<&Arc<StoredRun>>> = BTreeMap::new();
     for run in stored {
         pairs.entry(Pair::of(&run.run)).or_default().push(run);
@@ -124,8 +124,8 @@ impl Judge {
     }
 
     /// The summaries of `runs`, ordered by job.
-    pub(crate) async fn summaries(&self, runs: &[&Run]) -> Result<Vec<StoredSummary>> {
-        let by_job: BTreeMap<String, &Run> =
+    pub(crate) async fn summaries(&self, runs: &[&RunRow]) -> Result<Vec<StoredSummary>> {
+        let by_job: BTreeMap<String, &RunRow> =
             runs.iter().map(|run| (run.job.to_string(), *run)).collect();
         let batches = self.read("summaries", runs, &[], None).await?;
         let mut all: Vec<StoredSummary> = Vec::new();
@@ -142,7 +142,7 @@ impl Judge {
     pub(crate) async fn read(
         &self,
         table: &str,
-        runs: &[&Run],
+        runs: &[&RunRow],
         columns: &[&str],
         filter: Option<Expr>,
     ) -> Result<Vec<RecordBatch>> {
@@ -166,18 +166,18 @@ impl Judge {
 
     async fn families(&self, stored: Vec<&Arc<StoredRun>>) -> Result<Vec<Family>> {
         let kept = pairs(&stored);
-        let runs: Vec<&Run> = kept.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+        let runs: Vec<&RunRow> = kept.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
         let past = Past::new(&self.snapshot.runs);
-        let lending: Vec<Vec<&Run>> = kept.iter().map(|(_, runs)| past.before(runs)).collect();
-        let all: BTreeMap<&JobId, &Run> =
+        let lending: Vec<Vec<&RunRow>> = kept.iter().map(|(_, runs)| past.before(runs)).collect();
+        let all: BTreeMap<&JobId, &RunRow> =
             lending.iter().flatten().map(|run| (&run.job, *run)).collect();
         let history = History::read(self, &Vec::from_iter(all.into_values())).await?;
         let mut by_job: BTreeMap<_, Vec<StoredSummary>> = BTreeMap::new();
         for summary in self.summaries(&runs).await? {
             by_job.entry(summary.job.clone()).or_default().push(summary);
         }
-        let family = |((pair, runs), lending): ((Pair, Vec<&Run>), Vec<&Run>)| {
-            let of_run = |run: &&Run| by_job.get(&run.job).cloned().unwrap_or_default();
+        let family = |((pair, runs), lending): ((Pair, Vec<&RunRow>), Vec<&RunRow>)| {
+            let of_run = |run: &&RunRow| by_job.get(&run.job).cloned().unwrap_or_default();
             let summaries: Vec<StoredSummary> = runs.iter().flat_map(of_run).collect();
             let (judged, jobs) = judge_family(&summaries, &history.of(&lending), &self.policy);
             Some(Family { head: Head::of(&pair, &runs)?, judged, jobs })
@@ -203,7 +203,7 @@ impl Judge {
         rows.text("reason", |(_, j, _)| reason(&j.verdict));
         rows.text("architecture", |(_, j, _)| Some(&j.comparison.architecture));
         rows.text("tier", |(_, j, _)| {
-            Some(if j.comparison.tier == Tier::Inform { "inform" } else { "gate" })
+            Some(if j.comparison.tier == Gate::Informs { "inform" } else { "gate" })
         });
         rows.text("policy", |_| Some(&self.policy.name));
         let mut float =
@@ -257,7 +257,7 @@ pub(crate) fn reason(verdict: &Verdict) -> Option<String> {
 }
 
 /// The rows of `summaries` in a batch that belong to the jobs asked for.
-fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &Run>) -> Vec<StoredSummary> {
+fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &RunRow>) -> Vec<StoredSummary> {
     let column = |name: &str| batch.column_by_name(name).expect("a column of the table");
     let [jobs, benchmarks, configs, metrics] =
         ["job", "benchmark", "config", "metric"].map(|name| column(name).as_string_view());

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use dyno_model::id::JobId;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::stats::{Variance, pool_within};
 
 use crate::error::Result;
@@ -27,18 +27,18 @@ const RUNS_MAX: usize = 30;
 pub(crate) type Variances = HashMap<i64, Variance>;
 
 /// What must be equal for one run's noise to be another's.
-pub(crate) fn environment(run: &Run) -> String {
+pub(crate) fn environment(run: &RunRow) -> String {
     format!("{} {} {}", run.fingerprint.digest(), run.image_id, run.host)
 }
 
 /// The runs of a store in order of time, by environment.
 pub(crate) struct Past<'a> {
-    environments: BTreeMap<&'a str, Vec<&'a Run>>,
+    environments: BTreeMap<&'a str, Vec<&'a RunRow>>,
 }
 
 impl<'a> Past<'a> {
     pub(crate) fn new(runs: &'a [Arc<StoredRun>]) -> Self {
-        let mut environments: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
+        let mut environments: BTreeMap<_, Vec<&RunRow>> = BTreeMap::new();
         // An untrusted candidate's noise is its own making.
         for stored in runs.iter().filter(|stored| stored.run.trust.is_trusted()) {
             environments.entry(stored.environment.as_str()).or_default().push(&stored.run);
@@ -50,13 +50,13 @@ impl<'a> Past<'a> {
     }
 
     /// The runs in the environment of `run`, oldest first.
-    pub(crate) fn like(&self, run: &Run) -> &[&'a Run] {
+    pub(crate) fn like(&self, run: &RunRow) -> &[&'a RunRow] {
         self.environments.get(environment(run).as_str()).map_or(&[], Vec::as_slice)
     }
 
     /// The runs that may lend their noise to `compared`: of each environment in it, the newest
     /// [`RUNS_MAX`] that had finished before the first of it.
-    pub(crate) fn before(&self, compared: &[&Run]) -> Vec<&'a Run> {
+    pub(crate) fn before(&self, compared: &[&RunRow]) -> Vec<&'a RunRow> {
         let mut first: BTreeMap<_, i64> = BTreeMap::new();
         for run in compared {
             let earliest = first.entry(environment(run)).or_insert(i64::MAX);
@@ -84,7 +84,7 @@ pub(crate) struct History {
 
 impl History {
     /// Reads those of `runs`.
-    pub(crate) async fn read(judge: &Judge, runs: &[&Run]) -> Result<Self> {
+    pub(crate) async fn read(judge: &Judge, runs: &[&RunRow]) -> Result<Self> {
         let mut by_job: HashMap<String, Vec<(i64, Variance)>> = HashMap::new();
         let columns = ["job", "series", "rounds", "variance"];
         for batch in judge.read("summaries", runs, &columns, None).await? {
@@ -110,7 +110,7 @@ impl History {
     }
 
     /// What `runs` lend together.
-    pub(crate) fn of(&self, runs: &[&Run]) -> Variances {
+    pub(crate) fn of(&self, runs: &[&RunRow]) -> Variances {
         let mut pooled = Variances::new();
         for (series, variance) in
             runs.iter().filter_map(|run| self.by_job.get(run.job.hex())).flatten()

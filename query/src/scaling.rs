@@ -12,7 +12,7 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::logical_expr::{col, lit};
 use dyno_model::id::JobId;
 use dyno_model::metric::METRICS;
-use dyno_model::record::{Run, Side};
+use dyno_model::record::{RunRow, Side};
 use dyno_model::stats::scaling::{Basis, Difference, Fit, Law, Parameter};
 use dyno_model::verdict::{
     ScalingCase, ScalingPoint, ScalingSample, ScalingSide, THREADS, WALL, scaling_cases,
@@ -55,13 +55,13 @@ struct Taken {
 }
 
 /// What all cases of `runs`, which are of one pair, come to.
-pub(crate) async fn cases(judge: &Judge, runs: &[&Run]) -> Result<Vec<ScalingCase>> {
+pub(crate) async fn cases(judge: &Judge, runs: &[&RunRow]) -> Result<Vec<ScalingCase>> {
     let taken = taken(judge, runs).await?;
     Ok(judged(judge, runs, &taken))
 }
 
 /// The samples of `runs` that say how something scales.
-async fn taken(judge: &Judge, runs: &[&Run]) -> Result<BTreeMap<JobId, Vec<Taken>>> {
+async fn taken(judge: &Judge, runs: &[&RunRow]) -> Result<BTreeMap<JobId, Vec<Taken>>> {
     let columns =
         ["job", "sequence", "benchmark", "config", "metric", "round", "side", "value", "taint"];
     let metric = col("metric").eq(lit(WALL)).or(col("metric").like(lit("instructions%")));
@@ -102,9 +102,13 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<&str, &JobId>) -> Vec<Taken> {
     (0..batch.num_rows()).filter_map(row).collect()
 }
 
-fn judged(judge: &Judge, runs: &[&Run], taken: &BTreeMap<JobId, Vec<Taken>>) -> Vec<ScalingCase> {
+fn judged(
+    judge: &Judge,
+    runs: &[&RunRow],
+    taken: &BTreeMap<JobId, Vec<Taken>>,
+) -> Vec<ScalingCase> {
     let kinds: Vec<String> = runs.iter().map(|run| run.fingerprint.kind()).collect();
-    let of_run = |(run, architecture): (&'_ &Run, &'_ String)| {
+    let of_run = |(run, architecture): (&'_ &RunRow, &'_ String)| {
         let all = taken.get(&run.job).map_or(&[][..], Vec::as_slice);
         let (job, host) = (run.job.hex().to_string(), run.host.clone());
         (job, host, architecture.clone(), all)
@@ -124,7 +128,7 @@ fn judged(judge: &Judge, runs: &[&Run], taken: &BTreeMap<JobId, Vec<Taken>>) -> 
             is_tainted: taken.is_tainted,
         })
     });
-    let sides = |run: &&Run| {
+    let sides = |run: &&RunRow| {
         let job = run.job.hex().to_string();
         run.ignores_threads.iter().map(move |side| (job.clone(), *side)).collect::<Vec<_>>()
     };
@@ -136,10 +140,10 @@ fn judged(judge: &Judge, runs: &[&Run], taken: &BTreeMap<JobId, Vec<Taken>>) -> 
 type Row<'a> = (&'a Head, &'a ScalingCase, Side, &'a ScalingPoint);
 
 /// The rows of `pairs`.
-pub(crate) async fn rows(judge: &Judge, pairs: &[(Pair, Vec<&Run>)]) -> Result<RecordBatch> {
-    let all: Vec<&Run> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+pub(crate) async fn rows(judge: &Judge, pairs: &[(Pair, Vec<&RunRow>)]) -> Result<RecordBatch> {
+    let all: Vec<&RunRow> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
     let taken = taken(judge, &all).await?;
-    let of_pair = |(pair, runs): &(Pair, Vec<&Run>)| {
+    let of_pair = |(pair, runs): &(Pair, Vec<&RunRow>)| {
         Some((Head::of(pair, runs)?, judged(judge, runs, &taken)))
     };
     let families: Vec<(Head, Vec<ScalingCase>)> = pairs.iter().filter_map(of_pair).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 
 use crate::layout::{Folder, Shard};
 
@@ -16,7 +16,7 @@ pub(crate) fn timestamp() -> DataType {
 /// Name, type, and whether it may be null.
 type Column = (&'static str, DataType, bool);
 
-/// A list of [`Unit::unit`](dyno_model::record::Unit::unit), named as Parquet wants it.
+/// A list of [`Unit::unit`](dyno_model::record::CompilationUnit::unit), named as Parquet wants it.
 pub(crate) fn list() -> DataType {
     DataType::List(Arc::new(Field::new("element", Int32, false)))
 }
@@ -182,7 +182,7 @@ pub(crate) fn partitions() -> Vec<Arc<Field>> {
 }
 
 /// The values of [`partitions`], in their order.
-pub(crate) fn partition_values(shard: &Shard, run: &Run) -> [ScalarValue; 4] {
+pub(crate) fn partition_values(shard: &Shard, run: &RunRow) -> [ScalarValue; 4] {
     let text = ScalarValue::from;
     let emulated = ScalarValue::from(run.fingerprint.emulator.is_some());
     [text(shard.arch.as_str()), text(shard.month.as_str()), emulated, text(run.trust.name())]

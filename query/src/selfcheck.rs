@@ -4,7 +4,7 @@
 //! as any comparison would be: with the noise that runs before it lend, under the policy.
 
 use dyno_model::id::Digest;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::verdict::Judged;
 
 use crate::compare::judge_family;
@@ -26,12 +26,12 @@ pub struct AgainstItself {
 const RUNS_MAX: usize = 200;
 
 /// Whether a run compares an artifact with itself.
-fn is_against_itself(run: &Run) -> bool {
+fn is_against_itself(run: &RunRow) -> bool {
     run.baseline.artifact.is_some() && run.baseline.artifact == run.candidate.artifact
 }
 
 /// What the store has of the environments of `runs`, each once, in their order.
-pub(crate) async fn against_itself(judge: &Judge, runs: &[Run]) -> Result<Vec<AgainstItself>> {
+pub(crate) async fn against_itself(judge: &Judge, runs: &[RunRow]) -> Result<Vec<AgainstItself>> {
     let past = Past::new(&judge.snapshot.runs);
     let mut found: Vec<AgainstItself> = Vec::new();
     for run in runs {
@@ -44,7 +44,7 @@ pub(crate) async fn against_itself(judge: &Judge, runs: &[Run]) -> Result<Vec<Ag
         if found.iter().any(same) {
             continue;
         }
-        let mut alike: Vec<&Run> = past
+        let mut alike: Vec<&RunRow> = past
             .like(run)
             .iter()
             .rev()
@@ -54,8 +54,8 @@ pub(crate) async fn against_itself(judge: &Judge, runs: &[Run]) -> Result<Vec<Ag
             .collect();
         alike.reverse();
         let mut comparisons = Vec::new();
-        let lending: Vec<Vec<&Run>> = alike.iter().map(|run| past.before(&[run])).collect();
-        let mut all: Vec<&Run> = lending.iter().flatten().copied().collect();
+        let lending: Vec<Vec<&RunRow>> = alike.iter().map(|run| past.before(&[run])).collect();
+        let mut all: Vec<&RunRow> = lending.iter().flatten().copied().collect();
         all.sort_by_key(|run| &run.job);
         all.dedup_by_key(|run| &run.job);
         let history = History::read(judge, &all).await?;

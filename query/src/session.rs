@@ -13,7 +13,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::id::JobId;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::verdict::ScalingCase;
 
 use crate::build_tables::{BuildTable, Which};
@@ -191,7 +191,7 @@ impl Session {
 
     /// What the store knows of the environments (host, fingerprint, image) of `runs` compared with
     /// themselves; each once, with no comparisons where there are none.
-    pub async fn against_itself(&self, runs: &[Run]) -> Result<Vec<AgainstItself>> {
+    pub async fn against_itself(&self, runs: &[RunRow]) -> Result<Vec<AgainstItself>> {
         selfcheck::against_itself(&self.judge, runs).await
     }
 

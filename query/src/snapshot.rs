@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use datafusion::datasource::listing::PartitionedFile;
 use dyno_model::id::JobId;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use object_store::path::Path;
@@ -27,7 +27,7 @@ pub(crate) const READS_AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub(crate) struct StoredRun {
     pub shard: Shard,
-    pub run: Run,
+    pub run: RunRow,
     /// What must be equal for its noise to be another run's.
     pub environment: String,
     row: RecordBatch,
@@ -42,7 +42,7 @@ impl StoredRun {
         }
         let column = |name: &str| batch.column_by_name(name).ok_or(format!("has no `{name}`"));
         let provenance = column("provenance")?.as_string::<i32>().value(0);
-        let run: Run = serde_json::from_str(provenance)
+        let run: RunRow = serde_json::from_str(provenance)
             .map_err(|e| format!("its provenance is not a run ({e})"))?;
         if run.job != shard.job {
             return Err("its run is another job's than its name says".into());

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use dyno_model::id::JobId;
-use dyno_model::record::{Record, Run};
+use dyno_model::record::{Record, RunRow};
 use dyno_model::verdict;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
@@ -144,7 +144,7 @@ impl Store {
         let month = layout::month(run.finished_us)
             .ok_or_else(|| unstorable(format!("it finished at {} µs", run.finished_us)))?;
         let provenance = serde_json::to_string(run).expect("plain fields serialise");
-        if serde_json::from_str::<Run>(&provenance).ok().as_ref() != Some(run) {
+        if serde_json::from_str::<RunRow>(&provenance).ok().as_ref() != Some(run) {
             return Err(unstorable("a share or duration in its run is not a finite number".into()));
         }
         self.check_place()?;
@@ -204,7 +204,7 @@ impl Store {
     }
 
     /// The run of `job`, exactly as it was published.
-    pub async fn run(&self, job: &JobId) -> Result<Option<Run>> {
+    pub async fn run(&self, job: &JobId) -> Result<Option<RunRow>> {
         let mut shards = self.list(Folder::Runs).await?;
         shards.retain(|(shard, _)| shard.job == *job);
         for (shard, meta) in shards {

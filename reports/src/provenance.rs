@@ -1,8 +1,8 @@
 //! Where the numbers of a run come from: what a reader needs to repeat it.
 
 use dyno_model::id::Digest;
-use dyno_model::metric::Unit;
-use dyno_model::record::{Built, Fingerprint, Outcome, Run};
+use dyno_model::metric::MetricUnit;
+use dyno_model::record::{Built, Fingerprint, Outcome, RunRow};
 use serde::Serialize;
 
 use crate::{number, words};
@@ -52,7 +52,7 @@ pub struct BuiltView {
     pub build: String,
 }
 
-pub(crate) fn provenance(run: &Run) -> Provenance {
+pub(crate) fn provenance(run: &RunRow) -> Provenance {
     Provenance {
         job: run.job.to_string(),
         target: run.target.clone(),
@@ -110,7 +110,7 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
         ("frequency governor", text(governor)),
         ("cores", cores.to_string()),
         ("benchmark cores", text(benchmark_cores)),
-        ("memory", number::quantity(*memory_bytes as f64, Unit::Bytes, None)),
+        ("memory", number::quantity(*memory_bytes as f64, MetricUnit::Bytes, None)),
         ("virtualised", if *virtualised { "yes" } else { "no" }.to_string()),
         ("cgroup", text(cgroup)),
     ];
@@ -123,7 +123,7 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
 
 fn built(built: &Built) -> BuiltView {
     let file = |(name, (digest, size)): (&String, &(Digest, u64))| {
-        let size = number::quantity(*size as f64, Unit::Bytes, None);
+        let size = number::quantity(*size as f64, MetricUnit::Bytes, None);
         (name.clone(), size, digest.to_string())
     };
     BuiltView {

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use dyno_model::catalog::policy::{Policy, Tier};
-use dyno_model::record::Run;
+use dyno_model::catalog::policy::{Gate, Policy};
+use dyno_model::record::RunRow;
 use dyno_model::selfcheck::{Rate, SelfCheck};
 use dyno_model::verdict::{Concluded, Judged, SeriesKey, Standing};
 use serde::Serialize;
@@ -36,7 +36,7 @@ pub const VERSION: u32 = 1;
 /// What a report is made from.
 pub struct Input<'a> {
     /// The jobs compared, one a host.
-    pub runs: &'a [Run],
+    pub runs: &'a [RunRow],
     pub judged: &'a [Judged],
     pub policy: &'a Policy,
     pub concluded: &'a Concluded,
@@ -186,7 +186,7 @@ impl View {
             rows.iter().filter(|row| wanted(row)).cloned().collect()
         };
         let deciding = |name: &str| of(&|row| row.decides && row.verdict == name);
-        let informing = |row: &Row| row.tier == Tier::Inform;
+        let informing = |row: &Row| row.tier == Gate::Informs;
         let not_deciding = |row: &Row| !row.decides && !informing(row);
         let failures = failing::failures(input.runs);
         let scalings = scaling::scalings(input.scalings, input.policy);
@@ -269,7 +269,7 @@ fn tally<'a>(verdicts: impl Iterator<Item = &'a str>) -> Tally {
 }
 
 /// The runs' own notices, and what differs between runs that are shown together.
-fn notices(runs: &[Run]) -> Vec<String> {
+fn notices(runs: &[RunRow]) -> Vec<String> {
     let mut notices: Vec<String> = Vec::new();
     let several = runs.iter().map(|r| &r.host).collect::<BTreeSet<_>>().len() > 1;
     for run in runs {
@@ -280,7 +280,7 @@ fn notices(runs: &[Run]) -> Vec<String> {
             }
         }
     }
-    type Part = fn(&Run) -> String;
+    type Part = fn(&RunRow) -> String;
     let parts: [(&str, Part); 5] = [
         ("commits", |r| format!("{} {}", r.baseline.commit, r.candidate.commit)),
         ("suite digest", |r| r.suite_digest.to_string()),

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dyno_model::catalog::policy::{HostConflict, Policy};
-use dyno_model::metric::{self, Unit};
-use dyno_model::record::{Run, Side};
+use dyno_model::metric::{self, MetricUnit};
+use dyno_model::record::{RunRow, Side};
 use dyno_model::selfcheck::{Rate, SelfCheck};
 use dyno_model::stats::Noise;
 use dyno_model::verdict::{
-    Because, Concluded, Conclusion, Judged, Reason, SeriesKey, Standing, Verdict,
+    Concluded, Conclusion, ConclusionReason, Judged, Reason, SeriesKey, Standing, Verdict,
 };
 
 use crate::number;
@@ -48,7 +48,7 @@ pub(crate) fn many(number: usize, noun: &str) -> String {
     format!("{} {noun}{s}", number::count(number as u64))
 }
 
-pub(crate) fn title(runs: &[Run]) -> String {
+pub(crate) fn title(runs: &[RunRow]) -> String {
     match runs.first() {
         None => "Nothing compared".to_string(),
         Some(run) => format!("{}: {} → {}", run.suite, run.baseline.asked, run.candidate.asked),
@@ -58,7 +58,7 @@ pub(crate) fn title(runs: &[Run]) -> String {
 /// Words for a change: times are faster and slower, anything else better and worse.
 fn adjectives(input: &Input<'_>) -> (&'static str, &'static str) {
     let time = |j: &Judged| {
-        metric::find(&j.comparison.key.metric).is_some_and(|m| m.unit == Unit::Nanoseconds)
+        metric::find(&j.comparison.key.metric).is_some_and(|m| m.unit == MetricUnit::Nanoseconds)
     };
     if input.judged.iter().filter(|j| j.comparison.decides).all(time) {
         ("faster", "slower")
@@ -137,7 +137,7 @@ fn inconclusive(input: &Input<'_>, tally: &Tally, better: &str, worse: &str) -> 
 }
 
 /// The failure that kept a whole side from being measured.
-fn whole_failure(runs: &[Run]) -> Option<String> {
+fn whole_failure(runs: &[RunRow]) -> Option<String> {
     let failure = runs.iter().flat_map(|r| &r.failures).find(|f| f.benchmark.is_none())?;
     let who = match failure.side {
         Some(Side::Baseline) => "the baseline",
@@ -175,8 +175,8 @@ pub(crate) fn reasons(concluded: &Concluded, failures: &[FailureView]) -> Vec<St
         match because {
             because if differing.has_folded(because) => {}
             // The sentence over everything says that already.
-            Because::Verdicts { series, of, architecture: None, .. } if series == of => {}
-            Because::Verdicts { verdict, series, of, architecture } => {
+            ConclusionReason::Verdicts { series, of, architecture: None, .. } if series == of => {}
+            ConclusionReason::Verdicts { verdict, series, of, architecture } => {
                 let verdict = verdict.to_lowercase();
                 match sentences.last_mut().filter(|_| last == Some(architecture)) {
                     Some(sentence) => sentence.push_str(&format!(", {series} {verdict}")),
@@ -190,7 +190,9 @@ pub(crate) fn reasons(concluded: &Concluded, failures: &[FailureView]) -> Vec<St
             }
             other => {
                 let text = match other {
-                    Because::OneSideWorks { standing, .. } => with_standing(failures, *standing),
+                    ConclusionReason::OneSideWorks { standing, .. } => {
+                        with_standing(failures, *standing)
+                    }
                     other => other.to_string(),
                 };
                 sentences.push(capitalised(&text));
@@ -220,18 +222,20 @@ impl Differing {
         let mut all = Self::default();
         for because in &concluded.reasons {
             match because {
-                Because::ConfigsDisagree { benchmark, .. } => all.configs.insert(benchmark.clone()),
-                Because::MetricsDisagree { case, .. } => all.metrics.insert(case.clone()),
+                ConclusionReason::ConfigsDisagree { benchmark, .. } => {
+                    all.configs.insert(benchmark.clone())
+                }
+                ConclusionReason::MetricsDisagree { case, .. } => all.metrics.insert(case.clone()),
                 _ => false,
             };
         }
         all
     }
 
-    fn has_folded(&self, because: &Because) -> bool {
+    fn has_folded(&self, because: &ConclusionReason) -> bool {
         match because {
-            Because::ConfigsDisagree { .. } => self.configs.len() > Self::LISTED_MAX,
-            Because::MetricsDisagree { .. } => self.metrics.len() > Self::LISTED_MAX,
+            ConclusionReason::ConfigsDisagree { .. } => self.configs.len() > Self::LISTED_MAX,
+            ConclusionReason::MetricsDisagree { .. } => self.metrics.len() > Self::LISTED_MAX,
             _ => false,
         }
     }
@@ -284,11 +288,11 @@ fn shell(word: &str) -> String {
 }
 
 /// What is known of the error rate of each host, as it was when it measured.
-pub(crate) fn selfchecks(runs: &[Run], checks: &[SelfCheck]) -> Vec<SelfCheckView> {
+pub(crate) fn selfchecks(runs: &[RunRow], checks: &[SelfCheck]) -> Vec<SelfCheckView> {
     // The newest run of each host, in the order of the runs.
     let newest =
-        |(at, run): &(usize, &Run)| !runs[at + 1..].iter().any(|later| later.host == run.host);
-    let view = |(_, run): (usize, &Run)| {
+        |(at, run): &(usize, &RunRow)| !runs[at + 1..].iter().any(|later| later.host == run.host);
+    let view = |(_, run): (usize, &RunRow)| {
         let host = run.host.as_str();
         let fingerprint = run.fingerprint.digest();
         let of_it = |check: &&SelfCheck| check.host == host && check.fingerprint == fingerprint;
@@ -412,7 +416,7 @@ pub(crate) fn why(
     let limit = policy.q;
     let q = comparison.q.map(number::probability).unwrap_or_default();
     let q = if q.starts_with('<') { format!("q {q}") } else { format!("q = {q}") };
-    let counted = metric::is_counted(&comparison.key.metric);
+    let counted = metric::is_deterministic(&comparison.key.metric);
     let lent = comparison.noise.map(lent).unwrap_or_default();
     match &judged.verdict {
         Verdict::Regressed | Verdict::Improved if counted => {

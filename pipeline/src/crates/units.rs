@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use dyno_model::record::{Need, Sample, Unit, UnitKind};
+use dyno_model::record::{CompilationUnit, Need, Sample, UnitKind};
 use dyno_probe::{Exit, WrapperUnit as Seen};
 
 /// By how much the units' processor time may exceed that of the whole, which contains it: the two are
@@ -24,13 +24,13 @@ const ROUNDING_NS: u64 = 20_000_000;
 ///
 /// # Errors
 /// If they cannot be what the build did.
-pub fn units(exit: &Exit, like: &Sample) -> Result<Vec<Unit>, String> {
+pub fn units(exit: &Exit, like: &Sample) -> Result<Vec<CompilationUnit>, String> {
     let mut seen: Vec<&Seen> = exit.units.iter().collect();
     seen.sort_by_key(|unit| (unit.start_ns, unit.end_ns));
     check(exit, &seen)?;
     let needs = Needs::of(&seen);
     let ns = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
-    let unit = |(index, unit): (usize, &&Seen)| Unit {
+    let unit = |(index, unit): (usize, &&Seen)| CompilationUnit {
         benchmark: like.benchmark.clone(),
         config: like.config.clone(),
         round: like.round,
@@ -254,7 +254,7 @@ mod tests {
             seen("app", "bin", [31, 40], &["libb-1.rlib"]),
         ];
         let units = units(&exit(all), &like()).unwrap();
-        let shown = |unit: &Unit| {
+        let shown = |unit: &CompilationUnit| {
             let need = |need: &Need| format!("{}{}", need.unit, if need.end { "!" } else { "" });
             let needs: Vec<String> = unit.needs.iter().map(need).collect();
             format!("{} {} {}: {}", unit.unit, unit.name, unit.kind.name(), needs.join(" "))
@@ -275,7 +275,8 @@ mod tests {
         let user = seen("user", "lib", [6, 9], &["liba-1.rmeta", "libb-1.rmeta"]);
         let checker = Seen { start_ns: 7, end_ns: 9, ..checked("checker", &["libb-1.rmeta"]) };
         let units = units(&exit(vec![checked("a", &[]), built, user, checker]), &like()).unwrap();
-        let ends = |unit: &Unit| unit.needs.iter().map(|need| need.end).collect::<Vec<bool>>();
+        let ends =
+            |unit: &CompilationUnit| unit.needs.iter().map(|need| need.end).collect::<Vec<bool>>();
         let ends: Vec<Vec<bool>> = units.iter().map(ends).collect();
         assert_eq!(ends, [vec![], vec![], vec![true, false], vec![true]]);
     }

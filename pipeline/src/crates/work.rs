@@ -186,7 +186,7 @@ fn sizes(
         (name.to_string(), SizeQuery { folder: folder.into(), files })
     };
     let sizes: BTreeMap<String, SizeQuery> = written.into_iter().chain(cache).map(sized).collect();
-    debug_assert!(sizes.keys().all(|name| metric::is_of_output(name)));
+    debug_assert!(sizes.keys().all(|name| metric::measures_output(name)));
     sizes
 }
 

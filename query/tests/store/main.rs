@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use common::{NOON_US, graph, job, policy, record};
 use dyno_model::id::Digest;
-use dyno_model::record::{Fingerprint, Record, Run, Side};
+use dyno_model::record::{Fingerprint, Record, RunRow, Side};
 use dyno_model::verdict;
 use dyno_query::{Error, Filter, KeptDefinition, Published, Session, Store, write_table};
 use tempfile::TempDir;
@@ -122,7 +122,7 @@ fn a_run_without_what_it_was_built_from_is_read() {
     let text = serde_json::to_string(&run).unwrap();
     let older = text.replace(",\"built_from\":null", "");
     assert_ne!(older, text);
-    assert_eq!(serde_json::from_str::<Run>(&older).unwrap(), run);
+    assert_eq!(serde_json::from_str::<RunRow>(&older).unwrap(), run);
 }
 
 #[tokio::test]
@@ -346,7 +346,7 @@ async fn a_job_published_twice_counts_once() {
 #[tokio::test]
 async fn records_that_cannot_be_stored_leave_nothing() {
     let place = Place::new().await;
-    type Change = fn(&mut Run);
+    type Change = fn(&mut RunRow);
     let cases: [(&str, Change); 5] = [
         ("architecture", |r| r.fingerprint.architecture = "../x86".into()),
         ("architecture", |r| r.fingerprint.architecture.clear()),

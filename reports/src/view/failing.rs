@@ -1,6 +1,6 @@
 //! What does not work: every failure with what is known of the other side of its case.
 
-use dyno_model::record::{Failure, Run, Side};
+use dyno_model::record::{Failure, RunRow, Side};
 use dyno_model::verdict::{Failing, Standing};
 use serde::Serialize;
 
@@ -60,9 +60,9 @@ pub struct Alike<'a> {
 
 /// All failures, those of a case next to each other: newly failing first, then newly passing, then
 /// what fails on both sides.
-pub(super) fn failures(runs: &[Run]) -> Vec<FailureView> {
+pub(super) fn failures(runs: &[RunRow]) -> Vec<FailureView> {
     let failing = Failing::of(runs);
-    let of_run = |run: &Run| {
+    let of_run = |run: &RunRow| {
         let view = |f: &Failure| failure(f, failing.standing(&run.host, f), &run.host);
         run.failures.iter().map(view).collect::<Vec<_>>()
     };

@@ -2,7 +2,7 @@
 //! whether the candidate scales worse.
 
 use dyno_model::catalog::policy::Policy;
-use dyno_model::metric::Unit;
+use dyno_model::metric::MetricUnit;
 use dyno_model::stats::scaling::{Basis, Best, Difference, Fit, Parameter};
 use dyno_model::verdict::{Reason, ScalingCase, ScalingPoint, ScalingSide, Verdict};
 use serde::Serialize;
@@ -234,12 +234,12 @@ fn best(best: Best) -> String {
 
 fn point(point: &ScalingPoint) -> PointView {
     let instructions = point.instructions.iter().map(|(metric, median)| {
-        (metric.clone(), number::quantity(*median, Unit::Count, None), *median)
+        (metric.clone(), number::quantity(*median, MetricUnit::Count, None), *median)
     });
     PointView {
         threads: point.threads,
         rounds: point.rounds,
-        time: number::quantity(point.time_ns, Unit::Nanoseconds, None),
+        time: number::quantity(point.time_ns, MetricUnit::Nanoseconds, None),
         time_ns: point.time_ns,
         speedup: point.speedup.map(Known::of),
         efficiency: point.efficiency.map(Known::percent),
