@@ -5,7 +5,8 @@
 //! function of its arguments, so everything can be tested by a table. What is random takes
 //! a seed.
 
-pub mod build;
+pub mod budget;
+pub mod build_graph;
 pub mod catalog;
 pub mod id;
 pub mod metric;

@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 
+use crate::budget::Budget;
 use crate::catalog::policy::Policy;
 use crate::catalog::suite::Case;
 use crate::id::{CommitId, Digest, JobId};
 use crate::record::Trust;
-use crate::sampling::{Budget, Target, targets};
+use crate::sampling::{Target, targets};
 
 /// What decides a job; equal inputs give the same id, so a job that is stored is not run again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::catalog::suite::Source;
 use crate::id::{CommitId, Digest, JobId};
-use crate::sampling::Budget;
 
 /// Version of the stored layout. A reader refuses what is newer than it knows and reads what is
 /// older; a writer writes only this.
@@ -115,7 +115,7 @@ impl UnitKind {
 /// That a unit waits for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Need {
-    /// [`Unit::unit`] of the same process.
+    /// [`CompilationUnit::unit`] of the same process.
     pub unit: u32,
     /// Whether for its end; else its metadata are enough (where pipelining is on).
     pub end: bool,
@@ -125,7 +125,7 @@ pub struct Need {
 /// of the compiler, or one run of a build script. One row of `units`. Times are in nanoseconds from
 /// the start of the build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unit {
+pub struct CompilationUnit {
     pub benchmark: String,
     pub config: String,
     pub round: u32,
@@ -299,7 +299,7 @@ pub struct BuiltFrom {
 
 /// Everything needed to repeat a job. One row of `runs`, written last: the commit point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub struct RunRow {
     pub job: JobId,
     pub dyno_version: String,
     pub suite: String,
@@ -345,15 +345,15 @@ pub struct Run {
 /// An attempt's immutable trace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    pub run: Run,
+    pub run: RunRow,
     pub samples: Vec<Sample>,
     /// Of suites that build whole crate graphs; empty for others, and in records of a dyno that
     /// knew no units.
     #[serde(default)]
-    pub units: Vec<Unit>,
+    pub units: Vec<CompilationUnit>,
 }
 
-/// Names of phases of a run that others ask for (`Run::phases_s`).
+/// Names of phases of a run that others ask for.
 pub mod phase {
     /// Processes are measured in rounds.
     pub const MEASURE: &str = "measure";

@@ -13,7 +13,7 @@ use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use dyno_store::RunRow;
+use dyno_store::StoredRun;
 use futures::future::BoxFuture;
 
 use crate::computed::ComputedExec;
@@ -108,7 +108,7 @@ impl TableProvider for JudgedTable {
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let rows = self.judge.run_rows();
-        let rows: Vec<Arc<RunRow>> = match &self.selection {
+        let rows: Vec<Arc<StoredRun>> = match &self.selection {
             Selection::AllPairs => {
                 // Only what a whole family shares may choose: a filter on one host or benchmark
                 // must not change over what q is adjusted.

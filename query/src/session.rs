@@ -13,7 +13,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::id::JobId;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::verdict::ScalingCase;
 use dyno_store::{Folder, Problem, Store, schema};
 use tokio::sync::OnceCell;
@@ -138,7 +138,7 @@ impl Session {
 
     /// What the store knows of the environments (host, fingerprint, image) of `runs` compared with
     /// themselves; each once, with no comparisons where there are none.
-    pub async fn null_comparisons(&self, runs: &[Run]) -> Result<Vec<NullComparisons>> {
+    pub async fn null_comparisons(&self, runs: &[RunRow]) -> Result<Vec<NullComparisons>> {
         null_comparisons::null_comparisons(&self.judge, runs).await
     }
 

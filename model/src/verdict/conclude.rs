@@ -6,7 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Failing, Judged, Reason, SeriesKey, Standing, Verdict};
-use crate::catalog::policy::{Policy, Tier};
+use crate::catalog::policy::{Gate, Policy};
 
 /// What a whole comparison comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -33,12 +33,12 @@ impl Conclusion {
 
 /// Who (a host, an architecture, a config, a metric) says what.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Said {
+pub struct NamedVerdict {
     pub who: String,
     pub verdict: &'static str,
 }
 
-impl Said {
+impl NamedVerdict {
     pub(super) fn of(who: &str, verdict: &Verdict) -> Self {
         Self { who: who.to_string(), verdict: verdict.name() }
     }
@@ -63,7 +63,7 @@ impl Said {
 /// One reason for a conclusion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "because")]
-pub enum Because {
+pub enum ConclusionReason {
     /// `series` of the `of` that decide have this verdict; by architecture where there are several.
     Verdicts { verdict: &'static str, series: usize, of: usize, architecture: Option<String> },
     /// Nothing that was measured decides under the policy.
@@ -73,18 +73,18 @@ pub enum Because {
     /// These cases work on one side only: newly failing, or newly passing.
     OneSideWorks { standing: Standing, cases: BTreeSet<String> },
     /// Hosts of one architecture are sure of different things: counted as inconclusive.
-    HostsDisagree { case: String, metric: String, said: Vec<Said> },
+    HostsDisagree { case: String, metric: String, said: Vec<NamedVerdict> },
     /// One architecture regressed and another improved.
-    ArchitecturesDisagree { case: String, metric: String, said: Vec<Said> },
+    ArchitecturesDisagree { case: String, metric: String, said: Vec<NamedVerdict> },
     /// One config of a benchmark regressed and another improved, on one host.
-    ConfigsDisagree { benchmark: String, metric: String, host: String, said: Vec<Said> },
+    ConfigsDisagree { benchmark: String, metric: String, host: String, said: Vec<NamedVerdict> },
     /// The metric that decides and another that could are sure of different things.
-    MetricsDisagree { case: String, host: String, decides: Said, beside: Said },
+    MetricsDisagree { case: String, host: String, decides: NamedVerdict, beside: NamedVerdict },
     /// What only informs changed.
     Informs { regressed: usize, improved: usize },
 }
 
-impl fmt::Display for Because {
+impl fmt::Display for ConclusionReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Verdicts { verdict, series, of, architecture } => {
@@ -104,13 +104,17 @@ impl fmt::Display for Because {
             Self::HostsDisagree { case, metric, said } => write!(
                 f,
                 "conflict: hosts about {case}, {metric} ({}); not counted until asked again",
-                Said::list(said)
+                NamedVerdict::list(said)
             ),
             Self::ArchitecturesDisagree { case, metric, said } => {
-                write!(f, "architectures differ about {case}, {metric} ({})", Said::list(said))
+                write!(
+                    f,
+                    "architectures differ about {case}, {metric} ({})",
+                    NamedVerdict::list(said)
+                )
             }
             Self::ConfigsDisagree { benchmark, metric, host, said } => {
-                let list = Said::list(said);
+                let list = NamedVerdict::list(said);
                 write!(f, "configs of {benchmark} differ, {metric} on {host} ({list})")
             }
             Self::MetricsDisagree { case, host, decides, beside } => write!(
@@ -145,7 +149,7 @@ fn few(names: &BTreeSet<String>) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Concluded {
     pub conclusion: Conclusion,
-    pub reasons: Vec<Because>,
+    pub reasons: Vec<ConclusionReason>,
     pub ask_again: BTreeSet<String>,
 }
 
@@ -182,9 +186,9 @@ pub fn conclude(judged: &[Judged], failing: &Failing<'_>, policy: &Policy) -> Co
     Concluded { conclusion, reasons, ask_again }
 }
 
-fn tallies(deciding: &[&Judged]) -> Vec<Because> {
+fn tallies(deciding: &[&Judged]) -> Vec<ConclusionReason> {
     if deciding.is_empty() {
-        return vec![Because::NothingDecides];
+        return vec![ConclusionReason::NothingDecides];
     }
     let mut architectures: BTreeMap<&str, BTreeMap<&'static str, usize>> = BTreeMap::new();
     for j in deciding {
@@ -198,26 +202,26 @@ fn tallies(deciding: &[&Judged]) -> Vec<Because> {
         for verdict in ["Regressed", "Improved", "Inconclusive", "Unchanged"] {
             let Some(&series) = counts.get(verdict) else { continue };
             let architecture = many.then(|| architecture.to_string());
-            reasons.push(Because::Verdicts { verdict, series, of, architecture });
+            reasons.push(ConclusionReason::Verdicts { verdict, series, of, architecture });
         }
     }
     reasons
 }
 
-fn works(failing: &Failing<'_>) -> Vec<Because> {
-    let of = |standing| Because::OneSideWorks { standing, cases: failing.cases(standing) };
-    let is_any = |because: &Because| matches!(because, Because::OneSideWorks { cases, .. } if !cases.is_empty());
+fn works(failing: &Failing<'_>) -> Vec<ConclusionReason> {
+    let of = |standing| ConclusionReason::OneSideWorks { standing, cases: failing.cases(standing) };
+    let is_any = |because: &ConclusionReason| matches!(because, ConclusionReason::OneSideWorks { cases, .. } if !cases.is_empty());
     [Standing::NewlyFailing, Standing::NewlyPassing].map(of).into_iter().filter(is_any).collect()
 }
 
-fn no_common_case(judged: &[Judged]) -> Option<Because> {
+fn no_common_case(judged: &[Judged]) -> Option<ConclusionReason> {
     let measured = |side: fn(&Judged) -> bool| -> BTreeSet<String> {
         judged.iter().filter(|j| side(j)).map(|j| case(&j.comparison.key)).collect()
     };
     let baseline = measured(|j| j.comparison.baseline.is_some());
     let candidate = measured(|j| j.comparison.candidate.is_some());
     let none = !judged.is_empty() && baseline.is_disjoint(&candidate);
-    none.then_some(Because::NoCommonCase { baseline, candidate })
+    none.then_some(ConclusionReason::NoCommonCase { baseline, candidate })
 }
 
 fn case(key: &SeriesKey) -> String {
@@ -232,13 +236,14 @@ fn both_directions<'a, K: Ord>(
     deciding: &[&'a Judged],
     key: impl Fn(&'a Judged) -> K,
     who: impl Fn(&'a Judged) -> &'a str,
-) -> BTreeMap<K, Vec<Said>> {
-    let mut groups: BTreeMap<K, BTreeSet<Said>> = BTreeMap::new();
+) -> BTreeMap<K, Vec<NamedVerdict>> {
+    let mut groups: BTreeMap<K, BTreeSet<NamedVerdict>> = BTreeMap::new();
     for j in deciding.iter().filter(|j| j.verdict.is_sure()) {
-        groups.entry(key(j)).or_default().insert(Said::of(who(j), &j.verdict));
+        groups.entry(key(j)).or_default().insert(NamedVerdict::of(who(j), &j.verdict));
     }
-    let has =
-        |said: &BTreeSet<Said>, verdict: Verdict| said.iter().any(|s| s.verdict == verdict.name());
+    let has = |said: &BTreeSet<NamedVerdict>, verdict: Verdict| {
+        said.iter().any(|s| s.verdict == verdict.name())
+    };
     groups
         .into_iter()
         .filter(|(_, said)| has(said, Verdict::Regressed) && has(said, Verdict::Improved))
@@ -246,13 +251,13 @@ fn both_directions<'a, K: Ord>(
         .collect()
 }
 
-fn hosts_disagree(deciding: &[&Judged]) -> Vec<Because> {
+fn hosts_disagree(deciding: &[&Judged]) -> Vec<ConclusionReason> {
     let mut seen = BTreeSet::new();
     let reason = |j: &&Judged| match &j.verdict {
         Verdict::Inconclusive(Reason::HostsDisagree { said }) => {
             let key = &j.comparison.key;
             let name = (j.comparison.architecture.clone(), case(key), key.metric.clone());
-            seen.insert(name.clone()).then(|| Because::HostsDisagree {
+            seen.insert(name.clone()).then(|| ConclusionReason::HostsDisagree {
                 case: name.1,
                 metric: name.2,
                 said: said.clone(),
@@ -263,22 +268,24 @@ fn hosts_disagree(deciding: &[&Judged]) -> Vec<Because> {
     deciding.iter().filter_map(reason).collect()
 }
 
-fn architectures_disagree(deciding: &[&Judged]) -> Vec<Because> {
+fn architectures_disagree(deciding: &[&Judged]) -> Vec<ConclusionReason> {
     let key = |j: &Judged| (case(&j.comparison.key), j.comparison.key.metric.clone());
     let groups = both_directions(deciding, key, |j| j.comparison.architecture.as_str());
-    let several = |said: &Vec<Said>| said.iter().map(|s| &s.who).collect::<BTreeSet<_>>().len() > 1;
-    let because = |((case, metric), said)| Because::ArchitecturesDisagree { case, metric, said };
+    let several =
+        |said: &Vec<NamedVerdict>| said.iter().map(|s| &s.who).collect::<BTreeSet<_>>().len() > 1;
+    let because =
+        |((case, metric), said)| ConclusionReason::ArchitecturesDisagree { case, metric, said };
     groups.into_iter().filter(|(_, said)| several(said)).map(because).collect()
 }
 
-fn configs_disagree(deciding: &[&Judged]) -> Vec<Because> {
+fn configs_disagree(deciding: &[&Judged]) -> Vec<ConclusionReason> {
     let key = |j: &Judged| {
         let SeriesKey { benchmark, metric, host, .. } = &j.comparison.key;
         (benchmark.clone(), metric.clone(), host.clone())
     };
     both_directions(deciding, key, |j| j.comparison.key.config.as_str())
         .into_iter()
-        .map(|((benchmark, metric, host), said)| Because::ConfigsDisagree {
+        .map(|((benchmark, metric, host), said)| ConclusionReason::ConfigsDisagree {
             benchmark,
             metric,
             host,
@@ -288,11 +295,11 @@ fn configs_disagree(deciding: &[&Judged]) -> Vec<Because> {
 }
 
 /// Beside the metric that decides a case stand those that the policy lets decide elsewhere.
-fn metrics_disagree(judged: &[Judged], policy: &Policy) -> Vec<Because> {
+fn metrics_disagree(judged: &[Judged], policy: &Policy) -> Vec<ConclusionReason> {
     let mut cases: BTreeMap<(&str, &str, &str), Vec<&Judged>> = BTreeMap::new();
     for j in judged {
         let SeriesKey { benchmark, config, metric, host } = &j.comparison.key;
-        if j.comparison.tier == Tier::Gate && j.verdict.is_sure() && policy.can_decide(metric) {
+        if j.comparison.tier == Gate::Counts && j.verdict.is_sure() && policy.can_decide(metric) {
             cases.entry((benchmark, config, host)).or_default().push(j);
         }
     }
@@ -302,11 +309,11 @@ fn metrics_disagree(judged: &[Judged], policy: &Policy) -> Vec<Because> {
             all.into_iter().partition(|j| j.comparison.decides);
         for d in &deciding {
             for b in beside.iter().filter(|b| b.verdict != d.verdict) {
-                reasons.push(Because::MetricsDisagree {
+                reasons.push(ConclusionReason::MetricsDisagree {
                     case: case(&d.comparison.key),
                     host: d.comparison.key.host.clone(),
-                    decides: Said::of(&d.comparison.key.metric, &d.verdict),
-                    beside: Said::of(&b.comparison.key.metric, &b.verdict),
+                    decides: NamedVerdict::of(&d.comparison.key.metric, &d.verdict),
+                    beside: NamedVerdict::of(&b.comparison.key.metric, &b.verdict),
                 });
             }
         }
@@ -314,13 +321,13 @@ fn metrics_disagree(judged: &[Judged], policy: &Policy) -> Vec<Because> {
     reasons
 }
 
-fn informs(judged: &[Judged]) -> Option<Because> {
+fn informs(judged: &[Judged]) -> Option<ConclusionReason> {
     let count = |verdict: Verdict| {
-        let of_tier = |j: &&Judged| j.comparison.tier == Tier::Inform && j.verdict == verdict;
+        let of_tier = |j: &&Judged| j.comparison.tier == Gate::Informs && j.verdict == verdict;
         judged.iter().filter(of_tier).count()
     };
     let (regressed, improved) = (count(Verdict::Regressed), count(Verdict::Improved));
-    (regressed + improved > 0).then_some(Because::Informs { regressed, improved })
+    (regressed + improved > 0).then_some(ConclusionReason::Informs { regressed, improved })
 }
 
 #[cfg(test)]

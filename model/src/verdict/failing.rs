@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::record::{Failure, Run, Side};
+use crate::record::{Failure, RunRow, Side};
 
 /// On which side something does not work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -41,7 +41,7 @@ pub struct Failing<'a> {
 }
 
 impl<'a> Failing<'a> {
-    pub fn of(runs: &'a [Run]) -> Self {
+    pub fn of(runs: &'a [RunRow]) -> Self {
         Self::new(runs.iter().flat_map(|run| run.failures.iter().map(|f| (run.host.as_str(), f))))
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Serialize;
 
-use crate::catalog::policy::{Decides, HostConflict, Policy, Rule, Tier};
+use crate::catalog::policy::{Decides, Gate, HostConflict, Policy, Rule};
 use crate::catalog::suite::Config;
 use crate::metric::{self, Better};
 use crate::record::{Extent, Sample, Side, Summary};
@@ -17,7 +17,7 @@ mod failing;
 mod scaling;
 mod scaling_cases;
 
-pub use conclude::{Because, Concluded, Conclusion, Said, conclude};
+pub use conclude::{Concluded, Conclusion, ConclusionReason, NamedVerdict, conclude};
 pub use failing::{Failing, Standing};
 pub use scaling::{Scaled, judge_scaling};
 pub use scaling_cases::{
@@ -39,7 +39,7 @@ pub struct Comparison {
     pub key: SeriesKey,
     /// Of the host.
     pub architecture: String,
-    pub tier: Tier,
+    pub tier: Gate,
     /// Whether it counts towards the conclusion, and so which family its q is adjusted in.
     pub decides: bool,
     pub baseline: Option<Extent>,
@@ -69,7 +69,7 @@ impl Comparison {
 
     /// Whether it is a test, of those that q is adjusted over: a counted metric is none.
     pub fn is_tested(&self) -> bool {
-        self.estimate.is_some() && !metric::is_counted(&self.key.metric)
+        self.estimate.is_some() && !metric::is_deterministic(&self.key.metric)
     }
 
     /// The variance of the estimate; `None` where there can be none.
@@ -106,7 +106,7 @@ pub enum Reason {
     /// A stored number is none (NaN, infinite, negative where that cannot be): a foreign file.
     NotANumber,
     /// Hosts of one architecture are sure of different things.
-    HostsDisagree { said: Vec<Said> },
+    HostsDisagree { said: Vec<NamedVerdict> },
     /// Times over numbers of threads that cannot be compared.
     NoCurve { side: &'static str, curve: NoCurve },
 }
@@ -128,7 +128,11 @@ impl std::fmt::Display for Reason {
             }
             Self::NotANumber => write!(f, "its stored summary is not made of usable numbers"),
             Self::HostsDisagree { said } => {
-                write!(f, "conflict: hosts ({}); both are to be asked again", Said::list(said))
+                write!(
+                    f,
+                    "conflict: hosts ({}); both are to be asked again",
+                    NamedVerdict::list(said)
+                )
             }
             Self::NoCurve { side, curve } => write!(f, "no curve of the {side}: {curve}"),
         }
@@ -290,7 +294,7 @@ fn rules(inputs: &[Input], policy: &Policy) -> Vec<(Rule, bool)> {
         })
         .collect();
     let decides = |(input, rule): (&Input, &Rule)| {
-        rule.tier == Tier::Gate
+        rule.tier == Gate::Counts
             && match rule.decides {
                 Decides::Yes => true,
                 Decides::No => false,
@@ -318,7 +322,7 @@ fn usable(variance: Option<Variance>) -> Option<Variance> {
 /// is counted once, fewer than two rounds, or a variance that is none.
 fn run_variance(input: &Input) -> Option<Variance> {
     let summary = &input.summary;
-    if metric::is_counted(&summary.metric) || summary.rounds < 2 {
+    if metric::is_deterministic(&summary.metric) || summary.rounds < 2 {
         return None;
     }
     let median = |extent: Option<Extent>| extent.map_or(0.0, |e| e.median);
@@ -330,7 +334,7 @@ fn run_variance(input: &Input) -> Option<Variance> {
 }
 
 fn variance(metric: &str, noise: Option<Noise>) -> Option<Variance> {
-    noise.map(|noise| noise.used).or(metric::is_counted(metric).then_some(Variance::EXACT))
+    noise.map(|noise| noise.used).or(metric::is_deterministic(metric).then_some(Variance::EXACT))
 }
 
 fn estimate_one(
@@ -398,9 +402,9 @@ fn hold_back(judged: &mut [Judged]) {
         .filter(|all| all.iter().any(|&i| judged[i].verdict != judged[all[0]].verdict))
         .collect();
     for all in disagreeing {
-        let said: Vec<Said> = all
+        let said: Vec<NamedVerdict> = all
             .iter()
-            .map(|&i| Said::of(&judged[i].comparison.key.host, &judged[i].verdict))
+            .map(|&i| NamedVerdict::of(&judged[i].comparison.key.host, &judged[i].verdict))
             .collect();
         for index in all {
             judged[index].verdict =

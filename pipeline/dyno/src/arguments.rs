@@ -6,9 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dyno_base::error::{Error, Result};
 use dyno_build::catalog::Catalog;
 use dyno_job::context::Request;
-use dyno_model::catalog::suite::{Selection, Tier};
+use dyno_model::budget::{Budget, ROUNDS_MAX};
+use dyno_model::catalog::suite::{Priority, Selection};
 use dyno_model::record::Trust;
-use dyno_model::sampling::{Budget, ROUNDS_MAX};
 
 use crate::host_command::HostCommand;
 use crate::prompt;
@@ -180,11 +180,11 @@ pub struct Choosing {
     pub benchmark: Vec<String>,
     /// Only benchmarks of this tier
     #[arg(long)]
-    pub tier: Option<TierArg>,
+    pub tier: Option<PriorityArgument>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum TierArg {
+pub enum PriorityArgument {
     Primary,
     Secondary,
 }
@@ -203,9 +203,9 @@ impl Choosing {
     pub fn selection(&self) -> Selection {
         let mut selection = Selection {
             benchmarks: self.benchmark.clone(),
-            tier: self.tier.map(|tier| match tier {
-                TierArg::Primary => Tier::Primary,
-                TierArg::Secondary => Tier::Secondary,
+            priority: self.tier.map(|tier| match tier {
+                PriorityArgument::Primary => Priority::Primary,
+                PriorityArgument::Secondary => Priority::Secondary,
             }),
             ..Selection::default()
         };

@@ -10,11 +10,11 @@ use dyno_base::scratch::clear_scratch;
 use dyno_build::catalog::Catalog;
 use dyno_engine::Engines;
 use dyno_host::exclusive;
+use dyno_model::budget::Budget;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::{Selection, Suite};
 use dyno_model::plan::Job;
 use dyno_model::record::Trust;
-use dyno_model::sampling::Budget;
 use dyno_store::Store;
 
 /// Who asked to compare what.

@@ -12,7 +12,7 @@ use dyno_build::artifact::Artifact;
 use dyno_host::keep_to;
 use dyno_host::quiet::QuietHost;
 use dyno_measure::{Bench, Measured, Parity, Subject};
-use dyno_model::catalog::suite::{Case, Work};
+use dyno_model::catalog::suite::{Case, Workload};
 use dyno_model::id::JobId;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, phase};
@@ -97,7 +97,7 @@ async fn measure(
             .suite
             .benchmarks
             .iter()
-            .all(|b| matches!(b.work, Work::Program(_))) =>
+            .all(|b| matches!(b.work, Workload::Program(_))) =>
         {
             return measure_all(prepared, job, sides, inputs, None, BTreeMap::new(), ctx).await;
         }

@@ -15,7 +15,7 @@ use dyno_host::{Assigned, assign, exclusive, fingerprint};
 use dyno_model::catalog::host::Host;
 use dyno_model::catalog::suite::Selected;
 use dyno_model::id::Digest;
-use dyno_model::metric::{self, CACHEGRIND};
+use dyno_model::metric::{self, CACHEGRIND, Metric};
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{Fingerprint, Side};
 
@@ -118,9 +118,11 @@ pub async fn plan_job(
         resolve_sides(&suite, cores.architecture(), request, ctx, clock).await?;
     let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
-    metrics.retain(|name| request.counting || !metric::is_counted(name));
+    metrics.retain(|name| request.counting || !metric::is_deterministic(name));
     metrics.retain(|name| request.cachegrind || name != CACHEGRIND);
-    metrics.retain(|name| cores.emulator.is_none() || !metric::is_of_processor(name));
+    metrics.retain(|name| {
+        cores.emulator.is_none() || metric::find(name).is_some_and(Metric::holds_under_emulation)
+    });
     let selected = suite.suite.select(&request.selection, cores.benchmark.len());
     let Selected { cases, left_out } = selected.map_err(|wrong| {
         Error::input(wrong.join("; ")).hint("dyno run … --plan says what a selection comes to")

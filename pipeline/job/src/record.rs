@@ -8,7 +8,9 @@ use dyno_base::error::Result;
 use dyno_measure::Measured;
 use dyno_model::catalog::suite::Source;
 use dyno_model::plan::Job;
-use dyno_model::record::{Built, BuiltFrom, Failure, Files, Outcome, OwnImage, Record, Run, Side};
+use dyno_model::record::{
+    Built, BuiltFrom, Failure, Files, Outcome, OwnImage, Record, RunRow, Side,
+};
 
 use crate::build::{Inputs, Sides};
 use crate::clock::PhaseClock;
@@ -98,7 +100,7 @@ pub fn record(
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
         );
     }
-    let run = Run {
+    let run = RunRow {
         job: job.id.clone(),
         dyno_version: env!("CARGO_PKG_VERSION").into(),
         suite: suite.name.clone(),

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use dyno_model::metric::CACHEGRIND;
 use dyno_model::record::Side;
-use dyno_probe::{Run, Settings};
+use dyno_probe::{Settings, Spawn};
 
 use super::{Bench, Measured, Prepared};
 use crate::lasting::Lasting;
@@ -32,7 +32,7 @@ impl Bench<'_> {
         let alive: Vec<usize> = (0..prepared.len()).filter(|&i| counts(&prepared[i])).collect();
         let total = alive.len() as u64;
         self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
-        let mut queues: BTreeMap<Side, VecDeque<(usize, Run)>> = BTreeMap::new();
+        let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
         for i in alive {
             let mut run = prepared[i].run.clone();
             run.count_instructions = true;

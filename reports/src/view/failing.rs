@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use dyno_model::record::{Failure, Run, Side};
+use dyno_model::record::{Failure, RunRow, Side};
 use dyno_model::verdict::{Failing, Standing};
 use minijinja::Value;
 use minijinja::value::Serde;
@@ -52,7 +52,7 @@ pub struct Alike<'a> {
 
 /// All failures, those of a case next to each other: newly failing first, then newly passing, then
 /// what fails on both sides.
-pub(super) fn failures(runs: &[Run]) -> Vec<FailureView> {
+pub(super) fn failures(runs: &[RunRow]) -> Vec<FailureView> {
     let failing = Failing::of(runs);
     let mut failures: Vec<FailureView> = Vec::new();
     for run in runs {

@@ -18,7 +18,7 @@ pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy)
     let confidence = number::percent(policy.confidence);
     let limit = policy.q;
     let q = q_equation(comparison.q);
-    let is_counted = metric::is_counted(&comparison.key.metric);
+    let is_counted = metric::is_deterministic(&comparison.key.metric);
     let loans = comparison.noise.map(degrees_of_freedom).unwrap_or_default();
     match &judged.verdict {
         Verdict::Regressed | Verdict::Improved if is_counted => {

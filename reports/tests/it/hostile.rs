@@ -3,10 +3,10 @@
 
 use std::sync::LazyLock;
 
-use dyno_model::build::Build;
+use dyno_model::build_graph::Build;
 use dyno_model::record::{Sample, Side};
 use dyno_model::selfcheck::selfcheck;
-use dyno_model::verdict::{Because, Said};
+use dyno_model::verdict::{ConclusionReason, NamedVerdict};
 use dyno_reports::{
     Links, MARKDOWN_CHARS_MAX, Terminal, View, escape, explain, html, markdown, text,
 };
@@ -160,10 +160,14 @@ fn filled_scenario(name: &str, log: &str) -> (Scenario, View) {
         let key = &mut judged.comparison.key;
         (key.benchmark, key.config, key.host) = (text(), text(), text());
     }
-    let verdict_of = |who| Said { who, verdict: "Regressed" };
+    let verdict_of = |who| NamedVerdict { who, verdict: "Regressed" };
     scenario.concluded.reasons = vec![
-        Because::HostsDisagree { case: text(), metric: text(), said: vec![verdict_of(text())] },
-        Because::MetricsDisagree {
+        ConclusionReason::HostsDisagree {
+            case: text(),
+            metric: text(),
+            said: vec![verdict_of(text())],
+        },
+        ConclusionReason::MetricsDisagree {
             case: text(),
             host: text(),
             decides: verdict_of(text()),

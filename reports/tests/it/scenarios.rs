@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::id::Digest;
-use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Run, Sample, Side, Trust};
+use dyno_model::record::{Built, Failure, Fingerprint, Outcome, RunRow, Sample, Side, Trust};
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
 use dyno_model::stats::Variance;
 use dyno_model::verdict::{
@@ -21,7 +21,7 @@ pub use rustc::{axes, rustc};
 
 pub struct Scenario {
     pub name: &'static str,
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunRow>,
     pub judged: Vec<Judged>,
     pub policy: Policy,
     pub concluded: Concluded,
@@ -39,7 +39,7 @@ pub fn default_policy() -> Policy {
 
 impl Scenario {
     /// Under the default policy, without history or self-checks; see [`Scenario::under`].
-    fn new(name: &'static str, runs: Vec<Run>, samples: &[(&str, Vec<Sample>)]) -> Self {
+    fn new(name: &'static str, runs: Vec<RunRow>, samples: &[(&str, Vec<Sample>)]) -> Self {
         let samples = samples.iter().map(|(host, all)| (host.to_string(), all.clone())).collect();
         let concluded = verdict::conclude(&[], &Failing::default(), &default_policy());
         let empty = Self {
@@ -169,7 +169,7 @@ pub fn fold_sql(axis: &str, value: &str) -> String {
     )
 }
 
-pub fn run(host: &str) -> Run {
+pub fn run(host: &str) -> RunRow {
     let built = |asked: &str, size| Built {
         asked: asked.to_string(),
         commit: Digest::of(asked.as_bytes()).hex()[..40].parse().expect("40 digits"),
@@ -182,7 +182,7 @@ pub fn run(host: &str) -> Run {
         image: None,
         version: None,
     };
-    Run {
+    RunRow {
         job: Digest::of(host.as_bytes()).into(),
         dyno_version: "0.1.0".to_string(),
         suite: "wasmi".to_string(),
