@@ -10,8 +10,8 @@ use dyno_model::record::Trust;
 use dyno_model::sampling::{Budget, ROUNDS_MAX};
 use dyno_model::verdict::Conclusion;
 use dyno_query::{Filter, Session};
-use dyno_store::Store;
 use dyno_reports::Terminal;
+use dyno_store::Store;
 
 use crate::catalog::Catalog;
 use crate::crates::lock;

@@ -113,14 +113,15 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
 }
 
 #[cfg(test)]
+#[path = "../../store/tests/common/mod.rs"]
+#[allow(dead_code)]
+mod common;
+
+#[cfg(test)]
 mod tests {
     use dyno_store::PublishOutcome;
 
     use super::*;
-
-    #[path = "../../../store/tests/common/mod.rs"]
-    #[allow(dead_code)]
-    mod common;
 
     /// The run row of the first attempt never came, so the second one lies under another name.
     #[tokio::test]

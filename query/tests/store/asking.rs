@@ -3,8 +3,8 @@
 use arrow::array::{AsArray, RecordBatch};
 use dyno_model::verdict;
 use dyno_query::{
-    ColumnDescription, SQL_CATALOG, CatalogEntry, Error, Filter, EntryKind, write_csv, write_expanded, write_json,
-    write_parquet, write_table,
+    CatalogEntry, ColumnDescription, EntryKind, Error, Filter, SQL_CATALOG, write_csv,
+    write_expanded, write_json, write_parquet, write_table,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 

@@ -234,7 +234,10 @@ async fn an_attempt_that_died_is_invisible_and_does_not_block_the_next() {
         let compared = session.compare("rust-1.85", "rust-1.97", &filter).await.unwrap();
         let files = compared.sample_files;
         assert_eq!(files.len(), 1);
-        assert!(place.file("samples", &format!("{name}.1")).ends_with(files[0].as_ref()), "{files:?}");
+        assert!(
+            place.file("samples", &format!("{name}.1")).ends_with(files[0].as_ref()),
+            "{files:?}"
+        );
         assert_eq!(place.publish(&graph("one")).await, PublishOutcome::AlreadyPublished);
         assert_eq!(place.session().await.problems(), []);
     }
@@ -291,4 +294,3 @@ async fn months_are_of_the_time_a_job_finished() {
     let sql = "SELECT host, rounds FROM runs WHERE finished >= '2026-12-01'";
     assert_eq!(place.ask(sql).await.lines().count(), 5);
 }
-

@@ -46,8 +46,7 @@ async fn explaining_says_which_comparison_is_missing() {
 async fn old_names_of_columns_go_on_working() {
     let place = Place::with(&[large("one", 8, 20, 7)]).await;
     for from in ["comparisons", "compare('v1', 'v2')"] {
-        for (new, old) in
-            [("peer_prior_variance", "crowd_variance"), ("peer_prior_df", "crowd_df")]
+        for (new, old) in [("peer_prior_variance", "crowd_variance"), ("peer_prior_df", "crowd_df")]
         {
             let with_new = format!("SELECT benchmark, {new} AS x FROM {from} ORDER BY 1, metric");
             let with_old = with_new.replace(new, old);
@@ -55,7 +54,8 @@ async fn old_names_of_columns_go_on_working() {
             assert!(answer.contains("0."), "{answer}");
             assert_eq!(place.ask(&with_old).await, answer, "{from}");
             assert_eq!(spelling_notes(&with_new), [""; 0]);
-            let note = format!("the column `{old}` is now called `{new}`; the old name still works");
+            let note =
+                format!("the column `{old}` is now called `{new}`; the old name still works");
             assert_eq!(spelling_notes(&with_old), [note]);
         }
         // In a subquery, under both names at once.
