@@ -30,7 +30,7 @@ impl Session {
     /// What the numbers of the series `key` of `compared` rest on.
     ///
     /// # Errors
-    /// Those of [`Session::sql`].
+    /// The errors of [`Session::sql`].
     pub async fn evidence(&self, compared: &PairComparison, key: &SeriesKey) -> Result<Evidence> {
         let on_host = |run: &&RunRow| run.host == key.host;
         let jobs: Vec<&JobId> = compared.runs.iter().filter(on_host).map(|run| &run.job).collect();

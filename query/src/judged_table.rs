@@ -155,13 +155,14 @@ impl TableFunctionImpl for CompareFunction {
                 "{name} takes two to four strings: {name}('baseline', 'candidate', 'suite', 'host')"
             ))
         };
-        let text = |expr: &Expr| match expr {
+        let string_literal = |expr: &Expr| match expr {
             Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
                 Ok(text.clone())
             }
             _ => Err(usage()),
         };
-        let texts: Vec<String> = args.exprs().iter().map(text).collect::<DfResult<_>>()?;
+        let texts: Vec<String> =
+            args.exprs().iter().map(string_literal).collect::<DfResult<_>>()?;
         let (baseline, candidate, rest) = match texts.as_slice() {
             [baseline, candidate, rest @ ..] if rest.len() <= 2 => (baseline, candidate, rest),
             _ => return Err(usage()),

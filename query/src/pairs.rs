@@ -131,21 +131,21 @@ fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
     let mut newest: Vec<&RunRow> = runs.iter().map(|stored| &stored.run).collect();
     newest.sort_by_key(|run| std::cmp::Reverse(run.finished_us));
     let mut seen = BTreeSet::new();
-    let name = |built: &Built| match built.asked == built.commit.hex() {
+    let commit_name = |built: &Built| match built.asked == built.commit.hex() {
         true => built.commit.short().to_string(),
         false => format!("{} ({})", built.asked, built.commit.short()),
     };
-    let text = |run: &&RunRow| {
+    let description = |run: &&RunRow| {
         format!(
             "{} … {} of {} on {}",
-            name(&run.baseline),
-            name(&run.candidate),
+            commit_name(&run.baseline),
+            commit_name(&run.candidate),
             run.suite,
             run.host
         )
     };
     let mut texts: Vec<String> =
-        newest.iter().map(text).filter(|text| seen.insert(text.clone())).collect();
+        newest.iter().map(description).filter(|text| seen.insert(text.clone())).collect();
     let more = texts.len().saturating_sub(LISTED_MAX);
     texts.truncate(LISTED_MAX);
     if more > 0 {

@@ -204,9 +204,9 @@ pub(crate) fn summaries(run: &RunRow, summaries: &[Summary], shard: &Shard) -> R
     columns.text("benchmark", |s| s.benchmark.as_str());
     columns.text("config", |s| s.config.as_str());
     columns.text("metric", |s| s.metric.as_str());
-    let known = |s: &Summary| metric::find(&s.metric);
-    columns.optional_text("unit", |s| known(s).map(|m| m.unit.name()));
-    columns.optional_text("better", |s| known(s).map(|m| m.better.name()));
+    let metric_of = |s: &Summary| metric::find(&s.metric);
+    columns.optional_text("unit", |s| metric_of(s).map(|m| m.unit.name()));
+    columns.optional_text("better", |s| metric_of(s).map(|m| m.better.name()));
     columns.small("rounds", |s| s.rounds);
     columns.float("mean_log_ratio", |s| s.mean_log_ratio);
     columns.float("variance", |s| s.variance);

@@ -165,7 +165,7 @@ pub fn file_schema(folder: Folder) -> SchemaRef {
     })
 }
 
-/// The same with strings as views: what a scan gives, before the partition columns.
+/// `schema` with strings as views: what a scan gives, before the partition columns.
 pub fn with_string_views(schema: &Schema) -> SchemaRef {
     let view = |field: &Arc<Field>| match field.data_type() {
         Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),

@@ -81,7 +81,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The same store, with someone who watches it being written.
+    /// This store, with someone who watches it being written.
     pub fn with_watch(self, watch: Watch) -> Self {
         Self { watch, ..self }
     }
@@ -91,7 +91,7 @@ impl Store {
         &self.inner.url
     }
 
-    /// The same for every way of naming this store: the folder's full path, or the URL.
+    /// One name for this store, however it was named: the folder's full path, or the URL.
     pub fn place(&self) -> String {
         match &self.inner.local {
             Some(local) => local.folder().display().to_string(),
