@@ -41,7 +41,7 @@ pub async fn ask(
     }
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
-    let concluded = conclude(&compared.judged, &Failing::of(&compared.runs), policy);
+    let concluded = conclude(&compared.judged, &Failing::in_runs(&compared.runs), policy);
     let samples = compared
         .runs
         .iter()

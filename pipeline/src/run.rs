@@ -15,6 +15,7 @@ use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::{Case, Selected, Selection, Source, Workload};
 use dyno_model::id::{Digest, JobId};
 use dyno_model::metric::{self, Metric};
+use dyno_model::notice::Notice;
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{
     Built, BuiltFrom, Failure, Files, Fingerprint, Outcome, OwnImage, Record, RunRow, Side, Trust,
@@ -856,7 +857,7 @@ fn record(
         seed: job.seed,
         outcome: if failures.is_empty() { Outcome::Done } else { Outcome::FailedCase },
         failures,
-        notices,
+        notices: notices.into_iter().map(Notice::from).collect(),
         started_us,
         finished_us: Utc::now().timestamp_micros(),
         measured_share: measured.share,

@@ -255,7 +255,7 @@ fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
         history: noise.history,
         history_fills_to: input.policy.history,
         pooled: noise.pooled,
-        crowd: noise.crowd,
+        crowd: noise.peer_prior,
         moderated: noise.moderated,
         floor: noise.floor,
         floor_is: if noise.history.is_some() { "s²/2" } else { "s²" },

@@ -8,6 +8,7 @@ use dyno_model::metric::{self, MetricUnit};
 use dyno_model::record::{RunRow, Side};
 use dyno_model::selfcheck::{Rate, SelfCheck};
 use dyno_model::stats::Noise;
+use dyno_model::step::Step;
 use dyno_model::verdict::{
     Concluded, Conclusion, ConclusionReason, Judged, Reason, SeriesKey, Standing, Verdict,
 };
@@ -144,11 +145,11 @@ fn whole_failure(runs: &[RunRow]) -> Option<String> {
         Some(Side::Candidate) => "the candidate",
         None => "neither side",
     };
-    Some(match (failure.step.as_str(), failure.side) {
-        ("build", Some(_)) => format!("{who} did not build"),
-        ("build", None) => "neither side built".to_string(),
-        ("fetch", Some(_)) => format!("{who} could not be fetched"),
-        ("fetch", None) => "neither side could be fetched".to_string(),
+    Some(match (&failure.step, failure.side) {
+        (Step::Build, Some(_)) => format!("{who} did not build"),
+        (Step::Build, None) => "neither side built".to_string(),
+        (Step::Fetch, Some(_)) => format!("{who} could not be fetched"),
+        (Step::Fetch, None) => "neither side could be fetched".to_string(),
         (step, Some(_)) => format!("the step `{step}` of {who} failed"),
         (step, None) => format!("the step `{step}` failed"),
     })
@@ -175,8 +176,9 @@ pub(crate) fn reasons(concluded: &Concluded, failures: &[FailureView]) -> Vec<St
         match because {
             because if differing.has_folded(because) => {}
             // The sentence over everything says that already.
-            ConclusionReason::Verdicts { series, of, architecture: None, .. } if series == of => {}
-            ConclusionReason::Verdicts { verdict, series, of, architecture } => {
+            ConclusionReason::Verdicts { series, deciding, architecture: None, .. }
+                if series == deciding => {}
+            ConclusionReason::Verdicts { verdict, series, deciding: of, architecture } => {
                 let verdict = verdict.to_lowercase();
                 match sentences.last_mut().filter(|_| last == Some(architecture)) {
                     Some(sentence) => sentence.push_str(&format!(", {series} {verdict}")),

@@ -1,14 +1,14 @@
 //! What is said of how cases scale.
 
 use dyno_model::catalog::policy::Policy;
-use dyno_model::verdict::{Reason, Scaled, Verdict};
+use dyno_model::verdict::{Reason, ScalingVerdict, Verdict};
 
 use super::{ROUNDS_CAP, many};
 use crate::number;
 use crate::view::{Effect, View};
 
 /// Why a case scales as its verdict says.
-pub(crate) fn why(scaled: &Scaled, effect: Option<&Effect>, policy: &Policy) -> String {
+pub(crate) fn why(scaled: &ScalingVerdict, effect: Option<&Effect>, policy: &Policy) -> String {
     let (Ok(difference), Some(effect)) = (&scaled.difference, effect) else {
         return match &scaled.verdict {
             Verdict::Inconclusive(reason) => reason.to_string(),
