@@ -16,9 +16,9 @@ use dyno_model::build_graph::{Build, Gain, NoGain, gain};
 use dyno_model::catalog::host::parse_cores;
 use dyno_model::catalog::suite::Config;
 use dyno_model::id::JobId;
+use dyno_model::metric::WALL;
 use dyno_model::record::{CompilationUnit, Need, RunRow, Side, UnitKind};
 use dyno_model::stats::median;
-use dyno_model::verdict::WALL;
 
 use crate::error::Result;
 use crate::reader::SummaryReader;

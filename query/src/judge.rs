@@ -173,8 +173,8 @@ impl Judge {
         float("run_variance", &|j| Some(noise(j, &|n| Some(n.run))?.value));
         float("history_variance", &|j| Some(noise(j, &|n| n.history)?.value));
         float("history_df", &|j| Some(noise(j, &|n| n.history)?.df));
-        float("peer_prior_variance", &|j| Some(noise(j, &|n| n.crowd)?.value));
-        float("peer_prior_df", &|j| Some(noise(j, &|n| n.crowd)?.df));
+        float("peer_prior_variance", &|j| Some(noise(j, &|n| n.peer_prior)?.value));
+        float("peer_prior_df", &|j| Some(noise(j, &|n| n.peer_prior)?.df));
         float("baseline_median", &|j| Some(j.comparison.baseline?.median));
         float("candidate_median", &|j| Some(j.comparison.candidate?.median));
         rows.integer("baseline_min", |(_, j, _)| Some(j.comparison.baseline?.min));

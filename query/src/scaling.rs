@@ -11,13 +11,12 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::logical_expr::{col, lit};
 use dyno_model::catalog::policy::Policy;
+use dyno_model::catalog::suite::THREADS;
 use dyno_model::id::JobId;
-use dyno_model::metric::METRICS;
+use dyno_model::metric::{METRICS, WALL};
 use dyno_model::record::{RunRow, Side};
 use dyno_model::stats::scaling::{Basis, Difference, Fit, Law, Parameter};
-use dyno_model::verdict::{
-    ScalingCase, ScalingPoint, ScalingSample, ScalingSide, THREADS, WALL, scaling_cases,
-};
+use dyno_model::verdict::{ScalingCase, ScalingPoint, ScalingSample, ScalingSide, scaling_cases};
 
 use crate::columns::Columns;
 use crate::compared::PairComparison;

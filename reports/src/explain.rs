@@ -257,7 +257,7 @@ fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
         history: noise.history,
         history_fills_to: input.policy.history,
         pooled: noise.pooled,
-        peer_prior: noise.crowd,
+        peer_prior: noise.peer_prior,
         moderated: noise.moderated,
         floor: noise.floor,
         floor_is: if noise.history.is_some() { "s²/2" } else { "s²" },

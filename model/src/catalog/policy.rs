@@ -12,6 +12,7 @@ use wildmatch::WildMatch;
 
 use super::reader::{Located, Table, one_of, read, suggest};
 use super::suite::{Config, compiler_axis_names};
+use crate::id::Digest;
 use crate::metric;
 use crate::mistake::Mistakes;
 
@@ -200,6 +201,12 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The digest of all that it says; not of its name.
+    pub fn digest(&self) -> Digest {
+        let meaning = Self { name: String::new(), ..self.clone() };
+        Digest::of(&serde_json::to_vec(&meaning).expect("plain fields serialise"))
+    }
+
     /// What holds for the series of `metric` of one case on one host.
     pub fn rule(&self, benchmark: &str, config: &Config, host: &str, metric: &str) -> Rule {
         let sources = self.sources(benchmark, config, host, metric);

@@ -29,7 +29,8 @@ pub(super) fn notices(runs: &[RunRow]) -> Vec<String> {
     let several = runs.iter().map(|r| &r.host).collect::<BTreeSet<_>>().len() > 1;
     for run in runs {
         for notice in &run.notices {
-            let notice = if several { format!("{}: {notice}", run.host) } else { notice.clone() };
+            let notice =
+                if several { format!("{}: {notice}", run.host) } else { notice.to_string() };
             if !notices.contains(&notice) {
                 notices.push(notice);
             }

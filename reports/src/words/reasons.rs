@@ -16,8 +16,9 @@ pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> Strin
         match because {
             because if differing.is_folded(because) => {}
             // The sentence over everything says that already.
-            ConclusionReason::Verdicts { series, of, architecture: None, .. } if series == of => {}
-            ConclusionReason::Verdicts { verdict, series, of, architecture } => {
+            ConclusionReason::Verdicts { series, deciding, architecture: None, .. }
+                if series == deciding => {}
+            ConclusionReason::Verdicts { verdict, series, deciding: of, architecture } => {
                 let verdict = verdict.to_lowercase();
                 match sentences.last_mut().filter(|_| last == Some(architecture)) {
                     Some(sentence) => sentence.push_str(&format!(", {series} {verdict}")),

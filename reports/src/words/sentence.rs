@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use dyno_model::metric::{self, MetricUnit};
 use dyno_model::record::{RunRow, Side};
+use dyno_model::step::Step;
 use dyno_model::verdict::{Conclusion, Judged, Reason, Standing, Verdict};
 
 use super::plural;
@@ -121,11 +122,11 @@ fn failure_of_a_side(runs: &[RunRow]) -> Option<String> {
         Some(Side::Candidate) => "the candidate",
         None => "neither side",
     };
-    Some(match (failure.step.as_str(), failure.side) {
-        ("build", Some(_)) => format!("{who} did not build"),
-        ("build", None) => "neither side built".to_string(),
-        ("fetch", Some(_)) => format!("{who} could not be fetched"),
-        ("fetch", None) => "neither side could be fetched".to_string(),
+    Some(match (&failure.step, failure.side) {
+        (Step::Build, Some(_)) => format!("{who} did not build"),
+        (Step::Build, None) => "neither side built".to_string(),
+        (Step::Fetch, Some(_)) => format!("{who} could not be fetched"),
+        (Step::Fetch, None) => "neither side could be fetched".to_string(),
         (step, Some(_)) => format!("the step `{step}` of {who} failed"),
         (step, None) => format!("the step `{step}` failed"),
     })

@@ -3,7 +3,7 @@
 use dyno_model::catalog::policy::Policy;
 use dyno_model::metric;
 use dyno_model::stats::Noise;
-use dyno_model::verdict::{Judged, Reason, Scaled, Verdict};
+use dyno_model::verdict::{Judged, Reason, ScalingVerdict, Verdict};
 
 use super::plural;
 use crate::number;
@@ -74,7 +74,7 @@ fn degrees_of_freedom(noise: Noise) -> String {
 
 /// The reason why a case scales as its verdict says; `effect` is its effect and interval, as texts.
 pub(crate) fn why_scaling(
-    scaled: &Scaled,
+    scaled: &ScalingVerdict,
     effect: Option<(&str, &str)>,
     policy: &Policy,
 ) -> String {

@@ -74,7 +74,7 @@ impl Scenario {
             })
             .collect();
         let judged = verdict::judge(verdict::compare(&inputs, &policy), &policy);
-        let concluded = verdict::conclude(&judged, &Failing::of(&self.runs), &policy);
+        let concluded = verdict::conclude(&judged, &Failing::in_runs(&self.runs), &policy);
         Self { judged, concluded, policy, ..self }
     }
 
@@ -95,7 +95,8 @@ impl Scenario {
     /// The scenario with these failures in the run of its first host.
     fn failing(mut self, failures: Vec<Failure>) -> Self {
         self.runs[0].failures = failures;
-        self.concluded = verdict::conclude(&self.judged, &Failing::of(&self.runs), &self.policy);
+        self.concluded =
+            verdict::conclude(&self.judged, &Failing::in_runs(&self.runs), &self.policy);
         self
     }
 
@@ -213,9 +214,7 @@ pub fn run(host: &str) -> RunRow {
         seed: 0x9e37_79b9_7f4a_7c15,
         outcome: Outcome::Done,
         failures: Vec::new(),
-        notices: vec![
-            "this host has no hardware counters: instructions are Valgrind's".to_string(),
-        ],
+        notices: vec!["this host has no hardware counters: instructions are Valgrind's".into()],
         started_us: 1_795_182_000_000_000,
         finished_us: 1_795_182_154_200_000,
         trust: Trust::Trusted,
@@ -289,7 +288,7 @@ fn failure(
         benchmark: benchmark.map(str::to_string),
         config: benchmark.map(|_| String::new()),
         side,
-        step: step.to_string(),
+        step: step.into(),
         reason: reason.to_string(),
         log_tail: log.to_string(),
     }

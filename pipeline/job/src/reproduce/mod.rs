@@ -357,7 +357,7 @@ fn compare(
                 true => format!("does not work, as it did not then: {}", failure.reason),
                 false => format!("does not work now: {}", failure.reason),
             };
-            let mut part = Part::new(of, &failure.step, None, None);
+            let mut part = Part::new(of, failure.step.name(), None, None);
             (part.equal, part.note) = (recorded.is_empty(), Some(note));
             parts.push(part);
         }
