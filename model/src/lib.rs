@@ -5,17 +5,21 @@
 //! function of its arguments, so everything can be tested by a table. What is random takes
 //! a seed.
 
-pub mod build;
+pub mod budget;
+pub mod build_graph;
 pub mod catalog;
 pub mod id;
 pub mod metric;
 pub mod mistake;
+pub mod notice;
 pub mod plan;
 pub mod pool;
 pub mod record;
+pub mod request;
 pub mod sampling;
 pub mod selfcheck;
 pub mod stats;
+pub mod step;
 pub mod taint;
 pub mod text;
 pub mod verdict;

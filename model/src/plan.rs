@@ -1,12 +1,16 @@
 //! Request − Inventory → Plan: an ordered, bounded, printable list of jobs.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use serde::Serialize;
 
+use crate::budget::Budget;
 use crate::catalog::policy::Policy;
 use crate::catalog::suite::Case;
 use crate::id::{CommitId, Digest, JobId};
 use crate::record::Trust;
-use crate::sampling::{Budget, Target, targets};
+use crate::sampling::{Target, targets};
 
 /// What decides a job; equal inputs give the same id, so a job that is stored is not run again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -15,7 +19,7 @@ pub struct JobInputs {
     pub image_id: Digest,
     pub baseline: CommitId,
     pub candidate: CommitId,
-    /// Of the candidate: what an untrusted one came to is no answer for a trusted one. Left out
+    /// Trust in the candidate: what an untrusted one came to is no answer for a trusted one. Left out
     /// where trusted, so that jobs from before there were classes keep their ids.
     #[serde(skip_serializing_if = "Trust::is_trusted")]
     pub trust: Trust,
@@ -23,10 +27,10 @@ pub struct JobInputs {
     pub fingerprint: Digest,
     pub metrics: Vec<String>,
     pub budget: Budget,
-    /// Of what steers the sampling of each case: the policy's δ are in it, nothing else of the
+    /// Digest of what steers the sampling of each case: the policy's δ are in it, nothing else of the
     /// policy is, so that another q does not measure anew.
     pub targets: Digest,
-    /// Of the cases, where not all of the suite are asked for.
+    /// Digest of the cases, where not all of the suite are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cases: Option<Digest>,
     /// Which repetition of the same comparison this is, from 0.
@@ -53,7 +57,10 @@ pub struct Job {
     pub confidence: f64,
 }
 
-/// What is still to do, in order.
+/// At most so many jobs has a plan: more is a mistake of whoever asks.
+pub const JOBS_MAX: usize = 10_000;
+
+/// What is still to do, in order. No job stands in it twice.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct Plan {
     pub jobs: Vec<Job>,
@@ -61,18 +68,57 @@ pub struct Plan {
     pub held: Vec<JobId>,
 }
 
-/// What steers each of `cases` on `host` under `policy`, of the metrics measured of it, and the digest of it that stands in a job's
-/// inputs.
+/// A plan of more than [`JOBS_MAX`] jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a plan has at most {JOBS_MAX} jobs")]
+pub struct PlanIsFull;
+
+impl Plan {
+    /// Puts the jobs of `other` behind those that are there, without those that are there already.
+    pub fn append(&mut self, other: Self) -> Result<(), PlanIsFull> {
+        let known: HashSet<JobId> = self.jobs.iter().map(|job| job.id.clone()).collect();
+        let new = other.jobs.into_iter().filter(|job| !known.contains(&job.id));
+        let new: Vec<Job> = new.collect();
+        if self.jobs.len() + new.len() > JOBS_MAX {
+            return Err(PlanIsFull);
+        }
+        self.jobs.extend(new);
+        let held: Vec<JobId> =
+            other.held.into_iter().filter(|held| !self.held.contains(held)).collect();
+        self.held.extend(held);
+        Ok(())
+    }
+}
+
+/// A line for each job that is to do, and for each that is held.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for Job { id, inputs, cases, .. } in &self.jobs {
+            let (baseline, candidate) = (inputs.baseline.short(), inputs.candidate.short());
+            let count = cases.len();
+            writeln!(f, "job {id}: {baseline} → {candidate} on {}, {count} case(s)", inputs.host)?;
+        }
+        for held in &self.held {
+            writeln!(f, "job {held}: in the store already")?;
+        }
+        Ok(())
+    }
+}
+
+/// What steers each of `cases` on `host` under `policy`, by the metrics that are measured of it, and
+/// the digest that stands in a job's inputs.
 pub fn steering(
     cases: &[Case],
     host: &str,
     metrics_of: impl Fn(&Case) -> Vec<String>,
     policy: &Policy,
 ) -> (Vec<Vec<Target>>, Digest) {
-    let of = |case: &Case| targets(case, host, &metrics_of(case), policy);
-    let all: Vec<Vec<Target>> = cases.iter().map(of).collect();
-    let steers = serde_json::to_vec(&(&all, policy.confidence)).expect("plain fields serialise");
-    (all, Digest::of(&steers))
+    let by_case: Vec<Vec<Target>> =
+        cases.iter().map(|case| targets(case, host, &metrics_of(case), policy)).collect();
+    let steers =
+        serde_json::to_vec(&(&by_case, policy.confidence)).expect("plain fields serialise");
+    let digest = Digest::of(&steers);
+    (by_case, digest)
 }
 
 /// Plans a comparison: one job, unless `inventory` says it is held.
@@ -90,4 +136,51 @@ pub fn plan(
     // The seed follows from the job, so that a job repeated by its inputs repeats its order too.
     let seed = u64::from_str_radix(&id.hex()[..16], 16).expect("an id is hexadecimal");
     Plan { jobs: vec![Job { id, inputs, seed, cases, targets, confidence }], held: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::suite::Config;
+
+    fn plan_of(host: &str, is_held: bool) -> Plan {
+        let commit = |digit: &str| digit.repeat(40).parse().unwrap();
+        let inputs = JobInputs {
+            suite_digest: Digest::of(b"s"),
+            image_id: Digest::of(b"i"),
+            baseline: commit("a"),
+            candidate: commit("b"),
+            trust: Trust::Trusted,
+            host: host.into(),
+            fingerprint: Digest::of(b"f"),
+            metrics: vec!["wall".into()],
+            budget: Budget { rounds_min: 1, rounds_max: 2, seconds: 3 },
+            targets: Digest::of(b"t"),
+            cases: None,
+            repetition: 0,
+        };
+        let case = Case { benchmark: "fib".into(), config: Config::default() };
+        plan(vec![case], inputs, vec![vec![]], 0.95, &|_| is_held)
+    }
+
+    #[test]
+    fn plans_are_put_together_in_order_and_without_repetition() {
+        let mut whole = Plan::default();
+        for (host, is_held) in
+            [("h2", false), ("h1", false), ("h2", false), ("h3", true), ("h3", true)]
+        {
+            whole.append(plan_of(host, is_held)).unwrap();
+        }
+        let hosts: Vec<&str> = whole.jobs.iter().map(|job| job.inputs.host.as_str()).collect();
+        assert_eq!((hosts, whole.held.len()), (vec!["h2", "h1"], 1));
+        let text = whole.to_string();
+        let first =
+            format!("job {}: aaaaaaaaaaaa → bbbbbbbbbbbb on h2, 1 case(s)", whole.jobs[0].id);
+        assert_eq!(text.lines().next(), Some(first.as_str()));
+        assert!(text.ends_with(": in the store already\n") && text.lines().count() == 3, "{text}");
+        let job = whole.jobs[0].clone();
+        whole.jobs = vec![job; JOBS_MAX];
+        assert_eq!(whole.append(plan_of("h4", false)), Err(PlanIsFull));
+        assert_eq!(whole.append(plan_of("h2", false)), Ok(()));
+    }
 }

@@ -1,13 +1,15 @@
-//! What is kept: samples, units of builds, summaries, runs. These are the rows of the store's tables; `query`
-//! gives them columns.
+//! Rows of the store's tables: samples, units of builds, summaries, runs. Another crate gives them
+//! columns.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::budget::Budget;
 use crate::catalog::suite::Source;
 use crate::id::{CommitId, Digest, JobId};
-use crate::sampling::Budget;
+use crate::notice::Notice;
+use crate::step::Step;
 
 /// Version of the stored layout. A reader refuses what is newer than it knows and reads what is
 /// older; a writer writes only this.
@@ -112,10 +114,10 @@ impl UnitKind {
     }
 }
 
-/// That a unit waits for another one.
+/// A unit that another one waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Need {
-    /// [`Unit::unit`] of the same process.
+    /// [`CompilationUnit::unit`] of the same process.
     pub unit: u32,
     /// Whether for its end; else its metadata are enough (where pipelining is on).
     pub end: bool,
@@ -125,16 +127,16 @@ pub struct Need {
 /// of the compiler, or one run of a build script. One row of `units`. Times are in nanoseconds from
 /// the start of the build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unit {
+pub struct CompilationUnit {
     pub benchmark: String,
     pub config: String,
     pub round: u32,
     pub side: Side,
-    /// Of the process, as in its samples.
+    /// Place of the process in the job, as in its samples.
     pub sequence: u32,
     /// Place in the build, from 0, in the order of starts.
     pub unit: u32,
-    /// Of the crate, as its package calls it.
+    /// Name of the crate, as its package calls it.
     pub name: String,
     pub version: String,
     pub kind: UnitKind,
@@ -156,7 +158,7 @@ pub struct Unit {
     /// What it waited for, without repetition, in order. What links waits for the ends of all that
     /// is linked, which are all named.
     pub needs: Vec<Need>,
-    /// Of the process.
+    /// Taint of the process.
     pub taint: String,
 }
 
@@ -238,8 +240,7 @@ pub struct Failure {
     pub config: Option<String>,
     /// `None` where both sides failed alike.
     pub side: Option<Side>,
-    /// `source` (the commit could not be checked out), `fetch`, `build`, `inputs`, `measure`, `output`.
-    pub step: String,
+    pub step: Step,
     pub reason: String,
     pub log_tail: String,
 }
@@ -269,7 +270,7 @@ pub struct Built {
     /// The image that it is, or runs in, where that is not the run's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<OwnImage>,
-    /// Of a compiler: what it calls itself.
+    /// What a compiler calls itself; `None` of what is no compiler.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
 }
@@ -299,7 +300,7 @@ pub struct BuiltFrom {
 
 /// Everything needed to repeat a job. One row of `runs`, written last: the commit point.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Run {
+pub struct RunRow {
     pub job: JobId,
     pub dyno_version: String,
     pub suite: String,
@@ -314,7 +315,7 @@ pub struct Run {
     /// What it can be built from again; `None` in records of a dyno that kept no definitions.
     #[serde(default)]
     pub built_from: Option<BuiltFrom>,
-    /// Of the candidate; a baseline is always trusted. Records of a dyno that knew no classes are
+    /// How far the candidate is trusted; a baseline always is. Records of a dyno that knew no classes are
     /// of trusted ones.
     #[serde(default)]
     pub trust: Trust,
@@ -332,7 +333,7 @@ pub struct Run {
     pub outcome: Outcome,
     pub failures: Vec<Failure>,
     /// Things a reader should know (no PMU, shared cores …).
-    pub notices: Vec<String>,
+    pub notices: Vec<Notice>,
     /// Microseconds since 1970-01-01 UTC.
     pub started_us: i64,
     pub finished_us: i64,
@@ -345,15 +346,15 @@ pub struct Run {
 /// An attempt's immutable trace.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
-    pub run: Run,
+    pub run: RunRow,
     pub samples: Vec<Sample>,
-    /// Of suites that build whole crate graphs; empty for others, and in records of a dyno that
+    /// Units of builds of whole crate graphs; empty for other suites, and in records of a dyno that
     /// knew no units.
     #[serde(default)]
-    pub units: Vec<Unit>,
+    pub units: Vec<CompilationUnit>,
 }
 
-/// Names of phases of a run that others ask for (`Run::phases_s`).
+/// Names of phases of a run that others ask for.
 pub mod phase {
     /// Processes are measured in rounds.
     pub const MEASURE: &str = "measure";

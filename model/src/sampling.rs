@@ -23,49 +23,14 @@
 use std::collections::VecDeque;
 
 use rand::{Rng, SeedableRng};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::budget::Budget;
 use crate::catalog::policy::{Decides, Policy};
 use crate::catalog::suite::Case;
 use crate::metric::{self, Sampling};
 use crate::record::Side;
 use crate::stats::{log_effect, log_ratio, moments, t_quantile};
-
-/// The largest number of rounds a request may ask for.
-pub const ROUNDS_MAX: u32 = 1000;
-
-/// What one case may cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Budget {
-    /// Rounds that every case gets, whatever they show; at least 1.
-    pub rounds_min: u32,
-    /// Rounds after which a case is closed.
-    pub rounds_max: u32,
-    /// Seconds inside measured processes after which a case is closed, once it has its least
-    /// rounds.
-    pub seconds: u64,
-}
-
-impl Budget {
-    /// The most seconds that a case can take inside measured processes, if one process may take
-    /// `limit_s`: a warm-up and the rounds. A round that was begun is ended.
-    pub fn worst_case_s(&self, limit_s: u64) -> u64 {
-        let rounds = |n: u32| 2 * limit_s * u64::from(n);
-        let least = rounds(self.rounds_min);
-        let adaptive = rounds(self.rounds_max).min(self.seconds.saturating_add(rounds(1)));
-        rounds(1) + least.max(adaptive)
-    }
-
-    /// Seconds that a case takes inside measured processes, if one of them takes `process_s`: a
-    /// warm-up and the least rounds, and with as many as it may get.
-    pub fn expected_s(&self, process_s: f64) -> (f64, f64) {
-        let round_s = 2.0 * process_s;
-        let least = f64::from(self.rounds_min);
-        let paid = (self.seconds as f64 / round_s).ceil();
-        let most = f64::from(self.rounds_max).min(paid).max(least);
-        (round_s * (1.0 + least), round_s * (1.0 + most))
-    }
-}
 
 /// A metric that steers a case, and the half-width its interval must come below (log scale).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -95,13 +60,13 @@ pub fn targets(case: &Case, host: &str, metrics: &[String], policy: &Policy) -> 
 
 /// One process to start: which case (index into the job's), which side, in which round.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Turn {
+pub struct ScheduledRun {
     pub case: usize,
     pub round: u32,
     pub side: Side,
 }
 
-impl Turn {
+impl ScheduledRun {
     /// Bytes by which the environment of a process is padded, below 4096: the same for both sides
     /// of a round, another in the next. The environment lies at the start of a process's stack, and
     /// its size alone can make one program look faster than another (Mytkowicz et al. 2009,
@@ -118,7 +83,7 @@ impl Turn {
 /// Why a case gets no more rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Closed {
+pub enum StopReason {
     /// Its intervals are as narrow as the policy asks.
     Precise,
     /// Nothing steers it: it has its least rounds.
@@ -141,7 +106,7 @@ struct CaseState {
     /// Rounds that were disturbed, and so are not among `rounds`.
     disturbed: u32,
     spent_ns: u64,
-    closed: Option<Closed>,
+    closed: Option<StopReason>,
 }
 
 /// Says what runs next. Give it the result of each round before asking again.
@@ -176,7 +141,7 @@ impl Sampler {
     }
 
     /// The next round: its two processes, in order. `None` when every case is closed.
-    pub fn next_round(&mut self) -> Option<[Turn; 2]> {
+    pub fn next_round(&mut self) -> Option<[ScheduledRun; 2]> {
         loop {
             if let Some(case) = self.pass.pop_front() {
                 let state = &self.cases[case];
@@ -185,7 +150,7 @@ impl Sampler {
                 }
                 let round = state.rounds;
                 let first = if round.is_multiple_of(2) { state.first } else { state.first.other() };
-                return Some([first, first.other()].map(|side| Turn { case, round, side }));
+                return Some([first, first.other()].map(|side| ScheduledRun { case, round, side }));
             }
             self.begin_pass();
             if self.pass.is_empty() {
@@ -206,11 +171,11 @@ impl Sampler {
         }
         if state.closed.is_none() && state.rounds >= budget.rounds_min {
             state.closed = match state.width(confidence) {
-                None => Some(Closed::LeastRounds),
-                Some(width) if width < 1.0 => Some(Closed::Precise),
-                Some(_) if state.rounds >= budget.rounds_max => Some(Closed::OutOfRounds),
+                None => Some(StopReason::LeastRounds),
+                Some(width) if width < 1.0 => Some(StopReason::Precise),
+                Some(_) if state.rounds >= budget.rounds_max => Some(StopReason::OutOfRounds),
                 Some(_) if state.spent_ns >= budget.seconds.saturating_mul(1_000_000_000) => {
-                    Some(Closed::OutOfTime)
+                    Some(StopReason::OutOfTime)
                 }
                 Some(_) => None,
             };
@@ -227,7 +192,7 @@ impl Sampler {
         state.spent_ns = state.spent_ns.saturating_add(spent_ns);
         let spent = state.spent_ns >= budget.seconds.saturating_mul(1_000_000_000);
         if state.closed.is_none() && (spent || state.disturbed >= budget.rounds_max) {
-            state.closed = Some(Closed::Noisy);
+            state.closed = Some(StopReason::Noisy);
         }
     }
 
@@ -240,11 +205,11 @@ impl Sampler {
 
     /// A case that does not work gets no more rounds.
     pub fn fail(&mut self, case: usize) {
-        self.cases[case].closed = Some(Closed::Failed);
+        self.cases[case].closed = Some(StopReason::Failed);
     }
 
     /// Why each case was closed, with its rounds; `None` for one that is open.
-    pub fn closed(&self) -> impl Iterator<Item = (Option<Closed>, u32)> {
+    pub fn closed(&self) -> impl Iterator<Item = (Option<StopReason>, u32)> {
         self.cases.iter().map(|state| (state.closed, state.rounds))
     }
 
@@ -304,6 +269,7 @@ impl CaseState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budget;
     use crate::catalog::policy;
     use crate::catalog::suite::Config;
     use proptest::prelude::*;
@@ -317,11 +283,15 @@ mod tests {
     }
 
     /// Runs `sampler` on cases whose d alternates between ±`noise`; all turns in order.
-    fn run(mut sampler: Sampler, noise: &[f64], round_ns: u64) -> (Vec<Turn>, Vec<(Closed, u32)>) {
+    fn run(
+        mut sampler: Sampler,
+        noise: &[f64],
+        round_ns: u64,
+    ) -> (Vec<ScheduledRun>, Vec<(StopReason, u32)>) {
         let mut turns = Vec::new();
         while let Some(round) = sampler.next_round() {
             turns.extend(round);
-            let Turn { case, round, .. } = round[0];
+            let ScheduledRun { case, round, .. } = round[0];
             let sign = if round % 2 == 0 { 1.0 } else { -1.0 };
             let candidate = (1e9 * (sign * noise[case]).exp()) as i64;
             sampler.finish_round(case, round_ns, &[Some((1_000_000_000, candidate))]);
@@ -360,21 +330,35 @@ mod tests {
     fn when_a_case_is_closed() {
         // (noise, targets, budget, ns a round) → why, rounds
         for (what, noise, targets, budget, round_ns, expected) in [
-            ("precise", 0.001, wall(0.005), budget(3, 30, 60), 1, (Closed::Precise, 3)),
-            ("still", 0.0, wall(0.0), budget(3, 30, 60), 1, (Closed::Precise, 3)),
-            ("needs more", 0.01, wall(0.005), budget(3, 30, 60), 1, (Closed::Precise, 19)),
-            ("never precise", 0.5, wall(0.005), budget(3, 30, 60), 1, (Closed::OutOfRounds, 30)),
-            ("δ of zero", 0.5, wall(0.0), budget(3, 9, 60), 1, (Closed::OutOfRounds, 9)),
-            ("time", 0.5, wall(0.005), budget(3, 30, 60), 10_000_000_000, (Closed::OutOfTime, 6)),
+            ("precise", 0.001, wall(0.005), budget(3, 30, 60), 1, (StopReason::Precise, 3)),
+            ("still", 0.0, wall(0.0), budget(3, 30, 60), 1, (StopReason::Precise, 3)),
+            ("needs more", 0.01, wall(0.005), budget(3, 30, 60), 1, (StopReason::Precise, 19)),
+            (
+                "never precise",
+                0.5,
+                wall(0.005),
+                budget(3, 30, 60),
+                1,
+                (StopReason::OutOfRounds, 30),
+            ),
+            ("δ of zero", 0.5, wall(0.0), budget(3, 9, 60), 1, (StopReason::OutOfRounds, 9)),
+            (
+                "time",
+                0.5,
+                wall(0.005),
+                budget(3, 30, 60),
+                10_000_000_000,
+                (StopReason::OutOfTime, 6),
+            ),
             (
                 "least rounds first",
                 0.5,
                 wall(0.005),
                 budget(9, 30, 1),
                 1 << 40,
-                (Closed::OutOfTime, 9),
+                (StopReason::OutOfTime, 9),
             ),
-            ("nothing steers", 0.5, vec![], budget(3, 30, 60), 1, (Closed::LeastRounds, 3)),
+            ("nothing steers", 0.5, vec![], budget(3, 30, 60), 1, (StopReason::LeastRounds, 3)),
         ] {
             let sampler = Sampler::new(vec![targets], budget, 0.95, 7);
             assert_eq!(run(sampler, &[noise], round_ns).1, [expected], "{what}");
@@ -385,11 +369,11 @@ mod tests {
     fn disturbed_rounds_come_again_within_bounds() {
         // Each round is disturbed until it was tried `tries` times; → why, rounds, disturbed.
         for (what, tries, budget, round_ns, expected) in [
-            ("never", 1, budget(3, 30, 60), 1, (Closed::Precise, 3, 0)),
-            ("every other", 2, budget(3, 30, 60), 1, (Closed::Precise, 3, 3)),
-            ("always", u32::MAX, budget(3, 5, 60), 1, (Closed::Noisy, 0, 5)),
-            ("out of repetitions", 3, budget(4, 6, 60), 1, (Closed::Noisy, 2, 6)),
-            ("out of time", u32::MAX, budget(3, 30, 60), 20_000_000_000, (Closed::Noisy, 0, 3)),
+            ("never", 1, budget(3, 30, 60), 1, (StopReason::Precise, 3, 0)),
+            ("every other", 2, budget(3, 30, 60), 1, (StopReason::Precise, 3, 3)),
+            ("always", u32::MAX, budget(3, 5, 60), 1, (StopReason::Noisy, 0, 5)),
+            ("out of repetitions", 3, budget(4, 6, 60), 1, (StopReason::Noisy, 2, 6)),
+            ("out of time", u32::MAX, budget(3, 30, 60), 20_000_000_000, (StopReason::Noisy, 0, 3)),
         ] {
             let mut sampler = Sampler::new(vec![wall(0.005)], budget, 0.95, 7);
             let (mut tried, mut seen) = (0, Vec::new());
@@ -442,7 +426,7 @@ mod tests {
         while sampler.next_round().is_some() {
             sampler.finish_round(0, 1, &[None]);
         }
-        assert_eq!(sampler.closed().collect::<Vec<_>>(), [(Some(Closed::LeastRounds), 4)]);
+        assert_eq!(sampler.closed().collect::<Vec<_>>(), [(Some(StopReason::LeastRounds), 4)]);
     }
 
     #[test]
@@ -458,7 +442,7 @@ mod tests {
 
     #[test]
     fn each_round_has_its_own_layout_for_ever() {
-        let padding = |case, round, side| Turn { case, round, side }.padding(7);
+        let padding = |case, round, side| ScheduledRun { case, round, side }.padding(7);
         let all: Vec<usize> =
             (0..6).map(|i| padding(i / 3, (i % 3) as u32, Side::Baseline)).collect();
         insta::assert_compact_debug_snapshot!(all);
@@ -468,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn what_steers_and_what_it_may_cost() {
+    fn what_steers() {
         let text = "[metric.wall]\nsmallest_effect = 0.01\ndecides = \"otherwise\"\n\
                     [metric.'instructions:cachegrind']\ndecides = true\n\
                     [[metric.max-rss.where]]\naxis = { threads = \"4\" }\ndecides = true\n";
@@ -480,13 +464,5 @@ mod tests {
         };
         assert_eq!(steering(""), ["wall"]);
         assert_eq!(steering("threads=4"), ["max-rss"]);
-        // A warm-up of 20 s; then 50 s and the round that was begun, or all the least rounds.
-        assert_eq!(budget(2, 30, 50).worst_case_s(10), 20 + 70);
-        assert_eq!(budget(5, 30, 50).worst_case_s(10), 20 + 100);
-        assert_eq!(budget(1, 2, 50).worst_case_s(10), 20 + 40);
-        // 20 s a round: the least, as many as are paid, as many as there may be.
-        assert_eq!(budget(2, 30, 30).expected_s(10.0), (60.0, 60.0));
-        assert_eq!(budget(2, 30, 50).expected_s(10.0), (60.0, 80.0));
-        assert_eq!(budget(2, 5, 5000).expected_s(10.0), (60.0, 120.0));
     }
 }

@@ -6,8 +6,6 @@
 //! waiting: a program with more threads than cores makes its threads wait for each other, and that
 //! is the program, not a disturbance.
 
-use crate::metric::{self, Unit};
-
 /// The share of a process's wall time that others may take on its cores unnoticed, where the host's
 /// file does not say.
 pub const SHARE_MAX: f64 = 0.02;
@@ -53,15 +51,6 @@ pub const PAIR: &str = "pair";
 /// The taint of a process that ran in another container than the one before it, which was lost.
 pub const LOST: &str = "container-lost";
 
-/// Whether a disturbance moves the metric called `name`: times, switches, and what caches and
-/// predictors that others have used cost; not memory, faults or instructions.
-pub fn moves(name: &str) -> bool {
-    let base = name.trim_end_matches(":u");
-    let moved = ["cycles", "branch-misses", "cache-misses", "cpu-migrations"].contains(&base);
-    let time = metric::find(name).is_some_and(|m| m.unit == Unit::Nanoseconds);
-    moved || time || name.ends_with("-switches")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,23 +73,6 @@ mod tests {
             ),
         ] {
             assert_eq!(disturbance.taint(100 * MS, SHARE_MAX), expected, "{what}");
-        }
-    }
-
-    #[test]
-    fn what_a_disturbance_moves() {
-        for (name, is) in [
-            ("wall", true),
-            ("user", true),
-            ("involuntary-switches", true),
-            ("task-clock", true),
-            ("cycles:u", true),
-            ("instructions", false),
-            ("max-rss", false),
-            ("minor-faults", false),
-            ("instructions:cachegrind", false),
-        ] {
-            assert_eq!(moves(name), is, "{name}");
         }
     }
 }

@@ -7,12 +7,10 @@ use std::process::Command;
 /// Crate → the crates of ours that it may depend on.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("dyno-model", &[]),
-    ("dyno-store", &["dyno-model"]),
-    ("dyno-query", &["dyno-model", "dyno-store"]),
+    ("dyno-query", &["dyno-model"]),
     ("dyno-reports", &["dyno-model"]),
     ("dyno-probe", &[]),
-    ("dyno", &["dyno-model", "dyno-store", "dyno-query", "dyno-reports", "dyno-probe"]),
-    ("dyno-tools", &["dyno-model", "dyno-store", "dyno-query"]),
+    ("dyno", &["dyno-model", "dyno-query", "dyno-reports", "dyno-probe"]),
 ];
 
 /// What no pure crate may depend on, directly.
@@ -52,8 +50,6 @@ fn dependencies_point_the_right_way() {
             found[*name].iter().filter(|d| IMPURE.contains(&d.as_str())).collect();
         assert!(impure.is_empty(), "{name} depends on {impure:?}");
     }
-    let store = found["dyno-store"].contains("datafusion");
-    assert!(!store, "a host that measures needs no query engine");
     let probe: BTreeSet<&str> = found["dyno-probe"].iter().map(String::as_str).collect();
     assert_eq!(probe, PROBE.iter().copied().collect());
 }

@@ -234,7 +234,7 @@ fn check(judged: &Judged, policy: &Policy) -> Result<(), TestCaseError> {
         _ => return Err(TestCaseError::fail(format!("an estimate without q: {judged:?}"))),
     }
     if let Some(noise) = comparison.noise {
-        let parts = [Some(noise.run), noise.history, noise.crowd, Some(noise.used)];
+        let parts = [Some(noise.run), noise.history, noise.peer_prior, Some(noise.used)];
         for part in parts.into_iter().flatten() {
             prop_assert!(is_number(part.value) && part.value >= 0.0, "{judged:?}");
             prop_assert!(is_number(part.df) && part.df > 0.0, "{judged:?}");

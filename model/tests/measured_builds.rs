@@ -12,8 +12,8 @@
 
 use std::collections::BTreeMap;
 
-use dyno_model::build::{Build, simulate};
-use dyno_model::record::{Need, Side, Unit, UnitKind};
+use dyno_model::build_graph::{Build, simulate};
+use dyno_model::record::{CompilationUnit, Need, Side, UnitKind};
 use dyno_model::stats::median;
 use serde::Deserialize;
 
@@ -33,11 +33,11 @@ struct Line {
 type Moment = Option<i64>;
 type Row = (String, String, i64, Moment, Moment, Moment, i64, i64, i64, u32, Vec<u32>, Vec<u32>);
 
-fn unit(number: usize, row: Row) -> Unit {
+fn unit(number: usize, row: Row) -> CompilationUnit {
     let (name, kind, start, metadata, codegen, link, end, user, system, threads, early, late) = row;
     let ns = |us: Moment| us.map(|us| us * 1000);
     let need = |end: bool| move |unit: u32| Need { unit, end };
-    Unit {
+    CompilationUnit {
         benchmark: "sd.graph".into(),
         config: String::new(),
         round: 0,

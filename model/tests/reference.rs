@@ -130,7 +130,7 @@ fn priors_of_a_crowd() {
     for case in scipy::<Crowd>("crowd") {
         let variance = |(value, df): &(f64, f64)| Variance { value: *value, df: *df };
         let variances: Vec<Variance> = case.variances.iter().map(variance).collect();
-        let prior = stats::crowd(&variances).unwrap();
+        let prior = stats::peer_prior(&variances).unwrap();
         near(prior.value, case.value, 1e-9, &case.value);
         near(prior.df, case.df, 1e-7, &case.df);
     }
@@ -150,7 +150,7 @@ fn priors_and_moderated_variances_are_limmas() {
     for case in limma::<Prior>("priors") {
         let variance = |value: &f64| Variance { value: *value, df: case.df };
         let variances: Vec<Variance> = case.variances.iter().map(variance).collect();
-        let prior = stats::crowd(&variances);
+        let prior = stats::peer_prior(&variances);
         let found = prior.unwrap();
         near(found.value, case.prior_value, 1e-8, &case.prior_value);
         near(found.df, case.prior_df, 1e-6, &case.prior_df);

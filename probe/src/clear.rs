@@ -17,7 +17,7 @@ use std::path::Path;
 ///
 /// # Errors
 /// What cannot be removed: its name and why. The rest is removed all the same.
-pub fn empty(top: &Path) -> io::Result<()> {
+pub fn empty_folder(top: &Path) -> io::Result<()> {
     let name = CString::new(top.as_os_str().as_bytes())?;
     let folder = open(libc::AT_FDCWD, &name)?;
     let mut moved = 0;
@@ -116,7 +116,7 @@ fn open(at: RawFd, name: &CStr) -> io::Result<OwnedFd> {
 
 /// The names in a folder, at most some thousands of them: who wants all looks again.
 fn entries(folder: &OwnedFd) -> io::Result<Vec<CString>> {
-    const MOST: usize = 4096;
+    const ENTRIES_MAX: usize = 4096;
     // A description of its own: its place in the folder begins at the start.
     let again = open(folder.as_raw_fd(), c".")?;
     let mut names = Vec::new();
@@ -128,7 +128,7 @@ fn entries(folder: &OwnedFd) -> io::Result<Vec<CString>> {
             return Err(io::Error::last_os_error());
         }
         std::mem::forget(again);
-        while names.len() < MOST {
+        while names.len() < ENTRIES_MAX {
             let entry = libc::readdir(stream);
             if entry.is_null() {
                 break;
@@ -178,10 +178,10 @@ mod tests {
         for closed in ["a/b/c", "a/b", "a", "many"] {
             fs::set_permissions(top.join(closed), fs::Permissions::from_mode(0o0)).unwrap();
         }
-        empty(&top).unwrap();
+        empty_folder(&top).unwrap();
         assert_eq!(fs::read_dir(&top).unwrap().count(), 0);
         assert_eq!(fs::read(folder.join("outside")).unwrap(), b"x");
-        assert!(empty(&folder.join("none")).is_err());
+        assert!(empty_folder(&folder.join("none")).is_err());
         fs::remove_dir_all(&folder).unwrap();
     }
 

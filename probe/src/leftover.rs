@@ -11,29 +11,29 @@ use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
-use dyno_probe::clear::empty;
-use dyno_probe::{Run, UNITS_FILE, Unit};
+use dyno_probe::clear::empty_folder;
+use dyno_probe::{Spawn, UNITS_FILE, WrapperUnit};
 use serde::{Deserialize, Serialize};
 
-use crate::process::{become_user, pipe, wait4};
+use crate::sys::{become_user, pipe, wait4, zero_usage};
 use crate::{sizes, wrapper};
 
 /// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
 pub const COUNTS: &str = "/tmp/.dyno-cachegrind.";
 
-/// Those that the end of a process found.
+/// Processes that were left when a process had ended.
 #[derive(Debug)]
 pub struct Leftovers {
     /// Processes that still ran.
     pub running: u32,
-    /// What the first of them call themselves.
+    /// What the first of these call themselves.
     pub names: Vec<String>,
-    /// What all of them, those that had ended too, came to.
+    /// What all that were left used, those included that had ended.
     pub usage: libc::rusage,
 }
 
-/// How many are named.
-const NAMED: usize = 5;
+/// At most so many are named.
+const NAMES_MAX: usize = 5;
 
 /// How often what is left is ended: ten seconds together.
 const LOOKS_MAX: u32 = 10_000;
@@ -41,10 +41,8 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 
 /// Ends everything that `pid`, which was waited for, left behind. As process 1 of a container
 /// that is everything else in it; elsewhere (tests) it is the process's own session.
-pub fn end(pid: libc::pid_t) -> Leftovers {
-    // SAFETY: an all-zero rusage is valid.
-    let mut left =
-        Leftovers { running: 0, names: Vec::new(), usage: unsafe { std::mem::zeroed() } };
+pub fn end_all(pid: libc::pid_t) -> Leftovers {
+    let mut left = Leftovers { running: 0, names: Vec::new(), usage: zero_usage() };
     if !is_init() {
         end_group(pid);
         return left;
@@ -74,7 +72,7 @@ pub fn end(pid: libc::pid_t) -> Leftovers {
 }
 
 /// Ends everything, and waits for none of it.
-pub fn kill(pid: libc::pid_t) {
+pub fn kill_all(pid: libc::pid_t) {
     if is_init() {
         signal_all(libc::SIGKILL);
     } else {
@@ -100,26 +98,24 @@ fn signal_all(signal: libc::c_int) -> bool {
 
 /// Waits for one child and adds what it used. `false` when there is none (that ended).
 fn reap(sum: &mut libc::rusage, flags: libc::c_int) -> bool {
-    // SAFETY: both pointers are live; an all-zero rusage is valid.
-    let (pid, used) = unsafe {
-        let (mut status, mut used): (_, libc::rusage) = (0, std::mem::zeroed());
-        (libc::wait4(-1, &mut status, flags, &mut used), used)
-    };
+    let (mut status, mut used) = (0, zero_usage());
+    // SAFETY: both pointers are live.
+    let pid = unsafe { libc::wait4(-1, &mut status, flags, &mut used) };
     if pid > 0 {
-        add(sum, &used);
+        add_usage(sum, &used);
     }
     pid > 0
 }
 
 /// Adds times and counts; of memory the largest counts.
-pub fn add(sum: &mut libc::rusage, used: &libc::rusage) {
-    let time = |sum: &mut libc::timeval, used: libc::timeval| {
+pub fn add_usage(sum: &mut libc::rusage, used: &libc::rusage) {
+    let add_time = |sum: &mut libc::timeval, used: libc::timeval| {
         let micros = sum.tv_usec + used.tv_usec;
         sum.tv_sec += used.tv_sec + micros / 1_000_000;
         sum.tv_usec = micros % 1_000_000;
     };
-    time(&mut sum.ru_utime, used.ru_utime);
-    time(&mut sum.ru_stime, used.ru_stime);
+    add_time(&mut sum.ru_utime, used.ru_utime);
+    add_time(&mut sum.ru_stime, used.ru_stime);
     sum.ru_maxrss = sum.ru_maxrss.max(used.ru_maxrss);
     sum.ru_minflt += used.ru_minflt;
     sum.ru_majflt += used.ru_majflt;
@@ -133,7 +129,7 @@ fn names() -> Vec<String> {
     let name = |id| fs::read(format!("/proc/{id}/comm")).ok();
     let names = ids.filter(|id| *id != 1).filter_map(name);
     let text = |name: Vec<u8>| String::from_utf8_lossy(name.trim_ascii_end()).into_owned();
-    names.take(NAMED).map(text).collect()
+    names.take(NAMES_MAX).map(text).collect()
 }
 
 /// Sum of the `summary:` lines of Valgrind's files, one file a process.
@@ -156,10 +152,11 @@ const WRITABLE: [&str; 3] = ["/tmp", "/dev/shm", "/dev/mqueue"];
 
 /// What was read of the files that a process left, before they were removed.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Read {
-    pub counted: Option<u64>,
+pub struct Collected {
+    /// Instructions, where they were counted.
+    pub instructions: Option<u64>,
     pub sizes: BTreeMap<String, u64>,
-    pub units: Vec<Unit>,
+    pub units: Vec<WrapperUnit>,
     /// What is still there, and why: the next process would find it.
     pub residue: Option<String>,
 }
@@ -167,14 +164,14 @@ pub struct Read {
 /// More than this is not read: units with their commands.
 const READ_MAX: u64 = 64 << 20;
 
-/// Reads what the run asks for, and removes what the program wrote. Both as the program's user,
-/// whose files they are; the probe has no right to them.
-pub fn tidy(run: &Run) -> Read {
+/// Reads what `spawn` asks for of what the program wrote, and removes all of it. Both as the
+/// program's user, whose files they are; the probe has no right to them.
+pub fn collect_and_clean(spawn: &Spawn) -> Collected {
     let has_entries = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut e| e.next().is_some());
     if !is_init() || !WRITABLE.iter().any(has_entries) {
-        return Read::default();
+        return Collected::default();
     }
-    let residue = |why: String| Read { residue: Some(why), ..Read::default() };
+    let residue = |why: String| Collected { residue: Some(why), ..Collected::default() };
     let (answer, report) = match pipe() {
         Ok(pipe) => pipe,
         Err(error) => return residue(format!("pipe: {error}")),
@@ -182,31 +179,31 @@ pub fn tidy(run: &Run) -> Read {
     // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
-        if become_user(run.uid, run.gid).is_err() {
+        if become_user(spawn.uid, spawn.gid).is_err() {
             // SAFETY: does not return.
             unsafe { libc::_exit(1) };
         }
-        let mut read = Read {
-            counted: read_counts().filter(|_| run.count_instructions),
-            sizes: sizes::read(&run.sizes),
-            units: if run.units { wrapper::read(UNITS_FILE) } else { Vec::new() },
+        let mut collected = Collected {
+            instructions: read_counts().filter(|_| spawn.count_instructions),
+            sizes: sizes::read(&spawn.sizes),
+            units: if spawn.units { wrapper::read_units(UNITS_FILE) } else { Vec::new() },
             residue: None,
         };
         for folder in WRITABLE.iter().filter(|f| has_entries(f)) {
-            if let Err(error) = empty(Path::new(folder)) {
-                read.residue = Some(format!("{folder}: {error}"));
+            if let Err(error) = empty_folder(Path::new(folder)) {
+                collected.residue = Some(format!("{folder}: {error}"));
                 break;
             }
         }
-        let written = serde_json::to_writer(io::BufWriter::new(report), &read);
+        let written = serde_json::to_writer(io::BufWriter::new(report), &collected);
         // SAFETY: does not return.
         unsafe { libc::_exit(written.is_err().into()) };
     }
     drop(report);
-    let read = serde_json::from_reader(io::BufReader::new(answer.take(READ_MAX)));
+    let collected = serde_json::from_reader(io::BufReader::new(answer.take(READ_MAX)));
     let ended = if pid > 0 { wait4(pid).0 } else { -1 };
-    match read {
-        Ok(read) if ended == 0 => read,
+    match collected {
+        Ok(collected) if ended == 0 => collected,
         _ => residue("nobody could empty /tmp".into()),
     }
 }
@@ -217,16 +214,15 @@ mod tests {
 
     #[test]
     fn what_processes_used_adds_up() {
-        // SAFETY: an all-zero rusage is valid.
-        let zero: libc::rusage = unsafe { std::mem::zeroed() };
-        let of = |seconds, micros, rss| libc::rusage {
+        let zero = zero_usage();
+        let usage = |seconds, micros, rss| libc::rusage {
             ru_utime: libc::timeval { tv_sec: seconds, tv_usec: micros },
             ru_maxrss: rss,
             ru_minflt: 2,
             ..zero
         };
-        let mut sum = of(1, 600_000, 10);
-        add(&mut sum, &of(2, 700_000, 7));
+        let mut sum = usage(1, 600_000, 10);
+        add_usage(&mut sum, &usage(2, 700_000, 7));
         assert_eq!((sum.ru_utime.tv_sec, sum.ru_utime.tv_usec), (4, 300_000));
         assert_eq!((sum.ru_maxrss, sum.ru_minflt), (10, 4));
     }

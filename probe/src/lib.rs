@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 /// Both ends refuse another version.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The longest line either side accepts, in bytes.
 pub const LINE_MAX: usize = 1 << 20;
@@ -38,17 +38,17 @@ pub enum Request {
     /// [`Reply::Sandbox`].
     Inspect { uid: u32, gid: u32 },
     /// Start one process and wait for it. Answered by [`Reply::Line`]s, then [`Reply::Exit`].
-    Run(Run),
+    Spawn(Spawn),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
     Sandbox(Sandbox),
-    /// A line of the program's output (both streams), when [`Run::stream`] asks for it.
+    /// A line of the program's output (both streams), when [`Spawn::stream`] asks for it.
     Line(String),
-    /// A unit of the build that ended, when [`Run::units`] asks for it.
-    Unit(Box<Unit>),
+    /// A unit of the build that ended, when [`Spawn::units`] asks for it.
+    Unit(Box<WrapperUnit>),
     Exit(Exit),
     /// The request was not understood.
     Refused(String),
@@ -56,7 +56,7 @@ pub enum Reply {
 
 /// One process to start.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+pub struct Spawn {
     /// Program (looked up in `PATH` of `env`) and its arguments.
     pub argv: Vec<String>,
     /// The whole environment; nothing is inherited.
@@ -76,7 +76,7 @@ pub struct Run {
     pub setup: Option<Vec<String>>,
     /// What to tell the size of, once the process has ended, by name.
     #[serde(default)]
-    pub sizes: BTreeMap<String, Sized>,
+    pub sizes: BTreeMap<String, SizeQuery>,
     /// Whether it is a build with the probe as its `RUSTC_WRAPPER`, whose units are wanted:
     /// [`Reply::Unit`]s come before [`Reply::Exit`].
     #[serde(default)]
@@ -90,24 +90,24 @@ pub struct Run {
 /// Which of the files in a folder a size is of. Links are not followed, and a file with several names
 /// counts once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sized {
+pub struct SizeQuery {
     pub folder: String,
-    pub of: SizedFiles,
+    pub files: SizedFiles,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SizedFiles {
-    /// All, at any depth.
+    /// All files, at any depth.
     All,
-    /// Those whose name ends so, at any depth.
+    /// Files whose name ends so, at any depth.
     Suffix(String),
-    /// Those right in the folder that may be executed.
+    /// Files right in the folder that may be executed.
     Executable,
-    /// Code and data in those right in the folder, be they linked or archives of objects (`.rlib`):
+    /// Code and data in files right in the folder, be they linked or archives of objects (`.rlib`):
     /// what is loaded, without symbols and debug information.
     Objects,
-    /// The same of archives alone, at any depth.
+    /// Code and data in archives alone, at any depth.
     Archived,
 }
 
@@ -138,8 +138,8 @@ pub const UNITS_MAX: usize = 10_000;
 /// One unit of a build, as the wrapper saw it. Times are CLOCK_MONOTONIC_RAW in nanoseconds, until
 /// they leave the probe: from the start of the build.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Unit {
-    /// Of the package.
+pub struct WrapperUnit {
+    /// Name of the package.
     pub name: String,
     pub version: String,
     /// `--crate-name`; empty for the run of a build script.
@@ -153,15 +153,16 @@ pub struct Unit {
     pub out_dir: String,
     /// `OUT_DIR`: of the run of a build script, what it fills; of others, what they read.
     pub script_out_dir: Option<String>,
-    /// Of the run of a build script, the library that its package says it links (`links`).
+    /// Library that the package of a build script says it links (`links`); of the script's run alone.
     #[serde(default)]
     pub links: Option<String>,
-    /// Of the run of a build script, the names of what others that link told it (`DEP_Z_ROOT`).
+    /// Names of the variables through which packages that link pass words to a build script
+    /// (`DEP_Z_ROOT`); of the script's run alone.
     #[serde(default)]
-    pub told: Vec<String>,
-    /// Whether it comes to code (`--emit=…,link`), and not to metadata alone.
+    pub dep_variables: Vec<String>,
+    /// Whether the compiler generates code (`--emit=…,link`), and not metadata alone.
     #[serde(default)]
-    pub generates: bool,
+    pub generates_code: bool,
     /// Whether cargo was asked for this very package.
     pub primary: bool,
     pub start_ns: u64,
@@ -179,16 +180,16 @@ pub struct Unit {
     pub command: Option<UnitCommand>,
 }
 
-impl Unit {
-    /// With its times from `start_ns` on.
-    pub fn from(self, start_ns: u64) -> Self {
-        let from = |time_ns: u64| time_ns.saturating_sub(start_ns);
+impl WrapperUnit {
+    /// The unit with its times counted from `start_ns`.
+    pub fn relative_to(self, start_ns: u64) -> Self {
+        let shift = |time_ns: u64| time_ns.saturating_sub(start_ns);
         Self {
-            start_ns: from(self.start_ns),
-            metadata_ns: self.metadata_ns.map(from),
-            codegen_ns: self.codegen_ns.map(from),
-            link_ns: self.link_ns.map(from),
-            end_ns: from(self.end_ns),
+            start_ns: shift(self.start_ns),
+            metadata_ns: self.metadata_ns.map(shift),
+            codegen_ns: self.codegen_ns.map(shift),
+            link_ns: self.link_ns.map(shift),
+            end_ns: shift(self.end_ns),
             ..self
         }
     }
@@ -206,22 +207,22 @@ pub struct UnitCommand {
 #[serde(rename_all = "snake_case")]
 pub enum End {
     Code(i32),
-    /// 25 (SIGXFSZ) too when it wrote more than [`Run::output_bytes`] to a stream.
+    /// 25 (SIGXFSZ) too when it wrote more than [`Spawn::output_bytes`] to a stream.
     Signal(i32),
-    /// Killed after [`Run::time_ms`].
+    /// Killed after [`Spawn::time_ms`].
     Timeout,
     /// It never ran: which step failed and why.
     NotStarted(String),
 }
 
-/// What one process came to. Times in nanoseconds, sizes in bytes.
+/// What a process that ended came to. Times in nanoseconds, sizes in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     pub end: End,
     /// From before the fork to the exit seen by the probe (CLOCK_MONOTONIC_RAW).
     pub wall_ns: u64,
-    /// Of the process, the children it waited for and those that nobody did (`wait4`), as are the
-    /// others below.
+    /// User time of the process, of the children it waited for and of those that nobody did
+    /// (`wait4`). The counts below are of the same processes.
     pub user_ns: u64,
     pub system_ns: u64,
     pub max_rss_bytes: u64,
@@ -246,14 +247,44 @@ pub struct Exit {
     pub container_ns: u64,
     /// Instructions executed by the process and its children, when they were counted.
     pub instructions: Option<u64>,
-    /// In bytes, by the names of [`Run::sizes`]; what is not there has none.
+    /// Sizes in bytes, by the names of [`Spawn::sizes`]; what is not there has none.
     #[serde(default)]
     pub sizes: BTreeMap<String, u64>,
-    /// Of the build; they travel in [`Reply::Unit`]s.
+    /// Units of the build; they travel in [`Reply::Unit`]s.
     #[serde(skip)]
-    pub units: Vec<Unit>,
-    /// By metric, what the kernel counted of the process and all that came of it, from `exec` on.
+    pub units: Vec<WrapperUnit>,
+    /// Metric → what the kernel counted of the process and all that came of it, from `exec` on.
     pub counters: BTreeMap<String, Count>,
+}
+
+impl Exit {
+    /// An exit of which nothing but the end is known.
+    pub fn new(end: End) -> Self {
+        Self {
+            end,
+            wall_ns: 0,
+            user_ns: 0,
+            system_ns: 0,
+            max_rss_bytes: 0,
+            minor_faults: 0,
+            major_faults: 0,
+            voluntary_switches: 0,
+            involuntary_switches: 0,
+            stdout_bytes: 0,
+            stdout_sha256: String::new(),
+            stdout_tail: String::new(),
+            stderr_sha256: String::new(),
+            stderr_tail: String::new(),
+            leftovers: 0,
+            leftover_names: Vec::new(),
+            residue: None,
+            container_ns: 0,
+            instructions: None,
+            sizes: BTreeMap::new(),
+            units: Vec::new(),
+            counters: BTreeMap::new(),
+        }
+    }
 }
 
 impl Exit {
@@ -283,13 +314,13 @@ pub struct Sandbox {
     pub protocol: u32,
     pub pid: u32,
     pub uid: u32,
-    /// Names without `CAP_`, from every set (permitted, effective, inheritable, ambient, bounding);
-    /// unknown ones by number.
+    /// Capabilities in any set (permitted, effective, inheritable, ambient, bounding), by name
+    /// without `CAP_`; unknown ones by number.
     pub capabilities: Vec<String>,
     pub no_new_privileges: bool,
     /// `Seccomp:` of `/proc/self/status`: 2 is a filter.
     pub seccomp_mode: u32,
-    /// As what programs run: read by a process that became one.
+    /// What programs are and may, read by a process that became one.
     pub program: Program,
     /// Cores this container may use.
     pub cpus: Vec<u32>,
@@ -305,13 +336,13 @@ pub struct Sandbox {
     pub mounts: BTreeMap<String, bool>,
     /// Mount point → what it can hold, of the file systems in memory that programs may write
     /// ([`IN_MEMORY`]).
-    pub in_memory: BTreeMap<String, Room>,
+    pub in_memory: BTreeMap<String, Capacity>,
     pub valgrind: bool,
     /// Whether [`Settings::fixed_layout`] holds.
     pub fixed_layout: bool,
-    /// Of [`Settings::counters`] those that are counted.
+    /// Events of [`Settings::counters`] that are counted.
     pub counted: BTreeSet<String>,
-    /// And those that are not, with the reason.
+    /// Events that are not counted → the reason.
     pub not_counted: BTreeMap<String, String>,
 }
 
@@ -320,7 +351,7 @@ pub const IN_MEMORY: [&str; 2] = ["/tmp", "/dev/shm"];
 
 /// What a file system can hold (statvfs(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Room {
+pub struct Capacity {
     pub bytes: u64,
     pub files: u64,
 }
@@ -328,14 +359,15 @@ pub struct Room {
 /// What a measured or building process is and may.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Program {
-    /// Real, effective, saved and of the file system.
+    /// User ids: real, effective, saved and of the file system.
     pub uids: Vec<u32>,
     pub gids: Vec<u32>,
     pub groups: Vec<u32>,
-    /// Those it has or could get by exec: every set but the bounding one, which alone gives none.
+    /// Capabilities that it has or could get by exec: every set but the bounding one, which alone
+    /// gives none.
     pub capabilities: Vec<String>,
     pub no_new_privileges: bool,
     pub seccomp_mode: u32,
-    /// By the names of `setrlimit(2)` in small letters, the hard limits; `None` is unlimited.
+    /// Hard limits by the names of `setrlimit(2)` in small letters; `None` is unlimited.
     pub limits: BTreeMap<String, Option<u64>>,
 }

@@ -9,12 +9,14 @@
 //! how a dyno that was killed leaves nothing behind.
 
 mod counters;
+mod cpu_time;
 mod leftover;
+mod output;
 mod process;
 mod random;
 mod sandbox;
 mod sizes;
-mod used;
+mod sys;
 mod wrapper;
 
 use std::io::{self, BufRead, Read, Write};
@@ -64,13 +66,13 @@ fn serve(mut counters: Counters) -> io::Result<()> {
         }
         match serde_json::from_slice(&line) {
             Ok(Request::Inspect { uid, gid }) => {
-                let program = process::as_program(uid, gid);
+                let program = process::inspect_program(uid, gid);
                 reply(&Reply::Sandbox(sandbox::inspect(program, &counters)))?;
             }
-            Ok(Request::Run(run)) => {
+            Ok(Request::Spawn(spawn)) => {
                 // What was counted before is none of its.
                 let mut begin = || drop(counters.counted(0));
-                let mut exit = process::run(&run, &mut begin, &mut |text| {
+                let mut exit = process::run(&spawn, &mut begin, &mut |text| {
                     // If nobody reads any more, the next poll sees the hang-up and ends us.
                     let _ = reply(&Reply::Line(text.to_string()));
                 });

@@ -5,30 +5,30 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 
-use dyno_probe::Run;
+use dyno_probe::Spawn;
 
 /// Built by `build.rs`.
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/random.so"));
 
 /// Where programs may write; it goes with all else that the run left there.
-const PLACE: &str = "/tmp/.dyno-random.so";
+const LIBRARY_PATH: &str = "/tmp/.dyno-random.so";
 
 /// In the child, as the program's user: puts the library where [`environment`] says.
-pub fn place() -> io::Result<()> {
-    write(PLACE)
+pub fn place_library() -> io::Result<()> {
+    write(LIBRARY_PATH)
 }
 
-fn write(place: &str) -> io::Result<()> {
+fn write(path: &str) -> io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o700).open(place)?.write_all(LIBRARY)
+    options.write(true).create(true).truncate(true).mode(0o700).open(path)?.write_all(LIBRARY)
 }
 
-/// The environment of a run: with the library, before what the run wants loaded itself, where
+/// Environment of a process: with the library, before what the request wants loaded itself, where
 /// instructions are counted.
-pub fn environment(run: &Run) -> BTreeMap<String, String> {
-    let mut env = run.env.clone();
-    if run.count_instructions {
-        preload(&mut env, PLACE);
+pub fn environment(spawn: &Spawn) -> BTreeMap<String, String> {
+    let mut env = spawn.env.clone();
+    if spawn.count_instructions {
+        preload(&mut env, LIBRARY_PATH);
     }
     env
 }
@@ -81,7 +81,7 @@ mod tests {
         let built = rustc.status().unwrap();
         assert!(built.success());
         write(&path("random.so")).unwrap();
-        let said = |library: Option<String>| {
+        let output_of = |library: Option<String>| {
             let mut spec = spec(&[&path("program")]);
             if let Some(library) = library {
                 preload(&mut spec.env, &library);
@@ -90,9 +90,9 @@ mod tests {
             assert_eq!((&exit.end, &*exit.stderr_tail), (&End::Code(0), ""));
             exit.stdout_tail
         };
-        assert_ne!(said(None), said(None));
-        let fixed = said(Some(path("random.so")));
-        assert_eq!(fixed, said(Some(path("random.so"))));
+        assert_ne!(output_of(None), output_of(None));
+        let fixed = output_of(Some(path("random.so")));
+        assert_eq!(fixed, output_of(Some(path("random.so"))));
         let lines: Vec<&str> = fixed.lines().collect();
         assert_ne!(lines[1], lines[2], "it goes on from call to call");
         std::fs::remove_dir_all(&folder).unwrap();

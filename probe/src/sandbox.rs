@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use dyno_probe::{IN_MEMORY, PROTOCOL, Program, Room, Sandbox};
+use dyno_probe::{Capacity, IN_MEMORY, PROTOCOL, Program, Sandbox};
 use seccompiler::{
     BackendError, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
@@ -178,7 +178,7 @@ pub fn inspect(program: Program, counters: &Counters) -> Sandbox {
         mounts,
         in_memory: IN_MEMORY
             .iter()
-            .filter_map(|path| Some((path.to_string(), room(path)?)))
+            .filter_map(|path| Some((path.to_string(), capacity(path)?)))
             .collect(),
         valgrind: std::path::Path::new("/usr/bin/valgrind").exists(),
         // SAFETY: touches no memory.
@@ -310,13 +310,13 @@ fn mounts() -> BTreeMap<String, bool> {
     table.lines().filter_map(mount).collect()
 }
 
-fn room(path: &str) -> Option<Room> {
+fn capacity(path: &str) -> Option<Capacity> {
     let path = std::ffi::CString::new(path).ok()?;
     // SAFETY: a live string, and a struct of plain numbers that is filled.
     unsafe {
         let mut found: libc::statvfs = std::mem::zeroed();
         let done = libc::statvfs(path.as_ptr(), &mut found) == 0;
-        done.then_some(Room { bytes: found.f_blocks * found.f_frsize, files: found.f_files })
+        done.then_some(Capacity { bytes: found.f_blocks * found.f_frsize, files: found.f_files })
     }
 }
 

@@ -5,25 +5,25 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use dyno_probe::{Sized, SizedFiles};
+use dyno_probe::{SizeQuery, SizedFiles};
 use object::elf::SHF_ALLOC;
 use object::read::archive::ArchiveFile;
 use object::{Object as _, ObjectSection as _, ReadCache, ReadRef, SectionFlags};
 
-/// In bytes, by name; what has no file has no entry.
-pub fn read(asked: &BTreeMap<String, Sized>) -> BTreeMap<String, u64> {
-    let size = |(name, sized): (&String, &Sized)| Some((name.clone(), size(sized)?));
-    asked.iter().filter_map(size).collect()
+/// Sizes in bytes, by the names of `queries`; what has no file has no entry.
+pub fn read(queries: &BTreeMap<String, SizeQuery>) -> BTreeMap<String, u64> {
+    let size = |(name, query): (&String, &SizeQuery)| Some((name.clone(), size(query)?));
+    queries.iter().filter_map(size).collect()
 }
 
-fn size(sized: &Sized) -> Option<u64> {
+fn size(query: &SizeQuery) -> Option<u64> {
     let mut sum = None;
     let mut add = |bytes: u64| *sum.get_or_insert(0) += bytes;
     let is_deep =
-        matches!(sized.of, SizedFiles::All | SizedFiles::Suffix(_) | SizedFiles::Archived);
+        matches!(query.files, SizedFiles::All | SizedFiles::Suffix(_) | SizedFiles::Archived);
     // Cargo and incremental caches link the same file into several folders.
     let mut seen = BTreeSet::new();
-    let mut folders = vec![Path::new(&sized.folder).to_path_buf()];
+    let mut folders = vec![Path::new(&query.folder).to_path_buf()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             // Of the entry itself: no link is followed.
@@ -35,14 +35,14 @@ fn size(sized: &Sized) -> Option<u64> {
             if !found.is_file() || !seen.insert((found.dev(), found.ino())) {
                 continue;
             }
-            let bytes = match &sized.of {
+            let bytes = match &query.files {
                 SizedFiles::All => Some(found.len()),
                 SizedFiles::Suffix(suffix) => {
                     name.to_string_lossy().ends_with(suffix.as_str()).then_some(found.len())
                 }
                 SizedFiles::Executable => (found.mode() & 0o111 != 0).then_some(found.len()),
-                SizedFiles::Objects => archived(&path).or_else(|| linked(&path)),
-                SizedFiles::Archived => archived(&path),
+                SizedFiles::Objects => archived_bytes(&path).or_else(|| linked_bytes(&path)),
+                SizedFiles::Archived => archived_bytes(&path),
             };
             bytes.into_iter().for_each(&mut add);
         }
@@ -50,22 +50,22 @@ fn size(sized: &Sized) -> Option<u64> {
     sum
 }
 
-/// [`loaded`] of all object files in a Unix archive; `None` for what is none.
-fn archived(path: &Path) -> Option<u64> {
+/// [`loaded_bytes`] of all object files in a Unix archive; `None` for what is none.
+fn archived_bytes(path: &Path) -> Option<u64> {
     let cache = ReadCache::new(File::open(path).ok()?);
     let archive = ArchiveFile::parse(&cache).ok()?;
     let members = archive.members().flatten().map(|member| member.file_range());
-    Some(members.filter_map(|(offset, size)| loaded(cache.range(offset, size))).sum())
+    Some(members.filter_map(|(offset, size)| loaded_bytes(cache.range(offset, size))).sum())
 }
 
-/// [`loaded`] of a program or library that was linked.
-fn linked(path: &Path) -> Option<u64> {
-    loaded(&ReadCache::new(File::open(path).ok()?))
+/// [`loaded_bytes`] of a program or library that was linked.
+fn linked_bytes(path: &Path) -> Option<u64> {
+    loaded_bytes(&ReadCache::new(File::open(path).ok()?))
 }
 
 /// What `size` calls text and data, in bytes: the sections that are loaded. `None` for what is no
 /// ELF file: metadata, text, a damaged file.
-fn loaded<'a>(file: impl ReadRef<'a>) -> Option<u64> {
+fn loaded_bytes<'a>(file: impl ReadRef<'a>) -> Option<u64> {
     let file = object::File::parse(file).ok()?;
     let is_loaded =
         |flags| matches!(flags, SectionFlags::Elf { sh_flags, .. } if sh_flags.contains(SHF_ALLOC));
@@ -102,7 +102,7 @@ mod tests {
         write("deep/er/cache", b"123");
         fs::set_permissions(folder.join("x"), fs::Permissions::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink("x", folder.join("link.rmeta.not")).unwrap();
-        let size = |of| size(&Sized { folder: folder.display().to_string(), of });
+        let size = |files| size(&SizeQuery { folder: folder.display().to_string(), files });
         let suffix = |text: &str| size(SizedFiles::Suffix(text.into()));
         assert_eq!(size(SizedFiles::Objects), None);
         assert_eq!(size(SizedFiles::Executable), Some(7));
@@ -125,7 +125,7 @@ mod tests {
         let bytes = fs::read(&program).unwrap();
         let file = object::File::parse(&*bytes).unwrap();
         let by_kernel: u64 = file.segments().map(|segment| segment.file_range().1).sum();
-        let found = linked(&program).unwrap();
+        let found = linked_bytes(&program).unwrap();
         assert!(found <= by_kernel && found * 10 > by_kernel * 9, "{found} of {by_kernel}");
         assert!(found < bytes.len() as u64, "without the table of symbols: {found}");
 
@@ -136,13 +136,13 @@ mod tests {
             [("/", b"abc"), ("lib.rmeta/", b"12345"), ("a.o/", &bytes), ("b.o/", &bytes)];
         let whole = archive(&members);
         fs::write(&path, &whole).unwrap();
-        assert_eq!(archived(&path), Some(2 * found));
+        assert_eq!(archived_bytes(&path), Some(2 * found));
         // Cut within the second object: it has no table of sections.
         fs::write(&path, &whole[..whole.len() - bytes.len() / 2]).unwrap();
-        assert_eq!(archived(&path), Some(found));
+        assert_eq!(archived_bytes(&path), Some(found));
         fs::write(&path, archive(&members[..2])).unwrap();
-        assert_eq!(archived(&path), Some(0));
-        assert_eq!((archived(&program), linked(&path)), (None, None));
+        assert_eq!(archived_bytes(&path), Some(0));
+        assert_eq!((archived_bytes(&program), linked_bytes(&path)), (None, None));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -24,15 +24,15 @@ use std::path::{Path, PathBuf};
 use std::process::{ChildStderr, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use dyno_probe::{COMMANDS, FLAGS, PIPELINING, TIMINGS, UNITS_MAX, Unit, UnitCommand};
+use dyno_probe::{COMMANDS, FLAGS, PIPELINING, TIMINGS, UNITS_MAX, UnitCommand, WrapperUnit};
 
-use crate::process::{nanoseconds, now_ns, wait4};
+use crate::sys::{nanoseconds, now_ns, wait4};
 
 /// The wrapper's first argument when it stands for a build script.
 const BUILD_SCRIPT: &str = "build-script";
 
 /// What the build script is called then.
-const REAL: &str = "dyno-build-script";
+const REAL_SCRIPT: &str = "dyno-build-script";
 
 /// The largest line of JSON that is looked into; messages of compilers are shorter.
 const MESSAGE_MAX: usize = 8 << 20;
@@ -41,11 +41,11 @@ const MESSAGE_MAX: usize = 8 << 20;
 const FILE_MAX: u64 = 32 << 20;
 
 /// Between looks at the number of threads: the first soon, for short processes, then seldom.
-const LOOK_FIRST: Duration = Duration::from_millis(4);
-const LOOK_MAX: Duration = Duration::from_millis(128);
+const LOOK_PAUSE_MIN: Duration = Duration::from_millis(4);
+const LOOK_PAUSE_MAX: Duration = Duration::from_millis(128);
 
 /// The units in a file of them, with what is not one left out. Times stay as they are.
-pub fn read(file: &str) -> Vec<Unit> {
+pub fn read_units(file: &str) -> Vec<WrapperUnit> {
     let Ok(file) = File::open(file) else { return Vec::new() };
     let mut text = Vec::new();
     let _ = file.take(FILE_MAX).read_to_end(&mut text);
@@ -68,7 +68,7 @@ pub fn main(units: &Path) -> ExitCode {
 }
 
 /// Starts `program` in the place of this process.
-fn become_it(program: &OsString, words: &[OsString]) -> Result<ExitCode, String> {
+fn exec(program: &OsString, words: &[OsString]) -> Result<ExitCode, String> {
     let error = Command::new(program).args(words).exec();
     Err(format!("{}: {error}", program.display()))
 }
@@ -78,8 +78,9 @@ fn is_on(variable: &str) -> bool {
 }
 
 fn compile(program: &OsString, words: Vec<OsString>, units: &Path) -> Result<ExitCode, String> {
-    let text = expanded(words.iter().map(|w| w.to_string_lossy().into_owned()).collect());
-    let Some(mut unit) = unit(&text) else { return become_it(program, &words) };
+    let text =
+        expand_response_files(words.iter().map(|w| w.to_string_lossy().into_owned()).collect());
+    let Some(mut unit) = parse_unit(&text) else { return exec(program, &words) };
     if is_on(COMMANDS) && unit.primary {
         let argv = std::iter::once(program.to_string_lossy().into_owned()).chain(text);
         let cwd = std::env::current_dir().map_err(|error| error.to_string())?;
@@ -96,18 +97,18 @@ fn compile(program: &OsString, words: Vec<OsString>, units: &Path) -> Result<Exi
         command.args(more).env("RUSTC_BOOTSTRAP", "1");
     }
     let hold = std::env::var_os(PIPELINING).is_some_and(|value| value == "off");
-    let code = watched(command, &mut unit, hold)?;
+    let code = run_watched(command, &mut unit, hold)?;
     if unit.ok && is_build_script(&unit) && !is_on(COMMANDS) {
         // Not to see its run is better than to break the build.
-        let _ = stand_for_script(&unit);
+        let _ = shim_build_script(&unit);
     }
-    tell(&unit, units);
+    append_unit(&unit, units);
     Ok(code)
 }
 
 /// The command line with the words of `@file` in its place, one a line: where words are longer than
 /// the kernel takes, cargo writes them there. The file is cargo's, and gone when it ends.
-fn expanded(words: Vec<String>) -> Vec<String> {
+fn expand_response_files(words: Vec<String>) -> Vec<String> {
     let words = words.into_iter().flat_map(|word| {
         let file = word.strip_prefix('@').and_then(|path| fs::read_to_string(path).ok());
         file.map_or_else(|| vec![word], |text| text.lines().map(String::from).collect())
@@ -115,14 +116,14 @@ fn expanded(words: Vec<String>) -> Vec<String> {
     words.collect()
 }
 
-fn is_build_script(unit: &Unit) -> bool {
+fn is_build_script(unit: &WrapperUnit) -> bool {
     unit.crate_name.starts_with("build_script_") && unit.crate_types == ["bin"]
 }
 
 /// What a command line says of the unit; `None` where cargo compiles none: it asks for the version
 /// (`-vV`) and prints (`--print`), and build scripts try out what a compiler can do. Only cargo's own
 /// units have messages as JSON and `-C metadata`.
-fn unit(words: &[String]) -> Option<Unit> {
+fn parse_unit(words: &[String]) -> Option<WrapperUnit> {
     let value = |name: &str| {
         let at = words.iter().position(|word| word == name);
         let joined = || words.iter().find_map(|w| w.strip_prefix(&format!("{name}=")));
@@ -144,26 +145,30 @@ fn unit(words: &[String]) -> Option<Unit> {
         return None;
     }
     let extra = codegen.into_iter().find_map(|v| v.strip_prefix("extra-filename="));
-    let of_env = |name: &str| std::env::var(name).unwrap_or_default();
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
     // `--extern name=path`, with options before a colon, or no path for what the sysroot has.
     let file = |extern_: &&str| extern_.split_once('=').map(|(_, path)| path.to_string());
-    Some(Unit {
-        name: of_env("CARGO_PKG_NAME"),
-        version: of_env("CARGO_PKG_VERSION"),
+    Some(WrapperUnit {
+        name: variable("CARGO_PKG_NAME"),
+        version: variable("CARGO_PKG_VERSION"),
         crate_name: crate_name.into(),
         crate_types: values("--crate-type").into_iter().map(String::from).collect(),
         extra_filename: extra.unwrap_or_default().into(),
         externs: values("--extern").iter().filter_map(file).collect(),
         out_dir: value("--out-dir").unwrap_or_default().into(),
         script_out_dir: std::env::var("OUT_DIR").ok(),
-        generates: values("--emit").iter().any(|kinds| kinds.split(',').any(|k| k == "link")),
+        generates_code: values("--emit").iter().any(|kinds| kinds.split(',').any(|k| k == "link")),
         primary: std::env::var_os("CARGO_PRIMARY_PACKAGE").is_some(),
-        ..Unit::default()
+        ..WrapperUnit::default()
     })
 }
 
 /// Runs `command` with its standard error coming through here, and notes what it came to.
-fn watched(mut command: Command, unit: &mut Unit, hold: bool) -> Result<ExitCode, String> {
+fn run_watched(
+    mut command: Command,
+    unit: &mut WrapperUnit,
+    hold: bool,
+) -> Result<ExitCode, String> {
     unit.start_ns = now_ns();
     let name = command.get_program().display().to_string();
     let mut child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
@@ -179,7 +184,7 @@ fn watched(mut command: Command, unit: &mut Unit, hold: bool) -> Result<ExitCode
     unit.system_ns = nanoseconds(usage.ru_stime);
     unit.max_rss_bytes = usage.ru_maxrss.max(0) as u64 * 1024;
     unit.ok = status == 0;
-    messages.let_go();
+    messages.release_held();
     Ok(match libc::WIFEXITED(status) {
         true => ExitCode::from(libc::WEXITSTATUS(status) as u8),
         false => ExitCode::from(128u8.wrapping_add(libc::WTERMSIG(status) as u8)),
@@ -187,20 +192,20 @@ fn watched(mut command: Command, unit: &mut Unit, hold: bool) -> Result<ExitCode
 }
 
 /// Passes standard error on until its end, and looks at the threads meanwhile.
-fn pass_on(mut errors: ChildStderr, pid: u32, messages: &mut Messages, unit: &mut Unit) {
+fn pass_on(mut errors: ChildStderr, pid: u32, messages: &mut Messages, unit: &mut WrapperUnit) {
     let mut buffer = vec![0; 64 << 10];
-    let mut pause = LOOK_FIRST;
+    let mut pause = LOOK_PAUSE_MIN;
     let mut is_open = true;
     while is_open {
         if poll(errors.as_raw_fd(), pause) {
             match errors.read(&mut buffer) {
                 Ok(0) => is_open = false,
-                Ok(count) => messages.take(&buffer[..count], unit),
+                Ok(count) => messages.push(&buffer[..count], unit),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => is_open = false,
             }
         } else {
-            pause = (pause * 2).min(LOOK_MAX);
+            pause = (pause * 2).min(LOOK_PAUSE_MAX);
         }
         unit.threads = unit.threads.max(threads(pid));
     }
@@ -208,9 +213,9 @@ fn pass_on(mut errors: ChildStderr, pid: u32, messages: &mut Messages, unit: &mu
 }
 
 fn poll(fd: RawFd, pause: Duration) -> bool {
-    let mut watched = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let mut poll_fd = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // SAFETY: passes a live structure and its number.
-    unsafe { libc::poll(&mut watched, 1, pause.as_millis() as i32) > 0 }
+    unsafe { libc::poll(&mut poll_fd, 1, pause.as_millis() as i32) > 0 }
 }
 
 /// How many threads a process has now; 0 if it is gone.
@@ -231,14 +236,14 @@ struct Messages {
 }
 
 impl Messages {
-    fn take(&mut self, bytes: &[u8], unit: &mut Unit) {
+    fn push(&mut self, bytes: &[u8], unit: &mut WrapperUnit) {
         let now = now_ns();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(part);
             let whole = part.ends_with(b"\n");
             if whole || self.partial.len() > MESSAGE_MAX {
                 let line = std::mem::take(&mut self.partial);
-                match if whole { notice(&line) } else { None } {
+                match if whole { parse_notice(&line) } else { None } {
                     Some(Notice::Metadata) => {
                         unit.metadata_ns.get_or_insert(now);
                         if self.hold {
@@ -267,7 +272,7 @@ impl Messages {
         send(&std::mem::take(&mut self.partial));
     }
 
-    fn let_go(&mut self) {
+    fn release_held(&mut self) {
         send(&std::mem::take(&mut self.held));
     }
 }
@@ -284,7 +289,7 @@ enum Notice {
 
 /// What a line is, of those that matter here. Anything else may stand on standard error, cut in half
 /// or mixed with others: it is no notice.
-fn notice(line: &[u8]) -> Option<Notice> {
+fn parse_notice(line: &[u8]) -> Option<Notice> {
     // Most lines are diagnostics, and long.
     let has = |text: &str| line.windows(text.len()).any(|window| window == text.as_bytes());
     if !line.starts_with(b"{") || !(has("\"emit\"") || has("section_timing")) {
@@ -300,11 +305,11 @@ fn notice(line: &[u8]) -> Option<Notice> {
 }
 
 /// Puts a script in the place of the build script that was linked, if it can be executed here.
-fn stand_for_script(unit: &Unit) -> io::Result<()> {
+fn shim_build_script(unit: &WrapperUnit) -> io::Result<()> {
     let folder = Path::new(&unit.out_dir);
     let linked = folder.join(format!("{}{}", unit.crate_name, unit.extra_filename));
     let program = std::env::current_exe()?;
-    fs::rename(&linked, folder.join(REAL))?;
+    fs::rename(&linked, folder.join(REAL_SCRIPT))?;
     fs::write(&linked, format!("#!{} {BUILD_SCRIPT}\n", program.display()))?;
     fs::set_permissions(&linked, fs::Permissions::from_mode(0o755))
 }
@@ -313,28 +318,28 @@ fn stand_for_script(unit: &Unit) -> io::Result<()> {
 fn run_script(words: Vec<OsString>, units: &Path) -> Result<ExitCode, String> {
     let script = PathBuf::from(words.first().ok_or("a build script needs a name")?);
     let folder = script.parent().unwrap_or(Path::new("."));
-    let of_env = |name: &str| std::env::var(name).unwrap_or_default();
-    let mut unit = Unit {
-        name: of_env("CARGO_PKG_NAME"),
-        version: of_env("CARGO_PKG_VERSION"),
+    let variable = |name: &str| std::env::var(name).unwrap_or_default();
+    let mut unit = WrapperUnit {
+        name: variable("CARGO_PKG_NAME"),
+        version: variable("CARGO_PKG_VERSION"),
         out_dir: folder.display().to_string(),
         script_out_dir: std::env::var("OUT_DIR").ok(),
         links: std::env::var("CARGO_MANIFEST_LINKS").ok(),
-        told: std::env::vars_os()
+        dep_variables: std::env::vars_os()
             .filter_map(|(name, _)| name.into_string().ok())
             .filter(|name| name.starts_with("DEP_"))
             .collect(),
-        ..Unit::default()
+        ..WrapperUnit::default()
     };
-    let mut command = Command::new(folder.join(REAL));
+    let mut command = Command::new(folder.join(REAL_SCRIPT));
     command.args(&words[1..]);
-    let code = watched(command, &mut unit, false)?;
-    tell(&unit, units);
+    let code = run_watched(command, &mut unit, false)?;
+    append_unit(&unit, units);
     Ok(code)
 }
 
 /// Appends the unit to the file: one write, so that units of others do not mix with it.
-fn tell(unit: &Unit, units: &Path) {
+fn append_unit(unit: &WrapperUnit, units: &Path) {
     let Ok(mut line) = serde_json::to_vec(unit) else { return };
     line.push(b'\n');
     if let Ok(mut file) = OpenOptions::new().append(true).create(true).open(units) {
@@ -352,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_a_command_line_says() {
-        let found = unit(&words(
+        let found = parse_unit(&words(
             "--crate-name syn --edition=2021 src/lib.rs --error-format=json --json=artifacts \
              --crate-type lib --emit=dep-info,metadata,link -C embed-bitcode=no -C metadata=1 \
              -C extra-filename=-5a --out-dir /tmp/target/debug/deps -L dependency=/tmp/d \
@@ -364,19 +369,19 @@ mod tests {
         assert_eq!(found.crate_types, ["lib"]);
         assert_eq!(found.externs, ["/tmp/d/libproc_macro2-1.rmeta", "/tmp/d/liballoc-2.rlib"]);
         assert_eq!(found.out_dir, "/tmp/target/debug/deps");
-        assert!(found.generates);
+        assert!(found.generates_code);
         let file = std::env::temp_dir().join(format!("dyno-words-{}", std::process::id()));
         fs::write(&file, "--crate-name\nx\n--error-format=json\n-C\nmetadata=1\n").unwrap();
         let given = ["--emit=dep-info,metadata".into(), format!("@{}", file.display())];
-        let found = unit(&expanded(given.into())).unwrap();
-        assert_eq!((&*found.crate_name, found.generates), ("x", false));
+        let found = parse_unit(&expand_response_files(given.into())).unwrap();
+        assert_eq!((&*found.crate_name, found.generates_code), ("x", false));
         fs::remove_file(&file).unwrap();
-        assert_eq!(expanded(words("@gone a")), ["@gone", "a"]);
+        assert_eq!(expand_response_files(words("@gone a")), ["@gone", "a"]);
         let script = "--edition=2021 --crate-name=x --crate-type=lib --emit=metadata src/probe.rs";
         let asking =
             ["-vV", "- --crate-name ___ --print=file-names", "--crate-name x --print cfg", script];
         for asking in asking {
-            assert_eq!(unit(&words(asking)), None, "{asking}");
+            assert_eq!(parse_unit(&words(asking)), None, "{asking}");
         }
     }
 
@@ -386,9 +391,9 @@ mod tests {
             br#"{"$message_type":"artifact","artifact":"/t/libx.rmeta","emit":"metadata"}"#;
         let section =
             br#"{"$message_type":"section_timing","event":"start","name":"codegen","time":1}"#;
-        assert_eq!(notice(metadata), Some(Notice::Metadata));
+        assert_eq!(parse_notice(metadata), Some(Notice::Metadata));
         let name = "codegen".to_string();
-        assert_eq!(notice(section), Some(Notice::Section { name, starts: true }));
+        assert_eq!(parse_notice(section), Some(Notice::Section { name, starts: true }));
         let others: [&[u8]; 5] = [
             br#"{"$message_type":"artifact","artifact":"/t/libx.rlib","emit":"link"}"#,
             br#"{"message":"\"emit\":\"metadata\"","artifact":"x"}"#,
@@ -397,32 +402,32 @@ mod tests {
             b"",
         ];
         for line in others {
-            assert_eq!(notice(line), None, "{}", String::from_utf8_lossy(line));
+            assert_eq!(parse_notice(line), None, "{}", String::from_utf8_lossy(line));
         }
     }
 
     /// A compiler that says `script`, which the wrapper runs; what came through, and the unit.
-    fn wrapped(script: &str, hold: bool) -> (Unit, u64, String) {
+    fn wrapped(script: &str, hold: bool) -> (WrapperUnit, u64, String) {
         let folder = std::env::temp_dir().join(format!("dyno-wrapper-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let seen = folder.join(format!("seen-{hold}-{}", script.len()));
         let file = File::create(&seen).unwrap();
         // SAFETY: one child that gets a standard error of its own, and ends.
-        let (read, mut write) = crate::process::pipe().unwrap();
+        let (read, mut write) = crate::sys::pipe().unwrap();
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             // SAFETY: descriptors are live.
             unsafe { libc::dup2(file.as_raw_fd(), 2) };
             let mut command = Command::new("sh");
             command.args(["-c", script]).stderr(Stdio::piped());
-            let mut unit = Unit::default();
-            let _ = watched(command, &mut unit, hold);
+            let mut unit = WrapperUnit::default();
+            let _ = run_watched(command, &mut unit, hold);
             let _ = write.write_all(&serde_json::to_vec(&unit).unwrap());
             // SAFETY: does not return.
             unsafe { libc::_exit(0) };
         }
         drop(write);
-        let unit: Unit = serde_json::from_reader(read).unwrap();
+        let unit: WrapperUnit = serde_json::from_reader(read).unwrap();
         wait4(pid);
         let said = fs::read_to_string(&seen).unwrap();
         (unit.clone(), unit.end_ns - unit.start_ns, said)

@@ -15,9 +15,9 @@ use datafusion::datasource::TableType;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use dyno_model::build::{Analysis, Build, CriticalPath, analyse, simulate};
-use dyno_model::record::{Run, Side};
-use dyno_store::RunRow;
+use dyno_model::build_graph::{Analysis, Build, CriticalPath, analyse, simulate};
+use dyno_model::record::{RunRow, Side};
+use dyno_store::StoredRun;
 use futures::future::BoxFuture;
 
 use crate::builds::{self, MeasuredBuild, Mode, Pipelining};
@@ -142,7 +142,7 @@ impl TableProvider for BuildTable {
         let filter = conjunction(filters.iter().filter(chooses_processes).cloned());
         let filter = filter.map(strip_qualifiers).transpose()?;
         let matching = self.judge.run_rows().iter().zip(matching).filter(|(_, matches)| *matches);
-        let run_rows: Arc<Vec<Arc<RunRow>>> =
+        let run_rows: Arc<Vec<Arc<StoredRun>>> =
             Arc::new(matching.map(|(row, _)| Arc::clone(row)).collect());
         let (judge, kind) = (Arc::clone(&self.judge), self.kind);
         let simulated = self.wants_simulation(projection);
@@ -161,18 +161,18 @@ impl TableProvider for BuildTable {
 
 /// A build with its run row.
 struct Measured<'a> {
-    stored: &'a RunRow,
+    stored: &'a StoredRun,
     build: MeasuredBuild,
 }
 
 async fn measured<'a>(
     reader: &SummaryReader,
-    run_rows: &'a [Arc<RunRow>],
+    run_rows: &'a [Arc<StoredRun>],
     filter: Option<Expr>,
 ) -> Result<Vec<Measured<'a>>> {
-    let runs: Vec<&Run> = run_rows.iter().map(|row| &row.run).collect();
+    let runs: Vec<&RunRow> = run_rows.iter().map(|row| &row.run).collect();
     let measured = |build: MeasuredBuild| {
-        // Run rows are ordered by job.
+        // RunRow rows are ordered by job.
         let at = run_rows.binary_search_by(|row| row.run.job.cmp(&build.job)).ok()?;
         Some(Measured { stored: run_rows[at].as_ref(), build })
     };
@@ -195,7 +195,7 @@ fn rows(
 /// The columns that say which run and side it is.
 fn run_columns<'a, R>(
     rows: &mut Columns<'a, R>,
-    stored: impl Fn(&'a R) -> &'a RunRow,
+    stored: impl Fn(&'a R) -> &'a StoredRun,
     side: impl Fn(&'a R) -> Side,
 ) {
     let run = |row| &stored(row).run;
@@ -318,7 +318,7 @@ fn utilisation_rows(builds: &[Measured<'_>]) -> RecordBatch {
 
 /// A case with its run row, and its typical builds analysed: with pipelining, without.
 struct CaseRow<'a> {
-    stored: &'a RunRow,
+    stored: &'a StoredRun,
     case: Pipelining,
     analyses: [Option<Analysis>; 2],
 }
@@ -334,7 +334,7 @@ fn typical(mode: &Mode) -> Option<&Build> {
 }
 
 fn pipelining_rows(builds: Vec<Measured<'_>>, confidence: f64) -> RecordBatch {
-    let mut stored: Vec<&RunRow> = builds.iter().map(|build| build.stored).collect();
+    let mut stored: Vec<&StoredRun> = builds.iter().map(|build| build.stored).collect();
     stored.dedup_by_key(|stored| &stored.run.job);
     let cases = builds::pipelining(builds.into_iter().map(|m| m.build).collect(), confidence);
     let row = |case: Pipelining| {

@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::logical_expr::{Expr, col, lit};
-use dyno_model::build::{Build, Gain, NoGain, gain};
+use dyno_model::build_graph::{Build, Gain, NoGain, gain};
 use dyno_model::catalog::host::parse_cores;
 use dyno_model::catalog::suite::Config;
 use dyno_model::id::JobId;
-use dyno_model::record::{Need, Run, Side, Unit, UnitKind};
+use dyno_model::metric::WALL;
+use dyno_model::record::{CompilationUnit, Need, RunRow, Side, UnitKind};
 use dyno_model::stats::median;
-use dyno_model::verdict::WALL;
 
 use crate::error::Result;
 use crate::reader::SummaryReader;
@@ -95,11 +95,11 @@ type Process = (String, String, String, Side, u32, u32);
 /// job, benchmark, config, side, round.
 pub(crate) async fn read(
     reader: &SummaryReader,
-    runs: &[&Run],
+    runs: &[&RunRow],
     filter: Option<Expr>,
 ) -> Result<Vec<MeasuredBuild>> {
-    let by_job: BTreeMap<&str, &Run> = runs.iter().map(|run| (run.job.hex(), *run)).collect();
-    let mut processes: BTreeMap<Process, Vec<Result<Unit, String>>> = BTreeMap::new();
+    let by_job: BTreeMap<&str, &RunRow> = runs.iter().map(|run| (run.job.hex(), *run)).collect();
+    let mut processes: BTreeMap<Process, Vec<Result<CompilationUnit, String>>> = BTreeMap::new();
     for batch in reader.read("units", runs, &[], filter.clone()).await? {
         let jobs = text(&batch, "job");
         for (row, job) in jobs.iter().enumerate().filter_map(|(row, job)| Some((row, job?))) {
@@ -108,13 +108,13 @@ pub(crate) async fn read(
             }
         }
     }
-    let with_units: BTreeMap<&str, &Run> = processes
+    let with_units: BTreeMap<&str, &RunRow> = processes
         .keys()
         .filter_map(|(job, ..)| Some((job.as_str(), *by_job.get(job.as_str())?)))
         .collect();
-    let with_units: Vec<&Run> = with_units.into_values().collect();
+    let with_units: Vec<&RunRow> = with_units.into_values().collect();
     let walls = walls(reader, &with_units, filter).await?;
-    let measured = |(process, units): (Process, Vec<Result<Unit, String>>)| {
+    let measured = |(process, units): (Process, Vec<Result<CompilationUnit, String>>)| {
         let run = by_job.get(process.0.as_str())?;
         let wall = walls.get(&process);
         Some(measured(run, process, units, wall))
@@ -125,7 +125,7 @@ pub(crate) async fn read(
 /// Wall time and taint of the processes of `runs`.
 async fn walls(
     reader: &SummaryReader,
-    runs: &[&Run],
+    runs: &[&RunRow],
     filter: Option<Expr>,
 ) -> Result<BTreeMap<Process, (i64, String)>> {
     let columns = ["job", "benchmark", "config", "side", "round", "sequence", "value", "taint"];
@@ -144,13 +144,13 @@ async fn walls(
 }
 
 fn measured(
-    run: &Run,
+    run: &RunRow,
     (_, benchmark, config, side, round, sequence): Process,
-    units: Vec<Result<Unit, String>>,
+    units: Vec<Result<CompilationUnit, String>>,
     wall: Option<&(i64, String)>,
 ) -> MeasuredBuild {
     let count = units.len() as u32;
-    let units: Result<Vec<Unit>, String> = units.into_iter().collect();
+    let units: Result<Vec<CompilationUnit>, String> = units.into_iter().collect();
     let taint = match (wall, &units) {
         (Some((_, taint)), _) => taint.clone(),
         (None, Ok(units)) => units.first().map(|unit| unit.taint.clone()).unwrap_or_default(),
@@ -215,7 +215,7 @@ fn process(batch: &RecordBatch, row: usize) -> Option<Process> {
 }
 
 /// One row of `units`; the error says what a foreign file has in it.
-fn unit(batch: &RecordBatch, row: usize) -> Result<Unit, String> {
+fn unit(batch: &RecordBatch, row: usize) -> Result<CompilationUnit, String> {
     let name = |name: &str| text(batch, name).value(row).to_string();
     let (_, benchmark, config, side, round, sequence) =
         process(batch, row).ok_or("a side that is none")?;
@@ -237,7 +237,7 @@ fn unit(batch: &RecordBatch, row: usize) -> Result<Unit, String> {
     let mut both = needs("needs_metadata", false)?;
     both.extend(needs("needs_end", true)?);
     both.sort_by_key(|need| (need.unit, need.end));
-    Ok(Unit {
+    Ok(CompilationUnit {
         benchmark,
         config,
         round,

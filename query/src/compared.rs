@@ -1,7 +1,7 @@
 //! What the store says of two commits, and the SQL that gives each number of it.
 
 use dyno_model::id::{CommitId, JobId};
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::verdict::{Judged, SeriesKey};
 use dyno_store::Problem;
 use object_store::path::Path;
@@ -18,7 +18,7 @@ pub struct PairComparison {
     /// What was asked besides the commits.
     pub filter: Filter,
     /// The runs that count, oldest first.
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunRow>,
     /// Where the samples of each run lie, as `runs`; [`dyno_store::Store::locate`] makes it a place.
     pub sample_files: Vec<Path>,
     /// Jobs of the same pair that measured something else (another kernel, image …) than the newest.

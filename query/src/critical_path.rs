@@ -1,7 +1,7 @@
 //! A critical path as a line of text.
 
-use dyno_model::build::{Because, Build, CriticalPath, Parts, Step};
-use dyno_model::record::{Unit, UnitKind};
+use dyno_model::build_graph::{Build, CriticalPath, Parts, PathStep, StartReason};
+use dyno_model::record::{CompilationUnit, UnitKind};
 
 /// A path with more steps is shown by its first and last ones.
 const STEPS_MAX: usize = 60;
@@ -20,14 +20,14 @@ pub(crate) fn text(build: &Build, path: &CriticalPath) -> String {
             continue;
         }
         if index > 0 {
-            text.push_str(if step.because == Because::Slot { " ⇢ " } else { " → " });
+            text.push_str(if step.because == StartReason::Slot { " ⇢ " } else { " → " });
         }
         text.push_str(&step_text(build.units(), step));
     }
     text
 }
 
-fn step_text(units: &[Unit], step: &Step) -> String {
+fn step_text(units: &[CompilationUnit], step: &PathStep) -> String {
     let Some(unit) = units.get(step.unit as usize) else { return String::new() };
     let what = match unit.kind {
         UnitKind::Lib => "",

@@ -5,7 +5,7 @@ use arrow::array::{Array, ArrowPrimitiveType, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use dyno_model::id::JobId;
 use dyno_model::metric::{METRICS, Sampling};
-use dyno_model::record::{Run, Sample, Side};
+use dyno_model::record::{RunRow, Sample, Side};
 use dyno_model::stats::Variance;
 use dyno_model::verdict::SeriesKey;
 
@@ -30,9 +30,9 @@ impl Session {
     /// What the numbers of the series `key` of `compared` rest on.
     ///
     /// # Errors
-    /// Those of [`Session::sql`].
+    /// The errors of [`Session::sql`].
     pub async fn evidence(&self, compared: &PairComparison, key: &SeriesKey) -> Result<Evidence> {
-        let on_host = |run: &&Run| run.host == key.host;
+        let on_host = |run: &&RunRow| run.host == key.host;
         let jobs: Vec<&JobId> = compared.runs.iter().filter(on_host).map(|run| &run.job).collect();
         let history_runs = self.jobs_on_host(&compared.history_runs, &key.host);
         let samples_sql = samples_of(key, &jobs);

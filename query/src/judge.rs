@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use dyno_model::catalog::policy::{Policy, Tier};
+use dyno_model::catalog::policy::{Gate, Policy};
 use dyno_model::id::JobId;
 use dyno_model::metric;
 use dyno_model::pool::pool;
-use dyno_model::record::{Run, Summary};
+use dyno_model::record::{RunRow, Summary};
 use dyno_model::stats::{Noise, Variance};
 use dyno_model::verdict::{self, Input, Judged};
-use dyno_store::{Folder, RunRow};
+use dyno_store::{Folder, StoredRun};
 
 use crate::columns::Columns;
 use crate::compared::PairComparison;
@@ -57,7 +57,7 @@ struct Family {
 
 impl Judge {
     /// Every run row of the store, ordered by job.
-    pub(crate) fn run_rows(&self) -> &[Arc<RunRow>] {
+    pub(crate) fn run_rows(&self) -> &[Arc<StoredRun>] {
         &self.reader.snapshot.runs
     }
 
@@ -70,7 +70,7 @@ impl Judge {
     ) -> Result<PairComparison> {
         let (pair, rows) = resolve(self.run_rows(), baseline, candidate, filter)?;
         let (comparable, excluded_jobs) = comparable_runs(&rows);
-        let runs: Vec<&Run> = comparable.iter().map(|row| &row.run).collect();
+        let runs: Vec<&RunRow> = comparable.iter().map(|row| &row.run).collect();
         let history_runs = PastRuns::new(self.run_rows()).history_runs(&runs);
         let history = History::read(&self.reader, &history_runs).await?.pooled(&history_runs);
         let summaries = self.reader.summaries(&runs).await?;
@@ -91,7 +91,11 @@ impl Judge {
     }
 
     /// The rows that `table` has of the pairs of `rows`.
-    pub(crate) async fn rows(&self, table: PairTable, rows: &[Arc<RunRow>]) -> Result<RecordBatch> {
+    pub(crate) async fn rows(
+        &self,
+        table: PairTable,
+        rows: &[Arc<StoredRun>],
+    ) -> Result<RecordBatch> {
         let pairs = pairs_with_runs(rows);
         let pairs = comparable_pairs(&pairs);
         match table {
@@ -108,20 +112,20 @@ impl Judge {
         }
     }
 
-    async fn families(&self, pairs: &[(&Pair, Vec<&Run>)]) -> Result<Vec<Family>> {
-        let runs: Vec<&Run> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+    async fn families(&self, pairs: &[(&Pair, Vec<&RunRow>)]) -> Result<Vec<Family>> {
+        let runs: Vec<&RunRow> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
         let past = PastRuns::new(self.run_rows());
-        let history_runs: Vec<Vec<&Run>> =
+        let history_runs: Vec<Vec<&RunRow>> =
             pairs.iter().map(|(_, runs)| past.history_runs(runs)).collect();
-        let distinct: BTreeMap<&JobId, &Run> =
+        let distinct: BTreeMap<&JobId, &RunRow> =
             history_runs.iter().flatten().map(|run| (&run.job, *run)).collect();
         let history = History::read(&self.reader, &Vec::from_iter(distinct.into_values())).await?;
         let mut by_job: BTreeMap<_, Vec<StoredSummary>> = BTreeMap::new();
         for summary in self.reader.summaries(&runs).await? {
             by_job.entry(summary.job.clone()).or_default().push(summary);
         }
-        let family = |((pair, runs), history_runs): (&(&Pair, Vec<&Run>), &Vec<&Run>)| {
-            let summaries_of = |run: &&Run| by_job.get(&run.job).cloned().unwrap_or_default();
+        let family = |((pair, runs), history_runs): (&(&Pair, Vec<&RunRow>), &Vec<&RunRow>)| {
+            let summaries_of = |run: &&RunRow| by_job.get(&run.job).cloned().unwrap_or_default();
             let summaries: Vec<StoredSummary> = runs.iter().flat_map(summaries_of).collect();
             let history = history.pooled(history_runs);
             let (judged, jobs) = judge_family(&summaries, &history, &self.policy);
@@ -148,7 +152,7 @@ impl Judge {
         rows.text("reason", |(_, j, _)| reason(&j.verdict));
         rows.text("architecture", |(_, j, _)| Some(&j.comparison.architecture));
         rows.text("tier", |(_, j, _)| {
-            Some(if j.comparison.tier == Tier::Inform { "inform" } else { "gate" })
+            Some(if j.comparison.tier == Gate::Informs { "inform" } else { "gate" })
         });
         rows.text("policy", |_| Some(&self.policy.name));
         let mut float =
@@ -169,8 +173,8 @@ impl Judge {
         float("run_variance", &|j| Some(noise(j, &|n| Some(n.run))?.value));
         float("history_variance", &|j| Some(noise(j, &|n| n.history)?.value));
         float("history_df", &|j| Some(noise(j, &|n| n.history)?.df));
-        float("peer_prior_variance", &|j| Some(noise(j, &|n| n.crowd)?.value));
-        float("peer_prior_df", &|j| Some(noise(j, &|n| n.crowd)?.df));
+        float("peer_prior_variance", &|j| Some(noise(j, &|n| n.peer_prior)?.value));
+        float("peer_prior_df", &|j| Some(noise(j, &|n| n.peer_prior)?.df));
         float("baseline_median", &|j| Some(j.comparison.baseline?.median));
         float("candidate_median", &|j| Some(j.comparison.candidate?.median));
         rows.integer("baseline_min", |(_, j, _)| Some(j.comparison.baseline?.min));

@@ -13,7 +13,7 @@ use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use dyno_store::RunRow;
+use dyno_store::StoredRun;
 use futures::future::BoxFuture;
 
 use crate::computed::ComputedExec;
@@ -108,7 +108,7 @@ impl TableProvider for JudgedTable {
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let rows = self.judge.run_rows();
-        let rows: Vec<Arc<RunRow>> = match &self.selection {
+        let rows: Vec<Arc<StoredRun>> = match &self.selection {
             Selection::AllPairs => {
                 // Only what a whole family shares may choose: a filter on one host or benchmark
                 // must not change over what q is adjusted.
@@ -155,13 +155,14 @@ impl TableFunctionImpl for CompareFunction {
                 "{name} takes two to four strings: {name}('baseline', 'candidate', 'suite', 'host')"
             ))
         };
-        let text = |expr: &Expr| match expr {
+        let string_literal = |expr: &Expr| match expr {
             Expr::Literal(ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)), _) => {
                 Ok(text.clone())
             }
             _ => Err(usage()),
         };
-        let texts: Vec<String> = args.exprs().iter().map(text).collect::<DfResult<_>>()?;
+        let texts: Vec<String> =
+            args.exprs().iter().map(string_literal).collect::<DfResult<_>>()?;
         let (baseline, candidate, rest) = match texts.as_slice() {
             [baseline, candidate, rest @ ..] if rest.len() <= 2 => (baseline, candidate, rest),
             _ => return Err(usage()),

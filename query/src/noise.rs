@@ -12,9 +12,9 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use dyno_model::id::JobId;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::stats::{Variance, pool_within};
-use dyno_store::{RunRow, environment};
+use dyno_store::{StoredRun, environment};
 
 use crate::error::Result;
 use crate::reader::SummaryReader;
@@ -28,12 +28,12 @@ pub(crate) type Variances = HashMap<i64, Variance>;
 
 /// The runs of a store in order of time, by environment.
 pub(crate) struct PastRuns<'a> {
-    environments: BTreeMap<&'a str, Vec<&'a Run>>,
+    environments: BTreeMap<&'a str, Vec<&'a RunRow>>,
 }
 
 impl<'a> PastRuns<'a> {
-    pub(crate) fn new(runs: &'a [Arc<RunRow>]) -> Self {
-        let mut environments: BTreeMap<_, Vec<&Run>> = BTreeMap::new();
+    pub(crate) fn new(runs: &'a [Arc<StoredRun>]) -> Self {
+        let mut environments: BTreeMap<_, Vec<&RunRow>> = BTreeMap::new();
         // An untrusted candidate's noise is its own making.
         for stored in runs.iter().filter(|stored| stored.run.trust.is_trusted()) {
             environments.entry(stored.environment.as_str()).or_default().push(&stored.run);
@@ -45,13 +45,13 @@ impl<'a> PastRuns<'a> {
     }
 
     /// The runs in the environment of `run`, oldest first.
-    pub(crate) fn with_same_environment(&self, run: &Run) -> &[&'a Run] {
+    pub(crate) fn with_same_environment(&self, run: &RunRow) -> &[&'a RunRow] {
         self.environments.get(environment(run).as_str()).map_or(&[], Vec::as_slice)
     }
 
     /// The runs whose noise counts for `compared`: of each environment in it, the newest
     /// [`RUNS_MAX`] that had finished before the first of it.
-    pub(crate) fn history_runs(&self, compared: &[&Run]) -> Vec<&'a Run> {
+    pub(crate) fn history_runs(&self, compared: &[&RunRow]) -> Vec<&'a RunRow> {
         let mut first: BTreeMap<_, i64> = BTreeMap::new();
         for run in compared {
             let earliest = first.entry(environment(run)).or_insert(i64::MAX);
@@ -79,7 +79,7 @@ pub(crate) struct History {
 
 impl History {
     /// Reads the variances of `runs`.
-    pub(crate) async fn read(reader: &SummaryReader, runs: &[&Run]) -> Result<Self> {
+    pub(crate) async fn read(reader: &SummaryReader, runs: &[&RunRow]) -> Result<Self> {
         let mut by_job: HashMap<String, Vec<(i64, Variance)>> = HashMap::new();
         let columns = ["job", "series", "rounds", "variance"];
         for batch in reader.read("summaries", runs, &columns, None).await? {
@@ -105,7 +105,7 @@ impl History {
     }
 
     /// The variances of `runs` together.
-    pub(crate) fn pooled(&self, runs: &[&Run]) -> Variances {
+    pub(crate) fn pooled(&self, runs: &[&RunRow]) -> Variances {
         let mut pooled = Variances::new();
         for (series, variance) in
             runs.iter().filter_map(|run| self.by_job.get(run.job.hex())).flatten()

@@ -4,7 +4,7 @@
 //! as any comparison would be: with the noise of the runs before it, under the policy.
 
 use dyno_model::id::Digest;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::verdict::Judged;
 
 use crate::error::Result;
@@ -25,12 +25,15 @@ pub struct NullComparisons {
 const RUNS_MAX: usize = 200;
 
 /// Whether a run compares an artifact with itself.
-fn is_null_comparison(run: &Run) -> bool {
+fn is_null_comparison(run: &RunRow) -> bool {
     run.baseline.artifact.is_some() && run.baseline.artifact == run.candidate.artifact
 }
 
 /// The null comparisons in the environments of `runs`, each environment once, in their order.
-pub(crate) async fn null_comparisons(judge: &Judge, runs: &[Run]) -> Result<Vec<NullComparisons>> {
+pub(crate) async fn null_comparisons(
+    judge: &Judge,
+    runs: &[RunRow],
+) -> Result<Vec<NullComparisons>> {
     let past = PastRuns::new(judge.run_rows());
     let mut found: Vec<NullComparisons> = Vec::new();
     for run in runs {
@@ -43,7 +46,7 @@ pub(crate) async fn null_comparisons(judge: &Judge, runs: &[Run]) -> Result<Vec<
         if found.iter().any(is_same) {
             continue;
         }
-        let mut null_runs: Vec<&Run> = past
+        let mut null_runs: Vec<&RunRow> = past
             .with_same_environment(run)
             .iter()
             .rev()
@@ -53,9 +56,9 @@ pub(crate) async fn null_comparisons(judge: &Judge, runs: &[Run]) -> Result<Vec<
             .collect();
         null_runs.reverse();
         let mut comparisons = Vec::new();
-        let history_runs: Vec<Vec<&Run>> =
+        let history_runs: Vec<Vec<&RunRow>> =
             null_runs.iter().map(|run| past.history_runs(&[run])).collect();
-        let mut distinct: Vec<&Run> = history_runs.iter().flatten().copied().collect();
+        let mut distinct: Vec<&RunRow> = history_runs.iter().flatten().copied().collect();
         distinct.sort_by_key(|run| &run.job);
         distinct.dedup_by_key(|run| &run.job);
         let history = History::read(&judge.reader, &distinct).await?;

@@ -1,6 +1,6 @@
 //! The columns that every table of judged pairs has.
 
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::verdict::Verdict;
 
 use crate::columns::Columns;
@@ -16,7 +16,7 @@ pub(crate) struct PairColumns {
 
 impl PairColumns {
     /// The columns of a pair with its runs that count, oldest first; `None` where there are none.
-    pub(crate) fn new(pair: &Pair, runs: &[&Run]) -> Option<Self> {
+    pub(crate) fn new(pair: &Pair, runs: &[&RunRow]) -> Option<Self> {
         let newest = runs.last()?;
         Some(Self {
             pair: pair.clone(),

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dyno_model::id::{CommitId, Digest, JobId};
-use dyno_model::record::{Built, Run, Side, Trust};
-use dyno_store::{PREFIX_DIGITS_MIN, RunRow, is_hex};
+use dyno_model::record::{Built, RunRow, Side, Trust};
+use dyno_store::{PREFIX_DIGITS_MIN, StoredRun, is_hex};
 
 use crate::error::{Error, Result};
 
@@ -34,7 +34,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn of_run(run: &Run) -> Self {
+    pub(crate) fn of_run(run: &RunRow) -> Self {
         Self {
             suite: run.suite.clone(),
             baseline: run.baseline.commit.clone(),
@@ -44,7 +44,7 @@ impl Pair {
 }
 
 /// The runs of one pair.
-pub(crate) type PairRuns = (Pair, Vec<Arc<RunRow>>);
+pub(crate) type PairRuns = (Pair, Vec<Arc<StoredRun>>);
 
 /// The one pair that `baseline` and `candidate` mean, and its runs.
 ///
@@ -52,17 +52,17 @@ pub(crate) type PairRuns = (Pair, Vec<Arc<RunRow>>);
 /// job was requested. What a name means is settled by the pair: `main` that stood for many commits
 /// is clear if only one of them was compared with the other side.
 pub(crate) fn resolve(
-    rows: &[Arc<RunRow>],
+    rows: &[Arc<StoredRun>],
     baseline: &str,
     candidate: &str,
     filter: &Filter,
 ) -> Result<PairRuns> {
     let passes = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
-    let eligible: Vec<&Arc<RunRow>> = rows
+    let eligible: Vec<&Arc<StoredRun>> = rows
         .iter()
         .filter(|row| passes(&filter.suite, &row.run.suite) && passes(&filter.host, &row.run.host))
         .collect();
-    let mut pairs: BTreeMap<Pair, Vec<Arc<RunRow>>> = BTreeMap::new();
+    let mut pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>> = BTreeMap::new();
     for row in &eligible {
         if names(baseline, &row.run.baseline) && names(candidate, &row.run.candidate) {
             pairs.entry(Pair::of_run(&row.run)).or_default().push(Arc::clone(row));
@@ -80,7 +80,7 @@ pub(crate) fn resolve(
 }
 
 /// Why no run of `rows` compares the two; empty where there is nothing to say.
-fn missing_hint(rows: &[&Arc<RunRow>], baseline: &str, candidate: &str) -> String {
+fn missing_hint(rows: &[&Arc<StoredRun>], baseline: &str, candidate: &str) -> String {
     let runs = || rows.iter().map(|row| &row.run);
     let is_known =
         |name: &str| runs().any(|run| names(name, &run.baseline) || names(name, &run.candidate));
@@ -104,10 +104,14 @@ fn names(asked: &str, built: &Built) -> bool {
     built.asked == asked || is_prefix
 }
 
-fn ambiguous(pairs: &BTreeMap<Pair, Vec<Arc<RunRow>>>, baseline: &str, candidate: &str) -> Error {
+fn ambiguous(
+    pairs: &BTreeMap<Pair, Vec<Arc<StoredRun>>>,
+    baseline: &str,
+    candidate: &str,
+) -> Error {
     let runs = || pairs.values().flatten().map(|stored| &stored.run);
     for (asked, side) in [(baseline, Side::Baseline), (candidate, Side::Candidate)] {
-        let built = |run: &Run| match side {
+        let built = |run: &RunRow| match side {
             Side::Baseline => run.baseline.clone(),
             Side::Candidate => run.candidate.clone(),
         };
@@ -123,25 +127,25 @@ fn ambiguous(pairs: &BTreeMap<Pair, Vec<Arc<RunRow>>>, baseline: &str, candidate
 }
 
 /// Comparisons the store has, newest first.
-fn stored_pairs(runs: &[Arc<RunRow>]) -> Vec<String> {
-    let mut newest: Vec<&Run> = runs.iter().map(|stored| &stored.run).collect();
+fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
+    let mut newest: Vec<&RunRow> = runs.iter().map(|stored| &stored.run).collect();
     newest.sort_by_key(|run| std::cmp::Reverse(run.finished_us));
     let mut seen = BTreeSet::new();
-    let name = |built: &Built| match built.asked == built.commit.hex() {
+    let commit_name = |built: &Built| match built.asked == built.commit.hex() {
         true => built.commit.short().to_string(),
         false => format!("{} ({})", built.asked, built.commit.short()),
     };
-    let text = |run: &&Run| {
+    let description = |run: &&RunRow| {
         format!(
             "{} … {} of {} on {}",
-            name(&run.baseline),
-            name(&run.candidate),
+            commit_name(&run.baseline),
+            commit_name(&run.candidate),
             run.suite,
             run.host
         )
     };
     let mut texts: Vec<String> =
-        newest.iter().map(text).filter(|text| seen.insert(text.clone())).collect();
+        newest.iter().map(description).filter(|text| seen.insert(text.clone())).collect();
     let more = texts.len().saturating_sub(LISTED_MAX);
     texts.truncate(LISTED_MAX);
     if more > 0 {
@@ -153,7 +157,7 @@ fn stored_pairs(runs: &[Arc<RunRow>]) -> Vec<String> {
 /// What must be equal for two runs of one pair and host to be pooled.
 type ComparabilityKey = (Digest, Digest, Digest, [Option<Digest>; 2], Trust);
 
-fn comparability_key(run: &Run) -> ComparabilityKey {
+fn comparability_key(run: &RunRow) -> ComparabilityKey {
     let artifacts = [run.baseline.artifact.clone(), run.candidate.artifact.clone()];
     let (suite, image) = (run.suite_digest.clone(), run.image_id.clone());
     (run.fingerprint.digest(), suite, image, artifacts, run.trust)
@@ -162,25 +166,25 @@ fn comparability_key(run: &Run) -> ComparabilityKey {
 /// The runs of each host that are comparable with its newest, oldest first; and the jobs that are
 /// not. The newest of a trusted candidate where there is one: an untrusted build is no answer for a
 /// trusted commit.
-pub(crate) fn comparable_runs(rows: &[Arc<RunRow>]) -> (Vec<&RunRow>, Vec<JobId>) {
-    let mut ordered: Vec<&RunRow> = rows.iter().map(Arc::as_ref).collect();
+pub(crate) fn comparable_runs(rows: &[Arc<StoredRun>]) -> (Vec<&StoredRun>, Vec<JobId>) {
+    let mut ordered: Vec<&StoredRun> = rows.iter().map(Arc::as_ref).collect();
     ordered.sort_by_key(|row| (row.run.finished_us, row.run.job.clone()));
-    let (trusted, others): (Vec<&RunRow>, Vec<&RunRow>) =
+    let (trusted, others): (Vec<&StoredRun>, Vec<&StoredRun>) =
         ordered.iter().copied().partition(|row| row.run.trust.is_trusted());
     let newest: BTreeMap<&str, _> = others
         .into_iter()
         .chain(trusted)
         .map(|row| (row.run.host.as_str(), comparability_key(&row.run)))
         .collect();
-    let (comparable, excluded): (Vec<&RunRow>, Vec<&RunRow>) = ordered
+    let (comparable, excluded): (Vec<&StoredRun>, Vec<&StoredRun>) = ordered
         .into_iter()
         .partition(|row| newest[row.run.host.as_str()] == comparability_key(&row.run));
     (comparable, excluded.into_iter().map(|row| row.run.job.clone()).collect())
 }
 
 /// The pairs of `rows`, each with all of its runs.
-pub(crate) fn pairs_with_runs(rows: &[Arc<RunRow>]) -> Vec<PairRuns> {
-    let mut pairs: BTreeMap<Pair, Vec<Arc<RunRow>>> = BTreeMap::new();
+pub(crate) fn pairs_with_runs(rows: &[Arc<StoredRun>]) -> Vec<PairRuns> {
+    let mut pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>> = BTreeMap::new();
     for row in rows {
         pairs.entry(Pair::of_run(&row.run)).or_default().push(Arc::clone(row));
     }
@@ -188,7 +192,7 @@ pub(crate) fn pairs_with_runs(rows: &[Arc<RunRow>]) -> Vec<PairRuns> {
 }
 
 /// The pairs of `pairs`, each with its runs that count, oldest first.
-pub(crate) fn comparable_pairs(pairs: &[PairRuns]) -> Vec<(&Pair, Vec<&Run>)> {
+pub(crate) fn comparable_pairs(pairs: &[PairRuns]) -> Vec<(&Pair, Vec<&RunRow>)> {
     let runs = |rows| comparable_runs(rows).0.into_iter().map(|row| &row.run).collect();
     pairs.iter().map(|(pair, rows)| (pair, runs(rows))).collect()
 }

@@ -119,11 +119,11 @@ fn flatten_column(
 fn lists_as_text(lists: &ArrayRef) -> Result<ArrayRef> {
     let options = format_options();
     let shown = ArrayFormatter::try_new(lists, &options).map_err(output)?;
-    let text = |row| match lists.is_valid(row) {
+    let list_text = |row| match lists.is_valid(row) {
         true => shown.value(row).try_to_string().map(Some),
         false => Ok(None),
     };
-    let texts: Result<StringArray, _> = (0..lists.len()).map(text).collect();
+    let texts: Result<StringArray, _> = (0..lists.len()).map(list_text).collect();
     Ok(Arc::new(texts.map_err(output)?))
 }
 

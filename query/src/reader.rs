@@ -9,7 +9,7 @@ use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
 use dyno_model::id::JobId;
-use dyno_model::record::{Extent, Run, Summary};
+use dyno_model::record::{Extent, RunRow, Summary};
 
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
@@ -38,8 +38,8 @@ pub(crate) struct SummaryReader {
 
 impl SummaryReader {
     /// The summaries of `runs`, ordered by job.
-    pub(crate) async fn summaries(&self, runs: &[&Run]) -> Result<Vec<StoredSummary>> {
-        let by_job: BTreeMap<String, &Run> =
+    pub(crate) async fn summaries(&self, runs: &[&RunRow]) -> Result<Vec<StoredSummary>> {
+        let by_job: BTreeMap<String, &RunRow> =
             runs.iter().map(|run| (run.job.to_string(), *run)).collect();
         let batches = self.read("summaries", runs, &[], None).await?;
         let mut summaries: Vec<StoredSummary> = Vec::new();
@@ -56,7 +56,7 @@ impl SummaryReader {
     pub(crate) async fn read(
         &self,
         table: &str,
-        runs: &[&Run],
+        runs: &[&RunRow],
         columns: &[&str],
         filter: Option<Expr>,
     ) -> Result<Vec<RecordBatch>> {
@@ -80,7 +80,7 @@ impl SummaryReader {
 }
 
 /// The rows of `summaries` in a batch that belong to the jobs asked for.
-fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &Run>) -> Vec<StoredSummary> {
+fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &RunRow>) -> Vec<StoredSummary> {
     let column = |name: &str| batch.column_by_name(name).expect("a column of the table");
     let [jobs, benchmarks, configs, metrics] =
         ["job", "benchmark", "config", "metric"].map(|name| column(name).as_string_view());

@@ -11,13 +11,12 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::logical_expr::{col, lit};
 use dyno_model::catalog::policy::Policy;
+use dyno_model::catalog::suite::THREADS;
 use dyno_model::id::JobId;
-use dyno_model::metric::METRICS;
-use dyno_model::record::{Run, Side};
+use dyno_model::metric::{METRICS, WALL};
+use dyno_model::record::{RunRow, Side};
 use dyno_model::stats::scaling::{Basis, Difference, Fit, Law, Parameter};
-use dyno_model::verdict::{
-    ScalingCase, ScalingPoint, ScalingSample, ScalingSide, THREADS, WALL, scaling_cases,
-};
+use dyno_model::verdict::{ScalingCase, ScalingPoint, ScalingSample, ScalingSide, scaling_cases};
 
 use crate::columns::Columns;
 use crate::compared::PairComparison;
@@ -62,7 +61,7 @@ struct SampleRow {
 pub(crate) async fn cases(
     reader: &SummaryReader,
     policy: &Policy,
-    runs: &[&Run],
+    runs: &[&RunRow],
 ) -> Result<Vec<ScalingCase>> {
     let samples = read_samples(reader, runs).await?;
     Ok(judge_cases(policy, runs, &samples))
@@ -71,7 +70,7 @@ pub(crate) async fn cases(
 /// The samples of `runs` that say how something scales.
 async fn read_samples(
     reader: &SummaryReader,
-    runs: &[&Run],
+    runs: &[&RunRow],
 ) -> Result<BTreeMap<JobId, Vec<SampleRow>>> {
     let columns =
         ["job", "sequence", "benchmark", "config", "metric", "round", "side", "value", "taint"];
@@ -115,7 +114,7 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<&str, &JobId>) -> Vec<SampleRow> 
 
 fn judge_cases(
     policy: &Policy,
-    runs: &[&Run],
+    runs: &[&RunRow],
     samples: &BTreeMap<JobId, Vec<SampleRow>>,
 ) -> Vec<ScalingCase> {
     let kinds: Vec<String> = runs.iter().map(|run| run.fingerprint.kind()).collect();
@@ -134,7 +133,7 @@ fn judge_cases(
             is_tainted: row.is_tainted,
         })
     });
-    let ignoring_sides = |run: &&Run| {
+    let ignoring_sides = |run: &&RunRow| {
         let job = run.job.hex().to_string();
         run.ignores_threads.iter().map(move |side| (job.clone(), *side)).collect::<Vec<_>>()
     };
@@ -149,11 +148,11 @@ type Row<'a> = (&'a PairColumns, &'a ScalingCase, Side, &'a ScalingPoint);
 pub(crate) async fn rows(
     reader: &SummaryReader,
     policy: &Policy,
-    pairs: &[(&Pair, Vec<&Run>)],
+    pairs: &[(&Pair, Vec<&RunRow>)],
 ) -> Result<RecordBatch> {
-    let runs: Vec<&Run> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+    let runs: Vec<&RunRow> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
     let samples = read_samples(reader, &runs).await?;
-    let family = |(pair, runs): &(&Pair, Vec<&Run>)| {
+    let family = |(pair, runs): &(&Pair, Vec<&RunRow>)| {
         Some((PairColumns::new(pair, runs)?, judge_cases(policy, runs, &samples)))
     };
     let families: Vec<(PairColumns, Vec<ScalingCase>)> = pairs.iter().filter_map(family).collect();

@@ -13,7 +13,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::id::JobId;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::verdict::ScalingCase;
 use dyno_store::{Folder, Problem, Store, schema};
 use tokio::sync::OnceCell;
@@ -42,7 +42,7 @@ use crate::views::VIEWS;
 /// `compare`, and the model's estimates as functions.
 pub struct Session {
     context: SessionContext,
-    /// The same with columns under their old names too, made when a query needs it.
+    /// A context that has columns under their old names too, made when a query needs it.
     old_spellings: OnceCell<SessionContext>,
     judge: Arc<Judge>,
 }
@@ -85,23 +85,23 @@ impl Session {
     /// `DESCRIBE`), [`Error::Sql`] for what is wrong or fails; and the errors of
     /// [`Session::compare`] where the query calls `compare`.
     pub async fn sql(&self, sql: &str) -> Result<Vec<RecordBatch>> {
-        let wrong = |e: DataFusionError| Error::sql(&e);
-        let refused = || Error::ReadOnly {
+        let sql_error = |e: DataFusionError| Error::sql(&e);
+        let read_only = || Error::ReadOnly {
             statement: sql.split_whitespace().next().unwrap_or_default().to_uppercase(),
         };
         let context = self.context_for(sql).await?;
         let state = context.state();
         let statement = state.sql_to_statement(sql, &state.config().options().sql_parser.dialect);
-        let statement = statement.map_err(wrong)?;
+        let statement = statement.map_err(sql_error)?;
         if !only_asks(&statement) {
-            return Err(refused());
+            return Err(read_only());
         }
-        let plan = state.statement_to_plan(statement).await.map_err(wrong)?;
+        let plan = state.statement_to_plan(statement).await.map_err(sql_error)?;
         let options = SQLOptions::new()
             .with_allow_ddl(false)
             .with_allow_dml(false)
             .with_allow_statements(false);
-        options.verify_plan(&plan).map_err(|_| refused())?;
+        options.verify_plan(&plan).map_err(|_| read_only())?;
         let columns = Arc::clone(plan.schema().inner());
         let mut batches = collect(context, &self.judge.reader.snapshot, plan).await?;
         if batches.is_empty() {
@@ -138,7 +138,7 @@ impl Session {
 
     /// What the store knows of the environments (host, fingerprint, image) of `runs` compared with
     /// themselves; each once, with no comparisons where there are none.
-    pub async fn null_comparisons(&self, runs: &[Run]) -> Result<Vec<NullComparisons>> {
+    pub async fn null_comparisons(&self, runs: &[RunRow]) -> Result<Vec<NullComparisons>> {
         null_comparisons::null_comparisons(&self.judge, runs).await
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use datafusion::datasource::listing::PartitionedFile;
-use dyno_store::{Fault, Folder, RunRow, Shard, Store, schema};
+use dyno_store::{Fault, Folder, Shard, Store, StoredRun, schema};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use tokio::sync::OnceCell;
@@ -23,7 +23,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct Snapshot {
     pub store: Store,
     /// Ordered by job; of several attempts with a readable run row, the first.
-    pub runs: Vec<Arc<RunRow>>,
+    pub runs: Vec<Arc<StoredRun>>,
     /// All run rows as the table `runs`, in the same order.
     pub rows: RecordBatch,
     /// Files of samples, summaries and units, as [`Folder`] counts them.

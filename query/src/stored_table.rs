@@ -26,7 +26,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::SessionContext;
-use dyno_store::{Folder, PANICKED, READS_AT_ONCE, RunRow, check_footer, parquet_fault, schema};
+use dyno_store::{Folder, PANICKED, READS_AT_ONCE, StoredRun, check_footer, parquet_fault, schema};
 use futures::{FutureExt, StreamExt};
 use object_store::ObjectMeta;
 
@@ -147,7 +147,7 @@ impl TableProvider for StoredTable {
 }
 
 /// The values of [`schema::partitions`] in the files of a run.
-fn partition_values(row: &RunRow) -> Vec<ScalarValue> {
+fn partition_values(row: &StoredRun) -> Vec<ScalarValue> {
     let value =
         |array: &ArrayRef| ScalarValue::try_from_array(array, 0).expect("arrays of one element");
     schema::partition_values(&row.shard, &row.run).iter().map(value).collect()

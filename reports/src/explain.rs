@@ -7,10 +7,10 @@
 
 use std::collections::BTreeMap;
 
-use dyno_model::catalog::policy::{Decides, Exception, Policy, Tier};
+use dyno_model::catalog::policy::{Decides, Exception, Gate, Policy};
 use dyno_model::catalog::suite::Config;
 use dyno_model::id::JobId;
-use dyno_model::metric::{self, Unit};
+use dyno_model::metric::{self, MetricUnit};
 use dyno_model::record::{Sample, Side};
 use dyno_model::stats::{self, Noise, Variance};
 use dyno_model::verdict::{Comparison, Judged, SeriesKey};
@@ -147,7 +147,7 @@ pub struct RuleView {
     pub smallest_effect_from: String,
     pub decides: bool,
     pub decides_because: String,
-    pub tier: Tier,
+    pub tier: Gate,
     pub tier_from: Option<String>,
 }
 
@@ -192,7 +192,7 @@ impl Explained {
 
 /// Samples by round: of each side the last that nothing disturbed, as the model takes them.
 fn pairs(samples: &[(JobId, Sample)], metric: &str) -> Vec<Pair> {
-    let unit = metric::find(metric).map_or(Unit::Count, |m| m.unit);
+    let unit = metric::find(metric).map_or(MetricUnit::Count, |m| m.unit);
     let mut order: Vec<(&JobId, u32)> = Vec::new();
     let mut rounds: BTreeMap<(&JobId, u32), Vec<&Sample>> = BTreeMap::new();
     for (job, sample) in samples {
@@ -209,7 +209,7 @@ fn pairs(samples: &[(JobId, Sample)], metric: &str) -> Vec<Pair> {
     order.into_iter().map(|key| pair(key, &rounds[&key], unit)).collect()
 }
 
-fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: Unit) -> Pair {
+fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: MetricUnit) -> Pair {
     let last_value = |side: Side, is_clean: bool| {
         samples.iter().rfind(|s| s.side == side && s.taint.is_empty() == is_clean).map(|s| s.value)
     };
@@ -257,7 +257,7 @@ fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
         history: noise.history,
         history_fills_to: input.policy.history,
         pooled: noise.pooled,
-        peer_prior: noise.crowd,
+        peer_prior: noise.peer_prior,
         moderated: noise.moderated,
         floor: noise.floor,
         floor_is: if noise.history.is_some() { "s²/2" } else { "s²" },
@@ -270,7 +270,7 @@ fn estimate(comparison: &Comparison, d: &[f64], input: &Input<'_>) -> Option<Est
     let estimate = comparison.estimate?;
     let confidence = input.policy.confidence;
     let used = comparison.noise.map(|noise| noise.used);
-    let is_counted = metric::is_counted(&comparison.key.metric);
+    let is_counted = metric::is_deterministic(&comparison.key.metric);
     let standard_error =
         used.map_or(0.0, |used| (used.value / f64::from(estimate.rounds.max(1))).sqrt());
     Some(EstimateView {
@@ -311,7 +311,7 @@ fn rule(comparison: &Comparison, input: &Input<'_>) -> RuleView {
     };
     let decides_from = source(sources.decides);
     let decides_because = match (rule.tier, rule.decides, sources.metric) {
-        (Tier::Inform, ..) => "the tier is inform".to_string(),
+        (Gate::Informs, ..) => "the tier is inform".to_string(),
         (_, _, None) => "the policy does not name the metric".to_string(),
         (_, Decides::Yes | Decides::No, _) => decides_from,
         (_, Decides::Otherwise, _) if comparison.decides => format!(

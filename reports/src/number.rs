@@ -5,7 +5,7 @@
 //! when they are below 35, else one. A value that was counted, and so has no interval, keeps
 //! enough digits to be told from zero.
 
-use dyno_model::metric::Unit;
+use dyno_model::metric::MetricUnit;
 
 const MINUS: char = '\u{2212}';
 
@@ -163,13 +163,13 @@ pub fn probability(q: f64) -> String {
 /// A value in its metric's base unit, in the unit that suits its size: `123.4 ms`, `1.2 MiB`,
 /// `1,234,567`. `half_width` is that of its effect, as a fraction, where there is one: it takes
 /// away digits that mean nothing, from four significant ones.
-pub fn quantity(value: f64, unit: Unit, half_width: Option<f64>) -> String {
+pub fn quantity(value: f64, unit: MetricUnit, half_width: Option<f64>) -> String {
     let (step, names): (f64, &[&str]) = match unit {
-        Unit::Count => {
+        MetricUnit::Count => {
             return fixed(value, usize::from(value.fract() != 0.0 && value.abs() < 1e6));
         }
-        Unit::Nanoseconds => (1000.0, &["ns", "µs", "ms", "s"]),
-        Unit::Bytes => (1024.0, &["B", "KiB", "MiB", "GiB", "TiB"]),
+        MetricUnit::Nanoseconds => (1000.0, &["ns", "µs", "ms", "s"]),
+        MetricUnit::Bytes => (1024.0, &["B", "KiB", "MiB", "GiB", "TiB"]),
     };
     let (mut scaled, mut name) = (value, 0);
     // 999.95 would round to 1000.0 of the smaller unit.
@@ -248,19 +248,19 @@ mod tests {
     #[test]
     fn quantities_choose_their_unit() {
         for (value, unit, half_width, expected) in [
-            (123_400_000.0, Unit::Nanoseconds, None, "123.4 ms"),
-            (123_400_000.0, Unit::Nanoseconds, Some(0.01), "123.4 ms"),
-            (123_400_000.0, Unit::Nanoseconds, Some(0.05), "123 ms"),
-            (999_960.0, Unit::Nanoseconds, None, "1.000 ms"),
-            (1_000_000.0, Unit::Nanoseconds, None, "1.000 ms"),
-            (12.0, Unit::Nanoseconds, None, "12 ns"),
-            (0.0, Unit::Nanoseconds, None, "0 ns"),
-            (75e9, Unit::Nanoseconds, None, "75.00 s"),
-            (1_258_291.0, Unit::Bytes, Some(0.03), "1.20 MiB"),
-            (1_258_291.0, Unit::Bytes, Some(0.05), "1.20 MiB"),
-            (512.0, Unit::Bytes, None, "512 B"),
-            (1_234_567.0, Unit::Count, None, "1,234,567"),
-            (2.5, Unit::Count, None, "2.5"),
+            (123_400_000.0, MetricUnit::Nanoseconds, None, "123.4 ms"),
+            (123_400_000.0, MetricUnit::Nanoseconds, Some(0.01), "123.4 ms"),
+            (123_400_000.0, MetricUnit::Nanoseconds, Some(0.05), "123 ms"),
+            (999_960.0, MetricUnit::Nanoseconds, None, "1.000 ms"),
+            (1_000_000.0, MetricUnit::Nanoseconds, None, "1.000 ms"),
+            (12.0, MetricUnit::Nanoseconds, None, "12 ns"),
+            (0.0, MetricUnit::Nanoseconds, None, "0 ns"),
+            (75e9, MetricUnit::Nanoseconds, None, "75.00 s"),
+            (1_258_291.0, MetricUnit::Bytes, Some(0.03), "1.20 MiB"),
+            (1_258_291.0, MetricUnit::Bytes, Some(0.05), "1.20 MiB"),
+            (512.0, MetricUnit::Bytes, None, "512 B"),
+            (1_234_567.0, MetricUnit::Count, None, "1,234,567"),
+            (2.5, MetricUnit::Count, None, "2.5"),
         ] {
             assert_eq!(quantity(value, unit, half_width), expected);
         }

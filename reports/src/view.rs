@@ -10,8 +10,8 @@
 
 use std::collections::BTreeSet;
 
-use dyno_model::catalog::policy::{Policy, Tier};
-use dyno_model::record::Run;
+use dyno_model::catalog::policy::{Gate, Policy};
+use dyno_model::record::RunRow;
 use dyno_model::selfcheck::SelfCheck;
 use dyno_model::verdict::{Concluded, Judged, SeriesKey, Standing};
 use serde::Serialize;
@@ -81,7 +81,7 @@ pub(crate) const SECTIONS: [Section; 17] = [
 /// The facts that a report is made from.
 pub struct Input<'a> {
     /// The jobs compared, one a host.
-    pub runs: &'a [Run],
+    pub runs: &'a [RunRow],
     pub judged: &'a [Judged],
     pub policy: &'a Policy,
     pub concluded: &'a Concluded,
@@ -181,8 +181,8 @@ impl View {
             improved: deciding("Improved"),
             inconclusive: deciding("Inconclusive"),
             unchanged: deciding("Unchanged"),
-            not_deciding: rows_where(&|r| !r.decides && r.tier != Tier::Inform),
-            informing: rows_where(&|r| r.tier == Tier::Inform),
+            not_deciding: rows_where(&|r| !r.decides && r.tier != Gate::Informs),
+            informing: rows_where(&|r| r.tier == Gate::Informs),
             failures,
             axes: axes::axes(&judged, &input),
             scalings: scaling::scalings(input.scalings, input.policy),
@@ -215,7 +215,7 @@ impl View {
     }
 }
 
-fn title(runs: &[Run]) -> String {
+fn title(runs: &[RunRow]) -> String {
     match runs.first() {
         None => "Nothing compared".to_string(),
         Some(run) => format!("{}: {} → {}", run.suite, run.baseline.asked, run.candidate.asked),
@@ -235,8 +235,8 @@ fn counts(input: &Input<'_>, failures: &[FailureView]) -> Counts {
     let scalings = input.scalings.iter().map(|shown| &shown.case.scaled.verdict);
     Counts {
         deciding: tally_where(|j| j.comparison.decides),
-        not_deciding: tally_where(|j| !j.comparison.decides && j.comparison.tier != Tier::Inform),
-        informing: tally_where(|j| j.comparison.tier == Tier::Inform),
+        not_deciding: tally_where(|j| !j.comparison.decides && j.comparison.tier != Gate::Informs),
+        informing: tally_where(|j| j.comparison.tier == Gate::Informs),
         failures: failures.len(),
         failing: failing::count(failures),
         scalings: scalings.collect::<Tally>(),

@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 use dyno_model::id::Digest;
 use dyno_model::metric;
 use dyno_model::record::{
-    Built, Outcome, Record, Run, SCHEMA_VERSION, Sample, Side, Summary, Unit,
+    Built, CompilationUnit, Outcome, Record, RunRow, SCHEMA_VERSION, Sample, Side, Summary,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -33,7 +33,7 @@ pub(crate) const PROVENANCE_KEY: &str = "dyno.provenance";
 
 /// The integer that stands for a series: the first 63 bits of a hash of (suite, benchmark,
 /// config, metric, host, fingerprint). Grouping by it is twice as fast as by the names.
-pub(crate) fn series(run: &Run, benchmark: &str, config: &str, metric: &str) -> i64 {
+pub(crate) fn series(run: &RunRow, benchmark: &str, config: &str, metric: &str) -> i64 {
     let fingerprint = run.fingerprint.digest();
     let parts = [&run.suite, benchmark, config, metric, &run.host, fingerprint.hex()];
     let digest = Digest::of_parts(parts);
@@ -47,7 +47,7 @@ fn small(value: u32) -> i32 {
 }
 
 /// The commit of each side, as [`Side`] counts them.
-fn commits(run: &Run) -> [String; 2] {
+fn commits(run: &RunRow) -> [String; 2] {
     [run.baseline.commit.to_string(), run.candidate.commit.to_string()]
 }
 
@@ -105,7 +105,7 @@ impl<'a, R> Columns<'a, R> {
     }
 
     /// The columns that say of which job a row is, the same in all of a job's files.
-    fn job(&mut self, run: &Run, shard: &Shard) {
+    fn job(&mut self, run: &RunRow, shard: &Shard) {
         let job = run.job.to_string();
         self.text("job", |_| &job);
         self.small("attempt", |_| shard.attempt);
@@ -160,9 +160,9 @@ pub(crate) fn samples(record: &Record, shard: &Shard) -> RecordBatch {
 /// One row a unit, sorted by (benchmark, config, side, round, sequence, unit).
 pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
     let run = &record.run;
-    let mut rows: Vec<&Unit> = record.units.iter().collect();
+    let mut rows: Vec<&CompilationUnit> = record.units.iter().collect();
     rows.sort_by(|a, b| {
-        let key = |u: &Unit| (u.side, u.round, u.sequence, u.unit);
+        let key = |u: &CompilationUnit| (u.side, u.round, u.sequence, u.unit);
         let names = a.benchmark.cmp(&b.benchmark).then_with(|| a.config.cmp(&b.config));
         names.then_with(|| key(a).cmp(&key(b)))
     });
@@ -186,7 +186,7 @@ pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
     columns.integer("system_ns", |u| Some(u.system_ns));
     columns.integer("max_rss_bytes", |u| Some(u.max_rss_bytes));
     columns.small("threads", |u| u.threads);
-    let needs = |u: &Unit, end: bool| {
+    let needs = |u: &CompilationUnit, end: bool| {
         u.needs.iter().filter(|need| need.end == end).map(|need| need.unit).collect()
     };
     columns.lists("needs_metadata", |u| needs(u, false));
@@ -198,15 +198,15 @@ pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
 }
 
 /// One row a series, in the order of `summaries`.
-pub(crate) fn summaries(run: &Run, summaries: &[Summary], shard: &Shard) -> RecordBatch {
+pub(crate) fn summaries(run: &RunRow, summaries: &[Summary], shard: &Shard) -> RecordBatch {
     let mut columns = Columns::new(summaries);
     columns.integer("series", |s| Some(series(run, &s.benchmark, &s.config, &s.metric)));
     columns.text("benchmark", |s| s.benchmark.as_str());
     columns.text("config", |s| s.config.as_str());
     columns.text("metric", |s| s.metric.as_str());
-    let known = |s: &Summary| metric::find(&s.metric);
-    columns.optional_text("unit", |s| known(s).map(|m| m.unit.name()));
-    columns.optional_text("better", |s| known(s).map(|m| m.better.name()));
+    let metric_of = |s: &Summary| metric::find(&s.metric);
+    columns.optional_text("unit", |s| metric_of(s).map(|m| m.unit.name()));
+    columns.optional_text("better", |s| metric_of(s).map(|m| m.better.name()));
     columns.small("rounds", |s| s.rounds);
     columns.float("mean_log_ratio", |s| s.mean_log_ratio);
     columns.float("variance", |s| s.variance);
@@ -231,8 +231,8 @@ fn json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("plain fields serialise")
 }
 
-/// The one row of a job; `provenance` is the whole `Run` as JSON.
-pub(crate) fn run(run: &Run, provenance: &str, shard: &Shard) -> RecordBatch {
+/// The one row of a job; `provenance` is the whole `RunRow` as JSON.
+pub(crate) fn run(run: &RunRow, provenance: &str, shard: &Shard) -> RecordBatch {
     let machine = &run.fingerprint;
     let outcome = match run.outcome {
         Outcome::Done => "done",
@@ -323,7 +323,7 @@ const fn file_traits(folder: Folder) -> FileTraits {
 pub(crate) fn file_bytes(
     folder: Folder,
     batch: &RecordBatch,
-    run: &Run,
+    run: &RunRow,
     provenance: &str,
 ) -> Result<Vec<u8>, ParquetError> {
     let metadata = [

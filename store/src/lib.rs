@@ -20,16 +20,16 @@ mod files;
 mod layout;
 mod publish;
 mod put;
-mod run_row;
 mod runs;
 pub mod schema;
 mod store;
+mod stored_run;
 
 pub use definitions::DefinitionOutcome;
 pub use error::{Error, Problem, Result};
 pub use files::{Fault, PANICKED, check_footer, parquet_fault};
 pub use layout::{Folder, Shard};
 pub use publish::PublishOutcome;
-pub use run_row::{RunRow, environment};
 pub use runs::{PREFIX_DIGITS_MIN, is_hex};
 pub use store::{READS_AT_ONCE, Store, Watch};
+pub use stored_run::{StoredRun, environment};

@@ -1,6 +1,6 @@
 //! Publishing a record: its files in order, the run row last.
 
-use dyno_model::record::{Record, Run};
+use dyno_model::record::{Record, RunRow};
 use dyno_model::verdict;
 
 use crate::encode;
@@ -44,7 +44,7 @@ impl Store {
         let month = layout::month(run.finished_us)
             .ok_or_else(|| unstorable(format!("it finished at {} µs", run.finished_us)))?;
         let provenance = serde_json::to_string(run).expect("plain fields serialise");
-        if serde_json::from_str::<Run>(&provenance).ok().as_ref() != Some(run) {
+        if serde_json::from_str::<RunRow>(&provenance).ok().as_ref() != Some(run) {
             return Err(unstorable("a share or duration in its run is not a finite number".into()));
         }
         self.check_place()?;

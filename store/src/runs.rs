@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dyno_model::id::JobId;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use futures::StreamExt;
 
 use crate::error::{Error, Result};
 use crate::layout::Folder;
-use crate::run_row::RunRow;
 use crate::store::{READS_AT_ONCE, Store};
+use crate::stored_run::StoredRun;
 
 /// A prefix of the id of a commit or job must be at least this long, as git's are.
 pub const PREFIX_DIGITS_MIN: usize = 7;
@@ -33,7 +33,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store cannot be listed.
-    pub async fn run(&self, job: &JobId) -> Result<Option<Run>> {
+    pub async fn run(&self, job: &JobId) -> Result<Option<RunRow>> {
         Ok(self.run_row(job).await?.map(|row| row.run.clone()))
     }
 
@@ -41,7 +41,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store cannot be listed.
-    pub async fn run_row(&self, job: &JobId) -> Result<Option<Arc<RunRow>>> {
+    pub async fn run_row(&self, job: &JobId) -> Result<Option<Arc<StoredRun>>> {
         for (shard, meta) in self.list(Folder::Runs).await? {
             if shard.job == *job
                 && let Some(row) = self.read_run_row(shard, meta).await
@@ -57,11 +57,11 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store cannot be listed.
-    pub async fn run_rows(&self) -> Result<Vec<Arc<RunRow>>> {
+    pub async fn run_rows(&self) -> Result<Vec<Arc<StoredRun>>> {
         let files = self.list(Folder::Runs).await?;
         let reads = files.into_iter().map(|(shard, meta)| self.read_run_row(shard, meta));
         let reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
-        let mut rows: BTreeMap<JobId, Arc<RunRow>> = BTreeMap::new();
+        let mut rows: BTreeMap<JobId, Arc<StoredRun>> = BTreeMap::new();
         for row in reads.collect::<Vec<_>>().await.into_iter().flatten() {
             match rows.get(&row.shard.job) {
                 Some(first) => {
@@ -81,7 +81,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NoRun`], [`Error::AmbiguousRun`], and [`Error::Unavailable`].
-    pub async fn find_run(&self, asked: &str) -> Result<Run> {
+    pub async fn find_run(&self, asked: &str) -> Result<RunRow> {
         let no_run = |why: String| Error::NoRun { asked: asked.into(), why };
         if asked.len() < PREFIX_DIGITS_MIN || !is_hex(asked) {
             return Err(no_run(format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 
 use crate::layout::{Folder, Shard};
 
@@ -165,7 +165,7 @@ pub fn file_schema(folder: Folder) -> SchemaRef {
     })
 }
 
-/// The same with strings as views: what a scan gives, before the partition columns.
+/// `schema` with strings as views: what a scan gives, before the partition columns.
 pub fn with_string_views(schema: &Schema) -> SchemaRef {
     let view = |field: &Arc<Field>| match field.data_type() {
         Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
@@ -183,7 +183,7 @@ pub fn partitions() -> Vec<Arc<Field>> {
 }
 
 /// The values of [`partitions`], in their order, as arrays of one element.
-pub fn partition_values(shard: &Shard, run: &Run) -> [ArrayRef; 4] {
+pub fn partition_values(shard: &Shard, run: &RunRow) -> [ArrayRef; 4] {
     let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
     let emulated = Arc::new(BooleanArray::from(vec![run.fingerprint.emulator.is_some()]));
     [text(&shard.arch), text(&shard.month), emulated, text(run.trust.name())]

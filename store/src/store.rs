@@ -15,7 +15,7 @@ use crate::error::{Error, Problem, Result};
 use crate::files::{self, Fault};
 use crate::layout::{Folder, Shard};
 use crate::put::LocalFolder;
-use crate::run_row::RunRow;
+use crate::stored_run::StoredRun;
 
 /// How many files are read at once while a store is looked through.
 pub const READS_AT_ONCE: usize = 16;
@@ -38,7 +38,7 @@ struct Inner {
     local: Option<LocalFolder>,
     problems: Mutex<BTreeMap<String, String>>,
     /// Run rows read before, by path and by what told this version of the file from another.
-    runs: Mutex<BTreeMap<Path, (ObjectMeta, Arc<RunRow>)>>,
+    runs: Mutex<BTreeMap<Path, (ObjectMeta, Arc<StoredRun>)>>,
 }
 
 impl Store {
@@ -81,7 +81,7 @@ impl Store {
         Ok(store)
     }
 
-    /// The same store, with someone who watches it being written.
+    /// This store, with someone who watches it being written.
     pub fn with_watch(self, watch: Watch) -> Self {
         Self { watch, ..self }
     }
@@ -91,7 +91,7 @@ impl Store {
         &self.inner.url
     }
 
-    /// The same for every way of naming this store: the folder's full path, or the URL.
+    /// One name for this store, however it was named: the folder's full path, or the URL.
     pub fn place(&self) -> String {
         match &self.inner.local {
             Some(local) => local.folder().display().to_string(),
@@ -178,7 +178,11 @@ impl Store {
     }
 
     /// The run row in a file; `None` (and a problem) if the file is not one.
-    pub(crate) async fn read_run_row(&self, shard: Shard, meta: ObjectMeta) -> Option<Arc<RunRow>> {
+    pub(crate) async fn read_run_row(
+        &self,
+        shard: Shard,
+        meta: ObjectMeta,
+    ) -> Option<Arc<StoredRun>> {
         let path = meta.location.clone();
         let cached = lock(&self.inner.runs).get(&path).filter(|(m, _)| *m == meta).cloned();
         if let Some((_, row)) = cached {
@@ -186,7 +190,7 @@ impl Store {
         }
         let bytes = self.bytes(&path).await?;
         let decoded = files::read_rows(bytes, Folder::Runs, &shard)
-            .and_then(|batches| RunRow::decode(shard, &batches));
+            .and_then(|batches| StoredRun::decode(shard, &batches));
         match decoded {
             Ok(row) => {
                 let row = Arc::new(row);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::reader::{At, Table, read};
+use super::reader::{Located, Table, read};
 use crate::mistake::Mistakes;
 use crate::taint::SHARE_MAX;
 
@@ -13,7 +13,7 @@ use crate::taint::SHARE_MAX;
 pub enum Cores {
     /// Left to dyno: the last core for benchmarks, the others for housekeeping.
     Auto,
-    These(BTreeSet<u32>),
+    Explicit(BTreeSet<u32>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -90,12 +90,12 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Host, Mistakes> {
 }
 
 fn cores(table: &mut Table<'_>, key: &'static str) -> Cores {
-    let Some(At { value, span }) = table.optional_str(key) else { return Cores::Auto };
+    let Some(Located { value, span }) = table.optional_str(key) else { return Cores::Auto };
     if value == "auto" {
         return Cores::Auto;
     }
     match parse_cores(&value) {
-        Some(cores) => Cores::These(cores),
+        Some(cores) => Cores::Explicit(cores),
         None => {
             table.note(
                 span,
@@ -139,7 +139,7 @@ pub fn format_cores(cores: &BTreeSet<u32>) -> String {
 
 /// A size under `key`: a whole number with `KiB`, `MiB` or `GiB`.
 pub(super) fn size(table: &mut Table<'_>, key: &'static str) -> Option<u64> {
-    let At { value, span } = table.optional_str(key)?;
+    let Located { value, span } = table.optional_str(key)?;
     let size = parse_size(&value);
     if size.is_none() {
         table.note(

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::reader::{At, Table, is_name, one_of, read, suggest};
+use super::reader::{Located, Table, is_name, one_of, read, suggest};
 use crate::id::Digest;
 use crate::mistake::Mistakes;
 
@@ -183,7 +183,7 @@ fn origin(table: &mut Table<'_>) -> Option<Origin> {
     }
     table.optional_str("suite");
     table.strings("packages");
-    let At { value, span } = written?;
+    let Located { value, span } = written?;
     let reference = parse_reference(&value);
     if reference.is_none() {
         let untagged = (!value.contains('@'))
@@ -222,7 +222,7 @@ pub fn is_package_name(name: &str) -> bool {
 
 /// `path` of a `[[link]]` or `[[file]]`, which no other has taken.
 fn inside_path(table: &mut Table<'_>, taken: &mut BTreeSet<String>) -> Option<String> {
-    let At { value, span } = table.required_str("path")?;
+    let Located { value, span } = table.required_str("path")?;
     let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\n', '\0']);
     if !value.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) {
         table.note(
@@ -241,7 +241,7 @@ fn inside_path(table: &mut Table<'_>, taken: &mut BTreeSet<String>) -> Option<St
 }
 
 fn mode(table: &mut Table<'_>) -> u32 {
-    let Some(At { value, span }) = table.optional_str("mode") else { return 0o644 };
+    let Some(Located { value, span }) = table.optional_str("mode") else { return 0o644 };
     match u32::from_str_radix(&value, 8) {
         Ok(mode) if mode <= 0o777 && value.len() >= 3 => mode,
         _ => {

@@ -10,8 +10,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use super::reader::{At, Table, one_of, read, suggest};
-use super::suite::{AXES, Config};
+use super::reader::{Located, Table, one_of, read, suggest};
+use super::suite::{Config, compiler_axis_names};
+use crate::id::Digest;
 use crate::metric;
 use crate::mistake::Mistakes;
 
@@ -37,12 +38,13 @@ pub enum Decides {
 
 /// Whether a case or host counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Tier {
+pub enum Gate {
     /// Its verdicts count towards the conclusion.
-    Gate,
+    #[serde(rename = "gate")]
+    Counts,
     /// Its verdicts are shown.
-    Inform,
+    #[serde(rename = "inform")]
+    Informs,
 }
 
 /// What two hosts of one architecture that disagree about a series mean.
@@ -98,14 +100,14 @@ impl fmt::Display for Condition {
 /// Which series an exception is about: all that is named must hold. An axis that a series does
 /// not have does not hold.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-pub struct Where {
+pub struct SeriesFilter {
     /// Names with `*` and `?`.
     pub benchmark: Option<String>,
     pub host: Option<String>,
     pub axes: BTreeMap<String, Condition>,
 }
 
-impl Where {
+impl SeriesFilter {
     fn holds(&self, benchmark: &str, config: &Config, host: &str) -> bool {
         let like = |pattern: &Option<String>, name: &str| {
             pattern.as_ref().is_none_or(|pattern| WildMatch::new(pattern).matches(name))
@@ -118,7 +120,7 @@ impl Where {
 }
 
 /// `benchmark stress-*, threads > 1`; `anywhere` where nothing is named.
-impl fmt::Display for Where {
+impl fmt::Display for SeriesFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = |what: &str, name: &Option<String>| Some(format!("{what} {}", name.as_ref()?));
         let mut parts: Vec<String> =
@@ -137,7 +139,7 @@ impl fmt::Display for Where {
 /// `[[metric.<name>.where]]`: what differs there; of several that hold, the last wins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Exception {
-    pub place: Where,
+    pub place: SeriesFilter,
     pub smallest_effect: Option<f64>,
     pub decides: Option<Decides>,
 }
@@ -164,7 +166,7 @@ pub struct Rule {
     /// δ as a fraction.
     pub smallest_effect: f64,
     pub decides: Decides,
-    pub tier: Tier,
+    pub tier: Gate,
 }
 
 /// Which part of a policy a [`Rule`]'s values come from.
@@ -176,7 +178,7 @@ pub struct Sources<'p> {
     pub smallest_effect: Option<&'p Exception>,
     pub decides: Option<&'p Exception>,
     /// The first `[[inform]]` that holds.
-    pub inform: Option<&'p Where>,
+    pub inform: Option<&'p SeriesFilter>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -194,15 +196,21 @@ pub struct Policy {
     /// δ of a metric that is not named.
     pub default_effect: f64,
     /// What is shown and does not count.
-    pub inform: Vec<Where>,
+    pub inform: Vec<SeriesFilter>,
     pub conflicting_hosts: HostConflict,
 }
 
 impl Policy {
+    /// The digest of all that it says; not of its name.
+    pub fn digest(&self) -> Digest {
+        let meaning = Self { name: String::new(), ..self.clone() };
+        Digest::of(&serde_json::to_vec(&meaning).expect("plain fields serialise"))
+    }
+
     /// What holds for the series of `metric` of one case on one host.
     pub fn rule(&self, benchmark: &str, config: &Config, host: &str, metric: &str) -> Rule {
         let sources = self.sources(benchmark, config, host, metric);
-        let tier = if sources.inform.is_some() { Tier::Inform } else { Tier::Gate };
+        let tier = if sources.inform.is_some() { Gate::Informs } else { Gate::Counts };
         let Some(named) = sources.metric else {
             return Rule { smallest_effect: self.default_effect, decides: Decides::No, tier };
         };
@@ -243,9 +251,9 @@ impl Policy {
 }
 
 /// Reads `policies/<name>.toml`. `axes` are those of the suites at hand, which a policy may name
-/// besides the usual ones ([`AXES`]).
+/// besides the usual ones ([`COMPILER_AXES`](super::suite::COMPILER_AXES)).
 pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Policy, Mistakes> {
-    let mut known: Vec<&str> = AXES.to_vec();
+    let mut known: Vec<&str> = compiler_axis_names(None);
     known.extend(axes.iter().map(String::as_str));
     known.sort_unstable();
     known.dedup();
@@ -271,7 +279,7 @@ pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Poli
             .unwrap_or(HostConflict::AskAgain);
         let inform = table.tables("inform", |table| {
             let place = place(table, &known);
-            if place == Where::default() {
+            if place == SeriesFilter::default() {
                 table.note(
                     table.span(),
                     "an [[inform]] that names nothing would silence everything",
@@ -310,7 +318,7 @@ pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Poli
 }
 
 fn metric(
-    name: &At<String>,
+    name: &Located<String>,
     table: &mut Table<'_>,
     default_effect: f64,
     known: &[&str],
@@ -345,7 +353,7 @@ fn decides(table: &mut Table<'_>) -> Option<Decides> {
 }
 
 /// The keys `benchmark`, `host` and `axis` of a table.
-fn place(table: &mut Table<'_>, known: &[&str]) -> Where {
+fn place(table: &mut Table<'_>, known: &[&str]) -> SeriesFilter {
     let benchmark = table.optional_str("benchmark").map(|b| b.value);
     let host = table.optional_str("host").map(|h| h.value);
     let conditions = |table: &mut Table<'_>| {
@@ -364,11 +372,11 @@ fn place(table: &mut Table<'_>, known: &[&str]) -> Where {
         Some(axes)
     };
     let axes = table.optional_table("axis", conditions).unwrap_or_default();
-    Where { benchmark, host, axes }
+    SeriesFilter { benchmark, host, axes }
 }
 
 /// `"4"`, `["2", "4"]`, `"!= 1"`, `"> 1"`, `">= 2"`, `"< 8"`, `"<= 4"`.
-fn condition(table: &Table<'_>, values: &[At<String>]) -> Option<Condition> {
+fn condition(table: &Table<'_>, values: &[Located<String>]) -> Option<Condition> {
     let [only] = values else {
         return Some(Condition::OneOf(values.iter().map(|v| v.value.clone()).collect()));
     };
@@ -436,21 +444,21 @@ mod tests {
         "#;
         let policy = parse("p", "p.toml", text, &[]).unwrap();
         let count = "instructions:cachegrind";
-        use {Decides::*, Tier::*};
+        use {Decides::*, Gate::*};
         // (benchmark, config, host, metric) → (δ, decides, tier)
         for (series, expected) in [
-            (("fib", "", "h", "wall"), (0.01, Otherwise, Gate)),
-            (("fib", "", "h", count), (0.002, Yes, Gate)),
-            (("fib", "", "h", "user"), (0.01, No, Gate)),
-            (("fib", "threads=1", "h", "wall"), (0.01, Otherwise, Gate)),
-            (("fib", "threads=2", "h", "wall"), (0.01, Yes, Gate)),
-            (("fib", "threads=16", "h", "wall"), (0.02, Yes, Gate)),
-            (("fib", "threads=many", "h", "wall"), (0.01, Otherwise, Gate)),
-            (("fib", "threads=2", "h", count), (0.002, No, Gate)),
-            (("stress-1", "", "h", count), (0.002, Yes, Inform)),
-            (("fib", "profile=doc", "laptop", count), (0.002, Yes, Inform)),
-            (("fib", "profile=opt", "laptop", count), (0.002, Yes, Gate)),
-            (("fib", "profile=doc", "h", count), (0.002, Yes, Gate)),
+            (("fib", "", "h", "wall"), (0.01, Otherwise, Counts)),
+            (("fib", "", "h", count), (0.002, Yes, Counts)),
+            (("fib", "", "h", "user"), (0.01, No, Counts)),
+            (("fib", "threads=1", "h", "wall"), (0.01, Otherwise, Counts)),
+            (("fib", "threads=2", "h", "wall"), (0.01, Yes, Counts)),
+            (("fib", "threads=16", "h", "wall"), (0.02, Yes, Counts)),
+            (("fib", "threads=many", "h", "wall"), (0.01, Otherwise, Counts)),
+            (("fib", "threads=2", "h", count), (0.002, No, Counts)),
+            (("stress-1", "", "h", count), (0.002, Yes, Informs)),
+            (("fib", "profile=doc", "laptop", count), (0.002, Yes, Informs)),
+            (("fib", "profile=opt", "laptop", count), (0.002, Yes, Counts)),
+            (("fib", "profile=doc", "h", count), (0.002, Yes, Counts)),
         ] {
             let (benchmark, at, host, metric) = series;
             let rule = policy.rule(benchmark, &config(at), host, metric);

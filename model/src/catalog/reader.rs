@@ -62,7 +62,7 @@ pub fn read<T>(
 
 /// A value with the place it was written at.
 #[derive(Debug, Clone)]
-pub struct At<T> {
+pub struct Located<T> {
     pub value: T,
     pub span: Range<usize>,
 }
@@ -140,10 +140,10 @@ impl<'a> Table<'a> {
         );
     }
 
-    pub fn optional_str(&mut self, key: &'static str) -> Option<At<String>> {
+    pub fn optional_str(&mut self, key: &'static str) -> Option<Located<String>> {
         let value = self.take(key)?;
         match value.get_ref().as_str() {
-            Some(text) => Some(At { value: text.to_string(), span: value.span() }),
+            Some(text) => Some(Located { value: text.to_string(), span: value.span() }),
             None => {
                 self.wrong_type(key, value, "a string");
                 None
@@ -151,7 +151,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub fn required_str(&mut self, key: &'static str) -> Option<At<String>> {
+    pub fn required_str(&mut self, key: &'static str) -> Option<Located<String>> {
         if !self.has(key) {
             self.asked.push(key);
             self.missing(key, "a string");
@@ -169,7 +169,7 @@ impl<'a> Table<'a> {
         // `true` and `false` can be names of choices too.
         let boolean = self.left.get(key).and_then(|(value, _)| value.get_ref().as_bool());
         let text = match boolean {
-            Some(boolean) => At { value: boolean.to_string(), span: self.take(key)?.span() },
+            Some(boolean) => Located { value: boolean.to_string(), span: self.take(key)?.span() },
             None => self.optional_str(key)?,
         };
         if let Some((_, value)) = values.iter().find(|(name, _)| *name == text.value) {
@@ -241,7 +241,7 @@ impl<'a> Table<'a> {
     }
 
     /// A list of strings; absent means empty.
-    pub fn strings(&mut self, key: &'static str) -> Vec<At<String>> {
+    pub fn strings(&mut self, key: &'static str) -> Vec<Located<String>> {
         let Some(value) = self.take(key) else { return Vec::new() };
         let Some(array) = value.get_ref().as_array() else {
             self.wrong_type(key, value, "a list of strings");
@@ -250,7 +250,7 @@ impl<'a> Table<'a> {
         let mut strings = Vec::new();
         for item in array.iter() {
             match item.get_ref().as_str() {
-                Some(text) => strings.push(At { value: text.to_string(), span: item.span() }),
+                Some(text) => strings.push(Located { value: text.to_string(), span: item.span() }),
                 None => self.wrong_type(key, item, "a string"),
             }
         }
@@ -258,7 +258,7 @@ impl<'a> Table<'a> {
     }
 
     /// As [`Table::strings`], but at least one.
-    pub fn required_strings(&mut self, key: &'static str) -> Vec<At<String>> {
+    pub fn required_strings(&mut self, key: &'static str) -> Vec<Located<String>> {
         if !self.has(key) {
             self.asked.push(key);
             self.missing(key, "a list of strings");
@@ -327,11 +327,11 @@ impl<'a> Table<'a> {
     /// (`[metric.wall]`, `[metric.user]` … under `metric`).
     pub fn named_tables<T>(
         &mut self,
-        mut reader: impl FnMut(&At<String>, &mut Table<'a>) -> Option<T>,
+        mut reader: impl FnMut(&Located<String>, &mut Table<'a>) -> Option<T>,
     ) -> Vec<T> {
         let mut items = Vec::new();
         for (key, (value, span)) in std::mem::take(&mut self.left) {
-            let name = At { value: key.to_string(), span };
+            let name = Located { value: key.to_string(), span };
             match value.get_ref().as_table() {
                 Some(table) => items.extend(self.child(
                     table,
@@ -347,12 +347,15 @@ impl<'a> Table<'a> {
 
     /// Every remaining key of this table as a named list of strings (axes); where `one_will_do`,
     /// a string stands for a list of one.
-    pub fn named_strings(&mut self, one_will_do: bool) -> Vec<(At<String>, Vec<At<String>>)> {
+    pub fn named_strings(
+        &mut self,
+        one_will_do: bool,
+    ) -> Vec<(Located<String>, Vec<Located<String>>)> {
         let mut items = Vec::new();
         for (key, (value, span)) in std::mem::take(&mut self.left) {
             if let (true, Some(text)) = (one_will_do, value.get_ref().as_str()) {
-                let only = At { value: text.to_string(), span: value.span() };
-                items.push((At { value: key.to_string(), span }, vec![only]));
+                let only = Located { value: text.to_string(), span: value.span() };
+                items.push((Located { value: key.to_string(), span }, vec![only]));
                 continue;
             }
             let Some(array) = value.get_ref().as_array() else {
@@ -362,23 +365,25 @@ impl<'a> Table<'a> {
             let mut strings = Vec::new();
             for item in array.iter() {
                 match item.get_ref().as_str() {
-                    Some(text) => strings.push(At { value: text.to_string(), span: item.span() }),
+                    Some(text) => {
+                        strings.push(Located { value: text.to_string(), span: item.span() })
+                    }
                     None => self.wrong_type(key, item, "a string"),
                 }
             }
-            items.push((At { value: key.to_string(), span }, strings));
+            items.push((Located { value: key.to_string(), span }, strings));
         }
         items
     }
 
     /// Every remaining key of this table as a named string (environment variables).
-    pub fn named_str(&mut self) -> Vec<(At<String>, At<String>)> {
+    pub fn named_str(&mut self) -> Vec<(Located<String>, Located<String>)> {
         let mut items = Vec::new();
         for (key, (value, span)) in std::mem::take(&mut self.left) {
             match value.get_ref().as_str() {
                 Some(text) => items.push((
-                    At { value: key.to_string(), span },
-                    At { value: text.to_string(), span: value.span() },
+                    Located { value: key.to_string(), span },
+                    Located { value: text.to_string(), span: value.span() },
                 )),
                 None => self.wrong_type(key, value, "a string"),
             }
@@ -445,7 +450,7 @@ pub fn is_name(name: &str) -> bool {
 }
 
 /// Checks a name and notes a mistake if it cannot stand where names stand.
-pub fn checked_name(table: &Table<'_>, name: At<String>) -> Option<String> {
+pub fn checked_name(table: &Table<'_>, name: Located<String>) -> Option<String> {
     if is_name(&name.value) {
         return Some(name.value);
     }

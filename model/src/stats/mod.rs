@@ -26,7 +26,7 @@ mod moderate;
 pub mod scaling;
 
 pub use exact::{SIGN_FLIP_MAX, sign_flip};
-pub use moderate::{Noise, crowd, moderate, pool_history, pool_within, trigamma};
+pub use moderate::{Noise, moderate, peer_prior, pool_history, pool_within, trigamma};
 
 /// Why rounds give no log ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

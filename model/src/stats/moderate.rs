@@ -53,7 +53,8 @@ pub struct Noise {
     /// The run's own and what history lends, together.
     pub pooled: Variance,
     /// The prior (s₀², d₀); `None` without a crowd.
-    pub crowd: Option<Variance>,
+    #[serde(rename = "crowd")]
+    pub peer_prior: Option<Variance>,
     /// What pooled and crowd come to, before the floor.
     pub moderated: f64,
     /// No smaller variance is used.
@@ -88,7 +89,7 @@ fn lent(run: Variance, history: Option<Variance>, cap: f64) -> Option<Variance> 
 /// With e = ln s² − ψ(ν/2) + ln(ν/2): ψ′(d₀/2) = var(e) − mean ψ′(ν/2), and
 /// ln s₀² = mean(e) + ψ(d₀/2) − ln(d₀/2). Where var(e) is no larger than chance makes it, d₀ is
 /// as good as infinite.
-pub fn crowd(variances: &[Variance]) -> Option<Variance> {
+pub fn peer_prior(variances: &[Variance]) -> Option<Variance> {
     let usable = |v: &&Variance| v.value.is_finite() && v.value > 0.0 && v.df > 0.0;
     let mut values: Vec<f64> = variances.iter().filter(usable).map(|v| v.value).collect();
     if values.len() < CROWD_MIN {
@@ -141,20 +142,20 @@ pub fn moderate(
     run: Variance,
     history: Option<Variance>,
     cap: f64,
-    crowd: Option<Variance>,
+    peer_prior: Option<Variance>,
     df_all: f64,
 ) -> Noise {
     let history = lent(run, history, cap);
     let pooled = history.map_or(run, |history| pool_within(run, history));
     let floor = if history.is_some() { run.value / 2.0 } else { run.value };
-    let moderated = crowd.map_or(pooled.value, |prior| pool_within(prior, pooled).value);
-    let df = crowd.map_or(pooled.df, |prior| {
+    let moderated = peer_prior.map_or(pooled.value, |prior| pool_within(prior, pooled).value);
+    let df = peer_prior.map_or(pooled.df, |prior| {
         let agreement = if moderated < floor { (moderated / floor).powi(2) } else { 1.0 };
         let lent = prior.df.min(df_all) * agreement;
         (pooled.df + lent).min(df_all.max(pooled.df))
     });
     let used = Variance { value: moderated.max(floor), df };
-    Noise { run, history, pooled, crowd, moderated, floor, used }
+    Noise { run, history, pooled, peer_prior, moderated, floor, used }
 }
 
 /// ψ′(x) for x > 0: recurrence up to 12, then the asymptotic series (Abramowitz & Stegun 6.4.6 and
@@ -244,10 +245,10 @@ mod tests {
 
     #[test]
     fn a_crowd_needs_three_that_vary() {
-        assert_eq!(crowd(&[]), None);
-        assert_eq!(crowd(&[v(1.0, 2.0), v(2.0, 2.0)]), None);
-        assert_eq!(crowd(&[v(1.0, 2.0), v(2.0, 2.0), v(0.0, 2.0), v(f64::NAN, 2.0)]), None);
-        let alike = crowd(&[v(1.0, 2.0), v(1.1, 2.0), v(0.9, 2.0)]).unwrap();
+        assert_eq!(peer_prior(&[]), None);
+        assert_eq!(peer_prior(&[v(1.0, 2.0), v(2.0, 2.0)]), None);
+        assert_eq!(peer_prior(&[v(1.0, 2.0), v(2.0, 2.0), v(0.0, 2.0), v(f64::NAN, 2.0)]), None);
+        let alike = peer_prior(&[v(1.0, 2.0), v(1.1, 2.0), v(0.9, 2.0)]).unwrap();
         assert_eq!(alike.df, PRIOR_DF_MAX);
     }
 
@@ -260,7 +261,7 @@ mod tests {
         ) {
             let of = |scale: f64| {
                 let all: Vec<Variance> = values.iter().map(|(x, df)| v(x * scale, *df)).collect();
-                let prior = crowd(&all);
+                let prior = peer_prior(&all);
                 let history = history.map(|(x, df)| v(x * scale, df));
                 moderate(all[0], history, 10.0, prior, all.iter().map(|v| v.df).sum())
             };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::record::{Failure, Run, Side};
+use crate::record::{Failure, RunRow, Side};
 
 /// On which side something does not work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -41,7 +41,7 @@ pub struct Failing<'a> {
 }
 
 impl<'a> Failing<'a> {
-    pub fn of(runs: &'a [Run]) -> Self {
+    pub fn in_runs(runs: &'a [RunRow]) -> Self {
         Self::new(runs.iter().flat_map(|run| run.failures.iter().map(|f| (run.host.as_str(), f))))
     }
 
@@ -56,13 +56,13 @@ impl<'a> Failing<'a> {
         Self { sides }
     }
 
-    /// Of what `failure`, one of those given, is about. What keeps more than that from working
+    /// The standing of what `failure`, one of those given, is about. What keeps more than that from working
     /// counts: of a side that was not built no case was tried.
     pub fn standing(&self, host: &str, failure: &Failure) -> Standing {
-        self.of_about(about(host, failure))
+        self.standing_of(about(host, failure))
     }
 
-    fn of_about(&self, (host, benchmark, config): About<'_>) -> Standing {
+    fn standing_of(&self, (host, benchmark, config): About<'_>) -> Standing {
         let wider = [(host, None, None), (host, benchmark, None), (host, benchmark, config)];
         let sides = wider.iter().filter_map(|about| self.sides.get(about));
         match sides.fold([false; 2], |all, one| [all[0] | one[0], all[1] | one[1]]) {
@@ -74,7 +74,7 @@ impl<'a> Failing<'a> {
 
     /// The cases with this standing on any host, as people write them.
     pub fn cases(&self, standing: Standing) -> BTreeSet<String> {
-        let with = self.sides.keys().filter(|about| self.of_about(**about) == standing);
+        let with = self.sides.keys().filter(|about| self.standing_of(**about) == standing);
         with.map(|(_, benchmark, config)| case(*benchmark, *config)).collect()
     }
 }

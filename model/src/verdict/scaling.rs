@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Reason, Verdict, decided};
+use super::judge::decide;
+use super::{Reason, Verdict};
 use crate::catalog::policy::Policy;
 use crate::metric::Better;
 use crate::record::Side;
@@ -13,7 +14,7 @@ use crate::stats::{
 
 /// A difference under a policy.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Scaled {
+pub struct ScalingVerdict {
     pub difference: Result<Difference, (Side, NoCurve)>,
     /// p adjusted over all that were judged together; `None` where there is no difference.
     pub q: Option<f64>,
@@ -26,19 +27,19 @@ pub struct Scaled {
 pub fn judge_scaling(
     differences: Vec<Result<Difference, (Side, NoCurve)>>,
     policy: &Policy,
-) -> Vec<Scaled> {
+) -> Vec<ScalingVerdict> {
     let p: Vec<f64> = differences.iter().flatten().map(|d| d.estimate.p).collect();
     let mut adjusted = stats::adjust(&p, policy.procedure).into_iter();
     let judge = |difference: Result<Difference, (Side, NoCurve)>| match &difference {
         Ok(d) => {
             let q = adjusted.next().expect("one q for each p");
             let variance = Some(d.variance);
-            let verdict = decided(&d.estimate, q, Better::Lower, d.delta, variance, policy);
-            Scaled { difference, q: Some(q), verdict }
+            let verdict = decide(&d.estimate, q, Better::Lower, d.delta, variance, policy);
+            ScalingVerdict { difference, q: Some(q), verdict }
         }
         Err((side, curve)) => {
             let reason = Reason::NoCurve { side: side.name(), curve: curve.clone() };
-            Scaled { difference, q: None, verdict: Verdict::Inconclusive(reason) }
+            ScalingVerdict { difference, q: None, verdict: Verdict::Inconclusive(reason) }
         }
     };
     differences.into_iter().map(judge).collect()

@@ -7,19 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::scaling::{Scaled, judge_scaling};
+use super::scaling::{ScalingVerdict, judge_scaling};
 use crate::catalog::policy::Policy;
-use crate::catalog::suite::Config;
+use crate::catalog::suite::{Config, THREADS};
+use crate::metric::WALL;
 use crate::record::Side;
 use crate::stats::scaling::{
     Curve, Difference, Fit, Law, NoCurve, NoFit, Pairing, Parameter, Speedup, Times, difference,
 };
 use crate::stats::{log_effect, median};
 
-/// The axis.
-pub const THREADS: &str = "threads";
-/// The metric that decides.
-pub const WALL: &str = "wall";
 const INSTRUCTIONS: &str = "instructions";
 
 /// One row of `samples` with where it came from. Of one job in the order in which they were
@@ -49,7 +46,7 @@ pub struct ScalingCase {
     pub baseline: ScalingSide,
     pub candidate: ScalingSide,
     /// Candidate against baseline, with the verdict.
-    pub scaled: Scaled,
+    pub scaled: ScalingVerdict,
 }
 
 /// How one artifact scales in a case.
@@ -120,11 +117,12 @@ pub fn scaling_cases<'a>(
         let sides = sides.map(|(times, side)| measured.shown(side, times, policy.confidence));
         shown.push((key, sides));
     }
-    let case = |((key, [baseline, candidate]), scaled): ((Key, [ScalingSide; 2]), Scaled)| {
-        let Key { host, architecture, benchmark, config } = key;
-        let config = config.to_string();
-        ScalingCase { host, architecture, benchmark, config, baseline, candidate, scaled }
-    };
+    let case =
+        |((key, [baseline, candidate]), scaled): ((Key, [ScalingSide; 2]), ScalingVerdict)| {
+            let Key { host, architecture, benchmark, config } = key;
+            let config = config.to_string();
+            ScalingCase { host, architecture, benchmark, config, baseline, candidate, scaled }
+        };
     shown.into_iter().zip(judge_scaling(differences, policy)).map(case).collect()
 }
 
@@ -171,8 +169,9 @@ impl<'a> Measured<'a> {
     /// Wall times of a side. Rounds of several jobs are numbered anew, alike on both sides and at
     /// all numbers of threads.
     fn side(&self, side: Side, ignored: &BTreeSet<(String, Side)>) -> Result<Vec<Times>, NoCurve> {
-        let is_ignored =
-            |(of, job): &(Side, &str)| *of == side && ignored.contains(&((*job).to_string(), side));
+        let is_ignored = |(measured, job): &(Side, &str)| {
+            *measured == side && ignored.contains(&((*job).to_string(), side))
+        };
         if self.jobs.iter().any(is_ignored) {
             return Err(NoCurve::ThreadsIgnored);
         }
@@ -180,12 +179,12 @@ impl<'a> Measured<'a> {
         let rounds: BTreeSet<(&str, u32)> = walls
             .into_iter()
             .flatten()
-            .flat_map(|values| values.values().flat_map(|of| of.keys().copied()))
+            .flat_map(|values| values.values().flat_map(|rounds| rounds.keys().copied()))
             .collect();
         let number: BTreeMap<(&str, u32), u32> = rounds.into_iter().zip(0..).collect();
-        let times = |(&threads, of): (&u32, &BTreeMap<(&str, u32), i64>)| Times {
+        let times = |(&threads, walls): (&u32, &BTreeMap<(&str, u32), i64>)| Times {
             threads,
-            rounds: of.iter().map(|(round, wall)| (number[round], *wall)).collect(),
+            rounds: walls.iter().map(|(round, wall)| (number[round], *wall)).collect(),
         };
         Ok(self.values.get(&(side, WALL)).into_iter().flatten().map(times).collect())
     }
@@ -196,8 +195,8 @@ impl<'a> Measured<'a> {
         ignored: &BTreeSet<(String, Side)>,
         policy: &Policy,
     ) -> Result<Difference, (Side, NoCurve)> {
-        let of = |side| self.side(side, ignored).map_err(|why| (side, why));
-        let (baseline, candidate) = (of(Side::Baseline)?, of(Side::Candidate)?);
+        let times = |side| self.side(side, ignored).map_err(|why| (side, why));
+        let (baseline, candidate) = (times(Side::Baseline)?, times(Side::Candidate)?);
         let mut config = key.config.clone();
         let last = |times: &[Times]| times.last().map_or(1, |times| times.threads);
         let threads = last(&baseline).min(last(&candidate));
@@ -216,12 +215,12 @@ impl<'a> Measured<'a> {
         let curve = times.as_ref().map_err(Clone::clone).and_then(|times| Curve::of(times));
         let speedups = curve.as_ref().map(|c| c.speedups(confidence)).unwrap_or_default();
         let walls = self.values.get(&(side, WALL)).into_iter().flatten();
-        let point = |(&threads, of): (&u32, &BTreeMap<(&str, u32), i64>)| {
+        let point = |(&threads, walls): (&u32, &BTreeMap<(&str, u32), i64>)| {
             let speedup = speedups.iter().find(|s| s.threads == threads);
             Some(ScalingPoint {
                 threads,
-                rounds: of.len() as u32,
-                time_ns: median(&mut of.values().copied().collect::<Vec<i64>>())?,
+                rounds: walls.len() as u32,
+                time_ns: median(&mut walls.values().copied().collect::<Vec<i64>>())?,
                 speedup: speedup.map(|s| parameter(s.speedup(), s.interval())),
                 efficiency: speedup
                     .map(|s: &Speedup| parameter(s.efficiency(), s.efficiency_interval())),
@@ -241,12 +240,12 @@ impl<'a> Measured<'a> {
     }
 
     fn instructions(&self, side: Side, threads: u32) -> BTreeMap<String, f64> {
-        let of = |((of, metric), values): (&(Side, &str), &Values)| {
-            let values = values.get(&threads).filter(|_| *of == side && *metric != WALL)?;
+        let median_of = |((measured, metric), values): (&(Side, &str), &Values)| {
+            let values = values.get(&threads).filter(|_| *measured == side && *metric != WALL)?;
             let median = median(&mut values.values().copied().collect::<Vec<i64>>())?;
             Some(((*metric).to_string(), median))
         };
-        self.values.iter().filter_map(of).collect()
+        self.values.iter().filter_map(median_of).collect()
     }
 }
 

@@ -49,7 +49,7 @@ pub async fn ask(
     }
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
-    let concluded = conclude(&compared.judged, &Failing::of(&compared.runs), policy);
+    let concluded = conclude(&compared.judged, &Failing::in_runs(&compared.runs), policy);
     let samples = compared.sample_files.iter().map(|path| store.locate(path)).collect();
     let command = {
         let mut words = format!("dyno compare {} {}", compared.baseline, compared.candidate);

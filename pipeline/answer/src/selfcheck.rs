@@ -2,7 +2,7 @@
 
 use dyno_base::error::{Error, Result};
 use dyno_model::catalog::policy::Policy;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
 use dyno_query::Session;
 use dyno_store::Store;
@@ -15,7 +15,7 @@ const ALPHA: f64 = 0.05;
 /// What the store knows of the hosts of `runs`, as they were then; nothing of those never checked.
 pub async fn selfchecks(
     session: &Session,
-    runs: &[Run],
+    runs: &[RunRow],
     policy: &Policy,
 ) -> Result<Vec<SelfCheck>> {
     let found = session.null_comparisons(runs).await.map_err(query_error)?;
@@ -29,7 +29,7 @@ pub async fn selfchecks(
 ///
 /// # Errors
 /// Those of the store; none of its hosts was ever checked.
-pub async fn selfcheck_of(store: &Store, run: &Run, policy: &Policy) -> Result<SelfCheck> {
+pub async fn selfcheck_of(store: &Store, run: &RunRow, policy: &Policy) -> Result<SelfCheck> {
     let session = Session::open(store, policy.clone()).await.map_err(query_error)?;
     let mut found = selfchecks(&session, std::slice::from_ref(run), policy).await?;
     found.pop().ok_or_else(|| Error::infrastructure("the job is not in the store"))

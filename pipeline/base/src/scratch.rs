@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use dyno_probe::clear::empty;
+use dyno_probe::clear::empty_folder;
 
 use crate::error::{Result, While};
 use crate::fault;
@@ -47,7 +47,7 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What a container still writes into is removed by `clear_scratch`, or the next dyno.
         fault::at("scratch.remove", || {
-            let _ = empty(self.path());
+            let _ = empty_folder(self.path());
             drop(self.folder.take());
         });
     }
@@ -83,7 +83,7 @@ fn remove_of(parent: &Path, whose: impl Fn(ProcessIdentity) -> bool) {
         let owner = name.to_str().and_then(ProcessIdentity::parse);
         if owner.is_some_and(&whose) {
             // Best effort: what cannot be removed now is tried again next time.
-            let _ = empty(&entry.path());
+            let _ = empty_folder(&entry.path());
             let _ = fs::remove_dir_all(entry.path());
         }
     }

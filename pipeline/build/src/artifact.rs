@@ -23,7 +23,7 @@ use dyno_base::scratch::{Scratch, discard};
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::{Failure, Trust};
-use dyno_probe::{End, Run, Settings};
+use dyno_probe::{End, Settings, Spawn};
 use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
@@ -226,7 +226,7 @@ impl Workshop {
         };
         let mut container = self.engines.start(&spec).await?;
         let (uid, gid) = spec.user;
-        let run = Run {
+        let run = Spawn {
             argv: command.to_vec(),
             env,
             cwd: "/src".into(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use dyno_model::catalog::host::{self, Host};
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::catalog::reader::{is_name, suggest};
-use dyno_model::catalog::suite::{self, Answer, From, Suite, Work};
+use dyno_model::catalog::suite::{self, CrateSource, ExpectedAnswer, Suite, Workload};
 use dyno_model::id::Digest;
 
 use crate::definition::Definition;
@@ -98,21 +98,21 @@ impl Catalog {
         let mut missing = Vec::new();
         for benchmark in &suite.benchmarks {
             let named: Vec<String> = match &benchmark.work {
-                Work::Program(program) => {
+                Workload::Program(program) => {
                     let answer = match &program.expected.answer {
-                        Answer::File(path) => Some(path),
-                        Answer::Digest(_) => None,
+                        ExpectedAnswer::File(path) => Some(path),
+                        ExpectedAnswer::Digest(_) => None,
                     };
                     answer.into_iter().chain(&program.stdin).cloned().collect()
                 }
-                Work::Crate(krate) => {
-                    let own = match &krate.from {
-                        From::Folder(path) => Some(format!("{path}/Cargo.toml")),
-                        From::Release { .. } => None,
+                Workload::CrateCompilation(krate) => {
+                    let own = match &krate.source {
+                        CrateSource::Folder(path) => Some(format!("{path}/Cargo.toml")),
+                        CrateSource::Release { .. } => None,
                     };
                     own.into_iter().chain(krate.patch.clone()).collect()
                 }
-                Work::Graph(_) => Vec::new(),
+                Workload::CrateGraphBuild(_) => Vec::new(),
             };
             for path in &named {
                 if !folder.join(path).is_file() {

@@ -6,15 +6,20 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use dyno_base::error::{Error, Result};
 use dyno_build::catalog::Catalog;
 use dyno_job::context::Request;
-use dyno_model::catalog::suite::{Selection, Tier};
+use dyno_model::budget::{Budget, ROUNDS_MAX};
+use dyno_model::catalog::suite::{Priority, Selection};
 use dyno_model::record::Trust;
-use dyno_model::sampling::{Budget, ROUNDS_MAX};
 
 use crate::host_command::HostCommand;
 use crate::prompt;
 
 /// What `demo` compares.
-pub const DEMO: [&str; 3] = ["wasmi", "0.31.2", "0.46.0"];
+pub const DEMO: [&str; 3] = ["lua", "548.1.2", "551.1.0"];
+
+/// What `demo` says first.
+pub const DEMO_EXPLANATION: &str = "This is what dyno is for, on an example: are programs slower \
+    in Lua 5.5.1 than in Lua 5.4.8? The crate lua-src calls the two 551.1.0 and 548.1.2. With all \
+    downloads it takes up to 3 minutes, the next time about 1.";
 
 /// Least rounds of a case: with fewer, its own variance says too little to stop on.
 pub const ROUNDS_LEAST: u32 = 5;
@@ -180,11 +185,11 @@ pub struct Choosing {
     pub benchmark: Vec<String>,
     /// Only benchmarks of this tier
     #[arg(long)]
-    pub tier: Option<TierArg>,
+    pub tier: Option<PriorityArgument>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum TierArg {
+pub enum PriorityArgument {
     Primary,
     Secondary,
 }
@@ -203,9 +208,9 @@ impl Choosing {
     pub fn selection(&self) -> Selection {
         let mut selection = Selection {
             benchmarks: self.benchmark.clone(),
-            tier: self.tier.map(|tier| match tier {
-                TierArg::Primary => Tier::Primary,
-                TierArg::Secondary => Tier::Secondary,
+            priority: self.tier.map(|tier| match tier {
+                PriorityArgument::Primary => Priority::Primary,
+                PriorityArgument::Secondary => Priority::Secondary,
             }),
             ..Selection::default()
         };

@@ -24,8 +24,8 @@ use async_trait::async_trait;
 use dyno_model::catalog::host::{EngineChoice, Host, format_cores};
 use dyno_model::id::Digest;
 use dyno_probe::{
-    Exit, IN_MEMORY, LINE_MAX, PROTOCOL, Program, Reply, Request, Room, Run, Sandbox, Settings,
-    UNITS_MAX,
+    Capacity, Exit, IN_MEMORY, LINE_MAX, PROTOCOL, Program, Reply, Request, Sandbox, Settings,
+    Spawn, UNITS_MAX,
 };
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
@@ -111,9 +111,9 @@ impl Spec {
 
     /// What the file systems in memory that programs may write can hold: `/tmp` and `/dev/shm`.
     /// Both full of data or of empty files, they leave memory for what must go on.
-    fn in_memory(&self) -> [(&'static str, Room); 2] {
+    fn in_memory(&self) -> [(&'static str, Capacity); 2] {
         // An empty file takes about 1 KiB of the kernel's memory.
-        let room = |bytes: u64| Room { bytes, files: bytes / (4 << 10) };
+        let room = |bytes: u64| Capacity { bytes, files: bytes / (4 << 10) };
         let [tmp, shm] = IN_MEMORY;
         [(tmp, room(self.tmp_bytes)), (shm, room(self.shm_bytes()))]
     }
@@ -398,12 +398,12 @@ impl Container {
     }
 
     /// Runs one process; `line` gets its output as it comes, if the run asks for that.
-    pub async fn run(&mut self, run: &Run, line: impl FnMut(String)) -> Result<Exit> {
+    pub async fn run(&mut self, run: &Spawn, line: impl FnMut(String)) -> Result<Exit> {
         fault::around("container.run", self.run_one(run, line)).await
     }
 
-    async fn run_one(&mut self, run: &Run, mut line: impl FnMut(String)) -> Result<Exit> {
-        self.send(&Request::Run(run.clone())).await?;
+    async fn run_one(&mut self, run: &Spawn, mut line: impl FnMut(String)) -> Result<Exit> {
+        self.send(&Request::Spawn(run.clone())).await?;
         // The probe ends the process in time; this only notices a probe that does not answer.
         let patience = Duration::from_millis(run.time_ms) + Duration::from_secs(60);
         let patience = if run.setup.is_some() { patience * 2 } else { patience };

@@ -79,12 +79,12 @@ pub fn assign_on(on: &dyn Machine, host: &Host) -> Result<Assigned> {
 fn split(host: &Host, online: &BTreeSet<u32>) -> Result<Assigned> {
     let last = *online.last().ok_or_else(|| Error::host("no core is online"))?;
     let benchmark = match &host.benchmark_cores {
-        Cores::These(cores) => cores.clone(),
+        Cores::Explicit(cores) => cores.clone(),
         Cores::Auto => BTreeSet::from([last]),
     };
     let rest: BTreeSet<u32> = online.difference(&benchmark).copied().collect();
     let housekeeping = match &host.housekeeping_cores {
-        Cores::These(cores) => cores.clone(),
+        Cores::Explicit(cores) => cores.clone(),
         Cores::Auto if rest.is_empty() => benchmark.clone(),
         Cores::Auto => rest,
     };

@@ -300,7 +300,7 @@ pub fn may_take_siblings(
     let taken = smt.iter().flat_map(|smt| &smt.changes).filter_map(|change| {
         change.path.split("/cpu").last()?.split('/').next()?.parse::<u32>().ok()
     });
-    if let Cores::These(housekeeping) = &host.housekeeping_cores {
+    if let Cores::Explicit(housekeeping) = &host.housekeeping_cores {
         let both = taken.filter(|core| housekeeping.contains(core)).collect();
         if both != std::collections::BTreeSet::new() {
             let cores = format_cores(&both);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dyno_base::error::{Error, Result};
+use dyno_base::event::Stage;
 use dyno_build::artifact::{Artifact, Order, Workshop};
 use dyno_build::catalog::LoadedSuite;
 use dyno_build::source::{Origin, Resolved};
@@ -95,6 +96,9 @@ pub async fn build(
         prepared.cores.all(),
         ctx.events.clone(),
     );
+    let build_s = prepared.suite.suite.build.as_ref().and_then(|recipe| recipe.typical_ms);
+    let build_s = build_s.map(|ms| ms.div_ceil(1000)).map(|seconds| (seconds, 2 * seconds));
+    ctx.events.stage(Stage::Build, build_s);
     let started = Instant::now();
     let (suite, roots, asked) = (&prepared.suite, &prepared.roots, &prepared.asked);
     let (inputs, sides) = build_all(&workshop, suite, roots, asked, job.inputs.trust).await?;

@@ -10,11 +10,11 @@ use dyno_base::scratch::clear_scratch;
 use dyno_build::catalog::Catalog;
 use dyno_engine::Engines;
 use dyno_host::exclusive;
+use dyno_model::budget::Budget;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::{Selection, Suite};
 use dyno_model::plan::Job;
 use dyno_model::record::Trust;
-use dyno_model::sampling::Budget;
 use dyno_store::Store;
 
 /// Who asked to compare what.
@@ -101,8 +101,10 @@ pub trait Estimator: Send + Sync {
     ) -> Option<Estimate>;
 }
 
-/// How long a job will take, in words.
+/// How long a job will take, for people.
 pub struct Estimate {
+    /// Seconds in measured processes, with the least and with the most rounds.
+    pub rounds_s: (u64, u64),
     /// Time in measured processes: "12 min to 20 min".
     pub processes: String,
     /// What comes besides: "getting ready took 40 s last time".

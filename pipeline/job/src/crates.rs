@@ -6,7 +6,7 @@ use std::sync::Arc;
 use dyno_base::error::{Kind, Result};
 use dyno_base::scratch::Scratch;
 use dyno_build::artifact::Artifact;
-use dyno_model::catalog::suite::{Case, Work};
+use dyno_model::catalog::suite::{Case, Workload};
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side};
 use dyno_toolchain::prepare::{Preparing, Ready, Site};
@@ -37,7 +37,7 @@ pub async fn prepare_crates(
 ) -> Result<Option<Crates>> {
     let suite = &prepared.suite.suite;
     let is_program = |case: &Case| {
-        suite.benchmark(&case.benchmark).is_none_or(|b| matches!(b.work, Work::Program(_)))
+        suite.benchmark(&case.benchmark).is_none_or(|b| matches!(b.work, Workload::Program(_)))
     };
     if job.cases.iter().all(is_program) || sides.values().all(Result::is_err) {
         return Ok(None);

@@ -15,12 +15,12 @@ use dyno_host::{Assigned, assign, exclusive, fingerprint};
 use dyno_model::catalog::host::Host;
 use dyno_model::catalog::suite::{Case, Selected};
 use dyno_model::id::Digest;
-use dyno_model::metric::{self, CACHEGRIND};
+use dyno_model::metric::{self, CACHEGRIND, Metric};
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{Fingerprint, Side};
 
 use crate::clock::PhaseClock;
-use crate::context::{Cleanup, Context, Request, store_error};
+use crate::context::{Cleanup, Context, Estimate, Request, store_error};
 use crate::resolve::{ResolvedSides, combined_image_id, resolve_sides, zip_errors};
 use crate::spool::Spool;
 
@@ -46,7 +46,7 @@ pub async fn plan_only(request: &Request, ctx: &Context) -> Result<(Plan, String
     let prepared = plan_job(request, ctx, &mut PhaseClock::new()).await?;
     let mut text = String::new();
     for job in &prepared.plan.jobs {
-        text.push_str(&format!("{}\n", describe_job(&prepared, job, request, ctx).await));
+        text.push_str(&format!("{}\n", describe_job(&prepared, job, request, ctx).await.0));
     }
     for (why, cases) in &prepared.left_out {
         text.push_str(&format!("left out: {cases} case(s), {why}\n"));
@@ -57,13 +57,13 @@ pub async fn plan_only(request: &Request, ctx: &Context) -> Result<(Plan, String
     Ok((prepared.plan, text))
 }
 
-/// A job in a sentence, with what it is expected to take, and at most.
+/// A job in a sentence, with what it is expected to take, and at most; and the estimate itself.
 pub async fn describe_job(
     prepared: &PreparedJob,
     job: &Job,
     request: &Request,
     ctx: &Context,
-) -> String {
+) -> (String, Option<Estimate>) {
     let budget = job.inputs.budget;
     let rounds = match (budget.rounds_min, budget.rounds_max) {
         (least, most) if least < most => format!("{least} to {most} rounds"),
@@ -92,7 +92,7 @@ pub async fn describe_job(
     for besides in estimate.iter().flat_map(|estimate| &estimate.besides) {
         text.push_str(&format!("; {besides}"));
     }
-    text
+    (text, estimate)
 }
 
 pub async fn plan_job(
@@ -118,9 +118,11 @@ pub async fn plan_job(
         resolve_sides(&suite, cores.architecture(), request, ctx, clock).await?;
     let found = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
-    metrics.retain(|name| request.counting || !metric::is_counted(name));
+    metrics.retain(|name| request.counting || !metric::is_deterministic(name));
     metrics.retain(|name| request.cachegrind || name != CACHEGRIND);
-    metrics.retain(|name| cores.emulator.is_none() || !metric::is_of_processor(name));
+    metrics.retain(|name| {
+        cores.emulator.is_none() || metric::find(name).is_some_and(Metric::holds_under_emulation)
+    });
     let selected = suite.suite.select(&request.selection, cores.benchmark.len());
     let Selected { cases, left_out } = selected.map_err(|wrong| {
         Error::input(wrong.join("; ")).hint("dyno run … --plan says what a selection comes to")

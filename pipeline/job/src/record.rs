@@ -7,8 +7,11 @@ use chrono::Utc;
 use dyno_base::error::Result;
 use dyno_measure::Measured;
 use dyno_model::catalog::suite::Source;
+use dyno_model::notice::Notice;
 use dyno_model::plan::Job;
-use dyno_model::record::{Built, BuiltFrom, Failure, Files, Outcome, OwnImage, Record, Run, Side};
+use dyno_model::record::{
+    Built, BuiltFrom, Failure, Files, Outcome, OwnImage, Record, RunRow, Side,
+};
 
 use crate::build::{Inputs, Sides};
 use crate::clock::PhaseClock;
@@ -98,7 +101,7 @@ pub fn record(
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
         );
     }
-    let run = Run {
+    let run = RunRow {
         job: job.id.clone(),
         dyno_version: env!("CARGO_PKG_VERSION").into(),
         suite: suite.name.clone(),
@@ -119,7 +122,7 @@ pub fn record(
         seed: job.seed,
         outcome: if failures.is_empty() { Outcome::Done } else { Outcome::FailedCase },
         failures,
-        notices,
+        notices: notices.into_iter().map(Notice::from).collect(),
         started_us,
         finished_us: Utc::now().timestamp_micros(),
         measured_share: measured.share,

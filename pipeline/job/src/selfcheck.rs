@@ -4,7 +4,7 @@
 //! Each comparison is a job like any other (both sides the same commit), so what is learnt is in
 //! the store: reports from this host show it, and later comparisons borrow its noise.
 
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 
 use crate::context::{Context, Request, store_error};
 use crate::execute::run;
@@ -15,7 +15,7 @@ use dyno_base::fault;
 ///
 /// # Errors
 /// A comparison that cannot be made, or a case that does not work: there is nothing to check then.
-pub async fn run_comparisons(request: &Request, comparisons: u32, ctx: &Context) -> Result<Run> {
+pub async fn run_comparisons(request: &Request, comparisons: u32, ctx: &Context) -> Result<RunRow> {
     let mut last = None;
     for number in 1..=comparisons {
         ctx.events.notice(format!("comparison {number} of {comparisons}"));

@@ -40,7 +40,7 @@ pub fn notices(sandbox: &Sandbox, samples: &[Sample]) -> Vec<String> {
     }
     let never = |name: &&String| samples.iter().all(|sample| sample.metric != **name);
     let never: Vec<&str> = sandbox.counted.iter().filter(never).map(String::as_str).collect();
-    let ran = samples.iter().any(|sample| !metric::is_counted(&sample.metric));
+    let ran = samples.iter().any(|sample| !metric::is_deterministic(&sample.metric));
     if ran && !never.is_empty() {
         notices
             .push(format!("not measured: {}: the kernel never switched it on", never.join(", ")));

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dyno_probe::{Exit, Run, Sandbox};
+use dyno_probe::{Exit, Sandbox, Spawn};
 
 use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::Events;
@@ -82,7 +82,7 @@ impl<'a> Lasting<'a> {
     ///
     /// # Errors
     /// If containers are lost too often, or the engine does not come back.
-    pub async fn run(&mut self, run: &Run) -> Result<Ran> {
+    pub async fn run(&mut self, run: &Spawn) -> Result<Ran> {
         for lost in 0..LOST_BY_ONE {
             let container = self.container.as_mut().expect("one runs, or the job is given up");
             let ran = async {

@@ -18,15 +18,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dyno_model::catalog::suite::{
-    Answer, Benchmark, Case, Crate, Limits, Program, Stream, Suite, Work, fill,
+    Benchmark, Case, Crate, ExpectedAnswer, Limits, Program, Stream, Suite, Workload, fill,
 };
 use dyno_model::id::Digest;
 use dyno_model::metric;
 use dyno_model::plan::Job;
-use dyno_model::record::{Failure, Sample, Side, Unit as BuildUnit};
-use dyno_model::sampling::{Closed, Sampler, Turn};
+use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
+use dyno_model::sampling::{Sampler, ScheduledRun, StopReason};
 use dyno_model::taint;
-use dyno_probe::{End, Exit, Run, Settings};
+use dyno_probe::{End, Exit, Settings, Spawn};
 
 use crate::lasting::{Lasting, Verify};
 use dyno_base::digest::file_digest;
@@ -89,7 +89,7 @@ pub struct Subject {
 #[derive(Debug, Default)]
 pub struct Measured {
     pub samples: Vec<Sample>,
-    pub units: Vec<BuildUnit>,
+    pub units: Vec<CompilationUnit>,
     pub failures: Vec<Failure>,
     pub notices: Vec<String>,
     /// The most rounds that a case got.
@@ -108,7 +108,7 @@ pub struct Measured {
 struct Prepared<'a> {
     case: &'a Case,
     side: Side,
-    run: Run,
+    run: Spawn,
     check: Check,
     time_s: u64,
     /// Why it runs no more.
@@ -118,7 +118,7 @@ struct Prepared<'a> {
 /// What a process must have done, beside ending well.
 enum Check {
     /// This stream has this digest.
-    Answer(Stream, Digest),
+    ExpectedAnswer(Stream, Digest),
     /// It wrote something.
     Wrote,
 }
@@ -248,9 +248,9 @@ impl Bench<'_> {
         subject: &Subject,
     ) -> Result<Option<Prepared<'a>>> {
         let (run, check) = match &benchmark.work {
-            Work::Program(program) => self.program(case, program, &benchmark.limits)?,
-            Work::Crate(krate) | Work::Graph(krate) => {
-                let graph = matches!(benchmark.work, Work::Graph(_));
+            Workload::Program(program) => self.program(case, program, &benchmark.limits)?,
+            Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate) => {
+                let graph = matches!(benchmark.work, Workload::CrateGraphBuild(_));
                 match self.compilation(case, krate, graph, subject) {
                     Some(run) => {
                         (work::bounded(run, (USER, USER), &benchmark.limits), Check::Wrote)
@@ -271,7 +271,7 @@ impl Bench<'_> {
         krate: &Crate,
         graph: bool,
         subject: &Subject,
-    ) -> Option<Run> {
+    ) -> Option<Spawn> {
         let ready = subject.ready.as_ref()?;
         let laid = self.sources?.crates.get(&krate.name)?.as_ref().ok()?;
         // What one of them has no means for cannot be compared.
@@ -292,18 +292,18 @@ impl Bench<'_> {
         Some(work::leaf(krate, laid, &ready.compiler, leaf, &case.config))
     }
 
-    fn program(&self, case: &Case, program: &Program, limits: &Limits) -> Result<(Run, Check)> {
+    fn program(&self, case: &Case, program: &Program, limits: &Limits) -> Result<(Spawn, Check)> {
         let mut values =
             BTreeMap::from([("artifact", "/artifact"), ("inputs", "/inputs"), ("suite", "/suite")]);
         values.extend(case.config.0.iter().map(|(axis, value)| (axis.as_str(), value.as_str())));
         let expected = match &program.expected.answer {
-            Answer::Digest(digest) => digest.clone(),
-            Answer::File(path) => file_digest(&self.suite_folder.join(path))
+            ExpectedAnswer::Digest(digest) => digest.clone(),
+            ExpectedAnswer::File(path) => file_digest(&self.suite_folder.join(path))
                 .while_(|| format!("reading {path} of the suite"))?,
         };
         let mut env = base_env();
         env.extend(program.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
-        let run = Run {
+        let run = Spawn {
             argv: program.command.iter().map(|word| fill(word, &values)).collect(),
             env,
             cwd: "/tmp".into(),
@@ -318,7 +318,7 @@ impl Bench<'_> {
             stream: false,
             count_instructions: false,
         };
-        Ok((run, Check::Answer(program.expected.stream, expected)))
+        Ok((run, Check::ExpectedAnswer(program.expected.stream, expected)))
     }
 
     /// The size of each file of each artifact: a series a file, sampled once.
@@ -444,7 +444,7 @@ impl Bench<'_> {
     fn disturbed(&self, sampler: &Sampler) -> Option<String> {
         let disturbed: u32 = sampler.disturbed().sum();
         let cases = self.job.cases.iter().zip(sampler.closed());
-        let noisy = cases.filter(|(_, (closed, _))| *closed == Some(Closed::Noisy));
+        let noisy = cases.filter(|(_, (closed, _))| *closed == Some(StopReason::Noisy));
         let noisy: Vec<String> = noisy.map(|(case, _)| case.to_string()).collect();
         let named = &noisy[..noisy.len().min(NAMED_MAX)];
         let rest = match noisy.len() - named.len() {
@@ -464,12 +464,18 @@ impl Bench<'_> {
         };
         let sizes = exit.sizes.iter().filter(|(name, _)| self.wants(name));
         sizes
-            .filter(|(name, _)| metric::is_of_output(name))
+            .filter(|(name, _)| metric::measures_output(name))
             .map(|(name, size)| ready.sample(name, *size, 0, 0))
             .collect()
     }
 
-    fn samples(&self, ready: &Prepared<'_>, exit: &Exit, turn: Turn, sequence: u32) -> Vec<Sample> {
+    fn samples(
+        &self,
+        ready: &Prepared<'_>,
+        exit: &Exit,
+        turn: ScheduledRun,
+        sequence: u32,
+    ) -> Vec<Sample> {
         let values = [
             ("wall", exit.wall_ns),
             ("user", exit.user_ns),
@@ -492,21 +498,21 @@ impl Bench<'_> {
 
 /// `184 rounds (6 cases precise enough, 4 out of rounds)`.
 fn came_to(sampler: &Sampler) -> String {
-    let mut counts: BTreeMap<Closed, u32> = BTreeMap::new();
+    let mut counts: BTreeMap<StopReason, u32> = BTreeMap::new();
     let mut rounds = 0;
     for (closed, done) in sampler.closed() {
         rounds += done;
-        *counts.entry(closed.unwrap_or(Closed::Failed)).or_default() += 1;
+        *counts.entry(closed.unwrap_or(StopReason::Failed)).or_default() += 1;
     }
-    let words = |(closed, cases): (&Closed, &u32)| {
+    let words = |(closed, cases): (&StopReason, &u32)| {
         let noun = if *cases == 1 { "case" } else { "cases" };
         let why = match closed {
-            Closed::Precise => "precise enough",
-            Closed::LeastRounds => "with nothing to be precise about",
-            Closed::OutOfRounds => "out of rounds",
-            Closed::OutOfTime => "out of time",
-            Closed::Noisy => "too noisy",
-            Closed::Failed => "that failed or cannot be",
+            StopReason::Precise => "precise enough",
+            StopReason::LeastRounds => "with nothing to be precise about",
+            StopReason::OutOfRounds => "out of rounds",
+            StopReason::OutOfTime => "out of time",
+            StopReason::Noisy => "too noisy",
+            StopReason::Failed => "that failed or cannot be",
         };
         format!("{cases} {noun} {why}")
     };
@@ -528,7 +534,7 @@ impl Prepared<'_> {
         };
         let Some((step, reason)) = self.wrong(exit, self.time_s) else { return };
         let log = match &self.check {
-            Check::Answer(Stream::Stdout, _) if step == "output" => &exit.stdout_tail,
+            Check::ExpectedAnswer(Stream::Stdout, _) if step == "output" => &exit.stdout_tail,
             _ => &exit.stderr_tail,
         };
         self.fail(step, reason, log.clone());
@@ -564,7 +570,7 @@ impl Prepared<'_> {
             return Some(("measure", format!("left what cannot be removed: {residue}")));
         }
         match &self.check {
-            Check::Answer(stream, expected) => {
+            Check::ExpectedAnswer(stream, expected) => {
                 let answer = match stream {
                     Stream::Stdout => &exit.stdout_sha256,
                     Stream::Stderr => &exit.stderr_sha256,
@@ -588,7 +594,7 @@ impl Prepared<'_> {
     }
 
     /// The units of a build that was checked; none of any other process.
-    fn units(&self, exit: &Exit, turn: Turn, sequence: u32) -> Vec<BuildUnit> {
+    fn units(&self, exit: &Exit, turn: ScheduledRun, sequence: u32) -> Vec<CompilationUnit> {
         match self.run.units {
             true => {
                 let like = self.sample("wall", exit.wall_ns, turn.round, sequence);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use dyno_model::record::Side;
-use dyno_probe::{Run, Sandbox};
+use dyno_probe::{Sandbox, Spawn};
 
 use crate::lasting::{Lasting, Ran};
 use dyno_base::error::Result;
@@ -29,7 +29,7 @@ impl<'a> Pair<'a> {
     ///
     /// # Errors
     /// As [`Lasting::run`].
-    pub async fn run(&mut self, side: Side, run: &Run) -> Result<Ran> {
+    pub async fn run(&mut self, side: Side, run: &Spawn) -> Result<Ran> {
         if self.awake != Some(side) {
             for (_, other) in self.sides.iter_mut().filter(|(other, _)| **other != side) {
                 other.freeze().await;

@@ -14,7 +14,7 @@ use std::process::Command;
 
 use dyno_model::record::Side;
 use dyno_model::stats::median;
-use dyno_probe::{End, Exit, Run};
+use dyno_probe::{End, Exit, Spawn};
 use serde::Serialize;
 
 use super::Bench;
@@ -220,7 +220,7 @@ impl Bench<'_> {
                 for (ready, seen) in prepared.iter().zip(&mut seen) {
                     let words = tools.iter().flat_map(|tool| tool.words());
                     let argv = words.chain(ready.run.argv.clone()).collect();
-                    let ran = container.run(&Run { argv, ..ready.run.clone() }).await?;
+                    let ran = container.run(&Spawn { argv, ..ready.run.clone() }).await?;
                     let failed =
                         |how: String| Error::new(Kind::Case, format!("{} {how}", ready.case));
                     let exit = ran.exit.map_err(failed)?;

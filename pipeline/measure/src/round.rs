@@ -1,6 +1,7 @@
 //! A round: both sides of a case, one after the other.
 
-use dyno_model::record::{Sample, Side, Unit};
+use dyno_model::metric;
+use dyno_model::record::{CompilationUnit, Sample, Side};
 use dyno_model::sampling::Target;
 use dyno_model::taint;
 
@@ -12,7 +13,7 @@ pub struct Round {
     pub taints: Vec<String>,
     pub samples: Vec<Sample>,
     /// Of processes that were builds.
-    pub units: Vec<Unit>,
+    pub units: Vec<CompilationUnit>,
 }
 
 impl Round {
@@ -31,14 +32,14 @@ impl Round {
     }
 
     /// The samples and units; those that a disturbance moves, with what disturbed them or their pair.
-    pub fn into_rows(mut self) -> (Vec<Sample>, Vec<Unit>) {
+    pub fn into_rows(mut self) -> (Vec<Sample>, Vec<CompilationUnit>) {
         if self.disturbed() {
             let first = self.samples.first().map(|sample| sample.side);
             let taint = |side: Side| match &self.taints[usize::from(Some(side) != first)] {
                 own if own.is_empty() => taint::PAIR.to_string(),
                 own => own.clone(),
             };
-            for sample in self.samples.iter_mut().filter(|s| taint::moves(&s.metric)) {
+            for sample in self.samples.iter_mut().filter(|s| metric::is_disturbable(&s.metric)) {
                 sample.taint = taint(sample.side);
             }
             for unit in &mut self.units {

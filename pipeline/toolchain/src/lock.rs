@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use dyno_model::catalog::suite::{From, Work};
+use dyno_model::catalog::suite::{CrateSource, Workload};
 
 use super::sources::{generate_lock, only_for_building, release};
 use dyno_base::atomic_file;
@@ -24,7 +24,7 @@ pub async fn lock(
         .benchmarks
         .iter()
         .filter_map(|benchmark| match &benchmark.work {
-            Work::Crate(krate) => Some(krate),
+            Workload::CrateCompilation(krate) => Some(krate),
             _ => None,
         })
         .collect();
@@ -42,14 +42,14 @@ pub async fn lock(
         let scratch = Scratch::new(cache)?;
         let source = scratch.path().join("source");
         let mut note = String::new();
-        match &krate.from {
-            From::Release { name, version, sha256 } => {
+        match &krate.source {
+            CrateSource::Release { name, version, sha256 } => {
                 let found = release(name, version, &source).await.while_(what)?;
                 if found != *sha256 {
                     note = format!("; sha256 = \"{}\" is not what the suite has", found.hex());
                 }
             }
-            From::Folder(path) => {
+            CrateSource::Folder(path) => {
                 let folder = loaded.folder.join(path);
                 dyno_build::definition::Definition::read(&folder)?.write(&source)?;
             }

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dyno_model::catalog::suite::{Case, Crate, Limits, Suite, Work};
+use dyno_model::catalog::suite::{Case, Crate, Limits, Suite, Workload};
 use dyno_model::record::{Failure, Side};
-use dyno_probe::{COMMANDS, End, Exit, FLAGS, Run, Settings, UnitCommand};
+use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn, UnitCommand};
 
 use super::sources::{Laid, Sources};
 use super::work::{bounded, build_of, cargo, fill_cache, plain, prepared_folder};
@@ -222,7 +222,11 @@ impl Preparing<'_> {
         let mut wanted: BTreeMap<Key, (&Crate, Vec<&Case>)> = BTreeMap::new();
         for case in self.cases {
             let benchmark = self.suite.benchmark(&case.benchmark).expect("cases are of benchmarks");
-            let (Work::Crate(krate) | Work::Graph(krate)) = &benchmark.work else { continue };
+            let (Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate)) =
+                &benchmark.work
+            else {
+                continue;
+            };
             if let Some(why) = ready.compiler.cannot(case) {
                 ready.cannot.entry(why).or_default().push(case.clone());
                 continue;
@@ -242,7 +246,7 @@ impl Preparing<'_> {
                         ));
                         continue;
                     }
-                    if let Work::Crate(_) = benchmark.work {
+                    if let Workload::CrateCompilation(_) = benchmark.work {
                         let (build, backend) = build_of(&case.config);
                         let key = (krate.name.clone(), build, backend);
                         wanted.entry(key).or_insert((krate, Vec::new())).1.push(case);
@@ -343,7 +347,7 @@ done
 "#;
 
 impl AtWork<'_> {
-    async fn run(&mut self, run: Run) -> Result<Exit> {
+    async fn run(&mut self, run: Spawn) -> Result<Exit> {
         let run = bounded(run, self.user, &self.limits);
         self.container.run(&run, |_| ()).await
     }

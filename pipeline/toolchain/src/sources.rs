@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use dyno_model::catalog::suite::{Crate, From, Work};
+use dyno_model::catalog::suite::{Crate, CrateSource, Workload};
 use dyno_model::id::Digest;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
@@ -72,7 +72,11 @@ pub async fn bring(
     let bringing = Bringing { loaded, folder: &folder, cache, events, registry: &registry };
     let mut sources = Sources { folder: folder.clone(), crates: BTreeMap::new() };
     for benchmark in &loaded.suite.benchmarks {
-        let (Work::Crate(krate) | Work::Graph(krate)) = &benchmark.work else { continue };
+        let (Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate)) =
+            &benchmark.work
+        else {
+            continue;
+        };
         if !wanted.contains(&benchmark.name) || sources.crates.contains_key(&krate.name) {
             continue;
         }
@@ -114,9 +118,9 @@ impl Bringing<'_> {
         let patch = patch
             .transpose()
             .map_err(|error| Error::input(format!("the patch of {}: {error}", krate.name)))?;
-        let own = match &krate.from {
-            From::Release { sha256, .. } => sha256.clone(),
-            From::Folder(path) => Definition::read(&suite.join(path))?.digest(),
+        let own = match &krate.source {
+            CrateSource::Release { sha256, .. } => sha256.clone(),
+            CrateSource::Folder(path) => Definition::read(&suite.join(path))?.digest(),
         };
         let parts: [&[u8]; 4] = [
             b"crate 2",
@@ -159,12 +163,12 @@ impl Bringing<'_> {
     ) -> Result<()> {
         let what = || format!("laying out {}", krate.name);
         let source = new.join("src");
-        match &krate.from {
-            From::Release { name, version, sha256 } => {
+        match &krate.source {
+            CrateSource::Release { name, version, sha256 } => {
                 let archive = self.archive(name, version, sha256).await?;
                 unpack(&archive, &format!("{name}-{version}"), &source).while_(what)?;
             }
-            From::Folder(path) => {
+            CrateSource::Folder(path) => {
                 Definition::read(&self.loaded.folder.join(path))?.write(&source)?;
             }
         }

@@ -12,8 +12,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use dyno_model::record::{Need, Sample, Unit, UnitKind};
-use dyno_probe::{Exit, Unit as Seen};
+use dyno_model::record::{CompilationUnit, Need, Sample, UnitKind};
+use dyno_probe::{Exit, WrapperUnit as Seen};
 
 /// By how much the units' processor time may exceed that of the whole, which contains it: the two are
 /// rounded differently.
@@ -24,13 +24,13 @@ const ROUNDING_NS: u64 = 20_000_000;
 ///
 /// # Errors
 /// If they cannot be what the build did.
-pub fn units(exit: &Exit, like: &Sample) -> Result<Vec<Unit>, String> {
+pub fn units(exit: &Exit, like: &Sample) -> Result<Vec<CompilationUnit>, String> {
     let mut seen: Vec<&Seen> = exit.units.iter().collect();
     seen.sort_by_key(|unit| (unit.start_ns, unit.end_ns));
     check(exit, &seen)?;
     let needs = Needs::of(&seen);
     let ns = |time: u64| i64::try_from(time).unwrap_or(i64::MAX);
-    let unit = |(index, unit): (usize, &&Seen)| Unit {
+    let unit = |(index, unit): (usize, &&Seen)| CompilationUnit {
         benchmark: like.benchmark.clone(),
         config: like.config.clone(),
         round: like.round,
@@ -137,11 +137,11 @@ impl Needs {
                         // `DEP_A_B_C` may be `B_C` of `a` or `C` of `a-b`: rather the longer name.
                         Some(seen.iter().enumerate().filter_map(tells).max()?.1)
                     };
-                    unit.told.iter().filter_map(teller).for_each(|other| add(other, true));
+                    unit.dep_variables.iter().filter_map(teller).for_each(|other| add(other, true));
                 }
                 kind => {
                     // Cargo pipelines only what generates code for what generates code.
-                    let generate = |other: usize| unit.generates && seen[other].generates;
+                    let generate = |other: usize| unit.generates_code && seen[other].generates_code;
                     given[i].iter().for_each(|(unit, end)| add(*unit, *end || !generate(*unit)));
                     let run = unit.script_out_dir.as_deref().and_then(|dir| runs.get(&Some(dir)));
                     run.into_iter().for_each(|run| add(*run, true));
@@ -203,7 +203,7 @@ mod tests {
             externs: externs.iter().map(|file| format!("/t/{file}")).collect(),
             start_ns: times[0],
             end_ns: times[1],
-            generates: true,
+            generates_code: true,
             ok: true,
             ..Seen::default()
         }
@@ -254,7 +254,7 @@ mod tests {
             seen("app", "bin", [31, 40], &["libb-1.rlib"]),
         ];
         let units = units(&exit(all), &like()).unwrap();
-        let shown = |unit: &Unit| {
+        let shown = |unit: &CompilationUnit| {
             let need = |need: &Need| format!("{}{}", need.unit, if need.end { "!" } else { "" });
             let needs: Vec<String> = unit.needs.iter().map(need).collect();
             format!("{} {} {}: {}", unit.unit, unit.name, unit.kind.name(), needs.join(" "))
@@ -268,14 +268,15 @@ mod tests {
     #[test]
     fn what_comes_to_metadata_alone_is_waited_for_to_its_end() {
         let checked = |name: &str, externs: &[&str]| Seen {
-            generates: false,
+            generates_code: false,
             ..seen(name, "lib", [0, 5], externs)
         };
         let built = seen("b", "lib", [0, 5], &[]);
         let user = seen("user", "lib", [6, 9], &["liba-1.rmeta", "libb-1.rmeta"]);
         let checker = Seen { start_ns: 7, end_ns: 9, ..checked("checker", &["libb-1.rmeta"]) };
         let units = units(&exit(vec![checked("a", &[]), built, user, checker]), &like()).unwrap();
-        let ends = |unit: &Unit| unit.needs.iter().map(|need| need.end).collect::<Vec<bool>>();
+        let ends =
+            |unit: &CompilationUnit| unit.needs.iter().map(|need| need.end).collect::<Vec<bool>>();
         let ends: Vec<Vec<bool>> = units.iter().map(ends).collect();
         assert_eq!(ends, [vec![], vec![], vec![true, false], vec![true]]);
     }
@@ -286,7 +287,7 @@ mod tests {
             crate_name: String::new(),
             out_dir: format!("/t/build/{name}-1"),
             links: links.map(String::from),
-            told: told.iter().map(ToString::to_string).collect(),
+            dep_variables: told.iter().map(ToString::to_string).collect(),
             ..seen(name, "", times, &[])
         };
         let all = vec![

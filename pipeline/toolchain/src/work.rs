@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dyno_model::catalog::suite::{Config, Crate, Limits};
 use dyno_model::metric;
 use dyno_probe::{
-    FLAGS, PIPELINING, Run, Sized, SizedFiles, TIMINGS, UNITS, UNITS_FILE, UnitCommand,
+    FLAGS, PIPELINING, SizeQuery, SizedFiles, Spawn, TIMINGS, UNITS, UNITS_FILE, UnitCommand,
 };
 
 use super::prepare::{Backend, Build, Compiler, Leaf};
@@ -60,7 +60,7 @@ pub fn set_up(krate: &Crate, laid: &Laid, patched: bool, more: &str) -> Vec<Stri
 }
 
 /// Cargo on the crate, from what was vendored, with the wrapper between it and the compiler.
-pub fn cargo(krate: &Crate, laid: &Laid, compiler: &Compiler, build: Build, jobs: u32) -> Run {
+pub fn cargo(krate: &Crate, laid: &Laid, compiler: &Compiler, build: Build, jobs: u32) -> Spawn {
     let vendor = format!("{CRATES}/{}/vendor", laid.digest.hex());
     let mut argv = vec![compiler.cargo.clone()];
     argv.push(if build == Build::Check { "check" } else { "build" }.into());
@@ -93,7 +93,7 @@ pub fn cargo(krate: &Crate, laid: &Laid, compiler: &Compiler, build: Build, jobs
     ] {
         env.insert(name.into(), value.into());
     }
-    Run {
+    Spawn {
         cwd: source(krate),
         setup: Some(set_up(krate, laid, false, "")),
         units: true,
@@ -109,7 +109,7 @@ pub fn graph(
     compiler: &Compiler,
     config: &Config,
     cores: usize,
-) -> Run {
+) -> Spawn {
     let (build, backend) = build_of(config);
     let jobs = config.0.get("jobs").and_then(|jobs| jobs.parse().ok()).unwrap_or(cores as u32);
     let mut run = cargo(krate, laid, compiler, build, jobs);
@@ -120,7 +120,7 @@ pub fn graph(
     run.env.insert(FLAGS.into(), flags.join(" "));
     let folder = format!("{TARGET}/{}", if build == Build::Opt { "release" } else { "debug" });
     run.sizes = sizes((&folder, TARGET), SizedFiles::Archived, None);
-    run.sizes.insert(WRITTEN.into(), Sized { folder: TARGET.into(), of: SizedFiles::All });
+    run.sizes.insert(WRITTEN.into(), SizeQuery { folder: TARGET.into(), files: SizedFiles::All });
     run
 }
 
@@ -132,7 +132,13 @@ fn flags(threads: Option<u32>, backend: &Backend) -> Vec<String> {
 }
 
 /// The compiler's process on the crate itself under `config`.
-pub fn leaf(krate: &Crate, laid: &Laid, compiler: &Compiler, leaf: &Leaf, config: &Config) -> Run {
+pub fn leaf(
+    krate: &Crate,
+    laid: &Laid,
+    compiler: &Compiler,
+    leaf: &Leaf,
+    config: &Config,
+) -> Spawn {
     let (profile, scenario) =
         (value(config, "profile", "debug"), value(config, "scenario", "full"));
     let (_, backend) = build_of(config);
@@ -153,8 +159,8 @@ pub fn leaf(krate: &Crate, laid: &Laid, compiler: &Compiler, leaf: &Leaf, config
         String::new()
     };
     let mut sizes = sizes((OUT, OUT), SizedFiles::Objects, incremental);
-    sizes.insert(WRITTEN.into(), Sized { folder: OUT.into(), of: SizedFiles::All });
-    Run {
+    sizes.insert(WRITTEN.into(), SizeQuery { folder: OUT.into(), files: SizedFiles::All });
+    Spawn {
         cwd: source(krate),
         setup: Some(set_up(krate, laid, scenario == "incr-patched", &more)),
         sizes,
@@ -167,7 +173,7 @@ fn sizes(
     (linked, compiled): (&str, &str),
     objects: SizedFiles,
     incremental: Option<&str>,
-) -> BTreeMap<String, Sized> {
+) -> BTreeMap<String, SizeQuery> {
     let suffix = |text: &str| SizedFiles::Suffix(text.into());
     let written = [
         ("binary-size", linked, SizedFiles::Executable),
@@ -176,11 +182,11 @@ fn sizes(
         ("object-size", compiled, objects),
     ];
     let cache = incremental.map(|cache| ("incremental-size", cache, SizedFiles::All));
-    let sized = |(name, folder, of): (&str, &str, _)| {
-        (name.to_string(), Sized { folder: folder.into(), of })
+    let sized = |(name, folder, files): (&str, &str, _)| {
+        (name.to_string(), SizeQuery { folder: folder.into(), files })
     };
-    let sizes: BTreeMap<String, Sized> = written.into_iter().chain(cache).map(sized).collect();
-    debug_assert!(sizes.keys().all(|name| metric::is_of_output(name)));
+    let sizes: BTreeMap<String, SizeQuery> = written.into_iter().chain(cache).map(sized).collect();
+    debug_assert!(sizes.keys().all(|name| metric::measures_output(name)));
     sizes
 }
 
@@ -261,10 +267,10 @@ fn environment(command: &UnitCommand, clippy: bool) -> BTreeMap<String, String> 
 /// The compiler filling the incremental cache that `incr-unchanged` and `incr-patched` begin with.
 ///
 /// By the backend that will use it: to the compiler another's is none.
-pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf, backend: &Backend) -> Run {
+pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf, backend: &Backend) -> Spawn {
     let mut argv = compiling(&leaf.command.argv, Some(&leaf.incremental()));
     argv.extend(flags(None, backend));
-    Run {
+    Spawn {
         cwd: source(krate),
         setup: Some(set_up(krate, laid, false, "")),
         ..plain(argv, environment(&leaf.command, false))
@@ -278,8 +284,8 @@ pub fn prepared_folder(krate: &str, build: Build, backend: &Backend) -> String {
 }
 
 /// A process in `/tmp` that nothing more is known of; [`bounded`] says whose it is.
-pub fn plain(argv: Vec<String>, env: BTreeMap<String, String>) -> Run {
-    Run {
+pub fn plain(argv: Vec<String>, env: BTreeMap<String, String>) -> Spawn {
+    Spawn {
         argv,
         env,
         cwd: "/tmp".into(),
@@ -297,9 +303,9 @@ pub fn plain(argv: Vec<String>, env: BTreeMap<String, String>) -> Run {
 }
 
 /// Whose a process is, and what it may use.
-pub fn bounded(run: Run, (uid, gid): (u32, u32), limits: &Limits) -> Run {
+pub fn bounded(run: Spawn, (uid, gid): (u32, u32), limits: &Limits) -> Spawn {
     let (time_ms, output_bytes) = (limits.time_s * 1000, limits.output_bytes);
-    Run { uid, gid, time_ms, output_bytes, ..run }
+    Spawn { uid, gid, time_ms, output_bytes, ..run }
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use arrow::array::RecordBatch;
-use dyno_model::build::{Build, analyse, gain, simulate};
-use dyno_model::record::{Need, Record, Side, Unit};
+use dyno_model::build_graph::{Build, analyse, gain, simulate};
+use dyno_model::record::{CompilationUnit, Need, Record, Side};
 use dyno_query::{Filter, MeasuredBuild, write_csv, write_json};
 use dyno_store::Store;
 
@@ -38,7 +38,7 @@ async fn builds(place: &Place) -> Vec<MeasuredBuild> {
 async fn units_come_back_as_they_were() {
     let record = graph("one");
     let place = Place::with(std::slice::from_ref(&record)).await;
-    let mut expected: BTreeMap<u32, Vec<Unit>> = BTreeMap::new();
+    let mut expected: BTreeMap<u32, Vec<CompilationUnit>> = BTreeMap::new();
     for unit in &record.units {
         expected.entry(unit.sequence).or_default().push(unit.clone());
     }
@@ -130,7 +130,7 @@ async fn sql_says_what_the_model_says() {
         }
     }
     for stored in session.builds(&compared).await.unwrap() {
-        let units: Vec<Unit> =
+        let units: Vec<CompilationUnit> =
             record.units.iter().filter(|u| u.sequence == stored.sequence).cloned().collect();
         let pipelining = stored.config.ends_with("=on");
         let build = Build::new(units, stored.wall_ns.unwrap(), 2, pipelining, 2).unwrap();
@@ -272,7 +272,7 @@ async fn a_gain_is_of_builds_that_nothing_disturbed() {
         disturb(r, 0);
         let mut sample = r.samples[0].clone();
         (sample.sequence, sample.taint) = (100, String::new());
-        let mut units: Vec<Unit> = r.units[..5].to_vec();
+        let mut units: Vec<CompilationUnit> = r.units[..5].to_vec();
         for unit in &mut units {
             (unit.sequence, unit.taint) = (100, String::new());
         }

@@ -1,7 +1,7 @@
 //! What past runs lend, and what they do not.
 
 use dyno_model::id::Digest;
-use dyno_model::record::{Record, Run, Trust};
+use dyno_model::record::{Record, RunRow, Trust};
 use dyno_query::{Filter, Session};
 
 use crate::common::{NOON_US, commit, policy, run, series};
@@ -11,7 +11,7 @@ use crate::{Place, table};
 const HOUR: i64 = 3_600_000_000;
 
 /// A run of one series, `hours` after noon, with two commits of its own.
-fn at(hours: i64, letters: [char; 2], change: impl Fn(&mut Run)) -> Record {
+fn at(hours: i64, letters: [char; 2], change: impl Fn(&mut RunRow)) -> Record {
     let mut run = run(&format!("{hours} {letters:?}"));
     run.finished_us = NOON_US + hours * HOUR;
     for (built, letter) in [(&mut run.baseline, letters[0]), (&mut run.candidate, letters[1])] {
@@ -27,7 +27,7 @@ fn at(hours: i64, letters: [char; 2], change: impl Fn(&mut Run)) -> Record {
 
 #[tokio::test]
 async fn a_change_of_the_machine_or_image_starts_afresh() {
-    type Change = fn(&mut Run);
+    type Change = fn(&mut RunRow);
     let changes: [(&str, Change, bool); 10] = [
         ("nothing", |_| (), true),
         ("suite digest", |r| r.suite_digest = Digest::of(b"edited"), true),
@@ -102,7 +102,7 @@ async fn the_view_and_the_verdicts_pool_alike() {
 
 #[tokio::test]
 async fn an_artifact_null_comparisons_is_found_by_environment() {
-    let same = |r: &mut Run| r.candidate.artifact = r.baseline.artifact.clone();
+    let same = |r: &mut RunRow| r.candidate.artifact = r.baseline.artifact.clone();
     let place = Place::with(&[
         at(-3, ['c', 'c'], same),
         at(-2, ['c', 'c'], |r| {

@@ -1,6 +1,6 @@
 //! How cases scale with their number of threads.
 
-use dyno_model::record::{Record, Run, Side};
+use dyno_model::record::{Record, RunRow, Side};
 use dyno_model::stats::scaling::Basis;
 use dyno_query::Filter;
 
@@ -130,8 +130,8 @@ async fn a_compiler_that_ignores_the_number_has_times_and_no_curve() {
     let text = serde_json::to_string(&ignores.run).unwrap();
     let older = text.replace("\"ignores_threads\":[\"baseline\"],", "");
     assert_ne!(older, text);
-    let read: Run = serde_json::from_str(&older).unwrap();
-    assert_eq!(read, Run { ignores_threads: Vec::new(), ..ignores.run });
+    let read: RunRow = serde_json::from_str(&older).unwrap();
+    assert_eq!(read, RunRow { ignores_threads: Vec::new(), ..ignores.run });
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use dyno_model::catalog::policy::Tier;
+use dyno_model::catalog::policy::Gate;
 use dyno_model::stats::Variance;
 use unicode_width::UnicodeWidthStr;
 
@@ -243,9 +243,9 @@ fn estimate_lines(e: &EstimateView, row: &crate::view::Row, family: &Family) -> 
 
 fn rule_lines(rule: &RuleView) -> Vec<String> {
     let tier = match (rule.tier, &rule.tier_from) {
-        (Tier::Inform, Some(from)) => format!("inform ({from})"),
-        (Tier::Inform, None) => "inform".to_string(),
-        (Tier::Gate, _) => "gate".to_string(),
+        (Gate::Informs, Some(from)) => format!("inform ({from})"),
+        (Gate::Informs, None) => "inform".to_string(),
+        (Gate::Counts, _) => "gate".to_string(),
     };
     let decides = if rule.decides { "yes" } else { "no" };
     vec![

@@ -1,6 +1,6 @@
 //! Hosts that contradict each other, and how to ask them again.
 
-use dyno_model::record::{Built, Run};
+use dyno_model::record::{Built, RunRow};
 use serde::Serialize;
 
 use super::section::{Html, Markdown, Section, no_data};
@@ -32,7 +32,7 @@ pub(super) const ASK_AGAIN: Section = Section {
 /// The hosts that are to be asked again, each with the command that does it. The commits are named by
 /// their ids: a branch may mean another one by now.
 pub(super) fn ask_again(input: &Input<'_>) -> Vec<AskAgain> {
-    let command = |run: &Run| {
+    let command = |run: &RunRow| {
         let commit = |built: &Built| built.commit.to_string();
         let commits = [commit(&run.baseline), commit(&run.candidate)];
         let commits = [commits[0].as_str(), commits[1].as_str()];

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use dyno_model::build::{self, Analysis, Because, Build, Gain, NoGain, Parts, Running, Step};
-use dyno_model::metric::Unit as MetricUnit;
-use dyno_model::record::{Side, Unit, UnitKind};
+use dyno_model::build_graph::{
+    self, Analysis, Build, Gain, NoGain, Parts, PathStep, StartReason, UtilisationPoint,
+};
+use dyno_model::metric::MetricUnit;
+use dyno_model::record::{CompilationUnit, Side, UnitKind};
 use dyno_model::stats::scaling::Parameter;
 use minijinja::Value;
 use minijinja::value::Serde;
@@ -69,7 +71,7 @@ pub struct BuildView {
     pub no_gain: Option<String>,
     /// The units that are drawn; empty where nothing is.
     pub drawn: Vec<UnitView>,
-    pub running: Vec<Running>,
+    pub running: Vec<UtilisationPoint>,
     pub sql: String,
 }
 
@@ -145,7 +147,7 @@ pub(super) fn builds(shown: &[BuildShown<'_>]) -> Vec<BuildView> {
 fn view(index: usize, shown: &BuildShown<'_>) -> BuildView {
     let build = shown.build;
     let first = &build.units()[0];
-    let analysis = build::analyse(build);
+    let analysis = build_graph::analyse(build);
     let gain = shown.gain.and_then(|gain| gain.as_ref().ok());
     let path = path(build.units(), &analysis);
     let is_drawn = index < DRAWN_MAX && build.units().len() <= UNITS_MAX;
@@ -226,10 +228,10 @@ fn parts(ns: Parts) -> PartsView {
     PartsView { text, ns }
 }
 
-fn path(units: &[Unit], analysis: &Analysis) -> PathView {
+fn path(units: &[CompilationUnit], analysis: &Analysis) -> PathView {
     let path = &analysis.critical_path;
     // The steps of most weight, in the order in which they ran.
-    let weight = |step: &Step| step.parts.total_ns() + step.waited_ns;
+    let weight = |step: &PathStep| step.parts.total_ns() + step.waited_ns;
     let mut places: Vec<usize> = (0..path.steps.len()).collect();
     places.sort_by_key(|&place| std::cmp::Reverse(weight(&path.steps[place])));
     places.truncate(STEPS_MAX);
@@ -245,15 +247,15 @@ fn path(units: &[Unit], analysis: &Analysis) -> PathView {
     }
 }
 
-fn step(units: &[Unit], step: &Step) -> StepView {
+fn step(units: &[CompilationUnit], step: &PathStep) -> StepView {
     let time_or_dash = |ns: i64| if ns == 0 { "–".to_string() } else { time(ns) };
     StepView {
         unit: step.unit,
         name: name(&units[step.unit as usize]),
         because: match step.because {
-            Because::First => "the build began",
-            Because::Needed => "it needed the one before",
-            Because::Slot => "no job slot was free",
+            StartReason::First => "the build began",
+            StartReason::Needed => "it needed the one before",
+            StartReason::Slot => "no job slot was free",
         },
         waited: time_or_dash(step.waited_ns),
         waited_ns: step.waited_ns,
@@ -266,7 +268,7 @@ fn step(units: &[Unit], step: &Step) -> StepView {
 }
 
 /// `serde 1.0.2`, `serde_derive 1.0.2 (proc-macro)`.
-fn name(unit: &Unit) -> String {
+fn name(unit: &CompilationUnit) -> String {
     let kind = match unit.kind {
         UnitKind::Lib => String::new(),
         kind => format!(" ({})", kind.name()),
@@ -275,10 +277,10 @@ fn name(unit: &Unit) -> String {
     format!("{}{version}{kind}", unit.name)
 }
 
-fn drawn(units: &[Unit], analysis: &Analysis) -> Vec<UnitView> {
+fn drawn(units: &[CompilationUnit], analysis: &Analysis) -> Vec<UnitView> {
     let steps: BTreeMap<u32, usize> =
         analysis.critical_path.steps.iter().enumerate().map(|(at, step)| (step.unit, at)).collect();
-    let view = |unit: &Unit| {
+    let view = |unit: &CompilationUnit| {
         let ns = Parts::of(unit);
         let step = steps.get(&unit.unit).copied();
         let on_path = if step.is_some() { "; on the critical path" } else { "" };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use dyno_model::record::{Failure, Run, Side};
+use dyno_model::record::{Failure, RunRow, Side};
 use dyno_model::verdict::{Failing, Standing};
 use minijinja::Value;
 use minijinja::value::Serde;
@@ -52,8 +52,8 @@ pub struct Alike<'a> {
 
 /// All failures, those of a case next to each other: newly failing first, then newly passing, then
 /// what fails on both sides.
-pub(super) fn failures(runs: &[Run]) -> Vec<FailureView> {
-    let failing = Failing::of(runs);
+pub(super) fn failures(runs: &[RunRow]) -> Vec<FailureView> {
+    let failing = Failing::in_runs(runs);
     let mut failures: Vec<FailureView> = Vec::new();
     for run in runs {
         let view = |f: &Failure| failure(f, failing.standing(&run.host, f), &run.host);
@@ -85,7 +85,7 @@ fn failure(failure: &Failure, standing: Standing, host: &str) -> FailureView {
         config: failure.config.clone(),
         host: host.to_string(),
         side: failure.side.map_or("both sides", Side::name),
-        step: failure.step.clone(),
+        step: failure.step.to_string(),
         reason: failure.reason.clone(),
         log: log.join("\n"),
         log_lines_left_out: left_out,

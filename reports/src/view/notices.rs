@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 
 use super::View;
 use super::section::{Html, Markdown, Section, no_data};
@@ -24,18 +24,19 @@ pub(super) const NOTICES: Section = Section {
 const MARKDOWN_MAX: usize = 10;
 
 /// The runs' own notices, each once, then what differs between the runs.
-pub(super) fn notices(runs: &[Run]) -> Vec<String> {
+pub(super) fn notices(runs: &[RunRow]) -> Vec<String> {
     let mut notices: Vec<String> = Vec::new();
     let several = runs.iter().map(|r| &r.host).collect::<BTreeSet<_>>().len() > 1;
     for run in runs {
         for notice in &run.notices {
-            let notice = if several { format!("{}: {notice}", run.host) } else { notice.clone() };
+            let notice =
+                if several { format!("{}: {notice}", run.host) } else { notice.to_string() };
             if !notices.contains(&notice) {
                 notices.push(notice);
             }
         }
     }
-    type Part = fn(&Run) -> String;
+    type Part = fn(&RunRow) -> String;
     let parts: [(&str, Part); 5] = [
         ("commits", |r| format!("{} {}", r.baseline.commit, r.candidate.commit)),
         ("suite digest", |r| r.suite_digest.to_string()),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use dyno_model::id::Digest;
-use dyno_model::metric::Unit;
-use dyno_model::record::{Built, Fingerprint, Outcome, Run};
+use dyno_model::metric::MetricUnit;
+use dyno_model::record::{Built, Fingerprint, Outcome, RunRow};
 use serde::Serialize;
 
 use super::View;
@@ -60,7 +60,7 @@ pub struct BuiltView {
 }
 
 /// The provenance of one run.
-pub(super) fn provenance(run: &Run) -> Provenance {
+pub(super) fn provenance(run: &RunRow) -> Provenance {
     Provenance {
         job: run.job.to_string(),
         target: run.target.clone(),
@@ -118,7 +118,7 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
         ("frequency governor", or_unknown(governor)),
         ("cores", cores.to_string()),
         ("benchmark cores", or_unknown(benchmark_cores)),
-        ("memory", number::quantity(*memory_bytes as f64, Unit::Bytes, None)),
+        ("memory", number::quantity(*memory_bytes as f64, MetricUnit::Bytes, None)),
         ("virtualised", if *virtualised { "yes" } else { "no" }.to_string()),
         ("cgroup", or_unknown(cgroup)),
     ];
@@ -131,7 +131,7 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
 
 fn built(built: &Built) -> BuiltView {
     let file = |(name, (digest, size)): (&String, &(Digest, u64))| {
-        let size = number::quantity(*size as f64, Unit::Bytes, None);
+        let size = number::quantity(*size as f64, MetricUnit::Bytes, None);
         (name.clone(), size, digest.to_string())
     };
     BuiltView {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use dyno_model::catalog::policy::{Policy, Tier};
-use dyno_model::metric::{self, Unit};
+use dyno_model::catalog::policy::{Gate, Policy};
+use dyno_model::metric::{self, MetricUnit};
 use dyno_model::record::Extent;
 use dyno_model::verdict::{Judged, Reason, SeriesKey, Verdict};
 use serde::Serialize;
@@ -42,7 +42,7 @@ pub struct Row {
     pub unit: &'static str,
     pub host: String,
     pub decides: bool,
-    pub tier: Tier,
+    pub tier: Gate,
     pub baseline: Option<Value>,
     pub candidate: Option<Value>,
     pub effect: Option<Effect>,
@@ -131,7 +131,7 @@ fn order(judged: &Judged) -> (bool, bool, u8) {
         Verdict::Inconclusive(_) => 3,
         Verdict::Unchanged => 4,
     };
-    (judged.comparison.tier == Tier::Inform, !judged.comparison.decides, verdict)
+    (judged.comparison.tier == Gate::Informs, !judged.comparison.decides, verdict)
 }
 
 fn size(judged: &Judged) -> f64 {
@@ -147,7 +147,7 @@ fn set_beside(rows: &mut [Row], policy: &Policy) {
     let case_on = |row: &Row| (row.benchmark.clone(), row.config.clone(), row.host.clone());
     let mut others: BTreeMap<CaseOn, Vec<Row>> = BTreeMap::new();
     for row in rows.iter() {
-        if !row.decides && row.tier == Tier::Gate && policy.can_decide(&row.metric) {
+        if !row.decides && row.tier == Gate::Counts && policy.can_decide(&row.metric) {
             others.entry(case_on(row)).or_default().push(row.clone());
         }
     }
@@ -174,7 +174,7 @@ fn beside(row: &Row, other: &Row) -> Beside {
 fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
     let comparison = &judged.comparison;
     let key = &comparison.key;
-    let unit = metric::find(&key.metric).map_or(Unit::Count, |m| m.unit);
+    let unit = metric::find(&key.metric).map_or(MetricUnit::Count, |m| m.unit);
     let effect = comparison
         .effect()
         .zip(comparison.interval())
@@ -209,7 +209,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
         delta_fraction,
         // A counted value was not drawn from anything: its q is 0 or 1 by definition.
         q_text: match comparison.q {
-            Some(_) if metric::is_counted(&key.metric) => "–".to_string(),
+            Some(_) if metric::is_deterministic(&key.metric) => "–".to_string(),
             Some(q) => number::probability(q),
             None => "–".to_string(),
         },
@@ -248,7 +248,7 @@ fn rounds_needed(verdict: &Verdict) -> Option<u32> {
     }
 }
 
-fn value(extent: Extent, unit: Unit, half_width: Option<f64>) -> Value {
+fn value(extent: Extent, unit: MetricUnit, half_width: Option<f64>) -> Value {
     let Extent { median, min, max } = extent;
     let [low, high] = [min, max].map(|v| number::quantity(v as f64, unit, None));
     Value {

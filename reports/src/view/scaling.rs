@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use dyno_model::catalog::policy::Policy;
-use dyno_model::metric::Unit;
+use dyno_model::metric::MetricUnit;
 use dyno_model::stats::scaling::{Basis, Best, Difference, Fit};
 use dyno_model::verdict::{Reason, ScalingCase, ScalingPoint, ScalingSide, Verdict};
 use minijinja::Value;
@@ -225,12 +225,12 @@ fn best(best: Best) -> String {
 
 fn point(point: &ScalingPoint) -> PointView {
     let instructions = point.instructions.iter().map(|(metric, median)| {
-        (metric.clone(), number::quantity(*median, Unit::Count, None), *median)
+        (metric.clone(), number::quantity(*median, MetricUnit::Count, None), *median)
     });
     PointView {
         threads: point.threads,
         rounds: point.rounds,
-        time: number::quantity(point.time_ns, Unit::Nanoseconds, None),
+        time: number::quantity(point.time_ns, MetricUnit::Nanoseconds, None),
         time_ns: point.time_ns,
         speedup: point.speedup.map(Known::plain),
         efficiency: point.efficiency.map(Known::percent),

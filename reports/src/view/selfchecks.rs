@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use dyno_model::selfcheck::{Rate, SelfCheck};
 use serde::Serialize;
 
@@ -33,15 +33,15 @@ pub(super) const SELFCHECKS: Section = Section {
 };
 
 /// A line for each host of the runs.
-pub(super) fn selfchecks(runs: &[Run], checks: &[SelfCheck]) -> Vec<SelfCheckView> {
+pub(super) fn selfchecks(runs: &[RunRow], checks: &[SelfCheck]) -> Vec<SelfCheckView> {
     // The newest run of each host, in the order of the runs.
     let is_newest =
-        |(at, run): &(usize, &Run)| !runs[at + 1..].iter().any(|later| later.host == run.host);
+        |(at, run): &(usize, &RunRow)| !runs[at + 1..].iter().any(|later| later.host == run.host);
     let newest = runs.iter().enumerate().filter(is_newest);
     newest.map(|(_, run)| selfcheck(run, checks)).collect()
 }
 
-fn selfcheck(run: &Run, checks: &[SelfCheck]) -> SelfCheckView {
+fn selfcheck(run: &RunRow, checks: &[SelfCheck]) -> SelfCheckView {
     let host = run.host.clone();
     let fingerprint = run.fingerprint.digest();
     let is_of_machine = |c: &&SelfCheck| c.host == host && c.fingerprint == fingerprint;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dyno_model::catalog::policy::{Decides, HostConflict, MetricPolicy, Policy, Procedure, Tier};
+use dyno_model::catalog::policy::{Decides, Gate, HostConflict, MetricPolicy, Policy, Procedure};
 use dyno_model::verdict::Judged;
 
 use crate::number;
@@ -110,7 +110,7 @@ fn deciding_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     let mut words: Vec<String> = deciding.map(rule).collect();
     let mut shown: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for c in judged.iter().map(|j| &j.comparison) {
-        if c.tier == Tier::Gate && !policy.can_decide(&c.key.metric) {
+        if c.tier == Gate::Counts && !policy.can_decide(&c.key.metric) {
             let delta = number::percent(c.delta.exp_m1());
             shown.entry(&c.key.metric).or_default().insert(delta);
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dyno_model::verdict::{Because, Concluded, Standing};
+use dyno_model::verdict::{Concluded, ConclusionReason, Standing};
 
 use super::{capitalised, first_names, plural};
 
@@ -16,8 +16,9 @@ pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> Strin
         match because {
             because if differing.is_folded(because) => {}
             // The sentence over everything says that already.
-            Because::Verdicts { series, of, architecture: None, .. } if series == of => {}
-            Because::Verdicts { verdict, series, of, architecture } => {
+            ConclusionReason::Verdicts { series, deciding, architecture: None, .. }
+                if series == deciding => {}
+            ConclusionReason::Verdicts { verdict, series, deciding: of, architecture } => {
                 let verdict = verdict.to_lowercase();
                 match sentences.last_mut().filter(|_| last == Some(architecture)) {
                     Some(sentence) => sentence.push_str(&format!(", {series} {verdict}")),
@@ -31,7 +32,7 @@ pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> Strin
             }
             other => {
                 let text = match other {
-                    Because::OneSideWorks { standing, .. } => failing(*standing),
+                    ConclusionReason::OneSideWorks { standing, .. } => failing(*standing),
                     other => other.to_string(),
                 };
                 sentences.push(capitalised(&text));
@@ -61,10 +62,12 @@ impl Differing {
         let mut differing = Self::default();
         for because in &concluded.reasons {
             match because {
-                Because::ConfigsDisagree { benchmark, .. } => {
+                ConclusionReason::ConfigsDisagree { benchmark, .. } => {
                     differing.configs.insert(benchmark.clone())
                 }
-                Because::MetricsDisagree { case, .. } => differing.metrics.insert(case.clone()),
+                ConclusionReason::MetricsDisagree { case, .. } => {
+                    differing.metrics.insert(case.clone())
+                }
                 _ => false,
             };
         }
@@ -72,10 +75,10 @@ impl Differing {
     }
 
     /// Whether the reason is part of one of [`Differing::sentences`].
-    fn is_folded(&self, because: &Because) -> bool {
+    fn is_folded(&self, because: &ConclusionReason) -> bool {
         match because {
-            Because::ConfigsDisagree { .. } => self.configs.len() > Self::LISTED_MAX,
-            Because::MetricsDisagree { .. } => self.metrics.len() > Self::LISTED_MAX,
+            ConclusionReason::ConfigsDisagree { .. } => self.configs.len() > Self::LISTED_MAX,
+            ConclusionReason::MetricsDisagree { .. } => self.metrics.len() > Self::LISTED_MAX,
             _ => false,
         }
     }

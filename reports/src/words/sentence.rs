@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use dyno_model::metric::{self, Unit};
-use dyno_model::record::{Run, Side};
+use dyno_model::metric::{self, MetricUnit};
+use dyno_model::record::{RunRow, Side};
+use dyno_model::step::Step;
 use dyno_model::verdict::{Conclusion, Judged, Reason, Standing, Verdict};
 
 use super::plural;
@@ -15,7 +16,7 @@ pub(crate) struct Facts<'a> {
     pub conclusion: Conclusion,
     pub counts: &'a Counts,
     pub judged: &'a [Judged],
-    pub runs: &'a [Run],
+    pub runs: &'a [RunRow],
     /// Name of the policy.
     pub policy: &'a str,
 }
@@ -55,7 +56,8 @@ pub(crate) fn sentence(facts: &Facts<'_>) -> String {
 /// Words for a change: times are faster and slower, anything else better and worse.
 fn adjectives(facts: &Facts<'_>) -> (&'static str, &'static str) {
     let is_time = |judged: &Judged| {
-        metric::find(&judged.comparison.key.metric).is_some_and(|m| m.unit == Unit::Nanoseconds)
+        metric::find(&judged.comparison.key.metric)
+            .is_some_and(|m| m.unit == MetricUnit::Nanoseconds)
     };
     if facts.deciding().all(is_time) { ("faster", "slower") } else { ("better", "worse") }
 }
@@ -113,18 +115,18 @@ fn inconclusive(facts: &Facts<'_>, better: &str, worse: &str) -> String {
 }
 
 /// The failure that kept a whole side from being measured.
-fn failure_of_a_side(runs: &[Run]) -> Option<String> {
+fn failure_of_a_side(runs: &[RunRow]) -> Option<String> {
     let failure = runs.iter().flat_map(|r| &r.failures).find(|f| f.benchmark.is_none())?;
     let who = match failure.side {
         Some(Side::Baseline) => "the baseline",
         Some(Side::Candidate) => "the candidate",
         None => "neither side",
     };
-    Some(match (failure.step.as_str(), failure.side) {
-        ("build", Some(_)) => format!("{who} did not build"),
-        ("build", None) => "neither side built".to_string(),
-        ("fetch", Some(_)) => format!("{who} could not be fetched"),
-        ("fetch", None) => "neither side could be fetched".to_string(),
+    Some(match (&failure.step, failure.side) {
+        (Step::Build, Some(_)) => format!("{who} did not build"),
+        (Step::Build, None) => "neither side built".to_string(),
+        (Step::Fetch, Some(_)) => format!("{who} could not be fetched"),
+        (Step::Fetch, None) => "neither side could be fetched".to_string(),
         (step, Some(_)) => format!("the step `{step}` of {who} failed"),
         (step, None) => format!("the step `{step}` failed"),
     })

@@ -3,7 +3,7 @@
 use dyno_model::catalog::policy::Policy;
 use dyno_model::metric;
 use dyno_model::stats::Noise;
-use dyno_model::verdict::{Judged, Reason, Scaled, Verdict};
+use dyno_model::verdict::{Judged, Reason, ScalingVerdict, Verdict};
 
 use super::plural;
 use crate::number;
@@ -18,7 +18,7 @@ pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy)
     let confidence = number::percent(policy.confidence);
     let limit = policy.q;
     let q = q_equation(comparison.q);
-    let is_counted = metric::is_counted(&comparison.key.metric);
+    let is_counted = metric::is_deterministic(&comparison.key.metric);
     let loans = comparison.noise.map(degrees_of_freedom).unwrap_or_default();
     match &judged.verdict {
         Verdict::Regressed | Verdict::Improved if is_counted => {
@@ -74,7 +74,7 @@ fn degrees_of_freedom(noise: Noise) -> String {
 
 /// The reason why a case scales as its verdict says; `effect` is its effect and interval, as texts.
 pub(crate) fn why_scaling(
-    scaled: &Scaled,
+    scaled: &ScalingVerdict,
     effect: Option<(&str, &str)>,
     policy: &Policy,
 ) -> String {

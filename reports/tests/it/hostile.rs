@@ -3,10 +3,10 @@
 
 use std::sync::LazyLock;
 
-use dyno_model::build::Build;
+use dyno_model::build_graph::Build;
 use dyno_model::record::{Sample, Side};
 use dyno_model::selfcheck::selfcheck;
-use dyno_model::verdict::{Because, Said};
+use dyno_model::verdict::{ConclusionReason, NamedVerdict};
 use dyno_reports::{
     Links, MARKDOWN_CHARS_MAX, Terminal, View, escape, explain, html, markdown, text,
 };
@@ -108,7 +108,8 @@ fn filled_axes(name: &str, log: &str) -> View {
     }
     for failure in &mut scenario.runs[0].failures {
         failure.benchmark = failure.benchmark.as_ref().map(|b| format!("{b}{name}"));
-        (failure.step, failure.reason, failure.log_tail) = (text(), text(), format!("x{log}x"));
+        (failure.step, failure.reason, failure.log_tail) =
+            (text().into(), text(), format!("x{log}x"));
     }
     let mut scalings = scenario.scalings();
     for case in &mut scalings {
@@ -147,12 +148,13 @@ fn filled_scenario(name: &str, log: &str) -> (Scenario, View) {
         (run.baseline.asked, run.candidate.asked) = (text(), text());
         run.baseline.files = [(text(), run.baseline.files["wasmi_cli"].clone())].into();
         (run.fingerprint.cpu, run.fingerprint.engine) = (text(), text());
-        run.notices = vec![text()];
+        run.notices = vec![text().into()];
         run.phases_s = [(text(), 1.0)].into();
-        run.metrics = vec![text()];
+        run.metrics = vec![text().into()];
         for failure in &mut run.failures {
             failure.benchmark = Some(text());
-            (failure.step, failure.reason, failure.log_tail) = (text(), text(), format!("x{log}x"));
+            (failure.step, failure.reason, failure.log_tail) =
+                (text().into(), text(), format!("x{log}x"));
         }
     }
     scenario.runs[0].host = text();
@@ -160,14 +162,18 @@ fn filled_scenario(name: &str, log: &str) -> (Scenario, View) {
         let key = &mut judged.comparison.key;
         (key.benchmark, key.config, key.host) = (text(), text(), text());
     }
-    let verdict_of = |who| Said { who, verdict: "Regressed" };
+    let named = |name| NamedVerdict { name, verdict: "Regressed" };
     scenario.concluded.reasons = vec![
-        Because::HostsDisagree { case: text(), metric: text(), said: vec![verdict_of(text())] },
-        Because::MetricsDisagree {
+        ConclusionReason::HostsDisagree {
+            case: text(),
+            metric: text(),
+            verdicts: vec![named(text())],
+        },
+        ConclusionReason::MetricsDisagree {
             case: text(),
             host: text(),
-            decides: verdict_of(text()),
-            beside: verdict_of(text()),
+            decides: named(text()),
+            beside: named(text()),
         },
     ];
     scenario.concluded.ask_again = [text()].into();

@@ -1,8 +1,8 @@
 //! Suites with axes: crates compiled by two compilers, with threads, crate graphs and crates that
 //! one of the compilers does not compile. Small to be read whole, and large as a real one is.
 
-use dyno_model::build::{Build, Gain, NoGain, gain, simulate};
-use dyno_model::record::{Need, Run, Sample, Side, Unit, UnitKind};
+use dyno_model::build_graph::{Build, Gain, NoGain, gain, simulate};
+use dyno_model::record::{CompilationUnit, Need, RunRow, Sample, Side, UnitKind};
 
 use super::{Scenario, failure, run, series};
 
@@ -85,7 +85,7 @@ fn scenario(name: &'static str, suite: &Suite) -> Scenario {
             }
         }
     }
-    let mut run = Run { suite: "rustc".into(), target: "rustc".into(), ..run("local") };
+    let mut run = RunRow { suite: "rustc".into(), target: "rustc".into(), ..run("local") };
     (run.baseline.asked, run.candidate.asked) = ("1.85.1".into(), "1.97.1".into());
     for benchmark in suite.benchmarks {
         for profile in suite.profiles {
@@ -151,7 +151,7 @@ fn case(benchmark: &str, config: &str, profile: &str, threads: u32) -> Vec<Sampl
 /// A crate graph of `number` units, as cargo would build it with four jobs.
 fn built(number: usize, side: Side) -> Built {
     let faster = if side == Side::Candidate { 0.9 } else { 1.0 };
-    let mut units: Vec<Unit> = Vec::new();
+    let mut units: Vec<CompilationUnit> = Vec::new();
     let mut now = 1_000_000;
     for unit in 0..number {
         let last = unit + 1 == number;
@@ -175,7 +175,7 @@ fn built(number: usize, side: Side) -> Built {
         let needs: Vec<Need> = needs.map(need).collect();
         let (start_ns, metadata) = (now, now + front as i64);
         let end_ns = metadata + codegen as i64;
-        units.push(Unit {
+        units.push(CompilationUnit {
             benchmark: "ripgrep".into(),
             config: "jobs=4,profile=opt".into(),
             round: 0,

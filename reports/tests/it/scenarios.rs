@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::id::Digest;
-use dyno_model::record::{Built, Failure, Fingerprint, Outcome, Run, Sample, Side, Trust};
+use dyno_model::record::{Built, Failure, Fingerprint, Outcome, RunRow, Sample, Side, Trust};
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
 use dyno_model::stats::Variance;
 use dyno_model::verdict::{
@@ -21,7 +21,7 @@ pub use rustc::{axes, rustc};
 
 pub struct Scenario {
     pub name: &'static str,
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunRow>,
     pub judged: Vec<Judged>,
     pub policy: Policy,
     pub concluded: Concluded,
@@ -39,7 +39,7 @@ pub fn default_policy() -> Policy {
 
 impl Scenario {
     /// Under the default policy, without history or self-checks; see [`Scenario::under`].
-    fn new(name: &'static str, runs: Vec<Run>, samples: &[(&str, Vec<Sample>)]) -> Self {
+    fn new(name: &'static str, runs: Vec<RunRow>, samples: &[(&str, Vec<Sample>)]) -> Self {
         let samples = samples.iter().map(|(host, all)| (host.to_string(), all.clone())).collect();
         let concluded = verdict::conclude(&[], &Failing::default(), &default_policy());
         let empty = Self {
@@ -74,7 +74,7 @@ impl Scenario {
             })
             .collect();
         let judged = verdict::judge(verdict::compare(&inputs, &policy), &policy);
-        let concluded = verdict::conclude(&judged, &Failing::of(&self.runs), &policy);
+        let concluded = verdict::conclude(&judged, &Failing::in_runs(&self.runs), &policy);
         Self { judged, concluded, policy, ..self }
     }
 
@@ -95,7 +95,8 @@ impl Scenario {
     /// The scenario with these failures in the run of its first host.
     fn failing(mut self, failures: Vec<Failure>) -> Self {
         self.runs[0].failures = failures;
-        self.concluded = verdict::conclude(&self.judged, &Failing::of(&self.runs), &self.policy);
+        self.concluded =
+            verdict::conclude(&self.judged, &Failing::in_runs(&self.runs), &self.policy);
         self
     }
 
@@ -169,7 +170,7 @@ pub fn fold_sql(axis: &str, value: &str) -> String {
     )
 }
 
-pub fn run(host: &str) -> Run {
+pub fn run(host: &str) -> RunRow {
     let built = |asked: &str, size| Built {
         asked: asked.to_string(),
         commit: Digest::of(asked.as_bytes()).hex()[..40].parse().expect("40 digits"),
@@ -182,7 +183,7 @@ pub fn run(host: &str) -> Run {
         image: None,
         version: None,
     };
-    Run {
+    RunRow {
         job: Digest::of(host.as_bytes()).into(),
         dyno_version: "0.1.0".to_string(),
         suite: "wasmi".to_string(),
@@ -213,9 +214,7 @@ pub fn run(host: &str) -> Run {
         seed: 0x9e37_79b9_7f4a_7c15,
         outcome: Outcome::Done,
         failures: Vec::new(),
-        notices: vec![
-            "this host has no hardware counters: instructions are Valgrind's".to_string(),
-        ],
+        notices: vec!["this host has no hardware counters: instructions are Valgrind's".into()],
         started_us: 1_795_182_000_000_000,
         finished_us: 1_795_182_154_200_000,
         trust: Trust::Trusted,
@@ -289,7 +288,7 @@ fn failure(
         benchmark: benchmark.map(str::to_string),
         config: benchmark.map(|_| String::new()),
         side,
-        step: step.to_string(),
+        step: step.into(),
         reason: reason.to_string(),
         log_tail: log.to_string(),
     }

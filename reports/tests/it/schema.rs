@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dyno_model::build::NoGain;
+use dyno_model::build_graph::NoGain;
 use dyno_reports::json;
 use serde_json::Value;
 

@@ -6,8 +6,8 @@ use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{CommitId, Digest, JobId};
 use dyno_model::record::{
-    Built, BuiltFrom, Failure, Fingerprint, Need, Outcome, Record, Run, Sample, Side, Trust, Unit,
-    UnitKind,
+    Built, BuiltFrom, CompilationUnit, Failure, Fingerprint, Need, Outcome, Record, RunRow, Sample,
+    Side, Trust, UnitKind,
 };
 
 /// 2026-11-20 12:00 UTC.
@@ -41,8 +41,8 @@ fn built(asked: &str, commit: CommitId) -> Built {
 }
 
 /// A job called `name` of `a` (asked as `v1`) against `b` (asked as `v2`).
-pub fn run(name: &str) -> Run {
-    Run {
+pub fn run(name: &str) -> RunRow {
+    RunRow {
         job: job(name),
         dyno_version: "0.1.0".into(),
         suite: "wasmi".into(),
@@ -148,13 +148,13 @@ const GRAPH: [Made; 5] = {
 
 /// The units of one build of [`GRAPH`], each moment `times` / 1000 as late. Without pipelining, all
 /// but the first unit come 200 ms later.
-pub fn build(of: &Sample, times: i64, pipelining: bool) -> Vec<Unit> {
+pub fn build(of: &Sample, times: i64, pipelining: bool) -> Vec<CompilationUnit> {
     let unit = |(place, (name, kind, moments, needs)): (usize, &Made)| {
         let late = if pipelining || place == 0 { 0 } else { 200 };
         let [start, metadata, codegen, link, end] =
             moments.map(|moment| Some((moment? + late) * 1_000 * times));
         let (start, end) = (start.unwrap(), end.unwrap());
-        Unit {
+        CompilationUnit {
             benchmark: of.benchmark.clone(),
             config: of.config.clone(),
             round: of.round,

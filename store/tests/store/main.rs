@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use common::{graph, job, record};
 use dyno_model::id::Digest;
-use dyno_model::record::{Fingerprint, Record, Run};
+use dyno_model::record::{Fingerprint, Record, RunRow};
 use dyno_store::{DefinitionOutcome, Error, Folder, PublishOutcome, Store};
 use tempfile::TempDir;
 
@@ -114,7 +114,7 @@ fn a_run_without_what_it_was_built_from_is_read() {
     let text = serde_json::to_string(&run).unwrap();
     let older = text.replace(",\"built_from\":null", "");
     assert_ne!(older, text);
-    assert_eq!(serde_json::from_str::<Run>(&older).unwrap(), run);
+    assert_eq!(serde_json::from_str::<RunRow>(&older).unwrap(), run);
 }
 
 #[tokio::test]
@@ -190,7 +190,7 @@ async fn no_definition_is_stored_in_another_folder_than_the_one_opened() {
 #[tokio::test]
 async fn records_that_cannot_be_stored_leave_nothing() {
     let place = Place::new().await;
-    type Change = fn(&mut Run);
+    type Change = fn(&mut RunRow);
     let cases: [(&str, Change); 5] = [
         ("architecture", |r| r.fingerprint.architecture = "../x86".into()),
         ("architecture", |r| r.fingerprint.architecture.clear()),

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::catalog::reader::{At, Table, read};
+use crate::catalog::reader::{Located, Table, read};
 use crate::id::Digest;
 use crate::mistake::{Mistake, Mistakes};
 
@@ -164,8 +164,8 @@ fn edited(text: &str) -> Option<Range<usize>> {
     (!good).then_some(start..start + line.len())
 }
 
-fn digest(table: &Table<'_>, written: Option<At<String>>) -> Option<Digest> {
-    let At { value, span } = written?;
+fn digest(table: &Table<'_>, written: Option<Located<String>>) -> Option<Digest> {
+    let Located { value, span } = written?;
     let digest = value.parse();
     if digest.is_err() {
         table.note(

@@ -10,16 +10,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{Benchmark, Config, Limits, Tier, Work, limits, suite_file, typical_ms};
-use crate::catalog::reader::{At, Table, checked_name, one_of, suggest};
+use super::config::{
+    AxisValues, Backend, CompilerConfig, Config, Profile, compiler_axis, compiler_axis_names,
+};
+use super::fields::{limits, priority, suite_file, typical_ms};
+use super::{Benchmark, Limits, Workload};
+use crate::catalog::reader::{Located, Table, checked_name, one_of, suggest};
 use crate::id::Digest;
 
 /// A crate to compile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Crate {
-    /// Of the benchmark; the lock is `locks/<name>.lock` of the suite's folder.
+    /// Name of the benchmark; the lock is `locks/<name>.lock` of the suite's folder.
     pub name: String,
-    pub from: From,
+    #[serde(rename = "from")]
+    pub source: CrateSource,
     /// The binary that is compiled; `None` is the library.
     pub bin: Option<String>,
     /// `None` leaves the default ones on.
@@ -31,7 +36,7 @@ pub struct Crate {
 /// Where the crate's source comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum From {
+pub enum CrateSource {
     /// A release of the registry that Cargo's configuration names.
     Release { name: String, version: String, sha256: Digest },
     /// A folder of the suite's own.
@@ -48,42 +53,27 @@ impl Crate {
 /// What follows the name of the crate in the name of the benchmark of its whole graph.
 pub const GRAPH: &str = ".graph";
 
-/// The axes that a crate's own process has, and those that a build of its graph has, in the order
-/// of names.
-pub const LEAF_AXES: [&str; 4] = ["backend", "profile", "scenario", "threads"];
-pub const GRAPH_AXES: [&str; 5] = ["backend", "jobs", "pipelining", "profile", "threads"];
-
-/// The values that an axis of crates may have; of `threads` and `jobs`, whole numbers to 1024.
-fn known_values(axis: &str) -> Option<&'static [&'static str]> {
-    Some(match axis {
-        "profile" => &["check", "debug", "opt", "doc", "clippy"],
-        "scenario" => &["full", "incr-full", "incr-unchanged", "incr-patched"],
-        "backend" => &["llvm", "cranelift", "gcc"],
-        "pipelining" => &["on", "off"],
-        "threads" | "jobs" => &[],
-        _ => return None,
-    })
-}
-
 /// A suite's crates may only lie on axes, at values, that dyno can bring about.
 pub(super) fn check_axes(table: &Table<'_>, axes: &BTreeMap<String, Vec<String>>) {
     let span = table.span();
-    for (axis, values) in axes {
-        let Some(known) = known_values(axis) else {
-            let names = GRAPH_AXES.iter().chain(&["scenario"]).copied().collect::<Vec<_>>();
-            let hint = suggest(axis, names.iter().copied());
-            table.note(span.clone(), format!("crates have no axis `{axis}`"), one_of(&names), hint);
+    for (name, values) in axes {
+        let Some(axis) = compiler_axis(name) else {
+            let names = compiler_axis_names(None);
+            let hint = suggest(name, names.iter().copied());
+            table.note(span.clone(), format!("crates have no axis `{name}`"), one_of(&names), hint);
             continue;
         };
-        for value in values {
-            let number = value.parse().is_ok_and(|n: u32| (1..=1024).contains(&n));
-            if known.is_empty() && !number {
-                let what = format!("`{axis}` has the value \"{value}\"");
-                table.note(span.clone(), what, "a whole number from 1 to 1024", None);
-            } else if !known.is_empty() && !known.contains(&value.as_str()) {
-                let hint = suggest(value, known.iter().copied());
-                let what = format!("`{axis}` has no value \"{value}\"");
-                table.note(span.clone(), what, one_of(known), hint);
+        for value in values.iter().filter(|value| !axis.has_value(value)) {
+            match axis.values {
+                AxisValues::Numbers => {
+                    let what = format!("`{name}` has the value \"{value}\"");
+                    table.note(span.clone(), what, "a whole number from 1 to 1024", None);
+                }
+                AxisValues::Names(known) => {
+                    let hint = suggest(value, known.iter().copied());
+                    let what = format!("`{name}` has no value \"{value}\"");
+                    table.note(span.clone(), what, one_of(known), hint);
+                }
             }
         }
     }
@@ -99,15 +89,17 @@ const LIMITS: Limits = Limits {
 };
 
 /// The benchmarks of one `[[crate]]`.
-pub(super) fn read(table: &mut Table<'_>, seen: &mut BTreeSet<String>) -> Option<Vec<Benchmark>> {
+pub(super) fn crate_benchmarks(
+    table: &mut Table<'_>,
+    seen: &mut BTreeSet<String>,
+) -> Option<Vec<Benchmark>> {
     let krate = table.optional_str("crate");
     let path = table.optional_str("path");
     let version = table.optional_str("version");
     let sha256 = table.optional_str("sha256");
     let name = table.optional_str("name").or_else(|| krate.clone());
-    let from = from(table, krate, path, version, sha256);
-    let tiers = [("primary", Tier::Primary), ("secondary", Tier::Secondary)];
-    let tier = table.optional_choice("tier", &tiers).unwrap_or(Tier::Primary);
+    let source = crate_source(table, krate, path, version, sha256);
+    let priority = priority(table);
     let why = table.required_str("why").map(|why| why.value);
     let features = table.has("features").then(|| {
         table.strings("features").into_iter().map(|feature| feature.value).collect::<Vec<_>>()
@@ -126,18 +118,18 @@ pub(super) fn read(table: &mut Table<'_>, seen: &mut BTreeSet<String>) -> Option
         table.note(table.span(), "`name` is missing in [[crate]]", "a name, or `crate`", None);
     }
     let name = name.and_then(|name| checked_name(table, name))?;
-    let (what, from) = (why?, from?);
-    let work = Crate { name: name.clone(), from, bin, features, patch };
+    let (what, source) = (why?, source?);
+    let work = Crate { name: name.clone(), source, bin, features, patch };
     let graph = graph.then(|| Benchmark {
         name: format!("{name}{GRAPH}"),
         what: format!("{what} (the whole build)"),
-        tier,
-        work: Work::Graph(work.clone()),
+        priority,
+        work: Workload::CrateGraphBuild(work.clone()),
         limits,
         typical_ms: typical[1],
     });
-    let work = Work::Crate(work);
-    let leaf = Benchmark { name, what, tier, work, limits, typical_ms: typical[0] };
+    let work = Workload::CrateCompilation(work);
+    let leaf = Benchmark { name, what, priority, work, limits, typical_ms: typical[0] };
     let both: Vec<Benchmark> = std::iter::once(leaf).chain(graph).collect();
     for benchmark in &both {
         if !seen.insert(benchmark.name.clone()) {
@@ -148,13 +140,13 @@ pub(super) fn read(table: &mut Table<'_>, seen: &mut BTreeSet<String>) -> Option
     Some(both)
 }
 
-fn from(
+fn crate_source(
     table: &Table<'_>,
-    krate: Option<At<String>>,
-    path: Option<At<String>>,
-    version: Option<At<String>>,
-    sha256: Option<At<String>>,
-) -> Option<From> {
+    krate: Option<Located<String>>,
+    path: Option<Located<String>>,
+    version: Option<Located<String>>,
+    sha256: Option<Located<String>>,
+) -> Option<CrateSource> {
     let note = |span, what: String, expected: &str| table.note(span, what, expected, None);
     match (krate, path) {
         (Some(krate), None) => {
@@ -181,7 +173,7 @@ fn from(
                 return None;
             }
             match sha256.value.parse() {
-                Ok(digest) => Some(From::Release {
+                Ok(digest) => Some(CrateSource::Release {
                     name: krate.value,
                     version: version.value,
                     sha256: digest,
@@ -193,7 +185,7 @@ fn from(
                 }
             }
         }
-        (None, Some(path)) => suite_file(table, path).map(From::Folder),
+        (None, Some(path)) => suite_file(table, path).map(CrateSource::Folder),
         _ => {
             let what = "a crate comes from one place".to_string();
             note(
@@ -208,37 +200,38 @@ fn from(
 
 /// Why a crate is not measured under a config, if it is not: the combination means nothing, or
 /// this host is too small for it.
-pub fn why_not(work: &Work, config: &Config, cores: usize) -> Option<String> {
-    let (krate, graph) = match work {
-        Work::Program(_) => return None,
-        Work::Crate(krate) => (krate, false),
-        Work::Graph(krate) => (krate, true),
+pub fn unsupported_reason(work: &Workload, config: &Config, cores: usize) -> Option<String> {
+    let (krate, is_graph) = match work {
+        Workload::Program(_) => return None,
+        Workload::CrateCompilation(krate) => (krate, false),
+        Workload::CrateGraphBuild(krate) => (krate, true),
     };
-    let value = |axis: &str| config.0.get(axis).map_or("", String::as_str);
-    for axis in ["threads", "jobs"] {
-        if value(axis).parse().is_ok_and(|n: usize| n > cores) {
+    let config = match CompilerConfig::try_from(config) {
+        Ok(config) => config,
+        Err(unknown) => return Some(unknown.to_string()),
+    };
+    for (axis, number) in [("threads", config.threads), ("jobs", config.jobs)] {
+        if let Some(number) = number.filter(|n| *n as usize > cores) {
             let noun = if cores == 1 { "core" } else { "cores" };
-            let number = value(axis);
             return Some(format!("{axis}={number}: the host has {cores} benchmark {noun}"));
         }
     }
-    let (profile, scenario) = (value("profile"), value("scenario"));
-    let not_compiling = ["check", "doc", "clippy"].contains(&profile);
-    if not_compiling && !["", "llvm"].contains(&value("backend")) {
-        return Some(format!("profile={profile} generates no code, with any backend"));
+    let (profile, name) = (config.profile, config.profile.name());
+    if !profile.generates_code() && config.backend != Backend::Llvm {
+        return Some(format!("profile={name} generates no code, with any backend"));
     }
-    if ["doc", "clippy"].contains(&profile) {
-        if graph {
-            return Some(format!("profile={profile} is of the crate itself, not of its graph"));
+    if profile.is_other_tool() {
+        if is_graph {
+            return Some(format!("profile={name} is of the crate itself, not of its graph"));
         }
-        if !["", "full"].contains(&scenario) {
-            return Some(format!("profile={profile} is not incremental"));
+        if config.scenario.is_incremental() {
+            return Some(format!("profile={name} is not incremental"));
         }
-        if profile == "doc" && krate.bin.is_some() {
+        if profile == Profile::Doc && krate.bin.is_some() {
             return Some("profile=doc is of libraries".into());
         }
     }
-    if scenario == "incr-patched" && krate.patch.is_none() {
+    if config.scenario.is_patched() && krate.patch.is_none() {
         return Some("scenario=incr-patched: the crate has no patch".into());
     }
     None

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dyno_engine::{Container, Mount, Spec, verify};
-use dyno_probe::{End, Exit, Run};
+use dyno_probe::{End, Exit, Spawn};
 
 use crate::attack_table::Seen::{self, Ended, Left, Refused, Says};
 use crate::attack_table::attacks_on_the_host;
@@ -71,7 +71,7 @@ async fn nothing_is_within_reach(engine: &str) {
     }
     next_is_as_before(&mut container, &["all of them"]).await;
     // The set-user-id bit gives nobody anything.
-    let suid = Run { argv: ["/suid", "attack", "ids"].map(String::from).into(), ..run(&[]) };
+    let suid = Spawn { argv: ["/suid", "attack", "ids"].map(String::from).into(), ..run(&[]) };
     let exit = container.run(&suid, |_| ()).await.unwrap();
     check(engine, &["suid"], &exit, &Says("1000"));
     // Whatever can be read was read, and the canary stood nowhere.
@@ -262,7 +262,7 @@ async fn results_cannot_be_forged(engine: &str) {
     assert!(exit.user_ns + exit.system_ns >= 190_000_000, "{engine}: {exit:?}");
 
     // A stream that someone else holds and never stops writing to ends with the process.
-    let streaming = Run { stream: true, ..run(&["attack", "writer"]) };
+    let streaming = Spawn { stream: true, ..run(&["attack", "writer"]) };
     let exit = container.run(&streaming, |_| ()).await.unwrap();
     assert_eq!((&exit.end, exit.leftovers), (&End::Code(0), 1), "{engine}");
     next_is_as_before(&mut container, &["stream"]).await;
@@ -284,21 +284,21 @@ async fn exhaustion_is_bounded(engine: &str) {
     let Some(ground) = Ground::open(engine).await else { return };
     let mut neighbour = ground.engines.start(&ground.spec).await.unwrap();
     let mut container = ground.engines.start(&ground.spec).await.unwrap();
-    let streaming = |words: &[&str]| Run { stream: true, ..run(words) };
-    let short = |words: &[&str]| Run { time_ms: 300, ..run(words) };
-    let table: &[(Run, End)] = &[
+    let streaming = |words: &[&str]| Spawn { stream: true, ..run(words) };
+    let short = |words: &[&str]| Spawn { time_ms: 300, ..run(words) };
+    let table: &[(Spawn, End)] = &[
         (run(&["memory", "500"]), End::Signal(9)),
         (run(&["flood"]), End::Signal(25)),
         (streaming(&["attack", "lines"]), End::Signal(25)),
         (streaming(&["flood"]), End::Signal(25)),
         (short(&["spin"]), End::Timeout),
         (short(&["sleep", "60"]), End::Timeout),
-        (Run { stream: true, ..short(&["spin"]) }, End::Timeout),
+        (Spawn { stream: true, ..short(&["spin"]) }, End::Timeout),
         (run(&["processes", "1000"]), End::Code(0)),
         (run(&["attack", "files", "/tmp"]), End::Code(0)),
         (run(&["attack", "files", "/dev/shm"]), End::Code(0)),
-        (Run { output_bytes: 1 << 30, ..run(&["fill", "/tmp/x", "1000"]) }, End::Code(101)),
-        (Run { output_bytes: 1 << 30, ..run(&["fill", "/dev/shm/x", "1000"]) }, End::Code(101)),
+        (Spawn { output_bytes: 1 << 30, ..run(&["fill", "/tmp/x", "1000"]) }, End::Code(101)),
+        (Spawn { output_bytes: 1 << 30, ..run(&["fill", "/dev/shm/x", "1000"]) }, End::Code(101)),
         (run(&["attack", "deep", "/tmp"]), End::Code(0)),
         (run(&["attack", "pipes"]), End::Signal(9)),
     ];

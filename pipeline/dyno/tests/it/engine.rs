@@ -12,7 +12,7 @@ use dyno_base::error::Result;
 use dyno_engine::{Container, Engines, Mount, Root, Spec, base_env, verify};
 use dyno_model::catalog::host;
 use dyno_model::id::Digest;
-use dyno_probe::{End, Exit, Run, Settings};
+use dyno_probe::{End, Exit, Settings, Spawn};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::skip;
@@ -93,10 +93,10 @@ impl Root for GuestRoot {
 }
 
 /// A run of the guest.
-pub fn run(words: &[&str]) -> Run {
+pub fn run(words: &[&str]) -> Spawn {
     let mut argv = vec!["/guest".to_string()];
     argv.extend(words.iter().map(ToString::to_string));
-    Run {
+    Spawn {
         argv,
         env: base_env(),
         cwd: "/".into(),
@@ -139,7 +139,7 @@ async fn counts(container: &mut Container) {
     let own = exit.user_ns + exit.system_ns;
     assert!(exit.container_ns >= own + 25_000_000, "{exit:?}");
     // Half a count is none.
-    let copies = Run { output_bytes: 64 << 20, ..run(&["unreadable", "burn", "200"]) };
+    let copies = Spawn { output_bytes: 64 << 20, ..run(&["unreadable", "burn", "200"]) };
     let exit = container.run(&copies, |_| ()).await.unwrap();
     assert_eq!((exit.end, exit.counters), (End::Code(0), BTreeMap::new()));
 }
@@ -272,7 +272,7 @@ async fn conforms(engine: &str) {
     assert_eq!(many.leftovers, started, "what is left behind is ended and counted");
     let flood = ask(&mut container, &["flood"]).await;
     assert_eq!((flood.end, flood.stdout_bytes), (End::Signal(25), 1 << 20));
-    let endless = Run { time_ms: 200, ..run(&["spin"]) };
+    let endless = Spawn { time_ms: 200, ..run(&["spin"]) };
     assert_eq!(container.run(&endless, |_| ()).await.unwrap().end, End::Timeout);
     assert_eq!(said(&ask(&mut container, &["print", "still here"]).await), ok("still here"));
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use dyno_model::id::Digest;
-use dyno_model::record::{Record, Run};
+use dyno_model::record::{Record, RunRow};
 use dyno_store::Store;
 use serde_json::Value;
 
@@ -167,7 +167,7 @@ async fn a_row_that_says_too_little_or_something_else_is_told() {
     let open = async |name: &str| Store::open(world.path().join(name).to_str().unwrap()).await;
     let run = open("store").await.unwrap().find_run(&job).await.unwrap();
     assert!(run.built_from.is_some());
-    let changed = async |name: &str, change: &dyn Fn(&mut Run)| {
+    let changed = async |name: &str, change: &dyn Fn(&mut RunRow)| {
         let mut record = Record { run: run.clone(), samples: Vec::new(), units: Vec::new() };
         change(&mut record.run);
         open(name).await.unwrap().publish(&record).await.unwrap();

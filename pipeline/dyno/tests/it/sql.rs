@@ -83,6 +83,18 @@ fn statements_come_from_standard_input() {
 }
 
 #[test]
+fn an_old_name_works_and_is_noted_on_standard_error() {
+    let world = world();
+    for (name, is_noted) in [("crowd_df", true), ("peer_prior_df", false)] {
+        let query = format!("SELECT count({name}) AS n FROM comparisons");
+        let told = world.dyno(&["sql", "--output", "csv", &query]);
+        assert_eq!((told.code, told.out.as_str()), (Some(0), "n\n0\n"), "{told:?}");
+        let note = "the column `crowd_df` is now called `peer_prior_df`; the old name still works";
+        assert_eq!(told.err.contains(note), is_noted, "{told:?}");
+    }
+}
+
+#[test]
 fn answers_come_in_every_format() {
     let world = world();
     let query = "SELECT benchmark, paired(baseline, candidate)['rounds'] AS n FROM rounds \

@@ -18,7 +18,7 @@ use dyno_model::catalog::image::debian_architecture;
 use dyno_model::catalog::reader::is_name;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::{Digest, JobId};
-use dyno_model::record::{Built, BuiltFrom, Failure, Files, OwnImage, Run, Side, Trust};
+use dyno_model::record::{Built, BuiltFrom, Failure, Files, OwnImage, RunRow, Side, Trust};
 use serde::Serialize;
 
 pub use self::differ::Difference;
@@ -187,7 +187,7 @@ pub async fn reproduce(
 }
 
 /// What the row says it was built from, or what it lacks.
-fn enough(run: &Run) -> Result<BuiltFrom> {
+fn enough(run: &RunRow) -> Result<BuiltFrom> {
     run.built_from.clone().ok_or_else(|| {
         Error::input(format!(
             "the run {} cannot be built again from its row, which lacks where its commits came from, the definition of its image ({}) and the digests of its inputs: it was made by dyno {} before rows had them, or its suite was too large to keep",
@@ -211,7 +211,7 @@ async fn definition(digest: &Digest, what: &str, environment: &Environment) -> R
 }
 
 /// The image of each side.
-fn own_images(run: &Run, from: &BuiltFrom) -> Result<BTreeMap<Side, OwnImage>> {
+fn own_images(run: &RunRow, from: &BuiltFrom) -> Result<BTreeMap<Side, OwnImage>> {
     let of = |(side, built): (Side, &Built)| {
         let common = || OwnImage {
             name: run.image.clone(),
@@ -236,7 +236,7 @@ fn own_images(run: &Run, from: &BuiltFrom) -> Result<BTreeMap<Side, OwnImage>> {
 /// Both sides, found again: a release by its version, since a registry knows no commits; a commit by
 /// itself, since names move; a compiler where it was.
 async fn found_again(
-    run: &Run,
+    run: &RunRow,
     from: &BuiltFrom,
     roots: &BTreeMap<Side, Arc<dyn Root>>,
     folder: &Path,
@@ -284,7 +284,7 @@ async fn found_again(
 
 /// The catalog of the run, as far as building needs it.
 fn lay_out(
-    run: &Run,
+    run: &RunRow,
     suite: &Definition,
     images: &BTreeMap<String, Definition>,
     fresh: &Path,
@@ -319,7 +319,7 @@ fn found_file((digest, bytes): &(Digest, u64)) -> Found {
     Found { id: digest.to_string(), bytes: Some(*bytes) }
 }
 
-fn recorded_files<'a>(run: &'a Run, from: &'a BuiltFrom) -> [(&'static str, &'a Files); 3] {
+fn recorded_files<'a>(run: &'a RunRow, from: &'a BuiltFrom) -> [(&'static str, &'a Files); 3] {
     [
         (Side::Baseline.name(), &run.baseline.files),
         (Side::Candidate.name(), &run.candidate.files),
@@ -329,7 +329,7 @@ fn recorded_files<'a>(run: &'a Run, from: &'a BuiltFrom) -> [(&'static str, &'a 
 
 /// Every file of the row beside what was built now.
 fn compare(
-    run: &Run,
+    run: &RunRow,
     from: &BuiltFrom,
     inputs: &Inputs,
     sides: &Sides,
@@ -357,7 +357,7 @@ fn compare(
                 true => format!("does not work, as it did not then: {}", failure.reason),
                 false => format!("does not work now: {}", failure.reason),
             };
-            let mut part = Part::new(of, &failure.step, None, None);
+            let mut part = Part::new(of, failure.step.name(), None, None);
             (part.equal, part.note) = (recorded.is_empty(), Some(note));
             parts.push(part);
         }

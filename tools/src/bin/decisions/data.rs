@@ -184,7 +184,7 @@ fn stretch(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64>, [Vec
 fn scattered(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64>, [Vec<i64>; 2]) {
     let (mut taken, mut left) = (Vec::new(), Vec::new());
     let mut next = 0;
-    // Of the places still open (a round takes two nights and one place), each as likely.
+    // Each of the places still open (a round takes two nights and one place) is as likely.
     let (mut wanted, mut places) = (rounds, nights.len() - rounds);
     while next < nights.len() {
         if wanted > 0 && random.random_range(0..places) < wanted {
@@ -199,7 +199,7 @@ fn scattered(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64>, [V
     (taken, [left, Vec::new()])
 }
 
-/// The same with an effect of the size `effect` in the series that are marked for one.
+/// The rounds with an effect of the size `effect` in the series that are marked for one.
 pub fn with_effect(drawn: &[Series], effect: f64) -> Vec<Series> {
     let changed = |series: &Series| {
         let truth = series.truth * effect;

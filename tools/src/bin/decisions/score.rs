@@ -41,7 +41,7 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// Of at least one value.
+    /// The mean of at least one value.
     pub fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
         let n = values.clone().count() as f64;
         let value = values.clone().sum::<f64>() / n;

@@ -46,7 +46,7 @@ struct Row {
 
 /// A change of a series that dyno claimed, and that is not there.
 struct Claim {
-    /// Of which comparison, from 1.
+    /// The number of the comparison, from 1.
     comparison: usize,
     decides: bool,
     what: String,

@@ -14,7 +14,7 @@
 
 use super::release::{by_start, releases};
 use super::{Build, Parts, order};
-use crate::record::{Unit, UnitKind};
+use crate::record::{CompilationUnit, UnitKind};
 
 /// Work done in one nanosecond by one token.
 pub(super) const ONE: u64 = 1 << 24;
@@ -135,7 +135,7 @@ pub(super) fn rates(tasks: &[Task], running: &RunningUnits, jobs: u32, cores: u3
 
 /// Goes through the build as measured: `each` gets what ran for how long.
 fn replay(
-    units: &[Unit],
+    units: &[CompilationUnit],
     tasks: &[Task],
     starts: &[usize],
     mut each: impl FnMut(&RunningUnits, i64),
@@ -167,7 +167,7 @@ fn replay(
 }
 
 /// When the phases of a unit ended, and whether it can use more than one token.
-fn phases(unit: &Unit, front_share: f64) -> ([i64; PHASES], bool) {
+fn phases(unit: &CompilationUnit, front_share: f64) -> ([i64; PHASES], bool) {
     let (start, end) = (unit.start_ns, unit.end_ns);
     let link = unit.link_ns.unwrap_or(end);
     let processor = i128::from(unit.user_ns) + i128::from(unit.system_ns);
@@ -187,7 +187,7 @@ fn phases(unit: &Unit, front_share: f64) -> ([i64; PHASES], bool) {
 }
 
 /// The share of the front end in units that tell, without linking.
-fn front_share(units: &[Unit]) -> f64 {
+fn front_share(units: &[CompilationUnit]) -> f64 {
     let mut all = Parts::default();
     units
         .iter()
@@ -201,8 +201,8 @@ fn front_share(units: &[Unit]) -> f64 {
 }
 
 /// s of each unit, from how long its code generation had how many tokens (`spare`, from one).
-fn serial_shares(units: &[Unit], spare: &[[i64; TOKENS_MAX]]) -> Vec<f64> {
-    let parallel = |unit: &Unit| {
+fn serial_shares(units: &[CompilationUnit], spare: &[[i64; TOKENS_MAX]]) -> Vec<f64> {
+    let parallel = |unit: &CompilationUnit| {
         let processor = i128::from(unit.user_ns) + i128::from(unit.system_ns);
         (processor - i128::from(unit.end_ns - unit.start_ns)).max(0) as f64
     };
@@ -241,7 +241,7 @@ fn serial_share(spare: &[i64; TOKENS_MAX], parallel: f64) -> Option<f64> {
 
 /// Per unit, how many wait for it, by way of others too, itself included. cargo's priority is this
 /// times a constant (`DependencyQueue::queue_finished` with the cost 100 of `JobQueue::enqueue`).
-fn priorities(units: &[Unit]) -> Vec<u32> {
+fn priorities(units: &[CompilationUnit]) -> Vec<u32> {
     let words = units.len().div_ceil(64);
     let mut waiting = vec![0u64; words * units.len()];
     for &unit in order(units).iter().rev() {

@@ -9,32 +9,26 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use crate::process::nanoseconds;
+use crate::sys::{nanoseconds, zero_usage};
 
 /// Nanoseconds since each count began.
 #[derive(Clone, Copy)]
-pub struct Used {
+pub struct CpuTime {
     waited_ns: u64,
     cgroup_ns: Option<u64>,
 }
 
-impl Used {
+impl CpuTime {
+    /// What was used so far.
     pub fn now() -> Self {
-        let of = |who| {
-            // SAFETY: an all-zero rusage is valid, and getrusage fills it.
-            let usage = unsafe {
-                let mut usage: libc::rusage = std::mem::zeroed();
-                libc::getrusage(who, &mut usage);
-                usage
-            };
-            nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime)
-        };
-        let waited_ns = of(libc::RUSAGE_SELF) + of(libc::RUSAGE_CHILDREN);
-        static COUNT: OnceLock<Option<Count>> = OnceLock::new();
-        let cgroup_ns = COUNT.get_or_init(Count::find).as_ref().and_then(Count::read);
+        let waited_ns = usage_ns(libc::RUSAGE_SELF) + usage_ns(libc::RUSAGE_CHILDREN);
+        static COUNTER: OnceLock<Option<CgroupCounter>> = OnceLock::new();
+        let counter = COUNTER.get_or_init(CgroupCounter::find).as_ref();
+        let cgroup_ns = counter.and_then(CgroupCounter::read);
         Self { waited_ns, cgroup_ns }
     }
 
+    /// Nanoseconds of processor time between two readings.
     pub fn since(self, before: Self) -> u64 {
         let waited = self.waited_ns.saturating_sub(before.waited_ns);
         let cgroup = self.cgroup_ns.zip(before.cgroup_ns);
@@ -42,16 +36,24 @@ impl Used {
     }
 }
 
+/// User and system time of `who` (getrusage(2)), in nanoseconds.
+fn usage_ns(who: libc::c_int) -> u64 {
+    let mut usage = zero_usage();
+    // SAFETY: fills a live struct.
+    unsafe { libc::getrusage(who, &mut usage) };
+    nanoseconds(usage.ru_utime) + nanoseconds(usage.ru_stime)
+}
+
 /// The file in which the kernel counts the processor time of this container's cgroup.
-enum Count {
+enum CgroupCounter {
     /// `cpu.stat` (cgroup v2): "usage_usec N" is one of its lines.
     Stat(PathBuf),
     /// `cpuacct.usage` (cgroup v1): nanoseconds.
     Usage(PathBuf),
 }
 
-impl Count {
-    /// None where it is not the container's alone: outside of one, and where the mount shows
+impl CgroupCounter {
+    /// The counter of this container alone; `None` outside of one, and where the mount shows
     /// another cgroup than that of process 1, the whole machine's say.
     fn find() -> Option<Self> {
         let top = PathBuf::from("/sys/fs/cgroup");
@@ -70,14 +72,14 @@ impl Count {
 
     fn read(&self) -> Option<u64> {
         match self {
-            Self::Stat(file) => stat(&fs::read_to_string(file).ok()?),
+            Self::Stat(file) => cpu_stat_ns(&fs::read_to_string(file).ok()?),
             Self::Usage(file) => fs::read_to_string(file).ok()?.trim().parse().ok(),
         }
     }
 }
 
 /// Nanoseconds in the text of a `cpu.stat`.
-fn stat(text: &str) -> Option<u64> {
+fn cpu_stat_ns(text: &str) -> Option<u64> {
     let usage = text.lines().find_map(|line| line.strip_prefix("usage_usec "))?;
     usage.trim().parse::<u64>().ok()?.checked_mul(1000)
 }
@@ -88,9 +90,9 @@ mod tests {
 
     #[test]
     fn the_larger_count_is_taken() {
-        assert_eq!(stat("usage_usec 12\nuser_usec 8\nsystem_usec 4\n"), Some(12_000));
-        assert_eq!(stat("nr_periods 0\n"), None);
-        let used = |waited_ns, cgroup_ns| Used { waited_ns, cgroup_ns };
+        assert_eq!(cpu_stat_ns("usage_usec 12\nuser_usec 8\nsystem_usec 4\n"), Some(12_000));
+        assert_eq!(cpu_stat_ns("nr_periods 0\n"), None);
+        let used = |waited_ns, cgroup_ns| CpuTime { waited_ns, cgroup_ns };
         for (before, now, expected) in [
             (used(5, Some(100)), used(9, Some(170)), 70),
             (used(5, Some(100)), used(90, Some(170)), 85),

@@ -17,16 +17,17 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::record::{Unit, UnitKind};
+use crate::record::{CompilationUnit, UnitKind};
 
 mod analysis;
 mod gain;
 mod release;
 mod simulate;
-mod work;
+mod tasks;
 
 pub use analysis::{
-    Analysis, Because, CriticalPath, Running, STEPS_MAX, Step, Utilisation, analyse,
+    Analysis, CriticalPath, PathStep, STEPS_MAX, StartReason, Utilisation, UtilisationPoint,
+    analyse,
 };
 pub use gain::{Gain, NoGain, gain};
 pub use simulate::simulate;
@@ -43,8 +44,8 @@ pub const SLACK_NS: i64 = 5_000_000;
 /// The units of one build and how it was asked for. What [`Build::new`] checks holds of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Build {
-    /// Each in the place of its number ([`Unit::unit`]); not empty.
-    units: Vec<Unit>,
+    /// Each in the place of its number ([`CompilationUnit::unit`]); not empty.
+    units: Vec<CompilationUnit>,
     wall_ns: i64,
     jobs: u32,
     pipelining: bool,
@@ -54,7 +55,7 @@ pub struct Build {
 /// Why rows are not those of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "broken")]
-pub enum Broken {
+pub enum InvalidBuild {
     Empty,
     TooManyUnits {
         units: usize,
@@ -94,7 +95,7 @@ pub enum Broken {
     },
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for InvalidBuild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "a build without units"),
@@ -118,40 +119,40 @@ impl fmt::Display for Broken {
     }
 }
 
-impl std::error::Error for Broken {}
+impl std::error::Error for InvalidBuild {}
 
 impl Build {
     /// Checks rows of one process, in any order. `wall_ns` is that of the whole process, which has
     /// `jobs` (cargo's `-j`) and `cores` to run on. Where moments contradict each other by no more
     /// than [`SLACK_NS`], the later ones are moved.
     pub fn new(
-        mut units: Vec<Unit>,
+        mut units: Vec<CompilationUnit>,
         wall_ns: i64,
         jobs: u32,
         pipelining: bool,
         cores: u32,
-    ) -> Result<Self, Broken> {
+    ) -> Result<Self, InvalidBuild> {
         for (what, value) in [("wall", wall_ns), ("jobs", jobs.into()), ("cores", cores.into())] {
             if value <= 0 {
-                return Err(Broken::NotPositive { what });
+                return Err(InvalidBuild::NotPositive { what });
             }
         }
         if wall_ns > WALL_MAX_NS {
-            return Err(Broken::TooLong);
+            return Err(InvalidBuild::TooLong);
         }
         check_graph(&mut units)?;
         let mut last = 0;
         for unit in &mut units {
             put_in_order(unit)?;
             if unit.end_ns > wall_ns.saturating_add(SLACK_NS) {
-                return Err(Broken::Times { unit: unit.unit, what: "end, wall" });
+                return Err(InvalidBuild::Times { unit: unit.unit, what: "end, wall" });
             }
             last = unit.end_ns.max(last);
         }
         Ok(Self { units, wall_ns: wall_ns.max(last), jobs, pipelining, cores })
     }
 
-    pub fn units(&self) -> &[Unit] {
+    pub fn units(&self) -> &[CompilationUnit] {
         &self.units
     }
 
@@ -173,33 +174,33 @@ impl Build {
 }
 
 /// Sorts by number, and checks what can be said without times.
-fn check_graph(units: &mut [Unit]) -> Result<(), Broken> {
+fn check_graph(units: &mut [CompilationUnit]) -> Result<(), InvalidBuild> {
     let count = units.len();
     if count > UNITS_MAX {
-        return Err(Broken::TooManyUnits { units: count });
+        return Err(InvalidBuild::TooManyUnits { units: count });
     }
     let needs = units.iter().map(|u| u.needs.len()).sum();
     if needs > NEEDS_MAX {
-        return Err(Broken::TooManyNeeds { needs });
+        return Err(InvalidBuild::TooManyNeeds { needs });
     }
-    let Some(first) = units.first() else { return Err(Broken::Empty) };
-    let process = |u: &Unit| (u.round, u.side, u.sequence);
-    let same = |u: &Unit| {
+    let Some(first) = units.first() else { return Err(InvalidBuild::Empty) };
+    let process = |u: &CompilationUnit| (u.round, u.side, u.sequence);
+    let same = |u: &CompilationUnit| {
         process(u) == process(first) && u.benchmark == first.benchmark && u.config == first.config
     };
     if !units.iter().all(same) {
-        return Err(Broken::SeveralBuilds);
+        return Err(InvalidBuild::SeveralBuilds);
     }
     units.sort_by_key(|u| u.unit);
     for (place, unit) in units.iter_mut().enumerate() {
         if unit.unit as usize != place {
-            return Err(Broken::Numbers { unit: place as u32 });
+            return Err(InvalidBuild::Numbers { unit: place as u32 });
         }
         if let Some(need) = unit.needs.iter().find(|need| need.unit as usize >= count) {
-            return Err(Broken::UnknownNeed { unit: unit.unit, need: need.unit });
+            return Err(InvalidBuild::UnknownNeed { unit: unit.unit, need: need.unit });
         }
         if unit.user_ns < 0 || unit.system_ns < 0 {
-            return Err(Broken::ProcessorTime { unit: unit.unit });
+            return Err(InvalidBuild::ProcessorTime { unit: unit.unit });
         }
         // Of two needs of one unit the stricter says it all.
         unit.needs.sort_by_key(|need| (need.unit, !need.end));
@@ -207,13 +208,13 @@ fn check_graph(units: &mut [Unit]) -> Result<(), Broken> {
     }
     if order(units).len() < count {
         let unit = in_cycle(units);
-        return Err(Broken::Cycle { unit });
+        return Err(InvalidBuild::Cycle { unit });
     }
     Ok(())
 }
 
 /// Who needs each unit, and whether its end.
-fn dependents(units: &[Unit]) -> Vec<Vec<(usize, bool)>> {
+fn dependents(units: &[CompilationUnit]) -> Vec<Vec<(usize, bool)>> {
     let mut dependents = vec![vec![]; units.len()];
     for (place, unit) in units.iter().enumerate() {
         for need in &unit.needs {
@@ -225,7 +226,7 @@ fn dependents(units: &[Unit]) -> Vec<Vec<(usize, bool)>> {
 
 /// Places of units, each after all that it needs (Kahn 1962, CACM 5(11)); without those that wait
 /// for a cycle.
-fn order(units: &[Unit]) -> Vec<usize> {
+fn order(units: &[CompilationUnit]) -> Vec<usize> {
     let dependents = dependents(units);
     let mut missing: Vec<usize> = units.iter().map(|u| u.needs.len()).collect();
     let mut order: Vec<usize> = (0..units.len()).filter(|&u| missing[u] == 0).collect();
@@ -244,7 +245,7 @@ fn order(units: &[Unit]) -> Vec<usize> {
 
 /// A unit of a cycle, where there is one: each unit that is not in [`order`] needs another such, so
 /// going from need to need ends in a cycle.
-fn in_cycle(units: &[Unit]) -> u32 {
+fn in_cycle(units: &[CompilationUnit]) -> u32 {
     let mut is_stuck = vec![true; units.len()];
     order(units).into_iter().for_each(|unit| is_stuck[unit] = false);
     let stuck = |unit: usize| units[unit].needs.iter().find(|n| is_stuck[n.unit as usize]);
@@ -256,10 +257,12 @@ fn in_cycle(units: &[Unit]) -> u32 {
 }
 
 /// 0 ≤ start ≤ metadata ≤ end, and code generation and linking in between.
-fn put_in_order(unit: &mut Unit) -> Result<(), Broken> {
+fn put_in_order(unit: &mut CompilationUnit) -> Result<(), InvalidBuild> {
     let number = unit.unit;
     let later = |first: i64, second: i64, what: &'static str| match second {
-        _ if second < first.saturating_sub(SLACK_NS) => Err(Broken::Times { unit: number, what }),
+        _ if second < first.saturating_sub(SLACK_NS) => {
+            Err(InvalidBuild::Times { unit: number, what })
+        }
         _ => Ok(first.max(second)),
     };
     let start = later(0, unit.start_ns, "0, start")?;
@@ -293,12 +296,12 @@ pub struct Parts {
 
 impl Parts {
     /// Of a unit. What has no metadata has its front end end where code generation begins.
-    pub fn of(unit: &Unit) -> Self {
+    pub fn of(unit: &CompilationUnit) -> Self {
         Self::until(unit, unit.end_ns)
     }
 
     /// Of a unit as far as the moment `until`.
-    fn until(unit: &Unit, until: i64) -> Self {
+    fn until(unit: &CompilationUnit, until: i64) -> Self {
         let (start, end) = (unit.start_ns, unit.end_ns.min(until));
         let split = unit.metadata_ns.or(unit.codegen_ns);
         let Some(split) = split.filter(|_| unit.kind != UnitKind::RunBuildScript) else {

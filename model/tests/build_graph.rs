@@ -1,18 +1,18 @@
 //! Builds: what must hold of any crate graph, and tables of small ones.
 
-use dyno_model::build::{
-    Because, Broken, Build, NEEDS_MAX, Parts, SLACK_NS, STEPS_MAX, UNITS_MAX, WALL_MAX_NS, analyse,
-    simulate,
+use dyno_model::build_graph::{
+    Build, InvalidBuild, NEEDS_MAX, Parts, SLACK_NS, STEPS_MAX, StartReason, UNITS_MAX,
+    WALL_MAX_NS, analyse, simulate,
 };
-use dyno_model::record::{Need, Side, Unit, UnitKind};
+use dyno_model::record::{CompilationUnit, Need, Side, UnitKind};
 use proptest::prelude::*;
 
 const MS: i64 = 1_000_000;
 const UNLIMITED: u32 = u32::MAX;
 
 /// A library whose times are in milliseconds.
-fn unit(number: u32, [start, metadata, end]: [i64; 3], needs: &[(u32, bool)]) -> Unit {
-    Unit {
+fn unit(number: u32, [start, metadata, end]: [i64; 3], needs: &[(u32, bool)]) -> CompilationUnit {
+    CompilationUnit {
         benchmark: "b".into(),
         config: String::new(),
         round: 0,
@@ -36,13 +36,13 @@ fn unit(number: u32, [start, metadata, end]: [i64; 3], needs: &[(u32, bool)]) ->
     }
 }
 
-fn build(units: Vec<Unit>, jobs: u32, pipelining: bool) -> Build {
+fn build(units: Vec<CompilationUnit>, jobs: u32, pipelining: bool) -> Build {
     let wall = units.iter().map(|u| u.end_ns).max().unwrap_or(0);
     Build::new(units, wall, jobs, pipelining, 64).unwrap()
 }
 
 /// A binary (2) of two libraries, of which 1 needs 0; on one job, one after the other.
-fn chain() -> Vec<Unit> {
+fn chain() -> Vec<CompilationUnit> {
     let mut bin = unit(2, [210, 210, 300], &[(0, true), (1, true)]);
     (bin.kind, bin.metadata_ns) = (UnitKind::Bin, None);
     vec![unit(0, [0, 40, 100], &[]), unit(1, [100, 150, 200], &[(0, false)]), bin]
@@ -50,12 +50,12 @@ fn chain() -> Vec<Unit> {
 
 #[test]
 fn foreign_rows_are_refused() {
-    let of = |change: &dyn Fn(&mut Vec<Unit>)| {
+    let of = |change: &dyn Fn(&mut Vec<CompilationUnit>)| {
         let mut units = chain();
         change(&mut units);
         Build::new(units, 310 * MS, 1, true, 2).map(|_| ()).map_err(|broken| broken.to_string())
     };
-    type Row<'a> = (&'a dyn Fn(&mut Vec<Unit>), &'a str);
+    type Row<'a> = (&'a dyn Fn(&mut Vec<CompilationUnit>), &'a str);
     let rows: &[Row] = &[
         (&|u| u.clear(), "a build without units"),
         (&|u| u[1].unit = 0, "the number 1 is missing or twice there"),
@@ -82,16 +82,19 @@ fn foreign_rows_are_refused() {
         [("wall", 0, 1, 1), ("wall", i64::MIN, 1, 1), ("jobs", 1, 0, 1), ("cores", 1, 1, 0)]
     {
         let got = Build::new(chain(), wall, jobs, true, cores);
-        assert_eq!(got, Err(Broken::NotPositive { what }));
+        assert_eq!(got, Err(InvalidBuild::NotPositive { what }));
     }
-    assert_eq!(Build::new(chain(), WALL_MAX_NS + 1, 1, true, 1), Err(Broken::TooLong));
+    assert_eq!(Build::new(chain(), WALL_MAX_NS + 1, 1, true, 1), Err(InvalidBuild::TooLong));
     let many = vec![chain().remove(0); UNITS_MAX + 1];
-    assert_eq!(Build::new(many, 1, 1, true, 1), Err(Broken::TooManyUnits { units: UNITS_MAX + 1 }));
+    assert_eq!(
+        Build::new(many, 1, 1, true, 1),
+        Err(InvalidBuild::TooManyUnits { units: UNITS_MAX + 1 })
+    );
     let mut units = chain();
     units[2].needs = vec![Need { unit: 0, end: true }; NEEDS_MAX];
     assert_eq!(
         Build::new(units, 1, 1, true, 1),
-        Err(Broken::TooManyNeeds { needs: NEEDS_MAX + 1 })
+        Err(InvalidBuild::TooManyNeeds { needs: NEEDS_MAX + 1 })
     );
 }
 
@@ -110,7 +113,7 @@ fn what_is_a_little_out_of_order_is_put_in_order() {
 
 /// The path as `unit because waited front code-generation link other`, in milliseconds.
 fn path(build: &Build) -> Vec<String> {
-    let step = |step: &dyno_model::build::Step| {
+    let step = |step: &dyno_model::build_graph::PathStep| {
         let Parts { front_ns, codegen_ns, link_ns, other_ns } = step.parts;
         let times = [step.waited_ns, front_ns, codegen_ns, link_ns, other_ns].map(|t| t / MS);
         format!("{} {:?} {times:?}", step.unit, step.because)
@@ -220,7 +223,7 @@ fn code_generation_takes_idle_tokens() {
     // Measured with two tokens: 100 ms of code generation in which it did 150 ms of work.
     let mut of_two = unit(0, [0, 100, 200], &[]);
     of_two.user_ns = 250 * MS;
-    let end = |unit: Unit, measured, jobs| {
+    let end = |unit: CompilationUnit, measured, jobs| {
         let simulated = simulate(&build(vec![unit], measured, true), jobs, true);
         (simulated.units()[0].end_ns + MS / 2) / MS
     };
@@ -235,10 +238,10 @@ fn code_generation_takes_idle_tokens() {
     let two = end(of_one.clone(), 1, 2);
     assert_eq!((two, end(of_one.clone(), 1, 4)), (154, 130), "0.07 is serial");
     // A program of one thread gains nothing, nor does documentation.
-    assert_eq!(end(Unit { threads: 1, ..of_one.clone() }, 1, 4), 200);
-    assert_eq!(end(Unit { kind: UnitKind::Doc, ..of_one.clone() }, 1, 4), 200);
+    assert_eq!(end(CompilationUnit { threads: 1, ..of_one.clone() }, 1, 4), 200);
+    assert_eq!(end(CompilationUnit { kind: UnitKind::Doc, ..of_one.clone() }, 1, 4), 200);
     // Linking does not either.
-    let linking = Unit { link_ns: Some(100 * MS), ..of_one };
+    let linking = CompilationUnit { link_ns: Some(100 * MS), ..of_one };
     assert_eq!(end(linking, 1, 4), 200);
 }
 
@@ -246,7 +249,7 @@ fn code_generation_takes_idle_tokens() {
 fn more_jobs_than_cores_share_them() {
     let serial = |n: u32| {
         let start = i64::from(n) * 100;
-        Unit { threads: 1, ..unit(n, [start, start + 50, start + 100], &[]) }
+        CompilationUnit { threads: 1, ..unit(n, [start, start + 50, start + 100], &[]) }
     };
     let units = (0..4).map(serial).collect();
     let two_cores = Build::new(units, 400 * MS, 1, true, 2).unwrap();
@@ -256,7 +259,7 @@ fn more_jobs_than_cores_share_them() {
 
 #[test]
 fn the_gap_of_cargo_is_replayed() {
-    let units: Vec<Unit> =
+    let units: Vec<CompilationUnit> =
         (0..5i64).map(|n| unit(n as u32, [n * 13 + 2, n * 13 + 7, n * 13 + 12], &[])).collect();
     let measured = Build::new(units, 100 * MS, 1, true, 64).unwrap();
     assert_eq!(simulate(&measured, 1, false).wall_ns(), 100 * MS);
@@ -313,15 +316,15 @@ fn permuted(build: &Build, by: u64) -> Build {
     let mut order: Vec<u32> = (0..count as u32).collect();
     order.sort_by_key(|&n| (u64::from(n) + 1).wrapping_mul(by | 1).rotate_left(17));
     let number = |n: u32| order.iter().position(|&o| o == n).unwrap() as u32;
-    let renamed = |unit: &Unit| {
+    let renamed = |unit: &CompilationUnit| {
         let needs = unit.needs.iter().map(|n| Need { unit: number(n.unit), ..*n }).collect();
-        Unit { unit: number(unit.unit), needs, ..unit.clone() }
+        CompilationUnit { unit: number(unit.unit), needs, ..unit.clone() }
     };
     let units = build.units().iter().map(renamed).collect();
     Build::new(units, build.wall_ns(), build.jobs(), build.pipelining(), build.cores()).unwrap()
 }
 
-fn duration(unit: &Unit) -> i64 {
+fn duration(unit: &CompilationUnit) -> i64 {
     unit.end_ns - unit.start_ns
 }
 
@@ -346,7 +349,7 @@ proptest! {
         let longest = simulated.units().iter().map(duration).max().unwrap();
         prop_assert_eq!(path.length_ns(), last - first);
         prop_assert!(simulated.wall_ns() >= path.length_ns() && path.length_ns() >= longest);
-        prop_assert_eq!(path.steps[0].because, Because::First);
+        prop_assert_eq!(path.steps[0].because, StartReason::First);
         prop_assert!(analysis.utilisation.series.iter().all(|r| r.units <= f64::from(jobs)));
         prop_assert!(Build::new(
             simulated.units().to_vec(), simulated.wall_ns(), jobs, pipelining, 64).is_ok());
@@ -386,7 +389,7 @@ proptest! {
 }
 
 /// Rows of a foreign file: most are refused, none does harm.
-fn hostile() -> impl Strategy<Value = Vec<Unit>> {
+fn hostile() -> impl Strategy<Value = Vec<CompilationUnit>> {
     let moment = prop_oneof![
         4 => 0..100i64,
         2 => (WALL_MAX_NS - 100)..=WALL_MAX_NS,
@@ -404,7 +407,7 @@ fn hostile() -> impl Strategy<Value = Vec<Unit>> {
             let mut needs: Vec<(u32, bool)> = needs;
             needs.retain(|_| number > 0);
             needs.iter_mut().for_each(|need| need.0 %= number);
-            Unit {
+            CompilationUnit {
                 start_ns: i64::min(start, end),
                 end_ns: i64::max(start, end),
                 metadata_ns: metadata,
@@ -449,7 +452,7 @@ fn the_largest_build_is_bounded_work() {
         let start = i64::from(n) * 10;
         unit(n, [start, start + 3 + i64::from(n % 5), start + 9], &[])
     });
-    let mut units: Vec<Unit> = libs.collect();
+    let mut units: Vec<CompilationUnit> = libs.collect();
     let last = UNITS_MAX as u32 - 1;
     let all: Vec<(u32, bool)> = (0..last).map(|n| (n, true)).collect();
     units.push(unit(last, [100_000, 100_001, 100_002], &all));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use dyno_model::record::Run;
+use dyno_model::record::RunRow;
 use object_store::path::Path;
 
 use crate::files::{Fault, parquet_fault};
@@ -13,18 +13,18 @@ use crate::schema;
 
 /// One run row that was read.
 #[derive(Debug)]
-pub struct RunRow {
+pub struct StoredRun {
     /// What the names of this record's files have in common. They follow from nothing else: a job
     /// that was published as a further attempt lies under another name than its first.
     pub shard: Shard,
-    pub run: Run,
+    pub run: RunRow,
     /// The environment of the run, as [`environment`] gives it.
     pub environment: String,
     /// The row as the table `runs` shows it, with the columns of [`schema::partitions`] behind.
     pub columns: RecordBatch,
 }
 
-impl RunRow {
+impl StoredRun {
     /// Path of this record's file in `folder`, relative to the store.
     pub fn path(&self, folder: Folder) -> Path {
         self.shard.path(folder)
@@ -38,7 +38,7 @@ impl RunRow {
         }
         let column = |name: &str| batch.column_by_name(name).ok_or(format!("has no `{name}`"));
         let provenance = column("provenance")?.as_string::<i32>().value(0);
-        let run: Run = serde_json::from_str(provenance)
+        let run: RunRow = serde_json::from_str(provenance)
             .map_err(|e| format!("its provenance is not a run ({e})"))?;
         if run.job != shard.job {
             return Err("its run is another job's than its name says".into());
@@ -63,6 +63,6 @@ impl RunRow {
 
 /// Fingerprint, image and host of a run in one text: where two runs agree in it, the noise of one
 /// is the noise of the other.
-pub fn environment(run: &Run) -> String {
+pub fn environment(run: &RunRow) -> String {
     format!("{} {} {}", run.fingerprint.digest(), run.image_id, run.host)
 }

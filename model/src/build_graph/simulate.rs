@@ -4,7 +4,7 @@
 //! `src/cargo/util/dependency_queue.rs` of rust-lang/cargo): a unit is ready when all that it needs
 //! is there; of those that are ready the one with the highest priority starts as soon as fewer than
 //! `jobs` run; a slot is held to the end of the unit, so metadata let others start only while a slot
-//! is free. Tokens that no unit holds serve code generation ([`super::work`]); a unit that becomes
+//! is free. Tokens that no unit holds serve code generation ([`super::tasks`]); a unit that becomes
 //! ready takes one back at once, where the real one waits until a part of code generation is done.
 //! From when a unit can start to its start cargo takes the same time always, the median of what it
 //! took in the trace.
@@ -17,9 +17,9 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::release::first_start;
-use super::work::{FRONT, PHASES, Task, rates, tasks};
+use super::tasks::{FRONT, PHASES, Task, rates, tasks};
 use super::{Build, dependents};
-use crate::record::Unit;
+use crate::record::CompilationUnit;
 
 /// The build as it would have been with so many `jobs` (at least one) and with pipelining or
 /// without, on the same cores. Units keep their numbers; processor times, memory and threads are
@@ -30,7 +30,7 @@ pub fn simulate(build: &Build, jobs: u32, pipelining: bool) -> Build {
     let units = build.units();
     let done = Replay::new(units, &tasks, jobs, pipelining).run(build.cores(), gap);
     let last = units.iter().map(|u| u.end_ns).max().unwrap_or(0);
-    let mut simulated: Vec<Unit> = units.to_vec();
+    let mut simulated: Vec<CompilationUnit> = units.to_vec();
     for ((unit, task), done) in simulated.iter_mut().zip(&tasks).zip(&done) {
         move_times(unit, task, done);
     }
@@ -40,7 +40,7 @@ pub fn simulate(build: &Build, jobs: u32, pipelining: bool) -> Build {
 }
 
 /// Moments between the ends of phases keep their place in the phase.
-fn move_times(unit: &mut Unit, task: &Task, done: &Times) {
+fn move_times(unit: &mut CompilationUnit, task: &Task, done: &Times) {
     let start = unit.start_ns;
     let moved = |moment: i64| {
         let phase = task.measured.iter().position(|end| moment <= *end).unwrap_or(PHASES - 1);
@@ -69,7 +69,7 @@ struct Times {
 
 /// The state between two events: the end of a phase, or a start.
 struct Replay<'b> {
-    units: &'b [Unit],
+    units: &'b [CompilationUnit],
     tasks: &'b [Task],
     jobs: u32,
     pipelining: bool,
@@ -89,7 +89,7 @@ struct Replay<'b> {
 }
 
 impl<'b> Replay<'b> {
-    fn new(units: &'b [Unit], tasks: &'b [Task], jobs: u32, pipelining: bool) -> Self {
+    fn new(units: &'b [CompilationUnit], tasks: &'b [Task], jobs: u32, pipelining: bool) -> Self {
         let missing: Vec<usize> = units.iter().map(|u| u.needs.len()).collect();
         let mut replay = Self {
             units,

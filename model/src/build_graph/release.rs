@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use super::Build;
-use crate::record::{Need, Unit};
+use crate::record::{CompilationUnit, Need};
 
 /// When a unit could have started, and by whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Release {
 }
 
 /// When `need` is met by `unit`, the one that is needed.
-pub(super) fn met(unit: &Unit, need: &Need, pipelining: bool) -> i64 {
+pub(super) fn met(unit: &CompilationUnit, need: &Need, pipelining: bool) -> i64 {
     match unit.metadata_ns {
         Some(metadata) if pipelining && !need.end => metadata,
         _ => unit.end_ns,
@@ -61,13 +61,13 @@ pub(super) fn releases(build: &Build) -> Vec<Release> {
 }
 
 /// Of the first unit; 0 for none.
-pub(super) fn first_start(units: &[Unit]) -> i64 {
+pub(super) fn first_start(units: &[CompilationUnit]) -> i64 {
     units.iter().map(|u| u.start_ns).min().unwrap_or(0)
 }
 
 /// Places in the order of starts. Units of the same times are told apart by what they are, so that
 /// their numbers decide nothing.
-pub(super) fn by_start(units: &[Unit]) -> Vec<usize> {
+pub(super) fn by_start(units: &[CompilationUnit]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..units.len()).collect();
     order.sort_by(|&a, &b| {
         let key = |u: usize| {

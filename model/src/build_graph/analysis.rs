@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::release::{Release, first_start, releases};
 use super::{Build, Parts};
-use crate::record::Unit;
+use crate::record::CompilationUnit;
 
 /// At most so many steps has [`Utilisation`]; a build with more changes is shown by means over
 /// equal stretches of time.
@@ -26,7 +26,7 @@ pub struct Analysis {
 /// Why a unit on the critical path did not start earlier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "because")]
-pub enum Because {
+pub enum StartReason {
     /// Nothing of the build was before it.
     First,
     /// It needed the unit before it on the path.
@@ -37,9 +37,9 @@ pub enum Because {
 
 /// A unit on the critical path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub struct PathStep {
     pub unit: u32,
-    pub because: Because,
+    pub because: StartReason,
     /// From what let it start to its start.
     pub waited_ns: i64,
     /// Of the unit, as far as what let the next one start: without code generation where the
@@ -51,7 +51,7 @@ pub struct Step {
 /// start before the one before it had got so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CriticalPath {
-    pub steps: Vec<Step>,
+    pub steps: Vec<PathStep>,
     pub parts: Parts,
     /// Of the steps, together.
     pub waited_ns: i64,
@@ -70,7 +70,7 @@ impl CriticalPath {
 
 /// What ran from a moment to the next one in the series.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Running {
+pub struct UtilisationPoint {
     pub from_ns: i64,
     /// Number of units; of a stretch of time its mean.
     pub units: f64,
@@ -84,7 +84,7 @@ pub struct Utilisation {
     /// Processor time of all units over wall × cores.
     pub mean: f64,
     /// Over time, from 0 to the wall: at most [`STEPS_MAX`].
-    pub series: Vec<Running>,
+    pub series: Vec<UtilisationPoint>,
 }
 
 pub fn analyse(build: &Build) -> Analysis {
@@ -113,11 +113,11 @@ fn critical_path(build: &Build) -> CriticalPath {
         let unit = &units[place];
         let Release { ready, slot } = releases[place];
         let (moment, before, because) = match slot.0 > ready.0 {
-            true => (slot.0, slot.1, Because::Slot),
-            false => (ready.0, ready.1, Because::Needed),
+            true => (slot.0, slot.1, StartReason::Slot),
+            false => (ready.0, ready.1, StartReason::Needed),
         };
-        let because = before.map_or(Because::First, |_| because);
-        let step = Step {
+        let because = before.map_or(StartReason::First, |_| because);
+        let step = PathStep {
             unit: unit.unit,
             because,
             waited_ns: (unit.start_ns - moment).max(0),
@@ -135,7 +135,7 @@ fn critical_path(build: &Build) -> CriticalPath {
 /// Sums of what begins and ends, swept over time.
 fn utilisation(build: &Build) -> Utilisation {
     let units = build.units();
-    let processor = |u: &Unit| u.user_ns as f64 + u.system_ns as f64;
+    let processor = |u: &CompilationUnit| u.user_ns as f64 + u.system_ns as f64;
     let wall = build.wall_ns();
     let mean = units.iter().map(processor).sum::<f64>() / (wall as f64 * f64::from(build.cores()));
     let mut changes: Vec<(i64, f64, f64)> = vec![(0, 0.0, 0.0)];
@@ -145,13 +145,13 @@ fn utilisation(build: &Build) -> Utilisation {
         changes.push((unit.end_ns, -1.0, -busy));
     }
     changes.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.total_cmp(&b.2)));
-    let mut series: Vec<Running> = vec![];
+    let mut series: Vec<UtilisationPoint> = vec![];
     let (mut count, mut cores) = (0.0, 0.0);
     for (from_ns, unit, busy) in changes {
         count += unit;
         // What is left of sums and differences of fractions when nothing runs.
         cores = if count == 0.0 { 0.0 } else { f64::max(cores + busy, 0.0) };
-        let now = Running { from_ns, units: count, cores };
+        let now = UtilisationPoint { from_ns, units: count, cores };
         match series.last_mut().filter(|last| last.from_ns == from_ns) {
             Some(last) => *last = now,
             None => series.push(now),
@@ -165,12 +165,12 @@ fn utilisation(build: &Build) -> Utilisation {
 }
 
 /// Means over [`STEPS_MAX`] equal stretches of time.
-fn stretches(series: &[Running], wall: i64) -> Vec<Running> {
+fn stretches(series: &[UtilisationPoint], wall: i64) -> Vec<UtilisationPoint> {
     let border = |i: usize| (i128::from(wall) * i as i128 / STEPS_MAX as i128) as i64;
     let mut at = 0;
     let stretch = |i: usize| {
         let (from, to) = (border(i), border(i + 1));
-        let mut mean = Running { from_ns: from, units: 0.0, cores: 0.0 };
+        let mut mean = UtilisationPoint { from_ns: from, units: 0.0, cores: 0.0 };
         loop {
             let end = series.get(at + 1).map_or(wall, |next| next.from_ns);
             let within = (end.min(to) - series[at].from_ns.max(from)).max(0) as f64;
@@ -188,7 +188,7 @@ fn stretches(series: &[Running], wall: i64) -> Vec<Running> {
 
 /// Length of the union of the stretches of time in which a unit ran and one that it needs was past
 /// its metadata and before its end.
-fn overlap(units: &[Unit]) -> i64 {
+fn overlap(units: &[CompilationUnit]) -> i64 {
     let mut stretches: Vec<(i64, i64)> = vec![];
     for unit in units {
         for need in &unit.needs {

@@ -1,0 +1,146 @@
+use super::*;
+use crate::catalog::suite::{Priority, Selection, fill};
+
+const GOOD: &str = r#"
+what = "a target"
+image = "rust"
+metrics = ["wall", "max-rss"]
+[source]
+crate = "wasmi_cli"
+[build]
+fetch = ["cargo", "fetch"]
+command = ["cargo", "build"]
+outputs = { engine = "release/engine" }
+[axes]
+level = ["3", "s"]
+threads = ["1", "2"]
+[[benchmark]]
+name = "fib"
+what = "recursion"
+command = ["{artifact}/engine", "{suite}/fib-{level}.wasm"]
+expected = { stdout_file = "fib.out" }
+"#;
+
+#[test]
+fn a_suite_gives_the_product_of_its_axes() {
+    let suite = parse("s", "suites/s/suite.toml", GOOD).unwrap();
+    let cases: Vec<String> = suite.cases().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        cases,
+        [
+            "fib [level=3,threads=1]",
+            "fib [level=3,threads=2]",
+            "fib [level=s,threads=1]",
+            "fib [level=s,threads=2]"
+        ]
+    );
+    let values = BTreeMap::from([("artifact", "/a"), ("suite", "/s"), ("level", "3")]);
+    assert_eq!(fill("{suite}/fib-{level}.wasm{x}{", &values), "/s/fib-3.wasm{x}{");
+}
+
+const CRATES: &str = r#"
+what = "compilers"
+image = "rust"
+[source]
+compiler = true
+[axes]
+profile = ["check", "debug", "doc"]
+scenario = ["full", "incr-patched"]
+threads = ["1", "2"]
+pipelining = ["on", "off"]
+[[crate]]
+crate = "syn"
+version = "2.0.1"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+why = "parses"
+graph = true
+[[crate]]
+name = "deep"
+path = "synthetic/deep"
+tier = "secondary"
+why = "traits"
+patch = "patches/deep.patch"
+"#;
+
+#[test]
+fn a_crate_is_a_case_of_its_own_and_one_of_its_graph() {
+    let suite = parse("s", "suites/s/suite.toml", CRATES).unwrap();
+    let cases_of = |name: &str| suite.cases().iter().filter(|c| c.benchmark == name).count();
+    assert_eq!(
+        [cases_of("syn"), cases_of("syn.graph"), cases_of("deep"), cases_of("deep.graph")],
+        [12, 12, 12, 0]
+    );
+    assert_eq!(suite.build, None);
+    let more = "why = \"parses\"\ntypical_s = 1.5\ntypical_graph_s = 20";
+    let timed = CRATES.replace("why = \"parses\"", more);
+    let timed = parse("s", "suites/s/suite.toml", &timed).unwrap();
+    let typical_ms = |name: &str| timed.benchmark(name).unwrap().typical_ms;
+    assert_eq!(["syn", "syn.graph", "deep"].map(typical_ms), [Some(1500), Some(20_000), None]);
+    let selection = |axes: &[(&str, &[&str])], benchmarks: &[&str], priority| Selection {
+        axes: axes
+            .iter()
+            .map(|(a, v)| (a.to_string(), v.iter().map(ToString::to_string).collect()))
+            .collect(),
+        benchmarks: benchmarks.iter().map(ToString::to_string).collect(),
+        priority,
+    };
+    let shown = |selection: &Selection, cores| match suite.select(selection, cores) {
+        Ok(selected) => {
+            let cases = selected.cases.iter().map(ToString::to_string);
+            let left = selected.left_out.iter().map(|(why, n)| format!("{n} left out: {why}"));
+            cases.chain(left).collect::<Vec<_>>().join("\n")
+        }
+        Err(wrong) => wrong.join("\n"),
+    };
+    let small = [("profile", &["check", "doc"][..])];
+    insta::assert_snapshot!(shown(&selection(&small, &["d*"], None), 1));
+    insta::assert_snapshot!(shown(&selection(&[], &["syn*"], Some(Priority::Primary)), 2));
+    let wrong = selection(&[("thread", &["1"]), ("profile", &["opt"])], &["sny"], None);
+    insta::assert_snapshot!(shown(&wrong, 2));
+    let none = selection(&[("scenario", &["incr-patched"])], &["syn"], None);
+    insta::assert_snapshot!(shown(&none, 2));
+}
+
+#[test]
+fn all_mistakes_of_crates_at_once() {
+    let text = CRATES
+        .replace("compiler = true", "crate = \"rustc\"")
+        .replace(
+            "[axes]",
+            "[build]\ncommand = [\"x\"]\noutputs = { a = \"a\" }\n[axes]\nspeed = [\"1\"]",
+        )
+        .replace("\"2\"]", "\"many\"]")
+        .replace("\"off\"", "\"of\"")
+        .replace("version = \"2.0.1\"", "version = \"^2\"")
+        .replace("name = \"deep\"", "name = \"syn\"")
+        .replace("why = \"traits\"", "why = \"traits\"\ntypical_s = 0\ntypical_graph_s = 3")
+        .replace("patches/deep", "../deep");
+    insta::assert_snapshot!(parse("s", "suites/s/suite.toml", &text).unwrap_err());
+}
+
+#[test]
+fn all_mistakes_at_once() {
+    let text = GOOD
+        .replace("crate = \"wasmi_cli\"", "git = \"--upload-pack=evil\"")
+        .replace("max-rss", "max-rs")
+        .replace("release/engine", "../engine")
+        .replace("{level}", "{levle}")
+        .replace("what = \"recursion\"\n", "whta = \"recursion\"\n");
+    insta::assert_snapshot!(parse("s", "suites/s/suite.toml", &text).unwrap_err());
+}
+
+#[test]
+fn a_syntax_error_does_not_hide_the_other_mistakes() {
+    let text = "what = \"x\nimage = \"NO\"\n[source]\ngit = \"ext::sh -c x\"\n";
+    insta::assert_snapshot!(parse("s", "suites/s/suite.toml", text).unwrap_err());
+}
+
+#[test]
+fn git_locations() {
+    for good in ["https://example.org/x.git", "ssh://git@h/x", "../repo", "/srv/x", "file:///x"] {
+        assert!(check_git_location(good).is_ok(), "{good}");
+    }
+    for bad in ["", "-x", "--upload-pack=x", "ext::sh", "https://-x", "ftp://x", "a\nb"] {
+        assert!(check_git_location(bad).is_err(), "{bad}");
+    }
+}

@@ -1,0 +1,230 @@
+//! From summaries to estimates, without opinion.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Serialize;
+
+use crate::catalog::policy::{Decides, Gate, Policy, Rule};
+use crate::catalog::suite::Config;
+use crate::metric;
+use crate::record::{Extent, Summary};
+use crate::stats::{self, Estimate, Noise, Variance};
+
+/// One (case, metric, host): what all tables are keyed by.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct SeriesKey {
+    pub benchmark: String,
+    pub config: String,
+    pub metric: String,
+    pub host: String,
+}
+
+/// Two artifacts on one series: the estimate, no opinion.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    pub key: SeriesKey,
+    /// Of the host.
+    pub architecture: String,
+    pub tier: Gate,
+    /// Whether it counts towards the conclusion, and so which family its q is adjusted in.
+    pub decides: bool,
+    pub baseline: Option<Extent>,
+    pub candidate: Option<Extent>,
+    pub rounds: u32,
+    pub tainted: u32,
+    /// `None` where the rounds allow none; the verdict says why.
+    pub estimate: Option<Estimate>,
+    /// Where the estimate's variance comes from; `None` for a metric that is counted once.
+    pub noise: Option<Noise>,
+    /// δ on the log scale.
+    pub delta: f64,
+    /// p adjusted over the series' family: see [`compare`].
+    pub q: Option<f64>,
+}
+
+impl Comparison {
+    /// exp(d̄) − 1: 0.05 is five per cent more than the baseline.
+    pub fn effect(&self) -> Option<f64> {
+        self.estimate.map(|e| e.mean.exp_m1())
+    }
+
+    /// The interval of [`Comparison::effect`].
+    pub fn interval(&self) -> Option<(f64, f64)> {
+        self.estimate.map(|e| ((e.mean - e.half_width).exp_m1(), (e.mean + e.half_width).exp_m1()))
+    }
+
+    /// Whether it is a test, of those that q is adjusted over: a counted metric is none.
+    pub fn is_tested(&self) -> bool {
+        self.estimate.is_some() && !metric::is_deterministic(&self.key.metric)
+    }
+
+    /// The variance of the estimate; `None` where there can be none.
+    pub fn variance(&self) -> Option<Variance> {
+        variance(&self.key.metric, self.noise)
+    }
+
+    /// The smallest true effect, as a fraction, that these rounds would find four times in five at
+    /// the policy's q taken as α ([`stats::detectable`]).
+    pub fn detectable(&self, policy: &Policy) -> Option<f64> {
+        let effect =
+            |variance| stats::detectable(self.rounds, variance, self.delta, policy.q, 0.8).exp_m1();
+        Some(self.noise.map_or(self.delta.exp_m1(), |noise| effect(noise.used)))
+            .filter(|_| self.estimate.is_some())
+    }
+}
+
+/// A summary with where it came from: what [`compare`] takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Input {
+    pub host: String,
+    pub architecture: String,
+    pub summary: Summary,
+    /// Pooled within-run variance of d of the same series in past runs; `None` where there is none.
+    pub history: Option<Variance>,
+}
+
+/// Estimates every series and adjusts p. The order is kept.
+///
+/// Two families are adjusted, each by itself: the series that decide, and those that do not, so
+/// that neither the many that are only shown lend the deciding ones their discoveries, nor dilute
+/// them. A metric sampled once per case has no variance and so is no test: it stands in no family,
+/// its estimate is the value itself, and its q is its p (0 or 1).
+///
+/// The peers that lend their variance ([`stats::moderate`]) are the series of one metric and host.
+pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
+    let rules = rules(inputs, policy);
+    let runs: Vec<Option<Variance>> = inputs.iter().map(run_variance).collect();
+    let mut peers: HashMap<(&str, &str), Vec<Variance>> = HashMap::new();
+    for (input, run) in inputs.iter().zip(&runs) {
+        let Some(run) = run else { continue };
+        let pooled = stats::pool_history(*run, usable(input.history), policy.history);
+        peers.entry((&input.summary.metric, &input.host)).or_default().push(pooled);
+    }
+    let priors: HashMap<(&str, &str), (Option<Variance>, f64)> = peers
+        .into_iter()
+        .map(|(key, all)| (key, (stats::peer_prior(&all), all.iter().map(|v| v.df).sum())))
+        .collect();
+    let noise = |input: &Input, run: &Option<Variance>| {
+        let (prior, df_all) = priors[&(input.summary.metric.as_str(), input.host.as_str())];
+        run.map(|run| stats::moderate(run, usable(input.history), policy.history, prior, df_all))
+    };
+    let mut comparisons: Vec<Comparison> = inputs
+        .iter()
+        .zip(&rules)
+        .zip(&runs)
+        .map(|((input, (rule, decides)), run)| {
+            let noise = run.and_then(|_| noise(input, run));
+            estimate_one(input, rule, *decides, noise, policy)
+        })
+        .collect();
+    for decides in [true, false] {
+        let in_family = |c: &Comparison| c.is_tested() && c.decides == decides;
+        let family: Vec<usize> =
+            (0..comparisons.len()).filter(|&i| in_family(&comparisons[i])).collect();
+        let p: Vec<f64> = family.iter().filter_map(|&i| comparisons[i].q).collect();
+        for (index, q) in family.into_iter().zip(stats::adjust(&p, policy.procedure)) {
+            comparisons[index].q = Some(q);
+        }
+    }
+    comparisons
+}
+
+/// The rule of each series, and whether it decides: it must be of the tier `gate`, and `otherwise`
+/// holds only where nothing of the case was measured that decides anyway.
+fn rules(inputs: &[Input], policy: &Policy) -> Vec<(Rule, bool)> {
+    type CaseOn<'a> = (&'a str, &'a str, &'a str);
+    fn case_on(input: &Input) -> CaseOn<'_> {
+        (&input.summary.benchmark, &input.summary.config, &input.host)
+    }
+    let mut decided: HashSet<CaseOn<'_>> = HashSet::new();
+    let mut configs: HashMap<&str, Config> = HashMap::new();
+    let rules: Vec<Rule> = inputs
+        .iter()
+        .map(|input| {
+            let Summary { benchmark, config, metric, .. } = &input.summary;
+            let config = configs.entry(config).or_insert_with(|| Config::read(config));
+            let rule = policy.rule(benchmark, config, &input.host, metric);
+            let measured = input.summary.baseline.is_some() || input.summary.candidate.is_some();
+            if rule.decides == Decides::Yes && measured {
+                decided.insert(case_on(input));
+            }
+            rule
+        })
+        .collect();
+    let decides = |(input, rule): (&Input, &Rule)| {
+        rule.tier == Gate::Counts
+            && match rule.decides {
+                Decides::Yes => true,
+                Decides::No => false,
+                Decides::Otherwise => !decided.contains(&case_on(input)),
+            }
+    };
+    inputs.iter().zip(&rules).map(|pair| (*pair.1, decides(pair))).collect()
+}
+
+/// No |d| is larger: ln of the largest 64-bit integer. A foreign file may claim otherwise.
+const LOG_RATIO_MAX: f64 = 43.7;
+
+/// A mean of d that can be calculated with.
+fn usable_mean(summary: &Summary) -> Option<f64> {
+    summary.mean_log_ratio.filter(|mean| mean.abs() <= LOG_RATIO_MAX && summary.rounds > 0)
+}
+
+/// A variance of d that can be calculated with: two values that far apart give the largest.
+fn usable(variance: Option<Variance>) -> Option<Variance> {
+    const MAX: f64 = 2.0 * LOG_RATIO_MAX * LOG_RATIO_MAX;
+    variance.filter(|v| (0.0..=MAX).contains(&v.value) && v.df.is_finite() && v.df > 0.0)
+}
+
+/// The run's own variance of d, at least what rounding to integers makes; `None` for a metric that
+/// is counted once, fewer than two rounds, or a variance that is none.
+fn run_variance(input: &Input) -> Option<Variance> {
+    let summary = &input.summary;
+    if metric::is_deterministic(&summary.metric) || summary.rounds < 2 {
+        return None;
+    }
+    let median = |extent: Option<Extent>| extent.map_or(0.0, |e| e.median);
+    let rounding = stats::rounding_variance(median(summary.baseline), median(summary.candidate));
+    let run = Variance { value: summary.variance?, df: f64::from(summary.rounds) - 1.0 };
+    // Medians of integers make no more than this; other medians are a foreign file's.
+    let rounding = if rounding <= 1.0 { rounding } else { 0.0 };
+    usable(Some(run)).map(|run| Variance { value: run.value.max(rounding), ..run })
+}
+
+fn variance(metric: &str, noise: Option<Noise>) -> Option<Variance> {
+    noise.map(|noise| noise.used).or(metric::is_deterministic(metric).then_some(Variance::EXACT))
+}
+
+fn estimate_one(
+    input: &Input,
+    rule: &Rule,
+    decides: bool,
+    noise: Option<Noise>,
+    policy: &Policy,
+) -> Comparison {
+    let summary = &input.summary;
+    let delta = stats::log_effect(rule.smallest_effect);
+    let variance = variance(&summary.metric, noise);
+    let estimate = usable_mean(summary).zip(variance);
+    let estimate = estimate
+        .map(|(mean, used)| stats::estimate(summary.rounds, mean, used, delta, policy.confidence));
+    Comparison {
+        key: SeriesKey {
+            benchmark: summary.benchmark.clone(),
+            config: summary.config.clone(),
+            metric: summary.metric.clone(),
+            host: input.host.clone(),
+        },
+        architecture: input.architecture.clone(),
+        tier: rule.tier,
+        decides,
+        baseline: summary.baseline,
+        candidate: summary.candidate,
+        rounds: summary.rounds,
+        tainted: summary.tainted,
+        estimate,
+        noise,
+        delta,
+        q: estimate.map(|e| e.p),
+    }
+}

@@ -1,0 +1,149 @@
+use super::*;
+use crate::catalog::policy;
+use crate::catalog::policy::Policy;
+use crate::record::{Sample, Side, Summary};
+
+fn default_policy() -> Policy {
+    policy::parse(
+        "test",
+        "policies/test.toml",
+        "[metric.wall]\nsmallest_effect = 0.01\ndecides = true\n\
+         [metric.max-rss]\nsmallest_effect = 0.01\n\
+         [metric.'instructions:cachegrind']\nsmallest_effect = 0.002\ndecides = true\n",
+        &[],
+    )
+    .unwrap()
+}
+
+/// `values` are (baseline, candidate) of each round.
+fn samples(benchmark: &str, metric: &str, values: &[(i64, i64)]) -> Vec<Sample> {
+    let sample = |round: usize, side, value| Sample {
+        benchmark: benchmark.into(),
+        config: String::new(),
+        metric: metric.into(),
+        round: round as u32,
+        side,
+        sequence: 0,
+        value,
+        taint: String::new(),
+    };
+    let both = |(round, (b, c)): (usize, &(i64, i64))| {
+        [sample(round, Side::Baseline, *b), sample(round, Side::Candidate, *c)]
+    };
+    values.iter().enumerate().flat_map(both).collect()
+}
+
+fn input(summary: Summary) -> Input {
+    Input { host: "h".into(), architecture: "x86_64".into(), summary, history: None }
+}
+
+fn verdicts(samples: &[Sample]) -> (Vec<Verdict>, Conclusion) {
+    let inputs: Vec<Input> = summarise(samples).into_iter().map(input).collect();
+    let policy = default_policy();
+    let judged = judge(compare(&inputs, &policy), &policy);
+    let conclusion = conclude(&judged, &Failing::default(), &policy).conclusion;
+    (judged.into_iter().map(|j| j.verdict).collect(), conclusion)
+}
+
+#[test]
+fn four_verdicts() {
+    let slower = [(1000, 1100), (1001, 1102), (999, 1099), (1000, 1101)];
+    let faster = slower.map(|(b, c)| (c, b));
+    let same = [(100_000, 100_010), (100_001, 99_999), (99_990, 100_000), (100_000, 99_995)];
+    let noisy = [(1000, 1100), (1000, 900), (1000, 1050), (1000, 1000)];
+    for (rounds, verdict, conclusion) in [
+        (slower, "Regressed", Conclusion::Regressed),
+        (faster, "Improved", Conclusion::Improved),
+        (same, "Unchanged", Conclusion::Unchanged),
+        (noisy, "Inconclusive", Conclusion::Inconclusive),
+    ] {
+        let (got, overall) = verdicts(&samples("b", "wall", &rounds));
+        assert_eq!((got[0].name(), overall), (verdict, conclusion));
+    }
+    let both = [samples("a", "wall", &slower), samples("b", "wall", &faster)].concat();
+    assert_eq!(verdicts(&both).1, Conclusion::Mixed);
+}
+
+#[test]
+fn what_cannot_be_said_says_why() {
+    let one = samples("b", "wall", &[(5, 6)]);
+    assert_eq!(verdicts(&one).0, [Verdict::Inconclusive(Reason::TooFewRounds { rounds: 1 })]);
+    let zero = samples("b", "wall", &[(0, 6), (0, 7)]);
+    assert_eq!(verdicts(&zero).0, [Verdict::Inconclusive(Reason::ZeroValue)]);
+    let mut apart = samples("b", "wall", &[(5, 6), (5, 6)]);
+    apart.retain(|s| (s.round == 0) == (s.side == Side::Baseline));
+    assert_eq!(verdicts(&apart).0, [Verdict::Inconclusive(Reason::NoCommonRound)]);
+    let mut disturbed = samples("b", "wall", &[(5, 6), (5, 6)]);
+    disturbed[0].taint = "steal".into();
+    let reason = Reason::Disturbed { tainted: 1, rounds: 1 };
+    assert_eq!(verdicts(&disturbed).0, [Verdict::Inconclusive(reason)]);
+    // Six rounds of which four, or two, were disturbed: on both sides, as it happens.
+    let mut many = samples("b", "wall", &[(500, 600); 6]);
+    many.iter_mut().filter(|s| s.round < 4).for_each(|s| s.taint = "contention".into());
+    let reason = Reason::Disturbed { tainted: 8, rounds: 2 };
+    assert_eq!(verdicts(&many).0, [Verdict::Inconclusive(reason)]);
+    many.iter_mut().filter(|s| s.round > 1).for_each(|s| s.taint.clear());
+    assert_eq!(verdicts(&many).0, [Verdict::Regressed]);
+    let mut alone = samples("b", "wall", &[(5, 6), (5, 6)]);
+    alone[0].taint = "contention".into();
+    alone.retain(|s| s.side == Side::Baseline);
+    assert_eq!(
+        verdicts(&alone).0,
+        [Verdict::Inconclusive(Reason::MissingSide { side: "candidate" })]
+    );
+    assert_eq!(verdicts(&[]), (vec![], Conclusion::Inconclusive));
+}
+
+#[test]
+fn a_round_that_came_again_is_one_round() {
+    // What no disturbance moves is untainted each time: the last pair counts.
+    let again =
+        |value| Sample { sequence: 9, value, ..samples("b", "max-rss", &[(1, 1)])[0].clone() };
+    let mut all = samples("b", "max-rss", &[(100, 100), (100, 110)]);
+    for (side, value) in [(Side::Baseline, 200), (Side::Candidate, 240)] {
+        all.push(Sample { side, ..again(value) });
+    }
+    let summary = &summarise(&all)[0];
+    assert_eq!((summary.rounds, summary.tainted), (2, 0));
+    let mean = (1.2f64.ln() + 1.1f64.ln()) / 2.0;
+    assert!((summary.mean_log_ratio.unwrap() - mean).abs() < 1e-12, "{summary:?}");
+    assert_eq!(summary.baseline.unwrap().median, 150.0);
+}
+
+#[test]
+fn a_counter_is_its_own_verdict_from_one_sample() {
+    let count = |b, c| verdicts(&samples("b", "instructions:cachegrind", &[(b, c)])).0;
+    assert_eq!(count(1_000_000, 1_010_000), [Verdict::Regressed]);
+    assert_eq!(count(1_000_000, 1_000_100), [Verdict::Unchanged]);
+}
+
+#[test]
+fn families_do_not_lend_each_other_discoveries() {
+    // One borderline wall series: p is about 0.03, so q must be too, whatever else there is.
+    let wall = [(1000, 1030), (1000, 1015), (1000, 1035), (1000, 1022)];
+    let q_of_wall = |others: &[Vec<Sample>]| {
+        let mut all = samples("b", "wall", &wall);
+        all.extend(others.concat());
+        let inputs: Vec<Input> = summarise(&all).into_iter().map(input).collect();
+        let compared = compare(&inputs, &default_policy());
+        compared.iter().find(|c| c.key.metric == "wall").and_then(|c| c.q).unwrap()
+    };
+    let alone = q_of_wall(&[]);
+    let counters: Vec<Vec<Sample>> = (0..9)
+        .map(|i| samples(&format!("c{i}"), "instructions:cachegrind", &[(1000, 2000 * i)]))
+        .collect();
+    let shown: Vec<Vec<Sample>> = (0..9)
+        .map(|i| samples(&format!("r{i}"), "max-rss", &[(1000, 2000), (1000, 2001), (1000, 1999)]))
+        .collect();
+    assert_eq!(q_of_wall(&counters), alone);
+    assert_eq!(q_of_wall(&shown), alone);
+    assert!(alone > 0.001 && alone < 0.2, "{alone}");
+}
+
+#[test]
+fn a_metric_that_does_not_decide_is_judged_all_the_same() {
+    let (verdicts, conclusion) =
+        verdicts(&samples("b", "max-rss", &[(1000, 2000), (1000, 2001), (1000, 1999)]));
+    assert_eq!(verdicts, [Verdict::Regressed]);
+    assert_eq!(conclusion, Conclusion::Inconclusive);
+}
