@@ -178,6 +178,11 @@ mod tests {
         assert_eq!(Definition::read(into.path()).unwrap(), definition);
         assert!(!into.path().join("target").exists());
 
+        let part = definition.part("a");
+        let names: Vec<&str> = part.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["b.txt"]);
+        assert_eq!(definition.part("progra").files, []);
+
         let other = Digest::of(b"other");
         let mut torn = packed.clone();
         torn.truncate(packed.len() / 2);

@@ -28,7 +28,7 @@ pub const ROUNDS_LEAST: u32 = 5;
 pub const ROUNDS_MOST: u32 = 30;
 
 /// Most rounds of the demo's cases: a demo is to take minutes.
-pub const ROUNDS_DEMO: u32 = 10;
+pub const ROUNDS_DEMO: u32 = 15;
 
 /// A dynamometer for compilers: builds two commits in a pinned container image, measures them
 /// side by side, and says what got slower.
@@ -81,7 +81,7 @@ pub enum Color {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Compare two releases of a WebAssembly interpreter: the main job, from nothing
+    /// Compare two releases of the Lua interpreter: the main job, from nothing
     Demo {
         #[command(flatten)]
         measuring: Measuring,
@@ -152,7 +152,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Measuring {
-    /// Most rounds of a case (each runs it once on each side) [default: 30; demo: 10]
+    /// Most rounds of a case (each runs it once on each side) [default: 30; demo: 15]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
     pub rounds: Option<u32>,
     /// Least rounds of a case; above that, rounds end when the interval is half of what the policy

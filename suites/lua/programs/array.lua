@@ -1,13 +1,14 @@
--- Reads and writes an array of two million numbers in a random order: waits for memory.
-local cells = {}
-for i = 1, 1 << 21 do
-  cells[i] = i
-end
-local at, sum = 1, 0
+-- Fills an array of a million numbers several times, and reads it in a random order: memory.
+local sum = 0
 for _ = 1, size do
-  at = (at * 1664525 + 1013904223) & 0xffffffff
-  local cell = (at >> 11) + 1
-  sum = sum ~ cells[cell]
-  cells[cell] = sum & 0xffff
+  local cells = {}
+  for i = 1, 1 << 20 do
+    cells[i] = i
+  end
+  local at = 1
+  for _ = 1, 1 << 16 do
+    at = (at * 1664525 + 1013904223) & 0xffffffff
+    sum = sum ~ cells[(at >> 12) + 1] * at
+  end
 end
 print(sum)
