@@ -52,7 +52,7 @@ impl Definition {
         Ok(Self { files: files.collect::<Result<_>>()? })
     }
 
-    /// Of every file, by name and content.
+    /// Digest of every file, by name and content.
     pub fn digest(&self) -> Digest {
         Digest::of_parts(self.files.iter().flat_map(|f| [f.name.as_bytes(), f.bytes.as_slice()]))
     }

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use dyno_model::metric::CACHEGRIND;
 use dyno_model::record::Side;
-use dyno_probe::{Settings, Spawn};
+use dyno_probe::{Exit, Settings, Spawn};
 
-use super::{Bench, Measured, Prepared};
+use super::{Bench, Measured};
 use crate::lasting::Lasting;
+use crate::prepared_case::PreparedCase;
 use dyno_base::error::Result;
 use dyno_base::event::{Phase, Unit};
 use dyno_engine::Spec;
@@ -23,12 +24,12 @@ impl Bench<'_> {
     /// Counts instructions of every case that still works, one container a core.
     pub(super) async fn count(
         &self,
-        prepared: &mut [Prepared<'_>],
+        prepared: &mut [PreparedCase<'_>],
         measured: &mut Measured,
     ) -> Result<()> {
         let started = Instant::now();
         // A build is many programs: what Valgrind makes of it says little of any.
-        let counts = |ready: &Prepared<'_>| ready.failed.is_none() && !ready.run.units;
+        let counts = |ready: &PreparedCase<'_>| ready.failed.is_none() && !ready.run.units;
         let alive: Vec<usize> = (0..prepared.len()).filter(|&i| counts(&prepared[i])).collect();
         let total = alive.len() as u64;
         self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
@@ -82,32 +83,41 @@ impl Bench<'_> {
         for notices in futures::future::join_all(workers).await {
             measured.notices.extend(notices?);
         }
-        for (i, exit) in exits.into_inner().expect("no panic while held") {
-            let ready = &mut prepared[i];
-            // A program may find out where it runs, and do less there: the answer counts here too.
-            let why = match exit {
-                Err(why) => why,
-                Ok(exit) => {
-                    match (ready.wrong(&exit, ready.time_s * COUNTING_FACTOR), exit.instructions) {
-                        (None, Some(count)) => {
-                            measured.samples.push(ready.sample(CACHEGRIND, count, 0, 0));
-                            continue;
-                        }
-                        (None, None) => "under Valgrind it wrote no counts".into(),
-                        (Some(("output", reason)), _) => format!("under Valgrind it gave {reason}"),
-                        (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
-                    }
-                }
-            };
-            measured.notices.push(format!(
-                "the instructions of {} ({}) were not counted: {why}",
-                ready.case,
-                ready.side.name(),
-            ));
-        }
+        record_counts(exits.into_inner().expect("no panic while held"), prepared, measured);
         measured.counting_s = started.elapsed().as_secs_f64();
         self.events
             .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
         Ok(())
+    }
+}
+
+/// Keeps the counts, and says why where there is none.
+fn record_counts(
+    exits: Vec<(usize, std::result::Result<Exit, String>)>,
+    prepared: &mut [PreparedCase<'_>],
+    measured: &mut Measured,
+) {
+    for (i, exit) in exits {
+        let ready = &mut prepared[i];
+        // A program may find out where it runs, and do less there: the answer counts here too.
+        let why = match exit {
+            Err(why) => why,
+            Ok(exit) => {
+                match (ready.wrong(&exit, ready.time_s * COUNTING_FACTOR), exit.instructions) {
+                    (None, Some(count)) => {
+                        measured.samples.push(ready.sample(CACHEGRIND, count, 0, 0));
+                        continue;
+                    }
+                    (None, None) => "under Valgrind it wrote no counts".into(),
+                    (Some(("output", reason)), _) => format!("under Valgrind it gave {reason}"),
+                    (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
+                }
+            }
+        };
+        measured.notices.push(format!(
+            "the instructions of {} ({}) were not counted: {why}",
+            ready.case,
+            ready.side.name(),
+        ));
     }
 }
