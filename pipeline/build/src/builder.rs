@@ -33,6 +33,7 @@ use dyno_base::fault;
 use dyno_engine::{Engines, Mount, Root, Spec};
 
 use crate::artifact::{Artifact, Manifest, cached, place, take_sysroot};
+use crate::definition::Definition;
 use crate::recipe_environment::{build_env, cargo_configuration, chown_recursive, grant_network};
 
 /// What is built, from what, and how.
@@ -41,6 +42,8 @@ pub struct BuildRequest<'a> {
     pub what: String,
     /// What identifies the source: a commit, or the digest of a suite.
     pub source: String,
+    /// The folder of the suite's own that the recipe names, if it names one.
+    pub folder: Option<Definition>,
     pub recipe: &'a Recipe,
     pub root: Arc<dyn Root>,
     pub trust: Trust,
@@ -55,7 +58,9 @@ impl BuildRequest<'_> {
             Trust::Untrusted => b"artifact 1 untrusted",
         };
         let image = self.root.id().hex();
-        Digest::of_parts([kind, self.source.as_bytes(), image.as_bytes(), &recipe])
+        let folder = self.folder.as_ref().map(|folder| folder.digest().to_string());
+        let parts = [kind, self.source.as_bytes(), image.as_bytes(), &recipe];
+        Digest::of_parts(parts.into_iter().chain(folder.as_ref().map(String::as_bytes)))
     }
 }
 
@@ -112,28 +117,19 @@ impl Builder {
         for folder in [&source, &cargo, &build] {
             chown_recursive(folder, user)?;
         }
-        let writable = vec![Mount::writable(&source, "/src"), Mount::writable(&cargo, "/cargo")];
-        if let Some(fetch) = &order.recipe.fetch {
-            let mut mounts = writable.clone();
-            let mut env = build_env(order.recipe);
-            grant_network(&mut mounts, &mut env);
-            let begin = Instant::now();
-            let step = self.step(order, Phase::Fetch, fetch, mounts, env);
-            let fetched = fault::around("artifact.fetch", step).await?;
-            {
-                let mut fetching = self.fetching.lock().expect("no panic while held");
-                let (first, _) = fetching.unwrap_or((begin, begin));
-                *fetching = Some((first, Instant::now()));
-            }
-            if let Err(failure) = fetched {
-                return Ok(Err(failure));
-            }
+        let mut shared = Vec::new();
+        if let Some(folder) = &order.folder {
+            let own = scratch.folder("suite")?;
+            folder.write(&own)?;
+            shared.push(Mount::read_only(own, "/suite"));
         }
-        let mounts = vec![
-            Mount::writable(&source, "/src"),
-            Mount::read_only(&cargo, "/cargo"),
-            Mount::writable(&build, "/build"),
-        ];
+        if let Err(failure) = self.fetch(order, &shared, &source, &cargo).await? {
+            return Ok(Err(failure));
+        }
+        let mut mounts = shared;
+        mounts.push(Mount::writable(&source, "/src"));
+        mounts.push(Mount::read_only(&cargo, "/cargo"));
+        mounts.push(Mount::writable(&build, "/build"));
         let env = build_env(order.recipe);
         let step = self.step(order, Phase::Build, &order.recipe.build, mounts, env);
         if let Err(failure) = fault::around("artifact.build", step).await? {
@@ -174,6 +170,31 @@ impl Builder {
             }
         }
         Ok(None)
+    }
+
+    /// Runs the fetch step, the only one with the network, if the recipe has one.
+    async fn fetch(
+        &self,
+        order: &BuildRequest<'_>,
+        shared: &[Mount],
+        source: &Path,
+        cargo: &Path,
+    ) -> Result<Result<(), Failure>> {
+        let Some(fetch) = &order.recipe.fetch else { return Ok(Ok(())) };
+        let mut mounts = shared.to_vec();
+        mounts.push(Mount::writable(source, "/src"));
+        mounts.push(Mount::writable(cargo, "/cargo"));
+        let mut env = build_env(order.recipe);
+        grant_network(&mut mounts, &mut env);
+        let begin = Instant::now();
+        let step = self.step(order, Phase::Fetch, fetch, mounts, env);
+        let fetched = fault::around("artifact.fetch", step).await?;
+        {
+            let mut fetching = self.fetching.lock().expect("no panic while held");
+            let (first, _) = fetching.unwrap_or((begin, begin));
+            *fetching = Some((first, Instant::now()));
+        }
+        Ok(fetched)
     }
 
     /// Runs one step in a container of its own. The inner error is the step's failure.

@@ -120,6 +120,11 @@ impl Catalog {
                 }
             }
         }
+        if let Some(path) = suite.build.as_ref().and_then(|recipe| recipe.folder.as_ref())
+            && !folder.join(path).is_dir()
+        {
+            missing.push(format!("{path} (the build's folder)"));
+        }
         if !missing.is_empty() {
             return Err(Error::input(format!(
                 "{} names files that are not there: {}",

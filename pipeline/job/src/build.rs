@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dyno_base::error::{Error, Result};
+use dyno_base::event::Stage;
 use dyno_build::artifact::Artifact;
 use dyno_build::builder::{BuildRequest, Builder};
 use dyno_build::catalog::LoadedSuite;
@@ -40,6 +41,7 @@ pub async fn build_all(
         let order = BuildRequest {
             what: format!("inputs of {}", suite.name),
             source: loaded.digest.to_string(),
+            folder: None,
             recipe,
             root: Arc::clone(&roots[&Side::Baseline]),
             trust: Trust::Trusted,
@@ -65,6 +67,7 @@ pub async fn build_all(
         let order = BuildRequest {
             what: format!("{} {}", target_name(&suite.source), resolved.asked),
             source: resolved.commit.hex().to_string(),
+            folder: recipe.folder.as_ref().map(|folder| loaded.definition.part(folder)),
             recipe,
             root: Arc::clone(&roots[&side]),
             trust: match side {
@@ -94,6 +97,9 @@ pub async fn build(
         prepared.cores.all(),
         ctx.events.clone(),
     );
+    let build_s = prepared.suite.suite.build.as_ref().and_then(|recipe| recipe.typical_ms);
+    let build_s = build_s.map(|ms| ms.div_ceil(1000)).map(|seconds| (seconds, 2 * seconds));
+    ctx.events.stage(Stage::Build, build_s);
     let started = Instant::now();
     let (suite, roots, asked) = (&prepared.suite, &prepared.roots, &prepared.asked);
     let (inputs, sides) = build_all(&builder, suite, roots, asked, job.inputs.trust).await?;

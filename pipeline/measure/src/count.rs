@@ -5,20 +5,23 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use dyno_model::metric::CACHEGRIND;
-use dyno_model::record::Side;
+use dyno_model::metric::{CACHEGRIND, WALL};
+use dyno_model::record::{Sample, Side};
 use dyno_probe::{Exit, Settings, Spawn};
 
 use super::{Bench, Measured};
 use crate::lasting::Lasting;
 use crate::prepared_case::PreparedCase;
 use dyno_base::error::Result;
-use dyno_base::event::{Phase, Unit};
+use dyno_base::event::{Phase, Stage, Unit};
 use dyno_engine::Spec;
 
 /// How much longer a case may take while its instructions are counted (Cachegrind was seen to
 /// take 10 to 40 times as long).
 const COUNTING_FACTOR: u64 = 100;
+
+/// How many times as long it usually takes, from the least to the most.
+const USUAL_FACTORS: (f64, f64) = (20.0, 50.0);
 
 impl Bench<'_> {
     /// Counts instructions of every case that still works, one container a core.
@@ -29,9 +32,14 @@ impl Bench<'_> {
     ) -> Result<()> {
         let started = Instant::now();
         // A build is many programs: what Valgrind makes of it says little of any.
-        let counts = |ready: &PreparedCase<'_>| ready.failed.is_none() && !ready.run.units;
+        let wanted = [CACHEGRIND.to_string()];
+        let counts = |ready: &PreparedCase<'_>| {
+            let is_wanted = !self.suite.metrics_of(ready.case, &wanted).is_empty();
+            ready.failed.is_none() && !ready.run.units && is_wanted
+        };
         let alive: Vec<usize> = (0..prepared.len()).filter(|&i| counts(&prepared[i])).collect();
         let total = alive.len() as u64;
+        self.events.stage(Stage::Count, self.expected_s(&alive, prepared, measured));
         self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
         let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
         for i in alive {
@@ -88,6 +96,28 @@ impl Bench<'_> {
         self.events
             .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
         Ok(())
+    }
+
+    /// How long counting will take, by the wall times that were just measured.
+    fn expected_s(
+        &self,
+        alive: &[usize],
+        prepared: &[PreparedCase<'_>],
+        measured: &Measured,
+    ) -> Option<(u64, u64)> {
+        let wall_ns = |ready: &PreparedCase<'_>| {
+            let of_case = |sample: &&Sample| {
+                sample.metric == WALL
+                    && sample.side == ready.side
+                    && sample.benchmark == ready.case.benchmark
+                    && sample.config == ready.case.config.to_string()
+            };
+            measured.samples.iter().rev().find(of_case).map(|sample| sample.value)
+        };
+        let wall_ns: Vec<i64> = alive.iter().filter_map(|&i| wall_ns(&prepared[i])).collect();
+        let core_s = wall_ns.iter().sum::<i64>() as f64 / 1e9 / self.all_cores.len() as f64;
+        let [least, most] = [USUAL_FACTORS.0, USUAL_FACTORS.1].map(|factor| factor * core_s);
+        (core_s > 0.0).then_some((least.ceil() as u64, most.ceil() as u64))
     }
 }
 

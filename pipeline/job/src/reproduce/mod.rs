@@ -153,17 +153,23 @@ pub async fn reproduce(
         parts.extend(not_built(&run, &from));
     }
     environment.events.end(Phase::Build, format!("{} parts compared", parts.len()));
-    Ok(Reproduced {
-        job: run.job.clone(),
-        suite: run.suite.clone(),
-        target: run.target.clone(),
-        baseline: run.baseline.asked.clone(),
-        candidate: run.candidate.asked.clone(),
-        recorded_by: run.dyno_version.clone(),
-        rebuilt_by: env!("CARGO_PKG_VERSION").into(),
-        equal: parts.iter().all(|part| part.equal),
-        parts,
-    })
+    Ok(Reproduced::new(&run, parts))
+}
+
+impl Reproduced {
+    fn new(run: &RunRow, parts: Vec<Part>) -> Self {
+        Self {
+            job: run.job.clone(),
+            suite: run.suite.clone(),
+            target: run.target.clone(),
+            baseline: run.baseline.asked.clone(),
+            candidate: run.candidate.asked.clone(),
+            recorded_by: run.dyno_version.clone(),
+            rebuilt_by: env!("CARGO_PKG_VERSION").into(),
+            equal: parts.iter().all(|part| part.equal),
+            parts,
+        }
+    }
 }
 
 /// The definition of each image, by its name.
