@@ -210,14 +210,11 @@ fn named_modules(
         for path in use_paths(&code[start..]) {
             let mut names = path.split("::").map(str::trim).peekable();
             let mut base: Vec<String> = Vec::new();
-            match names.next() {
-                Some("super") => {
-                    base = me[..me.len().saturating_sub(1)].to_vec();
-                    while names.next_if_eq(&"super").is_some() {
-                        base.pop();
-                    }
+            if names.next() == Some("super") {
+                base = me[..me.len().saturating_sub(1)].to_vec();
+                while names.next_if_eq(&"super").is_some() {
+                    base.pop();
                 }
-                _ => {}
             }
             base.extend(names.map(str::to_string));
             while !modules.contains(&base) && base.pop().is_some() {}

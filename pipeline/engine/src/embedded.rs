@@ -125,7 +125,7 @@ impl Engine for Embedded {
             for entry in fs::read_dir(&folder).while_(|| format!("reading {}", folder.display()))? {
                 let name = entry.while_(|| "reading a folder".into())?.file_name();
                 let Some(name) = name.to_str() else { continue };
-                if container_owner(&name).is_some_and(|owner| !owner.is_alive()) {
+                if container_owner(name).is_some_and(|owner| !owner.is_alive()) {
                     self.remove(name).await?;
                     swept.push(name.to_string());
                 }

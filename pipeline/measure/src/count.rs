@@ -41,14 +41,7 @@ impl Bench<'_> {
         let total = alive.len() as u64;
         self.events.stage(Stage::Count, self.expected_s(&alive, prepared, measured));
         self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
-        let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
-        for i in alive {
-            let mut run = prepared[i].run.clone();
-            run.count_instructions = true;
-            run.time_ms *= COUNTING_FACTOR;
-            queues.entry(prepared[i].side).or_default().push_back((i, run));
-        }
-        let queues = Mutex::new(queues);
+        let queues = Mutex::new(counting_queues(alive, prepared));
         let exits = Mutex::new(Vec::new());
         // A core counts for one side, and then for what the other has left.
         let worker = async |core: u32, sides: [Side; 2]| -> Result<Vec<String>> {
@@ -93,8 +86,8 @@ impl Bench<'_> {
         }
         record_counts(exits.into_inner().expect("no panic while held"), prepared, measured);
         measured.counting_s = started.elapsed().as_secs_f64();
-        self.events
-            .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
+        let done = format!("instructions counted in {:.0} s", measured.counting_s);
+        self.events.end(Phase::Measure, done);
         Ok(())
     }
 
@@ -119,6 +112,21 @@ impl Bench<'_> {
         let [least, most] = [USUAL_FACTORS.0, USUAL_FACTORS.1].map(|factor| factor * core_s);
         (core_s > 0.0).then_some((least.ceil() as u64, most.ceil() as u64))
     }
+}
+
+/// The processes to count, in a queue for each side, with their places in `prepared`.
+fn counting_queues(
+    alive: Vec<usize>,
+    prepared: &[PreparedCase<'_>],
+) -> BTreeMap<Side, VecDeque<(usize, Spawn)>> {
+    let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
+    for i in alive {
+        let mut run = prepared[i].run.clone();
+        run.count_instructions = true;
+        run.time_ms *= COUNTING_FACTOR;
+        queues.entry(prepared[i].side).or_default().push_back((i, run));
+    }
+    queues
 }
 
 /// Keeps the counts, and says why where there is none.
