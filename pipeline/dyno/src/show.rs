@@ -60,9 +60,11 @@ fn spinner() -> ProgressStyle {
 
 fn counted(unit: Unit) -> ProgressStyle {
     let template = match unit {
-        Unit::Bytes => "{spinner} {prefix:>8}  {msg} {bar:24} {bytes}/{total_bytes}, {eta} left",
+        Unit::Bytes => {
+            "{spinner} {prefix:>8}  {bar:24} {bytes}/{total_bytes}, {eta} left  {wide_msg}"
+        }
         Unit::Items | Unit::Processes => {
-            "{spinner} {prefix:>8}  {msg} {bar:24} {pos}/{len}, {eta} left"
+            "{spinner} {prefix:>8}  {bar:24} {pos}/{len}, {eta} left  {wide_msg}"
         }
     };
     ProgressStyle::with_template(template).expect("a constant template").progress_chars("=> ")
@@ -111,7 +113,7 @@ impl Bar {
     }
 }
 
-/// A paragraph between empty lines, with the time that it takes.
+/// A paragraph after an empty line, with the time that what it explains takes.
 fn explanation(text: &str, seconds: Option<(u64, u64)>) -> String {
     let time = match seconds {
         Some((least, most)) if least == most => format!(" About {}.", duration(least)),

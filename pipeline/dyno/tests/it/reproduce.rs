@@ -108,6 +108,7 @@ fn a_build_sees_a_folder_of_the_suite_and_is_known_by_it() {
         return;
     }
     let world = World::new();
+    fs::create_dir(world.path().join("suites/made/driver")).unwrap();
     world.write("suites/made/driver/words", "print words\n");
     world.edit("suites/made/suite.toml", "[build]", "[build]\nfolder = \"driver\"");
     world.edit("suites/made/suite.toml", "program = \"program\"", "program = \"words\"");
