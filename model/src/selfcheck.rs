@@ -19,7 +19,7 @@ use crate::verdict::{Comparison, Judged, Verdict};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SelfCheck {
     pub host: String,
-    /// Of the machine as it was: another kernel or engine is another host to check.
+    /// Fingerprint of the machine as it was: another kernel or engine is another host to check.
     pub fingerprint: Digest,
     /// Comparisons of an artifact with itself.
     pub comparisons: u32,

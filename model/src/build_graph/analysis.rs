@@ -15,7 +15,7 @@ pub const STEPS_MAX: usize = 512;
 pub struct Analysis {
     pub units: u32,
     pub wall_ns: i64,
-    /// Of all units.
+    /// Sums over all units.
     pub parts: Parts,
     pub critical_path: CriticalPath,
     pub utilisation: Utilisation,
@@ -42,7 +42,7 @@ pub struct PathStep {
     pub because: StartReason,
     /// From what let it start to its start.
     pub waited_ns: i64,
-    /// Of the unit, as far as what let the next one start: without code generation where the
+    /// Parts of the unit's time, as far as what let the next one start: without code generation where the
     /// metadata were enough.
     pub parts: Parts,
 }
@@ -53,7 +53,7 @@ pub struct PathStep {
 pub struct CriticalPath {
     pub steps: Vec<PathStep>,
     pub parts: Parts,
-    /// Of the steps, together.
+    /// How long all steps together waited.
     pub waited_ns: i64,
 }
 

@@ -295,12 +295,12 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Of a unit. What has no metadata has its front end end where code generation begins.
+    /// Parts of a unit's time. What has no metadata has its front end end where code generation begins.
     pub fn of(unit: &CompilationUnit) -> Self {
         Self::until(unit, unit.end_ns)
     }
 
-    /// Of a unit as far as the moment `until`.
+    /// Parts of a unit's time as far as the moment `until`.
     fn until(unit: &CompilationUnit, until: i64) -> Self {
         let (start, end) = (unit.start_ns, unit.end_ns.min(until));
         let split = unit.metadata_ns.or(unit.codegen_ns);

@@ -83,7 +83,7 @@ struct Replay<'b> {
     starting: BinaryHeap<Reverse<(i64, usize, usize)>>,
     /// In the order of starts: (unit, phase).
     running: Vec<(usize, usize)>,
-    /// Of the phase that each unit is in.
+    /// Work of the phase that each unit is in.
     left: Vec<u128>,
     times: Vec<Times>,
 }

@@ -77,7 +77,7 @@ pub struct Reference {
     /// With port, if one was written.
     pub host: String,
     pub repository: String,
-    /// Of a manifest or of an index of manifests.
+    /// Digest of a manifest or of an index of manifests.
     pub digest: Digest,
 }
 

@@ -190,7 +190,7 @@ pub struct Suite {
 }
 
 impl Suite {
-    /// Those of `metrics` that are measured of `case`.
+    /// The names among `metrics` that are measured of `case`.
     pub fn metrics_of(&self, case: &Case, metrics: &[String]) -> Vec<String> {
         let is_counted = match self.benchmark(&case.benchmark).map(|b| &b.work) {
             Some(Workload::Program(program)) => program.count_instructions,

@@ -101,7 +101,7 @@ pub struct Variance {
 }
 
 impl Variance {
-    /// Of a value that is counted: it is what it is.
+    /// The noise of a value that is counted, which is none: it is what it is.
     pub const EXACT: Self = Self { value: 0.0, df: f64::INFINITY };
 }
 

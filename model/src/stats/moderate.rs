@@ -48,7 +48,7 @@ const TINY_SHARE: f64 = 1e-5;
 pub struct Noise {
     /// The run's own, with n − 1 degrees of freedom.
     pub run: Variance,
-    /// Of past runs, with the degrees of freedom that count; `None` where none is lent.
+    /// Variance of past runs, with the degrees of freedom that count; `None` where none is lent.
     pub history: Option<Variance>,
     /// The run's own and what history lends, together.
     pub pooled: Variance,

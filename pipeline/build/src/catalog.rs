@@ -21,9 +21,9 @@ pub struct Catalog {
 pub struct LoadedSuite {
     pub suite: Suite,
     pub folder: PathBuf,
-    /// Of every file in the folder, by name and content.
+    /// Digest of every file in the folder, by name and content.
     pub digest: Digest,
-    /// Those files, as they were when the digest was taken.
+    /// The files of the folder, as they were when the digest was taken.
     pub definition: Definition,
 }
 

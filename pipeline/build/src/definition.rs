@@ -52,7 +52,7 @@ impl Definition {
         Ok(Self { files: files.collect::<Result<_>>()? })
     }
 
-    /// What lies in `folder` of it.
+    /// The part of the definition that lies in `folder`.
     pub fn part(&self, folder: &str) -> Self {
         let inside = |file: &File| {
             let name = file.name.strip_prefix(folder)?.strip_prefix('/')?.to_string();
@@ -61,7 +61,7 @@ impl Definition {
         Self { files: self.files.iter().filter_map(inside).collect() }
     }
 
-    /// Of every file, by name and content.
+    /// Digest of every file, by name and content.
     pub fn digest(&self) -> Digest {
         Digest::of_parts(self.files.iter().flat_map(|f| [f.name.as_bytes(), f.bytes.as_slice()]))
     }

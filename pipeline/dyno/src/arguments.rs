@@ -12,6 +12,7 @@ use dyno_model::record::Trust;
 
 use crate::host_command::HostCommand;
 use crate::prompt;
+use crate::show::Color;
 
 /// What `demo` compares.
 pub const DEMO: [&str; 3] = ["lua", "548.1.2", "551.1.0"];
@@ -70,13 +71,6 @@ pub struct Global {
     /// Whether the table has colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Color {
-    Auto,
-    Always,
-    Never,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,15 +8,22 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
 
+use clap::ValueEnum;
 use dyno_base::error::{Error, Result, While};
 use dyno_base::event::{Event, Events, Unit};
 use dyno_base::text::{duration, plain};
 use dyno_reports::Terminal;
 
-use crate::arguments::Color;
-
 /// How often a line about progress is printed where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Whether the table has colours.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
 
 /// What is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,106 +13,21 @@ use std::time::Instant;
 
 use dyno_model::catalog::suite::{Case, Crate, Limits, Suite, Workload};
 use dyno_model::record::{Failure, Side};
-use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn, UnitCommand};
+use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn};
 
+use super::commands::{bounded, build_of, cargo, fill_cache, plain, prepared_folder};
+use super::compiler_facts::{Compiler, Key, Leaf};
 use super::sources::{Laid, Sources};
-use super::work::{bounded, build_of, cargo, fill_cache, plain, prepared_folder};
 use super::{CRATES, PREPARED};
 use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::{Events, Phase, Unit};
 use dyno_base::fault;
-use dyno_build::artifact::describe;
+use dyno_build::builder::describe;
 use dyno_engine::{Container, Engines, Mount, Root, Spec, base_env};
-
-/// How a crate is built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Build {
-    Check,
-    Debug,
-    Opt,
-}
-
-impl Build {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Check => "check",
-            Self::Debug => "debug",
-            Self::Opt => "opt",
-        }
-    }
-}
-
-/// What generates code, by its name on the axis `backend`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Backend(pub String);
-
-impl Backend {
-    pub fn is_llvm(&self) -> bool {
-        self.0 == "llvm"
-    }
-}
-
-/// What a compiler is and can, as found in its container.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Compiler {
-    /// Programs, by their paths inside.
-    pub rustc: String,
-    pub rustdoc: String,
-    pub cargo: String,
-    pub clippy: Option<String>,
-    /// `rustc 1.85.1 (4eb161250 2025-03-15)`.
-    pub version: String,
-    pub backends: BTreeSet<String>,
-    /// Whether it says when code generation and linking begin (`--json=timings`).
-    pub timings: bool,
-    /// How many threads it had under `-Zthreads=8` and under 1.
-    pub threads_seen: (u32, u32),
-}
-
-impl Compiler {
-    /// Whether it does what `-Zthreads` says. Some versions take the option and ignore it.
-    pub fn obeys_threads(&self) -> bool {
-        let (eight, one) = self.threads_seen;
-        eight >= one + 4
-    }
-
-    /// Why it cannot do what a case asks for.
-    fn cannot(&self, case: &Case) -> Option<String> {
-        let value = |axis: &str| case.config.0.get(axis).map(String::as_str);
-        let backend = value("backend").filter(|backend| !self.backends.contains(*backend));
-        let clippy = value("profile") == Some("clippy") && self.clippy.is_none();
-        let rustdoc = value("profile") == Some("doc") && self.rustdoc.is_empty();
-        backend
-            .map(|backend| format!("backend={backend}: this toolchain has none"))
-            .or_else(|| {
-                clippy.then(|| "profile=clippy: this toolchain has no clippy-driver".into())
-            })
-            .or_else(|| rustdoc.then(|| "profile=doc: this toolchain has no rustdoc".into()))
-    }
-}
-
-/// A crate whose dependencies are there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf {
-    /// Cargo's, for the crate itself.
-    pub command: UnitCommand,
-    /// Below `/prepared`.
-    folder: String,
-}
-
-impl Leaf {
-    /// The incremental cache of the unchanged source.
-    pub fn incremental(&self) -> String {
-        format!("{}/incr", self.folder)
-    }
-}
 
 /// A limit says what one process of a benchmark may use, and cargo starts one on each core: what each
 /// further one may.
 const JOB_BYTES: u64 = 1 << 30;
-
-/// Crate, how it is built, and by what.
-pub type Key = (String, Build, Backend);
 
 /// A side that is ready to be measured.
 pub struct Ready {
@@ -120,10 +35,10 @@ pub struct Ready {
     pub folder: PathBuf,
     pub compiler: Compiler,
     pub leaves: BTreeMap<Key, Leaf>,
-    /// Of cases that cannot be measured on this side.
+    /// Failures of cases that cannot be measured on this side.
     pub failures: Vec<Failure>,
     /// Cases that this compiler has no means for.
-    pub cannot: BTreeMap<String, Vec<Case>>,
+    pub unsupported: BTreeMap<String, Vec<Case>>,
     pub took_s: f64,
 }
 
@@ -156,7 +71,7 @@ impl Preparing<'_> {
         let mut container = self.engines.start(&spec).await?;
         let mut at_work =
             AtWork { container: &mut container, user: spec.user, limits, site: &site };
-        let prepared = self.all(&mut at_work).await;
+        let prepared = self.build_wanted(&mut at_work).await;
         container.remove().await?;
         let mut ready = prepared?;
         ready.took_s = started.elapsed().as_secs_f64();
@@ -207,18 +122,9 @@ impl Preparing<'_> {
         }
     }
 
-    async fn all(&self, at_work: &mut AtWork<'_>) -> Result<Ready> {
-        let side = at_work.site.side;
-        let compiler = at_work.look_at_compiler().await?;
-        let folder = at_work.site.folder.clone();
-        let mut ready = Ready {
-            folder,
-            compiler,
-            leaves: BTreeMap::new(),
-            failures: Vec::new(),
-            cannot: BTreeMap::new(),
-            took_s: 0.0,
-        };
+    /// What must be built for which cases; cases that this compiler cannot do, or whose crate is not
+    /// there, go into `ready` with the reason.
+    fn wanted_builds<'s>(&'s self, ready: &mut Ready) -> BTreeMap<Key, (&'s Crate, Vec<&'s Case>)> {
         let mut wanted: BTreeMap<Key, (&Crate, Vec<&Case>)> = BTreeMap::new();
         for case in self.cases {
             let benchmark = self.suite.benchmark(&case.benchmark).expect("cases are of benchmarks");
@@ -227,8 +133,8 @@ impl Preparing<'_> {
             else {
                 continue;
             };
-            if let Some(why) = ready.compiler.cannot(case) {
-                ready.cannot.entry(why).or_default().push(case.clone());
+            if let Some(why) = ready.compiler.unsupported(case) {
+                ready.unsupported.entry(why).or_default().push(case.clone());
                 continue;
             }
             match &self.sources.crates.get(&krate.name) {
@@ -256,6 +162,22 @@ impl Preparing<'_> {
                 None => {}
             }
         }
+        wanted
+    }
+
+    async fn build_wanted(&self, at_work: &mut AtWork<'_>) -> Result<Ready> {
+        let side = at_work.site.side;
+        let compiler = at_work.look_at_compiler().await?;
+        let folder = at_work.site.folder.clone();
+        let mut ready = Ready {
+            folder,
+            compiler,
+            leaves: BTreeMap::new(),
+            failures: Vec::new(),
+            unsupported: BTreeMap::new(),
+            took_s: 0.0,
+        };
+        let wanted = self.wanted_builds(&mut ready);
         let total = wanted.len() as u64;
         let what = format!("{}: {total} builds with {}", side.name(), ready.compiler.version);
         self.events.begin(Phase::Build, what);

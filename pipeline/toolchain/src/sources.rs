@@ -38,7 +38,7 @@ pub struct Sources {
 /// A crate laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Laid {
-    /// Of its folder.
+    /// Digest of its folder.
     pub digest: Digest,
     /// Why there is no `patched`, where the suite has a patch.
     pub patch_failed: Option<String>,
@@ -305,7 +305,7 @@ pub fn only_for_building(manifest: &str) -> Result<String> {
 /// The file beside what was laid out that holds its digest.
 const CONTENT: &str = "content";
 
-/// Of all files but that one, by name and content.
+/// Digest of all files but that one, by name and content.
 fn content(folder: &Path) -> std::io::Result<Digest> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];

@@ -81,7 +81,7 @@ pub struct Best {
     pub threads: u32,
     pub low: u32,
     pub high: u32,
-    /// That limit: a `threads` or `high` there means "or more".
+    /// The limit of a range: a `threads` or `high` there means "or more".
     pub limit: u32,
 }
 
@@ -129,7 +129,7 @@ pub(super) struct Free {
 }
 
 impl Free {
-    /// Of three points or more.
+    /// The fit of three points or more.
     pub(super) fn of(points: &[Point]) -> Self {
         Self::within(points, NO_BOUNDS)
     }

@@ -88,7 +88,7 @@ pub struct Point {
     pub rounds: u32,
     /// Mean of ln T.
     pub mean: f64,
-    /// Of a single round's ln T.
+    /// Variance of a single round's ln T.
     pub variance: Variance,
 }
 
@@ -228,10 +228,10 @@ pub struct Difference {
     /// The largest N measured on both sides.
     pub threads: u32,
     pub basis: Basis,
-    /// Of ln D(N) at that N, candidate − baseline: exp(mean) − 1 is by how much the time there grew
+    /// Estimate of ln D(N) at that N, candidate − baseline: exp(mean) − 1 is by how much the time there grew
     /// beyond what the time of one thread grew. p is against δ.
     pub estimate: Estimate,
-    /// Of a single round, so that [`super::rounds_needed`] can be asked.
+    /// Variance of a single round, so that [`super::rounds_needed`] can be asked.
     pub variance: Variance,
     /// δ on the log scale.
     pub delta: f64,

@@ -8,7 +8,7 @@ use dyno_probe::{
     FLAGS, PIPELINING, SizeQuery, SizedFiles, Spawn, TIMINGS, UNITS, UNITS_FILE, UnitCommand,
 };
 
-use super::prepare::{Backend, Build, Compiler, Leaf};
+use super::compiler_facts::{Backend, Build, Compiler, Leaf};
 use super::sources::Laid;
 use super::{CRATES, PREPARED};
 use dyno_engine::base_env;
@@ -168,7 +168,7 @@ pub fn leaf(
     }
 }
 
-/// Of the binary in the folder `linked` and of all that was written below `compiled`.
+/// Sizes of the binary in the folder `linked` and of all that was written below `compiled`.
 fn sizes(
     (linked, compiled): (&str, &str),
     objects: SizedFiles,
