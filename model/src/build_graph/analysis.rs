@@ -15,7 +15,7 @@ pub const STEPS_MAX: usize = 512;
 pub struct Analysis {
     pub units: u32,
     pub wall_ns: i64,
-    /// Of all units.
+    /// Times of all units together.
     pub parts: Parts,
     pub critical_path: CriticalPath,
     pub utilisation: Utilisation,
@@ -40,9 +40,9 @@ pub enum StartReason {
 pub struct PathStep {
     pub unit: u32,
     pub because: StartReason,
-    /// From what let it start to its start.
+    /// Time from what let it start to its start.
     pub waited_ns: i64,
-    /// Of the unit, as far as what let the next one start: without code generation where the
+    /// Times of the unit, as far as what let the next one start: without code generation where the
     /// metadata were enough.
     pub parts: Parts,
 }
@@ -53,12 +53,12 @@ pub struct PathStep {
 pub struct CriticalPath {
     pub steps: Vec<PathStep>,
     pub parts: Parts,
-    /// Of the steps, together.
+    /// What the steps waited, together.
     pub waited_ns: i64,
 }
 
 impl CriticalPath {
-    /// From the build's first start to its last end.
+    /// Time from the build's first start to its last end.
     pub const fn length_ns(&self) -> i64 {
         self.parts.total_ns() + self.waited_ns
     }

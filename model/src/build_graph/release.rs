@@ -60,7 +60,7 @@ pub(super) fn releases(build: &Build) -> Vec<Release> {
     releases
 }
 
-/// Of the first unit; 0 for none.
+/// Start of the first unit; 0 for none.
 pub(super) fn first_start(units: &[CompilationUnit]) -> i64 {
     units.iter().map(|u| u.start_ns).min().unwrap_or(0)
 }

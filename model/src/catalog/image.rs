@@ -74,10 +74,10 @@ pub enum Origin {
 /// `host/repository@sha256:…`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reference {
-    /// With port, if one was written.
+    /// Name of the host, with the port if one was written.
     pub host: String,
     pub repository: String,
-    /// Of a manifest or of an index of manifests.
+    /// Digest of a manifest or of an index of manifests.
     pub digest: Digest,
 }
 

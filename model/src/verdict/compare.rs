@@ -23,7 +23,7 @@ pub struct SeriesKey {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Comparison {
     pub key: SeriesKey,
-    /// Of the host.
+    /// Architecture of the host.
     pub architecture: String,
     pub tier: Gate,
     /// Whether it counts towards the conclusion, and so which family its q is adjusted in.

@@ -81,7 +81,7 @@ pub struct Best {
     pub threads: u32,
     pub low: u32,
     pub high: u32,
-    /// That limit: a `threads` or `high` there means "or more".
+    /// The limit up to which threads are looked at: a `threads` or `high` there means "or more".
     pub limit: u32,
 }
 
@@ -129,12 +129,12 @@ pub(super) struct Free {
 }
 
 impl Free {
-    /// Of three points or more.
+    /// The fit of three points or more.
     pub(super) fn of(points: &[Point]) -> Self {
         Self::within(points, NO_BOUNDS)
     }
 
-    /// With κ fixed for Amdahl's law.
+    /// The fit with κ fixed for Amdahl's law.
     fn of_law(points: &[Point], law: Law) -> Self {
         match law {
             Law::Amdahl => Self::within(points, [NO_BOUNDS[0], (0.0, 0.0)]),
@@ -149,7 +149,7 @@ impl Free {
         Self::at(points, &at, at.free(bounds))
     }
 
-    /// With parameter `i` fixed where it is.
+    /// The fit with parameter `i` fixed where it is.
     fn on_edge(points: &[Point], at: &At, i: usize) -> Self {
         Self::at(points, at, [i != 0, i != 1])
     }

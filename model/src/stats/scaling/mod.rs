@@ -88,7 +88,7 @@ pub struct Point {
     pub rounds: u32,
     /// Mean of ln T.
     pub mean: f64,
-    /// Of a single round's ln T.
+    /// Variance of a single round's ln T.
     pub variance: Variance,
 }
 
@@ -228,10 +228,10 @@ pub struct Difference {
     /// The largest N measured on both sides.
     pub threads: u32,
     pub basis: Basis,
-    /// Of ln D(N) at that N, candidate − baseline: exp(mean) − 1 is by how much the time there grew
+    /// Estimate of ln D(N) at that N, candidate − baseline: exp(mean) − 1 is by how much the time there grew
     /// beyond what the time of one thread grew. p is against δ.
     pub estimate: Estimate,
-    /// Of a single round, so that [`super::rounds_needed`] can be asked.
+    /// Variance of a single round, so that [`super::rounds_needed`] can be asked.
     pub variance: Variance,
     /// δ on the log scale.
     pub delta: f64,
@@ -263,8 +263,8 @@ pub fn difference(
 ) -> Result<Difference, (Side, NoCurve)> {
     let [baseline, candidate] = [(baseline, candidate), (candidate, baseline)]
         .map(|(of, other)| in_common(of, other, pairing));
-    let of = |times: &[Times], side| Curve::of(times).map_err(|why| (side, why));
-    let curves = [of(&baseline, Side::Baseline)?, of(&candidate, Side::Candidate)?];
+    let curve_of = |times: &[Times], side| Curve::of(times).map_err(|why| (side, why));
+    let curves = [curve_of(&baseline, Side::Baseline)?, curve_of(&candidate, Side::Candidate)?];
     let unbounded = |curve: &Curve, side: Side| match curve.fit(Law::Universal, confidence) {
         Ok(_) => Ok(fit::Free::of(&curve.points)),
         Err(why) => Err(Basis::Measured { side: side.name(), why }),
@@ -280,18 +280,18 @@ pub fn difference(
     };
     let (basis, (mean, variance)) = match fits {
         Ok(fits) => {
-            let of = |what: fit::What| {
+            let parameter = |what: fit::What| {
                 let answers = fits.each_ref().map(|fit| fit.answer(what));
                 let [b, c] = answers;
                 answer([b.0, c.0], [b.1, c.1])
             };
             let shown = |what| {
-                let (mean, variance): (f64, Variance) = of(what);
+                let (mean, variance): (f64, Variance) = parameter(what);
                 (mean, t_quantile(confidence, variance.df) * variance.value.sqrt())
             };
             let basis =
                 Basis::Law { sigma: shown(fit::What::Sigma), kappa: shown(fit::What::Kappa) };
-            (basis, of(fit::What::LogInflation(threads)))
+            (basis, parameter(fit::What::LogInflation(threads)))
         }
         Err(basis) => {
             let value = curves.each_ref().map(|c| c.points[last].mean - c.points[0].mean);
