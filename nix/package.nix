@@ -20,7 +20,9 @@ rustPlatform.buildRustPackage {
   # The tests of the other crates need root, containers and registries.
   cargoTestFlags = [
     "--package=dyno-model"
+    "--package=dyno-store"
     "--package=dyno-query"
+    "--package=dyno-tools"
     "--package=dyno-reports"
   ];
 

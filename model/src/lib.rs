@@ -21,4 +21,5 @@ pub mod selfcheck;
 pub mod stats;
 pub mod step;
 pub mod taint;
+pub mod text;
 pub mod verdict;

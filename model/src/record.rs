@@ -354,6 +354,14 @@ pub struct Record {
     pub units: Vec<CompilationUnit>,
 }
 
+/// Names of phases of a run that others ask for.
+pub mod phase {
+    /// Processes are measured in rounds.
+    pub const MEASURE: &str = "measure";
+    /// Instructions are counted, once per case and side.
+    pub const COUNT: &str = "count";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,14 @@
 //! Two commits compared in a store of 200 jobs: cold (a new store and session each time, so that
 //! every run row is read) and warm (in a session that has read them).
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../../store/tests/common/mod.rs"]
 #[allow(dead_code)]
 mod common;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dyno_model::id::Digest;
-use dyno_query::{Filter, Session, Store};
+use dyno_query::{Filter, Session};
+use dyno_store::Store;
 
 const JOBS: usize = 200;
 
@@ -21,7 +22,7 @@ fn compare(criterion: &mut Criterion) {
             let mut record = common::large(&format!("job {index}"), 8, 20, index as u64 + 1);
             let digest = Digest::of(&index.to_le_bytes());
             record.run.candidate.commit = digest.hex()[..40].parse().expect("a commit");
-            record.run.candidate.asked = format!("head-{index}");
+            record.run.candidate.asked = format!("candidate-{index}");
             record.run.finished_us += index as i64 * 3_600_000_000;
             store.publish(&record).await.expect("published");
         }
@@ -32,7 +33,7 @@ fn compare(criterion: &mut Criterion) {
     let filter = Filter::default();
     group.bench_function("warm", |bencher| {
         bencher.to_async(&runtime).iter(async || {
-            let compared = session.compare("v1", "head-100", &filter).await.expect("compared");
+            let compared = session.compare("v1", "candidate-100", &filter).await.expect("compared");
             assert_eq!(compared.judged.len(), 64);
         });
     });
@@ -40,7 +41,7 @@ fn compare(criterion: &mut Criterion) {
         bencher.to_async(&runtime).iter(async || {
             let store = Store::open(&url).await.expect("a store");
             let session = Session::open(&store, common::policy()).await.expect("a session");
-            let compared = session.compare("v1", "head-100", &filter).await.expect("compared");
+            let compared = session.compare("v1", "candidate-100", &filter).await.expect("compared");
             assert_eq!(compared.judged.len(), 64);
         });
     });

@@ -4,7 +4,7 @@
 //! so that history is read too. Records are made, and peak memory is measured, in processes of
 //! their own: making a record needs more memory than judging it.
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../../store/tests/common/mod.rs"]
 #[allow(dead_code)]
 mod common;
 
@@ -13,7 +13,8 @@ use std::process::Command;
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use dyno_model::id::Digest;
-use dyno_query::{Filter, Session, Store};
+use dyno_query::{Filter, Session};
+use dyno_store::Store;
 use tokio::runtime::Runtime;
 
 const SERIES: &[usize] = &[15_000, 30_000, 60_000];
@@ -79,7 +80,7 @@ async fn judge(url: &str, series: usize) {
     assert!(compared.judged.iter().any(|j| j.comparison.noise.is_some_and(|n| n.used.df > 19.0)));
 }
 
-/// What summaries save: each series' estimate (without what history and crowd lend) from samples.
+/// What summaries save: each series' estimate (without what history and peers add) from samples.
 async fn estimate_from_samples(url: &str, series: usize) {
     let store = Store::open(url).await.expect("a store");
     let session = Session::open(&store, common::policy()).await.expect("a session");

@@ -1,8 +1,8 @@
 //! The tables `builds`, `utilisation` and `pipelining`: what the model says of measured builds.
 //!
-//! Nothing of it is stored, so that a better analysis is one of old runs too. A scan reads the
-//! units of the runs, and of these the rows, that its filters leave, and has the model analyse each
-//! build; builds are simulated only where a query asks for what comes of it.
+//! Nothing of it is stored, so that a better analysis is one of old runs too. Planning a scan only
+//! chooses the run rows that its filters leave; carrying it out reads their units, has the model
+//! analyse each build, and simulates builds where the query asks for what comes of it.
 
 use std::sync::Arc;
 
@@ -11,23 +11,26 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Result as DfResult;
-use datafusion::datasource::{MemTable, TableType};
+use datafusion::datasource::TableType;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use dyno_model::build_graph::{Analysis, Build, CriticalPath, analyse, simulate};
 use dyno_model::record::{RunRow, Side};
+use dyno_store::StoredRun;
+use futures::future::BoxFuture;
 
 use crate::builds::{self, MeasuredBuild, Mode, Pipelining};
 use crate::columns::Columns;
+use crate::computed::ComputedExec;
+use crate::critical_path;
 use crate::error::Result;
-use crate::judged::Judge;
-use crate::path;
-use crate::snapshot::StoredRun;
-use crate::table::{rows_kept, strip_qualifiers};
+use crate::judge::Judge;
+use crate::reader::SummaryReader;
+use crate::run_filter::{run_rows_matching, strip_qualifiers};
 
 /// Columns that are the same for every row of a run, here and in `runs`.
-const OF_RUN: [&str; 12] = [
+const RUN_COLUMNS: [&str; 12] = [
     "job",
     "suite",
     "host",
@@ -50,15 +53,15 @@ const SETTINGS: [(&str, u32, bool); 4] = [
     ("predicted_2_off_ns", 2, false),
 ];
 
-/// Which table.
+/// One of the tables of builds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Which {
+pub(crate) enum BuildTableKind {
     Builds,
     Utilisation,
     Pipelining,
 }
 
-impl Which {
+impl BuildTableKind {
     pub(crate) const ALL: [Self; 3] = [Self::Builds, Self::Utilisation, Self::Pipelining];
 
     pub(crate) const fn name(self) -> &'static str {
@@ -71,7 +74,7 @@ impl Which {
 
     /// Columns that may choose among the rows of `units` and `samples`, where they mean the same.
     /// All builds of a case have a part in its gain.
-    const fn of_process(self) -> &'static [&'static str] {
+    const fn process_columns(self) -> &'static [&'static str] {
         match self {
             Self::Builds | Self::Utilisation => {
                 &["benchmark", "config", "side", "round", "sequence"]
@@ -84,20 +87,20 @@ impl Which {
 #[derive(Debug)]
 pub(crate) struct BuildTable {
     judge: Arc<Judge>,
-    which: Which,
+    kind: BuildTableKind,
     schema: SchemaRef,
 }
 
 impl BuildTable {
-    pub(crate) fn new(judge: Arc<Judge>, which: Which) -> Self {
-        let schema = rows(which, Vec::new(), &judge, false).schema();
-        Self { judge, which, schema }
+    pub(crate) fn new(judge: Arc<Judge>, kind: BuildTableKind) -> Self {
+        let schema = rows(kind, Vec::new(), judge.policy.confidence, false).schema();
+        Self { judge, kind, schema }
     }
 
     /// Whether a column of [`SETTINGS`] or `predicted_ns` is asked for.
     fn wants_simulation(&self, projection: Option<&Vec<usize>>) -> bool {
         let is_predicted = |at: &usize| self.schema.field(*at).name().starts_with("predicted");
-        self.which == Which::Builds
+        self.kind == BuildTableKind::Builds
             && projection.is_none_or(|columns| columns.iter().any(is_predicted))
     }
 }
@@ -124,62 +127,73 @@ impl TableProvider for BuildTable {
         state: &dyn Session,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
-        limit: Option<usize>,
+        _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let snapshot = &self.judge.snapshot;
-        let kept = rows_kept(state, &snapshot.rows, filters, |name| OF_RUN.contains(&name))?;
-        let of_process = |filter: &&Expr| {
+        let columns = &self.judge.reader.snapshot.rows;
+        let is_shared = |name: &str| RUN_COLUMNS.contains(&name);
+        let matching = run_rows_matching(state, columns, filters, is_shared)?;
+        let chooses_processes = |filter: &&Expr| {
             let columns = filter.column_refs();
-            let shared = self.which.of_process();
+            let shared = self.kind.process_columns();
             !filter.is_volatile()
                 && !columns.is_empty()
                 && columns.iter().all(|column| shared.contains(&column.name()))
         };
-        let filter = conjunction(filters.iter().filter(of_process).cloned());
+        let filter = conjunction(filters.iter().filter(chooses_processes).cloned());
         let filter = filter.map(strip_qualifiers).transpose()?;
-        let runs: Vec<&StoredRun> = snapshot
-            .runs
-            .iter()
-            .zip(kept)
-            .filter_map(|(run, kept)| kept.then_some(run.as_ref()))
-            .collect();
-        let measured = measured(&self.judge, &runs, filter).await?;
-        let rows = rows(self.which, measured, &self.judge, self.wants_simulation(projection));
-        let table = MemTable::try_new(self.schema(), vec![vec![rows]])?;
-        table.scan(state, projection, &[], limit).await
+        let matching = self.judge.run_rows().iter().zip(matching).filter(|(_, matches)| *matches);
+        let run_rows: Arc<Vec<Arc<StoredRun>>> =
+            Arc::new(matching.map(|(row, _)| Arc::clone(row)).collect());
+        let (judge, kind) = (Arc::clone(&self.judge), self.kind);
+        let simulated = self.wants_simulation(projection);
+        let compute = move || -> BoxFuture<'static, Result<RecordBatch>> {
+            let (judge, run_rows, filter) =
+                (Arc::clone(&judge), Arc::clone(&run_rows), filter.clone());
+            Box::pin(async move {
+                let builds = measured(&judge.reader, &run_rows, filter).await?;
+                Ok(rows(kind, builds, judge.policy.confidence, simulated))
+            })
+        };
+        let plan = ComputedExec::new(kind.name(), &self.schema, projection, Arc::new(compute))?;
+        Ok(Arc::new(plan))
     }
 }
 
-/// A build and the run it is of.
+/// A build with its run row.
 struct Measured<'a> {
     stored: &'a StoredRun,
     build: MeasuredBuild,
 }
 
 async fn measured<'a>(
-    judge: &Judge,
-    stored: &[&'a StoredRun],
+    reader: &SummaryReader,
+    run_rows: &'a [Arc<StoredRun>],
     filter: Option<Expr>,
 ) -> Result<Vec<Measured<'a>>> {
-    let runs: Vec<&RunRow> = stored.iter().map(|stored| &stored.run).collect();
+    let runs: Vec<&RunRow> = run_rows.iter().map(|row| &row.run).collect();
     let measured = |build: MeasuredBuild| {
-        // Runs are ordered by job.
-        let at = stored.binary_search_by(|stored| stored.run.job.cmp(&build.job)).ok()?;
-        Some(Measured { stored: stored[at], build })
+        // RunRow rows are ordered by job.
+        let at = run_rows.binary_search_by(|row| row.run.job.cmp(&build.job)).ok()?;
+        Some(Measured { stored: run_rows[at].as_ref(), build })
     };
-    Ok(builds::read(judge, &runs, filter).await?.into_iter().filter_map(measured).collect())
+    Ok(builds::read(reader, &runs, filter).await?.into_iter().filter_map(measured).collect())
 }
 
-fn rows(which: Which, all: Vec<Measured<'_>>, judge: &Judge, simulated: bool) -> RecordBatch {
-    match which {
-        Which::Builds => build_rows(all, simulated),
-        Which::Utilisation => utilisation_rows(&all),
-        Which::Pipelining => pipelining_rows(all, judge.policy.confidence),
+fn rows(
+    kind: BuildTableKind,
+    builds: Vec<Measured<'_>>,
+    confidence: f64,
+    simulated: bool,
+) -> RecordBatch {
+    match kind {
+        BuildTableKind::Builds => build_rows(builds, simulated),
+        BuildTableKind::Utilisation => utilisation_rows(&builds),
+        BuildTableKind::Pipelining => pipelining_rows(builds, confidence),
     }
 }
 
 /// The columns that say which run and side it is.
-fn head<'a, R>(
+fn run_columns<'a, R>(
     rows: &mut Columns<'a, R>,
     stored: impl Fn(&'a R) -> &'a StoredRun,
     side: impl Fn(&'a R) -> Side,
@@ -208,18 +222,18 @@ fn head<'a, R>(
 
 /// A row of `builds`.
 struct BuildRow<'a> {
-    of: Measured<'a>,
+    measured: Measured<'a>,
     analysis: Option<Analysis>,
-    /// With its own settings, then with [`SETTINGS`].
+    /// Predicted walls with its own settings, then with [`SETTINGS`].
     predicted: Option<[i64; 1 + SETTINGS.len()]>,
 }
 
 impl<'a> BuildRow<'a> {
-    fn of(of: Measured<'a>, simulated: bool) -> Self {
-        let build = of.build.build.as_ref().ok();
+    fn new(measured: Measured<'a>, simulated: bool) -> Self {
+        let build = measured.build.build.as_ref().ok();
         let analysis = build.map(analyse);
         let predicted = build.filter(|_| simulated).map(predicted);
-        Self { of, analysis, predicted }
+        Self { measured, analysis, predicted }
     }
 }
 
@@ -229,11 +243,11 @@ fn path<'a>(row: &'a BuildRow<'_>) -> Option<&'a CriticalPath> {
 
 fn predicted(build: &Build) -> [i64; 1 + SETTINGS.len()] {
     let own = simulate(build, build.jobs(), build.pipelining()).wall_ns();
-    let mut all = [own; 1 + SETTINGS.len()];
-    for (predicted, (_, jobs, pipelining)) in all[1..].iter_mut().zip(SETTINGS) {
+    let mut walls = [own; 1 + SETTINGS.len()];
+    for (predicted, (_, jobs, pipelining)) in walls[1..].iter_mut().zip(SETTINGS) {
         *predicted = simulate(build, jobs, pipelining).wall_ns();
     }
-    all
+    walls
 }
 
 /// The share of a path that `ns` of it is; `None` for a path of no length.
@@ -242,23 +256,24 @@ fn share(path: &CriticalPath, ns: i64) -> Option<f64> {
     (length > 0).then(|| ns as f64 / length as f64)
 }
 
-fn build_rows(all: Vec<Measured<'_>>, simulated: bool) -> RecordBatch {
-    let all: Vec<BuildRow<'_>> = all.into_iter().map(|of| BuildRow::of(of, simulated)).collect();
-    let mut rows = Columns::of(&all);
-    head(&mut rows, |row| row.of.stored, |row| row.of.build.side);
-    rows.text("benchmark", |row| Some(&row.of.build.benchmark));
-    rows.text("config", |row| Some(&row.of.build.config));
-    rows.small("round", |row| Some(row.of.build.round));
-    rows.small("sequence", |row| Some(row.of.build.sequence));
-    rows.text("taint", |row| Some(&row.of.build.taint));
-    rows.small("jobs", |row| row.of.build.jobs);
-    rows.flag("pipelining", |row| row.of.build.pipelining);
-    rows.small("cores", |row| Some(row.of.build.cores));
-    rows.small("units", |row| Some(row.of.build.units));
-    rows.integer("wall_ns", |row| row.of.build.wall_ns);
+fn build_rows(builds: Vec<Measured<'_>>, simulated: bool) -> RecordBatch {
+    let analysed: Vec<BuildRow<'_>> =
+        builds.into_iter().map(|build| BuildRow::new(build, simulated)).collect();
+    let mut rows = Columns::new(&analysed);
+    run_columns(&mut rows, |row| row.measured.stored, |row| row.measured.build.side);
+    rows.text("benchmark", |row| Some(&row.measured.build.benchmark));
+    rows.text("config", |row| Some(&row.measured.build.config));
+    rows.small("round", |row| Some(row.measured.build.round));
+    rows.small("sequence", |row| Some(row.measured.build.sequence));
+    rows.text("taint", |row| Some(&row.measured.build.taint));
+    rows.small("jobs", |row| row.measured.build.jobs);
+    rows.flag("pipelining", |row| row.measured.build.pipelining);
+    rows.small("cores", |row| Some(row.measured.build.cores));
+    rows.small("units", |row| Some(row.measured.build.units));
+    rows.integer("wall_ns", |row| row.measured.build.wall_ns);
     rows.integer("critical_path_ns", |row| Some(path(row)?.length_ns()));
     rows.text("critical_path", |row| {
-        Some(path::text(row.of.build.build.as_ref().ok()?, path(row)?))
+        Some(critical_path::text(row.measured.build.build.as_ref().ok()?, path(row)?))
     });
     rows.integer("path_front_ns", |row| Some(path(row)?.parts.front_ns));
     rows.integer("path_codegen_ns", |row| Some(path(row)?.parts.codegen_ns));
@@ -271,29 +286,29 @@ fn build_rows(all: Vec<Measured<'_>>, simulated: bool) -> RecordBatch {
     for (at, (name, ..)) in SETTINGS.into_iter().enumerate() {
         rows.integer(name, |row| Some(row.predicted?[1 + at]));
     }
-    rows.text("broken", |row| row.of.build.build.as_ref().err());
+    rows.text("broken", |row| row.measured.build.build.as_ref().err());
     rows.batch()
 }
 
 /// A row of `utilisation`: from when to when, units, cores.
 type StepRow<'a> = (&'a Measured<'a>, (i64, i64), f64, f64);
 
-fn utilisation_rows(all: &[Measured<'_>]) -> RecordBatch {
+fn utilisation_rows(builds: &[Measured<'_>]) -> RecordBatch {
     let mut steps: Vec<StepRow<'_>> = Vec::new();
-    for of in all {
-        let Ok(build) = &of.build.build else { continue };
+    for measured in builds {
+        let Ok(build) = &measured.build.build else { continue };
         let series = analyse(build).utilisation.series;
         for (index, now) in series.iter().enumerate() {
             let to_ns = series.get(index + 1).map_or(build.wall_ns(), |next| next.from_ns);
-            steps.push((of, (now.from_ns, to_ns), now.units, now.cores));
+            steps.push((measured, (now.from_ns, to_ns), now.units, now.cores));
         }
     }
-    let mut rows = Columns::of(&steps);
-    head(&mut rows, |(of, ..)| of.stored, |(of, ..)| of.build.side);
-    rows.text("benchmark", |(of, ..)| Some(&of.build.benchmark));
-    rows.text("config", |(of, ..)| Some(&of.build.config));
-    rows.small("round", |(of, ..)| Some(of.build.round));
-    rows.small("sequence", |(of, ..)| Some(of.build.sequence));
+    let mut rows = Columns::new(&steps);
+    run_columns(&mut rows, |(m, ..)| m.stored, |(m, ..)| m.build.side);
+    rows.text("benchmark", |(m, ..)| Some(&m.build.benchmark));
+    rows.text("config", |(m, ..)| Some(&m.build.config));
+    rows.small("round", |(m, ..)| Some(m.build.round));
+    rows.small("sequence", |(m, ..)| Some(m.build.sequence));
     rows.integer("from_ns", |(_, (from, _), ..)| Some(*from));
     rows.integer("to_ns", |(_, (_, to), ..)| Some(*to));
     rows.float("units", |(.., units, _)| Some(*units));
@@ -301,7 +316,7 @@ fn utilisation_rows(all: &[Measured<'_>]) -> RecordBatch {
     rows.batch()
 }
 
-/// A case with the run it is of, and the typical builds analysed: with pipelining, without.
+/// A case with its run row, and its typical builds analysed: with pipelining, without.
 struct CaseRow<'a> {
     stored: &'a StoredRun,
     case: Pipelining,
@@ -318,18 +333,18 @@ fn typical(mode: &Mode) -> Option<&Build> {
     mode.typical.as_ref()?.build.as_ref().ok()
 }
 
-fn pipelining_rows(all: Vec<Measured<'_>>, confidence: f64) -> RecordBatch {
-    let mut stored: Vec<&StoredRun> = all.iter().map(|of| of.stored).collect();
+fn pipelining_rows(builds: Vec<Measured<'_>>, confidence: f64) -> RecordBatch {
+    let mut stored: Vec<&StoredRun> = builds.iter().map(|build| build.stored).collect();
     stored.dedup_by_key(|stored| &stored.run.job);
-    let cases = builds::pipelining(all.into_iter().map(|of| of.build).collect(), confidence);
+    let cases = builds::pipelining(builds.into_iter().map(|m| m.build).collect(), confidence);
     let row = |case: Pipelining| {
         let at = stored.binary_search_by(|stored| stored.run.job.cmp(&case.job)).ok()?;
         let analyses = [&case.on, &case.off].map(|mode| typical(mode).map(analyse));
         Some(CaseRow { stored: stored[at], case, analyses })
     };
-    let all: Vec<CaseRow<'_>> = cases.into_iter().filter_map(row).collect();
-    let mut rows = Columns::of(&all);
-    head(&mut rows, |row| row.stored, |row| row.case.side);
+    let cases: Vec<CaseRow<'_>> = cases.into_iter().filter_map(row).collect();
+    let mut rows = Columns::new(&cases);
+    run_columns(&mut rows, |row| row.stored, |row| row.case.side);
     rows.text("benchmark", |row| Some(&row.case.benchmark));
     rows.text("config", |row| Some(&row.case.config));
     rows.float("gain", |row| Some(row.case.gain.as_ref().ok()?.estimate));
@@ -379,7 +394,7 @@ fn mode_columns(rows: &mut Columns<'_, CaseRow<'_>>, at: usize, names: [&'static
     rows.small(units, |row| Some(analysis(row, at)?.units));
     rows.integer(path_ns, |row| Some(analysis(row, at)?.critical_path.length_ns()));
     rows.text(path, |row| {
-        Some(path::text(typical(row.mode(at))?, &analysis(row, at)?.critical_path))
+        Some(critical_path::text(typical(row.mode(at))?, &analysis(row, at)?.critical_path))
     });
     rows.float(front, |row| {
         let path = &analysis(row, at)?.critical_path;

@@ -20,9 +20,9 @@ use dyno_model::metric::WALL;
 use dyno_model::record::{CompilationUnit, Need, RunRow, Side, UnitKind};
 use dyno_model::stats::median;
 
-use crate::compare::quoted;
 use crate::error::Result;
-use crate::judged::Judge;
+use crate::reader::SummaryReader;
+use crate::sql_text::quoted;
 
 const JOBS: &str = "jobs";
 const PIPELINING: &str = "pipelining";
@@ -48,7 +48,7 @@ pub struct MeasuredBuild {
     pub cores: u32,
     /// Rows of `units`.
     pub units: u32,
-    /// Why it is none stands in the error.
+    /// The build; where the rows are none, the error says why.
     pub build: Result<Build, String>,
 }
 
@@ -88,19 +88,19 @@ impl MeasuredBuild {
     }
 }
 
-/// What one process is told from others by.
+/// What identifies one process: job, benchmark, config, side, round, sequence.
 type Process = (String, String, String, Side, u32, u32);
 
 /// The builds of `runs` that `filter`, over columns which `units` and `samples` share, leaves; by
 /// job, benchmark, config, side, round.
 pub(crate) async fn read(
-    judge: &Judge,
+    reader: &SummaryReader,
     runs: &[&RunRow],
     filter: Option<Expr>,
 ) -> Result<Vec<MeasuredBuild>> {
     let by_job: BTreeMap<&str, &RunRow> = runs.iter().map(|run| (run.job.hex(), *run)).collect();
     let mut processes: BTreeMap<Process, Vec<Result<CompilationUnit, String>>> = BTreeMap::new();
-    for batch in judge.read("units", runs, &[], filter.clone()).await? {
+    for batch in reader.read("units", runs, &[], filter.clone()).await? {
         let jobs = text(&batch, "job");
         for (row, job) in jobs.iter().enumerate().filter_map(|(row, job)| Some((row, job?))) {
             if let Some(process) = process(&batch, row).filter(|_| by_job.contains_key(job)) {
@@ -113,7 +113,7 @@ pub(crate) async fn read(
         .filter_map(|(job, ..)| Some((job.as_str(), *by_job.get(job.as_str())?)))
         .collect();
     let with_units: Vec<&RunRow> = with_units.into_values().collect();
-    let walls = walls(judge, &with_units, filter).await?;
+    let walls = walls(reader, &with_units, filter).await?;
     let measured = |(process, units): (Process, Vec<Result<CompilationUnit, String>>)| {
         let run = by_job.get(process.0.as_str())?;
         let wall = walls.get(&process);
@@ -124,7 +124,7 @@ pub(crate) async fn read(
 
 /// Wall time and taint of the processes of `runs`.
 async fn walls(
-    judge: &Judge,
+    reader: &SummaryReader,
     runs: &[&RunRow],
     filter: Option<Expr>,
 ) -> Result<BTreeMap<Process, (i64, String)>> {
@@ -132,7 +132,7 @@ async fn walls(
     let wall = col("metric").eq(lit(WALL));
     let filter = filter.map_or(wall.clone(), |filter| wall.and(filter));
     let mut walls = BTreeMap::new();
-    for batch in judge.read("samples", runs, &columns, Some(filter)).await? {
+    for batch in reader.read("samples", runs, &columns, Some(filter)).await? {
         let (values, taints) = (integer(&batch, "value"), text(&batch, "taint"));
         for row in 0..batch.num_rows() {
             if let Some(process) = process(&batch, row) {
@@ -157,7 +157,7 @@ fn measured(
         (None, Err(_)) => String::new(),
     };
     let asked = Config::read(&config);
-    let cores = parse_cores(&run.fingerprint.benchmark_cores).map_or(0, |all| all.len() as u32);
+    let cores = parse_cores(&run.fingerprint.benchmark_cores).map_or(0, |cores| cores.len() as u32);
     let jobs = asked.0.get(JOBS).map_or((cores > 0).then_some(cores), |jobs| jobs.parse().ok());
     let pipelining = match asked.0.get(PIPELINING).map_or("on", String::as_str) {
         "on" => Some(true),
@@ -234,9 +234,9 @@ fn unit(batch: &RecordBatch, row: usize) -> Result<CompilationUnit, String> {
         };
         listed.as_primitive::<Int32Type>().values().iter().map(need).collect()
     };
-    let mut all = needs("needs_metadata", false)?;
-    all.extend(needs("needs_end", true)?);
-    all.sort_by_key(|need| (need.unit, need.end));
+    let mut both = needs("needs_metadata", false)?;
+    both.extend(needs("needs_end", true)?);
+    both.sort_by_key(|need| (need.unit, need.end));
     Ok(CompilationUnit {
         benchmark,
         config,
@@ -256,7 +256,7 @@ fn unit(batch: &RecordBatch, row: usize) -> Result<CompilationUnit, String> {
         system_ns: number("system_ns"),
         max_rss_bytes: number("max_rss_bytes"),
         threads: count(batch, "threads", row),
-        needs: all,
+        needs: both,
         taint: name("taint"),
     })
 }
@@ -268,7 +268,7 @@ pub struct Pipelining {
     pub suite: String,
     pub host: String,
     pub benchmark: String,
-    /// Without the axis `pipelining`.
+    /// The case's config without the axis `pipelining`.
     pub config: String,
     pub side: Side,
     pub on: Mode,
@@ -280,7 +280,7 @@ pub struct Pipelining {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mode {
     pub builds: u32,
-    /// Of their wall times.
+    /// The median of their wall times.
     pub median_ns: Option<f64>,
     /// The one with the median wall time (of two in the middle the faster); `None` where there is
     /// none that is a build.

@@ -1,31 +1,20 @@
 //! What can go wrong, in the kinds a caller tells apart.
 
-use std::fmt;
-
 use datafusion::error::DataFusionError;
 
-use crate::described::DESCRIBED;
+use crate::sql_catalog::SQL_CATALOG;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// What was given can be no store.
-    #[error("`{url}` cannot be a store: {why}")]
-    NoPlace { url: String, why: String },
-    /// The place cannot be opened, listed, read or written.
-    #[error("store {url}: {why}")]
-    Place { url: String, why: String },
-    /// A record that cannot be stored as it is; nothing was written.
-    #[error("job {job} cannot be stored: {why}")]
-    Unstorable { job: String, why: String },
+    /// The store itself cannot be read.
+    #[error(transparent)]
+    Store(#[from] dyno_store::Error),
     /// No run compares the two; `stored` names what the store has instead, newest first.
     #[error("{}", no_comparison(.baseline, .candidate, .hint, .stored))]
     NoComparison { baseline: String, candidate: String, hint: String, stored: Vec<String> },
-    /// No run is called so.
-    #[error("the store has no run `{}`: {why}", .asked.escape_debug())]
-    NoRun { asked: String, why: String },
     /// What was asked could mean more than one thing.
     #[error("`{asked}` could mean: {}; say which", .meanings.join(", "))]
     Ambiguous { asked: String, meanings: Vec<String> },
@@ -53,20 +42,6 @@ fn no_comparison(baseline: &str, candidate: &str, hint: &str, stored: &[String])
     text
 }
 
-/// A file that was set aside: what reads the rest goes on without it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Problem {
-    /// Relative to the store.
-    pub path: String,
-    pub what: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}; set aside", self.path, self.what)
-    }
-}
-
 impl Error {
     /// DataFusion's error as one readable line: its root, without the wrappers it came through.
     pub(crate) fn sql(error: &DataFusionError) -> Self {
@@ -92,7 +67,7 @@ impl Error {
         if line.starts_with("table '") && line.ends_with("not found") {
             line = line.replace("datafusion.public.", "");
             let tables: Vec<&str> =
-                DESCRIBED.iter().filter(|d| d.kind.has_rows()).map(|d| d.usage).collect();
+                SQL_CATALOG.iter().filter(|d| d.kind.has_rows()).map(|d| d.usage).collect();
             line.push_str(&format!("; the tables are {}", tables.join(", ")));
         }
         Self::Sql(line)
@@ -102,5 +77,19 @@ impl Error {
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {
         DataFusionError::External(Box::new(error))
+    }
+}
+
+impl Error {
+    /// Whether what was asked for is wrong, rather than the store or the way to it.
+    pub fn is_input(&self) -> bool {
+        match self {
+            Self::Store(error) => error.is_input(),
+            Self::NoComparison { .. }
+            | Self::Ambiguous { .. }
+            | Self::ReadOnly { .. }
+            | Self::Sql(_) => true,
+            _ => false,
+        }
     }
 }

@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
 use datafusion::prelude::SessionContext;
 use dyno_model::stats::{self, Variance};
 
-use crate::described::DESCRIBED;
+use crate::sql_catalog::SQL_CATALOG;
 
 /// Confidence of an interval where a query names none.
 const CONFIDENCE: f64 = 0.95;
@@ -32,19 +32,22 @@ const CONFIDENCE: f64 = 0.95;
 /// Makes the functions known to `context`.
 pub(crate) fn register(context: &SessionContext) {
     context.register_udf(log_ratio());
-    for which in [Which::Paired, Which::GeometricMean] {
-        context.register_udaf(AggregateUDF::from(Estimating::new(which)));
+    for estimator in [Estimator::Paired, Estimator::GeometricMean] {
+        context.register_udaf(AggregateUDF::from(EstimateAggregate::new(estimator)));
     }
 }
 
 /// The columns of the struct that the aggregate called `name` gives.
 pub(crate) fn fields_of(name: &str) -> Option<Fields> {
-    [Which::Paired, Which::GeometricMean].into_iter().find(|w| w.name() == name).map(Which::fields)
+    [Estimator::Paired, Estimator::GeometricMean]
+        .into_iter()
+        .find(|w| w.name() == name)
+        .map(Estimator::fields)
 }
 
 /// `log_ratio(baseline, candidate)`: [`stats::log_ratio_of`], NULL where that gives none.
 fn log_ratio() -> ScalarUDF {
-    let of = |arguments: &[ColumnarValue]| {
+    let log_ratios = |arguments: &[ColumnarValue]| {
         let arrays = ColumnarValue::values_to_arrays(arguments)?;
         let columns = Columns(&arrays);
         let rows = 0..arrays[0].len();
@@ -56,7 +59,7 @@ fn log_ratio() -> ScalarUDF {
         })
     };
     let numbers = vec![DataType::Float64; 2];
-    create_udf("log_ratio", numbers, DataType::Float64, Volatility::Immutable, Arc::new(of))
+    create_udf("log_ratio", numbers, DataType::Float64, Volatility::Immutable, Arc::new(log_ratios))
 }
 
 /// Arguments, all `Float64` and of one length.
@@ -77,18 +80,18 @@ impl Columns<'_> {
     /// they are missing or cannot be.
     fn series(&self, row: usize) -> Option<[f64; 4]> {
         let d = Some(stats::log_effect(self.value(0, row)?)).filter(|d| d.is_finite())?;
-        let known = || {
+        let spread = || {
             let (variance, rounds) = (self.value(1, row)?, self.value(2, row)?);
             let df = if self.0.len() > 3 { self.value(3, row)? } else { rounds - 1.0 };
-            let sound = variance.is_finite() && variance >= 0.0 && rounds.is_finite();
-            (sound && rounds >= 1.0 && df > 0.0).then_some([d, variance, rounds, df])
+            let is_usable = variance.is_finite() && variance >= 0.0 && rounds.is_finite();
+            (is_usable && rounds >= 1.0 && df > 0.0).then_some([d, variance, rounds, df])
         };
-        Some(known().unwrap_or([d, f64::NAN, f64::NAN, f64::NAN]))
+        Some(spread().unwrap_or([d, f64::NAN, f64::NAN, f64::NAN]))
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Which {
+enum Estimator {
     /// `paired(baseline, candidate [, smallest_effect [, confidence]])`: the estimate of an effect
     /// from rounds, one row a round.
     ///
@@ -104,7 +107,7 @@ enum Which {
     GeometricMean,
 }
 
-impl Which {
+impl Estimator {
     fn name(self) -> &'static str {
         match self {
             Self::Paired => "paired",
@@ -129,7 +132,7 @@ impl Which {
         }
     }
 
-    /// The struct it gives: a count, and as many numbers as [`Which::fields`] has behind that.
+    /// The struct it gives: a count, and as many numbers as [`Estimator::fields`] has behind that.
     fn row(self, count: usize, numbers: &[Option<f64>]) -> Result<ScalarValue> {
         let finite = |value: &Option<f64>| ScalarValue::Float64(value.filter(|v| v.is_finite()));
         let count = ScalarValue::Int64(Some(count as i64)).to_array()?;
@@ -155,7 +158,7 @@ fn paired(d: &[[f64; 1]], delta: f64, confidence: f64) -> Result<ScalarValue> {
         estimate.map(|e| e.p),
         variance,
     ];
-    Which::Paired.row(d.len(), &numbers)
+    Estimator::Paired.row(d.len(), &numbers)
 }
 
 /// The answer of `geometric_mean` for sorted series.
@@ -170,18 +173,18 @@ fn geometric_mean(series: &[[f64; 4]], confidence: f64) -> Result<ScalarValue> {
     let mean = stats::geometric_mean(&parts, confidence);
     let bound = |sign: f64| mean.filter(|_| known).map(|m| (m.mean + sign * m.half_width).exp_m1());
     let numbers = [mean.map(|m| m.mean.exp_m1()), bound(-1.0), bound(1.0)];
-    Which::GeometricMean.row(series.len(), &numbers)
+    Estimator::GeometricMean.row(series.len(), &numbers)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Estimating {
-    which: Which,
+struct EstimateAggregate {
+    estimator: Estimator,
     signature: Signature,
 }
 
-impl Estimating {
-    fn new(which: Which) -> Self {
-        Self { which, signature: Signature::user_defined(Volatility::Immutable) }
+impl EstimateAggregate {
+    fn new(estimator: Estimator) -> Self {
+        Self { estimator, signature: Signature::user_defined(Volatility::Immutable) }
     }
 
     /// The value of the argument at `index`, which must be the same for all rows.
@@ -205,9 +208,9 @@ impl Estimating {
     }
 }
 
-impl AggregateUDFImpl for Estimating {
+impl AggregateUDFImpl for EstimateAggregate {
     fn name(&self) -> &str {
-        self.which.name()
+        self.estimator.name()
     }
 
     fn signature(&self) -> &Signature {
@@ -215,13 +218,13 @@ impl AggregateUDFImpl for Estimating {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Struct(self.which.fields()))
+        Ok(DataType::Struct(self.estimator.fields()))
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let number = |kind: &DataType| kind.is_numeric() || kind.is_null();
-        if !self.which.arguments().contains(&types.len()) || !types.iter().all(number) {
-            let usage = DESCRIBED.iter().find(|d| d.name == self.name()).map_or("", |d| d.usage);
+        if !self.estimator.arguments().contains(&types.len()) || !types.iter().all(number) {
+            let usage = SQL_CATALOG.iter().find(|d| d.name == self.name()).map_or("", |d| d.usage);
             return plan_err!("{} takes numbers: {usage}", self.name());
         }
         Ok(vec![DataType::Float64; types.len()])
@@ -232,15 +235,15 @@ impl AggregateUDFImpl for Estimating {
     }
 
     fn default_value(&self, _: &DataType) -> Result<ScalarValue> {
-        self.which.row(0, &vec![None; self.which.fields().len() - 1])
+        self.estimator.row(0, &vec![None; self.estimator.fields().len() - 1])
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         if args.is_distinct {
             return not_impl_err!("{}(DISTINCT …): equal rows count each", self.name());
         }
-        match self.which {
-            Which::Paired => {
+        match self.estimator {
+            Estimator::Paired => {
                 let smallest = self.constant(&args, 2, "smallest_effect")?.unwrap_or(0.0);
                 if !(smallest.is_finite() && smallest >= 0.0) {
                     return plan_err!(
@@ -248,17 +251,17 @@ impl AggregateUDFImpl for Estimating {
                     );
                 }
                 let (delta, confidence) = (stats::log_effect(smallest), self.confidence(&args, 3)?);
-                Ok(Box::new(Kept {
+                Ok(Box::new(CollectedRows {
                     rows: Vec::new(),
-                    take: |columns, row| columns.round(row),
+                    decode: |columns, row| columns.round(row),
                     answer: Box::new(move |d| paired(d, delta, confidence)),
                 }))
             }
-            Which::GeometricMean => {
+            Estimator::GeometricMean => {
                 let confidence = self.confidence(&args, 4)?;
-                Ok(Box::new(Kept {
+                Ok(Box::new(CollectedRows {
                     rows: Vec::new(),
-                    take: |columns, row| columns.series(row),
+                    decode: |columns, row| columns.series(row),
                     answer: Box::new(move |series| geometric_mean(series, confidence)),
                 }))
             }
@@ -271,39 +274,42 @@ impl AggregateUDFImpl for Estimating {
     }
 }
 
-/// What an aggregate answers for the sorted rows it kept.
+/// What an aggregate answers for the sorted rows it collected.
 type Answer<const K: usize> = Box<dyn Fn(&[[f64; K]]) -> Result<ScalarValue> + Send + Sync>;
 
 /// The rows of one group that count, as `K` numbers each.
-struct Kept<const K: usize> {
+struct CollectedRows<const K: usize> {
     rows: Vec<[f64; K]>,
-    take: fn(&Columns<'_>, usize) -> Option<[f64; K]>,
+    decode: fn(&Columns<'_>, usize) -> Option<[f64; K]>,
     answer: Answer<K>,
 }
 
-impl<const K: usize> Kept<K> {
-    fn taken<'a>(&self, values: &'a [ArrayRef]) -> impl Iterator<Item = [f64; K]> + use<'a, K> {
-        let take = self.take;
-        (0..values[0].len()).filter_map(move |row| take(&Columns(values), row))
+impl<const K: usize> CollectedRows<K> {
+    fn counting_rows<'a>(
+        &self,
+        values: &'a [ArrayRef],
+    ) -> impl Iterator<Item = [f64; K]> + use<'a, K> {
+        let decode = self.decode;
+        (0..values[0].len()).filter_map(move |row| decode(&Columns(values), row))
     }
 }
 
-impl<const K: usize> fmt::Debug for Kept<K> {
+impl<const K: usize> fmt::Debug for CollectedRows<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Kept").field("rows", &self.rows).finish_non_exhaustive()
+        f.debug_struct("CollectedRows").field("rows", &self.rows).finish_non_exhaustive()
     }
 }
 
-impl<const K: usize> Accumulator for Kept<K> {
+impl<const K: usize> Accumulator for CollectedRows<K> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let taken = self.taken(values);
-        self.rows.extend(taken);
+        let rows = self.counting_rows(values);
+        self.rows.extend(rows);
         Ok(())
     }
 
     /// Rows leave a window in the order in which they came.
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        let leaving = self.taken(values).count();
+        let leaving = self.counting_rows(values).count();
         self.rows.drain(..leaving);
         Ok(())
     }

@@ -1,55 +1,55 @@
-//! The store and how it is asked.
+//! Asking a store: SQL over its tables, and comparisons judged by the model.
 //!
-//! A store is a place (a folder, a bucket) with Parquet files that are created once and never
-//! changed. Two ideas carry everything here:
+//! **One formula.** SQL, report and comment all get their statistics from `dyno_model`: the table
+//! `comparisons` and the function `compare(…)` are filled by running `model::verdict` over the
+//! summaries when a query is carried out ([`Session`]), and so are `scaling`, `builds` and
+//! `pipelining` over samples and units. Planning a query, as `EXPLAIN` does, computes none of it.
 //!
-//! - **The run row is the commit point.** A job is published as files of one name under
-//!   `samples/`, `summaries/`, `units/` where it has any and, last, `runs/`. What has no run row of its own name does not
-//!   exist for a reader, so a publisher may die at any moment ([`Store::publish`]).
-//! - **One formula.** SQL, report and comment all get their statistics from `dyno_model`: the
-//!   table `comparisons` and the function `compare(…)` are filled by running
-//!   `model::verdict` over the summaries when a query scans them ([`Session`]), and so are
-//!   `scaling`, `builds` and `pipelining` over samples and units.
+//! The layers, from below: a snapshot of the run rows; the stored tables over it; a
+//! `SummaryReader` that reads them and knows no policy; noise, scaling and builds, which are made
+//! of what it reads; the judge, which has a policy; tables over what it says; and the session.
 //!
-//! Reading trusts nothing: a file that is corrupt, foreign or from a newer dyno is named, set
-//! aside ([`Store::problems`]) and never stops a query over the rest. `docs/store.md` tells the
-//! layout, `docs/sql.md` the tables.
+//! The files themselves, publishing, and looking up single runs are in `dyno-store`. `docs/sql.md`
+//! tells the tables.
 
 mod build_tables;
 mod builds;
 mod columns;
-mod compare;
-mod create;
-mod definitions;
-mod described;
-mod encode;
+mod compared;
+mod computed;
+mod critical_path;
 mod error;
-mod explain;
-mod files;
+mod evidence;
 mod functions;
-mod judged;
-mod layout;
+mod judge;
+mod judged_table;
 mod noise;
-mod path;
+mod null_comparisons;
+mod pair_columns;
+mod pairs;
 mod print;
+mod reader;
+mod run_filter;
 mod scaling;
-mod schema;
-mod selfcheck;
 mod session;
 mod snapshot;
+mod spelling;
+mod sql_catalog;
+mod sql_text;
 mod statements;
-mod store;
-mod table;
+mod stored_table;
+mod views;
 
 pub use arrow::array::RecordBatch;
 pub use builds::{MeasuredBuild, Mode, Pipelining};
-pub use compare::{Compared, Filter, StoredSummary};
-pub use definitions::KeptDefinition;
-pub use described::{Column, DESCRIBED, Described, Kind, Names};
-pub use error::{Error, Problem, Result};
-pub use explain::Evidence;
+pub use compared::PairComparison;
+pub use error::{Error, Result};
+pub use evidence::Evidence;
+pub use null_comparisons::NullComparisons;
+pub use pairs::Filter;
 pub use print::{write_csv, write_expanded, write_json, write_parquet, write_table};
-pub use selfcheck::AgainstItself;
+pub use reader::StoredSummary;
 pub use session::Session;
-pub use statements::{Statements, statements};
-pub use store::{Published, Store, Watch};
+pub use spelling::spelling_notes;
+pub use sql_catalog::{CatalogEntry, ColumnDescription, CompletionNames, EntryKind, SQL_CATALOG};
+pub use statements::{SplitStatements, split_statements};

@@ -14,10 +14,10 @@ use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use dyno_model::id::JobId;
 use dyno_model::record::RunRow;
 use dyno_model::stats::{Variance, pool_within};
+use dyno_store::{StoredRun, environment};
 
 use crate::error::Result;
-use crate::judged::Judge;
-use crate::snapshot::StoredRun;
+use crate::reader::SummaryReader;
 
 /// How many past runs are asked, newest first: the policy caps what they lend at a few degrees of
 /// freedom, so that older ones would only cost time.
@@ -26,17 +26,12 @@ const RUNS_MAX: usize = 30;
 /// Pooled variances by the integer that stands for a series.
 pub(crate) type Variances = HashMap<i64, Variance>;
 
-/// What must be equal for one run's noise to be another's.
-pub(crate) fn environment(run: &RunRow) -> String {
-    format!("{} {} {}", run.fingerprint.digest(), run.image_id, run.host)
-}
-
 /// The runs of a store in order of time, by environment.
-pub(crate) struct Past<'a> {
+pub(crate) struct PastRuns<'a> {
     environments: BTreeMap<&'a str, Vec<&'a RunRow>>,
 }
 
-impl<'a> Past<'a> {
+impl<'a> PastRuns<'a> {
     pub(crate) fn new(runs: &'a [Arc<StoredRun>]) -> Self {
         let mut environments: BTreeMap<_, Vec<&RunRow>> = BTreeMap::new();
         // An untrusted candidate's noise is its own making.
@@ -50,29 +45,29 @@ impl<'a> Past<'a> {
     }
 
     /// The runs in the environment of `run`, oldest first.
-    pub(crate) fn like(&self, run: &RunRow) -> &[&'a RunRow] {
+    pub(crate) fn with_same_environment(&self, run: &RunRow) -> &[&'a RunRow] {
         self.environments.get(environment(run).as_str()).map_or(&[], Vec::as_slice)
     }
 
-    /// The runs that may lend their noise to `compared`: of each environment in it, the newest
+    /// The runs whose noise counts for `compared`: of each environment in it, the newest
     /// [`RUNS_MAX`] that had finished before the first of it.
-    pub(crate) fn before(&self, compared: &[&RunRow]) -> Vec<&'a RunRow> {
+    pub(crate) fn history_runs(&self, compared: &[&RunRow]) -> Vec<&'a RunRow> {
         let mut first: BTreeMap<_, i64> = BTreeMap::new();
         for run in compared {
             let earliest = first.entry(environment(run)).or_insert(i64::MAX);
             *earliest = run.finished_us.min(*earliest);
         }
         let jobs: BTreeSet<&JobId> = compared.iter().map(|run| &run.job).collect();
-        let mut lending = Vec::new();
+        let mut history_runs = Vec::new();
         for (environment, earliest) in first {
-            let all = self.environments.get(environment.as_str()).map_or(&[][..], Vec::as_slice);
-            let earlier = all
+            let past = self.environments.get(environment.as_str()).map_or(&[][..], Vec::as_slice);
+            let earlier = past
                 .iter()
                 .rev()
                 .filter(|run| run.finished_us <= earliest && !jobs.contains(&run.job));
-            lending.extend(earlier.take(RUNS_MAX).copied());
+            history_runs.extend(earlier.take(RUNS_MAX).copied());
         }
-        lending
+        history_runs
     }
 }
 
@@ -83,11 +78,11 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Reads those of `runs`.
-    pub(crate) async fn read(judge: &Judge, runs: &[&RunRow]) -> Result<Self> {
+    /// Reads the variances of `runs`.
+    pub(crate) async fn read(reader: &SummaryReader, runs: &[&RunRow]) -> Result<Self> {
         let mut by_job: HashMap<String, Vec<(i64, Variance)>> = HashMap::new();
         let columns = ["job", "series", "rounds", "variance"];
-        for batch in judge.read("summaries", runs, &columns, None).await? {
+        for batch in reader.read("summaries", runs, &columns, None).await? {
             let column = |name: &str| batch.column_by_name(name).expect("a column asked for");
             let jobs = column("job").as_string_view();
             let series = column("series").as_primitive::<Int64Type>();
@@ -101,7 +96,7 @@ impl History {
                 }
                 let variance = (series.value(row), Variance { value, df });
                 match by_job.get_mut(jobs.value(row)) {
-                    Some(all) => all.push(variance),
+                    Some(variances) => variances.push(variance),
                     None => _ = by_job.insert(jobs.value(row).to_string(), vec![variance]),
                 }
             }
@@ -109,8 +104,8 @@ impl History {
         Ok(Self { by_job })
     }
 
-    /// What `runs` lend together.
-    pub(crate) fn of(&self, runs: &[&RunRow]) -> Variances {
+    /// The variances of `runs` together.
+    pub(crate) fn pooled(&self, runs: &[&RunRow]) -> Variances {
         let mut pooled = Variances::new();
         for (series, variance) in
             runs.iter().filter_map(|run| self.by_job.get(run.job.hex())).flatten()

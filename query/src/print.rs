@@ -19,24 +19,24 @@ use parquet::file::properties::WriterProperties;
 
 use crate::error::{Error, Result};
 
-fn shown() -> FormatOptions<'static> {
+fn format_options() -> FormatOptions<'static> {
     FormatOptions::default().with_null("-")
 }
 
 /// An aligned table for a terminal, with its header even if there is no row.
 pub fn write_table(out: &mut dyn Write, batches: &[RecordBatch]) -> Result<()> {
-    let batches = flat(batches)?;
-    let table = pretty_format_batches_with_options(&batches, &shown()).map_err(output)?;
+    let batches = flatten_batches(batches)?;
+    let table = pretty_format_batches_with_options(&batches, &format_options()).map_err(output)?;
     writeln!(out, "{table}").map_err(output)
 }
 
 /// Each row as a block with one column a line, for rows wider than a terminal.
 pub fn write_expanded(out: &mut dyn Write, batches: &[RecordBatch]) -> Result<()> {
     let mut number = 0;
-    for batch in flat(batches)? {
+    for batch in flatten_batches(batches)? {
         let schema = batch.schema();
         let width = schema.fields().iter().map(|f| f.name().chars().count()).max().unwrap_or(0);
-        let options = shown();
+        let options = format_options();
         let columns = batch.columns().iter().map(|array| ArrayFormatter::try_new(array, &options));
         let columns = columns.collect::<Result<Vec<_>, _>>().map_err(output)?;
         for row in 0..batch.num_rows() {
@@ -56,7 +56,7 @@ pub fn write_expanded(out: &mut dyn Write, batches: &[RecordBatch]) -> Result<()
 /// CSV with a header; a null is an empty field.
 pub fn write_csv(out: &mut dyn Write, batches: &[RecordBatch]) -> Result<()> {
     let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(out);
-    flat(batches)?.iter().try_for_each(|batch| writer.write(batch)).map_err(output)
+    flatten_batches(batches)?.iter().try_for_each(|batch| writer.write(batch)).map_err(output)
 }
 
 /// One JSON object a row and line; a null is left out.
@@ -79,11 +79,11 @@ pub fn write_parquet(out: &mut (dyn Write + Send), batches: &[RecordBatch]) -> R
 }
 
 /// The batches with structs taken apart and lists written out.
-fn flat(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
-    let flat = |batch: &RecordBatch| {
+fn flatten_batches(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+    let flatten_batch = |batch: &RecordBatch| {
         let mut columns: Vec<(String, ArrayRef)> = Vec::new();
         for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
-            flatten(field.name().clone(), Arc::clone(array), &mut columns)?;
+            flatten_column(field.name().clone(), Arc::clone(array), &mut columns)?;
         }
         let field =
             |(name, array): &(String, ArrayRef)| Field::new(name, array.data_type().clone(), true);
@@ -92,12 +92,16 @@ fn flat(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         let arrays = columns.into_iter().map(|(_, array)| array).collect();
         RecordBatch::try_new_with_options(Arc::new(schema), arrays, &rows).map_err(output)
     };
-    batches.iter().map(flat).collect()
+    batches.iter().map(flatten_batch).collect()
 }
 
-fn flatten(name: String, array: ArrayRef, columns: &mut Vec<(String, ArrayRef)>) -> Result<()> {
+fn flatten_column(
+    name: String,
+    array: ArrayRef,
+    columns: &mut Vec<(String, ArrayRef)>,
+) -> Result<()> {
     let DataType::Struct(fields) = array.data_type() else {
-        let array = if array.data_type().is_list() { written(&array)? } else { array };
+        let array = if array.data_type().is_list() { lists_as_text(&array)? } else { array };
         columns.push((name, array));
         return Ok(());
     };
@@ -106,20 +110,20 @@ fn flatten(name: String, array: ArrayRef, columns: &mut Vec<(String, ArrayRef)>)
         // What is null as a whole is null in its parts.
         let nulls = NullBuffer::union(whole.nulls(), part.nulls());
         let data = part.to_data().into_builder().nulls(nulls).build().map_err(output)?;
-        flatten(format!("{name}.{}", field.name()), make_array(data), columns)?;
+        flatten_column(format!("{name}.{}", field.name()), make_array(data), columns)?;
     }
     Ok(())
 }
 
 /// Lists as text, which CSV has no other form for.
-fn written(lists: &ArrayRef) -> Result<ArrayRef> {
-    let options = shown();
+fn lists_as_text(lists: &ArrayRef) -> Result<ArrayRef> {
+    let options = format_options();
     let shown = ArrayFormatter::try_new(lists, &options).map_err(output)?;
-    let text = |row| match lists.is_valid(row) {
+    let list_text = |row| match lists.is_valid(row) {
         true => shown.value(row).try_to_string().map(Some),
         false => Ok(None),
     };
-    let texts: Result<StringArray, _> = (0..lists.len()).map(text).collect();
+    let texts: Result<StringArray, _> = (0..lists.len()).map(list_text).collect();
     Ok(Arc::new(texts.map_err(output)?))
 }
 

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::logical_expr::{col, lit};
+use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::THREADS;
 use dyno_model::id::JobId;
 use dyno_model::metric::{METRICS, WALL};
@@ -18,11 +19,14 @@ use dyno_model::stats::scaling::{Basis, Difference, Fit, Law, Parameter};
 use dyno_model::verdict::{ScalingCase, ScalingPoint, ScalingSample, ScalingSide, scaling_cases};
 
 use crate::columns::Columns;
-use crate::compare::{Compared, Pair, quoted};
+use crate::compared::PairComparison;
 use crate::error::Result;
-use crate::judged::{Head, Judge, reason};
+use crate::pair_columns::{PairColumns, reason};
+use crate::pairs::Pair;
+use crate::reader::SummaryReader;
+use crate::sql_text::quoted;
 
-impl Compared {
+impl PairComparison {
     /// SQL that gives the numbers of one case of [`crate::Session::scaling_cases`], one row a side
     /// and number of threads.
     pub fn sql_for_scaling(&self, case: &ScalingCase) -> String {
@@ -41,7 +45,7 @@ impl Compared {
 }
 
 /// One row of `samples`, of a run.
-struct Taken {
+struct SampleRow {
     job: JobId,
     sequence: i32,
     benchmark: String,
@@ -53,31 +57,38 @@ struct Taken {
     is_tainted: bool,
 }
 
-/// What all cases of `runs`, which are of one pair, come to.
-pub(crate) async fn cases(judge: &Judge, runs: &[&RunRow]) -> Result<Vec<ScalingCase>> {
-    let taken = taken(judge, runs).await?;
-    Ok(judged(judge, runs, &taken))
+/// Every case of `runs`, which are of one pair, judged under `policy`.
+pub(crate) async fn cases(
+    reader: &SummaryReader,
+    policy: &Policy,
+    runs: &[&RunRow],
+) -> Result<Vec<ScalingCase>> {
+    let samples = read_samples(reader, runs).await?;
+    Ok(judge_cases(policy, runs, &samples))
 }
 
 /// The samples of `runs` that say how something scales.
-async fn taken(judge: &Judge, runs: &[&RunRow]) -> Result<BTreeMap<JobId, Vec<Taken>>> {
+async fn read_samples(
+    reader: &SummaryReader,
+    runs: &[&RunRow],
+) -> Result<BTreeMap<JobId, Vec<SampleRow>>> {
     let columns =
         ["job", "sequence", "benchmark", "config", "metric", "round", "side", "value", "taint"];
     let metric = col("metric").eq(lit(WALL)).or(col("metric").like(lit("instructions%")));
     let filter = metric.and(col("config").like(lit(format!("%{THREADS}=%"))));
     let jobs: BTreeMap<&str, &JobId> = runs.iter().map(|run| (run.job.hex(), &run.job)).collect();
-    let mut by_job: BTreeMap<JobId, Vec<Taken>> = BTreeMap::new();
-    for batch in judge.read("samples", runs, &columns, Some(filter)).await? {
-        for taken in decode(&batch, &jobs) {
-            by_job.entry(taken.job.clone()).or_default().push(taken);
+    let mut by_job: BTreeMap<JobId, Vec<SampleRow>> = BTreeMap::new();
+    for batch in reader.read("samples", runs, &columns, Some(filter)).await? {
+        for sample in decode(&batch, &jobs) {
+            by_job.entry(sample.job.clone()).or_default().push(sample);
         }
     }
     // A round that was disturbed comes again, and the last counts.
-    by_job.values_mut().for_each(|taken| taken.sort_by_key(|taken| taken.sequence));
+    by_job.values_mut().for_each(|samples| samples.sort_by_key(|sample| sample.sequence));
     Ok(by_job)
 }
 
-fn decode(batch: &RecordBatch, runs: &BTreeMap<&str, &JobId>) -> Vec<Taken> {
+fn decode(batch: &RecordBatch, runs: &BTreeMap<&str, &JobId>) -> Vec<SampleRow> {
     let column = |name: &str| batch.column_by_name(name).expect("a column asked for");
     let [jobs, benchmarks, configs, metrics, sides, taints] =
         ["job", "benchmark", "config", "metric", "side", "taint"]
@@ -86,7 +97,7 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<&str, &JobId>) -> Vec<Taken> {
         ["sequence", "round"].map(|name| column(name).as_primitive::<Int32Type>());
     let values = column("value").as_primitive::<Int64Type>();
     let row = |row: usize| {
-        Some(Taken {
+        Some(SampleRow {
             job: (*runs.get(jobs.value(row))?).clone(),
             sequence: sequences.value(row),
             benchmark: benchmarks.value(row).to_string(),
@@ -101,57 +112,56 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<&str, &JobId>) -> Vec<Taken> {
     (0..batch.num_rows()).filter_map(row).collect()
 }
 
-fn judged(
-    judge: &Judge,
+fn judge_cases(
+    policy: &Policy,
     runs: &[&RunRow],
-    taken: &BTreeMap<JobId, Vec<Taken>>,
+    samples: &BTreeMap<JobId, Vec<SampleRow>>,
 ) -> Vec<ScalingCase> {
     let kinds: Vec<String> = runs.iter().map(|run| run.fingerprint.kind()).collect();
-    let of_run = |(run, architecture): (&'_ &RunRow, &'_ String)| {
-        let all = taken.get(&run.job).map_or(&[][..], Vec::as_slice);
-        let (job, host) = (run.job.hex().to_string(), run.host.clone());
-        (job, host, architecture.clone(), all)
-    };
-    let of_runs: Vec<_> = runs.iter().zip(&kinds).map(of_run).collect();
-    let samples = of_runs.iter().flat_map(|(job, host, architecture, all)| {
-        all.iter().map(move |taken| ScalingSample {
-            job,
-            host,
+    let scaling_samples = runs.iter().zip(&kinds).flat_map(|(run, architecture)| {
+        let rows = samples.get(&run.job).map_or(&[][..], Vec::as_slice);
+        rows.iter().map(move |row| ScalingSample {
+            job: run.job.hex(),
+            host: &run.host,
             architecture,
-            benchmark: &taken.benchmark,
-            config: &taken.config,
-            metric: &taken.metric,
-            round: taken.round,
-            side: taken.side,
-            value: taken.value,
-            is_tainted: taken.is_tainted,
+            benchmark: &row.benchmark,
+            config: &row.config,
+            metric: &row.metric,
+            round: row.round,
+            side: row.side,
+            value: row.value,
+            is_tainted: row.is_tainted,
         })
     });
-    let sides = |run: &&RunRow| {
+    let ignoring_sides = |run: &&RunRow| {
         let job = run.job.hex().to_string();
         run.ignores_threads.iter().map(move |side| (job.clone(), *side)).collect::<Vec<_>>()
     };
-    let ignored: BTreeSet<(String, Side)> = runs.iter().flat_map(sides).collect();
-    scaling_cases(samples, &ignored, &judge.policy)
+    let ignored: BTreeSet<(String, Side)> = runs.iter().flat_map(ignoring_sides).collect();
+    scaling_cases(scaling_samples, &ignored, policy)
 }
 
 /// One row: a pair, a case of it, one side, one number of threads.
-type Row<'a> = (&'a Head, &'a ScalingCase, Side, &'a ScalingPoint);
+type Row<'a> = (&'a PairColumns, &'a ScalingCase, Side, &'a ScalingPoint);
 
 /// The rows of `pairs`.
-pub(crate) async fn rows(judge: &Judge, pairs: &[(Pair, Vec<&RunRow>)]) -> Result<RecordBatch> {
-    let all: Vec<&RunRow> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
-    let taken = taken(judge, &all).await?;
-    let of_pair = |(pair, runs): &(Pair, Vec<&RunRow>)| {
-        Some((Head::of(pair, runs)?, judged(judge, runs, &taken)))
+pub(crate) async fn rows(
+    reader: &SummaryReader,
+    policy: &Policy,
+    pairs: &[(&Pair, Vec<&RunRow>)],
+) -> Result<RecordBatch> {
+    let runs: Vec<&RunRow> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+    let samples = read_samples(reader, &runs).await?;
+    let family = |(pair, runs): &(&Pair, Vec<&RunRow>)| {
+        Some((PairColumns::new(pair, runs)?, judge_cases(policy, runs, &samples)))
     };
-    let families: Vec<(Head, Vec<ScalingCase>)> = pairs.iter().filter_map(of_pair).collect();
-    Ok(shown(judge, &families))
+    let families: Vec<(PairColumns, Vec<ScalingCase>)> = pairs.iter().filter_map(family).collect();
+    Ok(family_rows(policy, &families))
 }
 
-/// The same of no pair.
-pub(crate) fn no_rows(judge: &Judge) -> RecordBatch {
-    shown(judge, &[])
+/// The rows of no pair: columns alone.
+pub(crate) fn no_rows(policy: &Policy) -> RecordBatch {
+    family_rows(policy, &[])
 }
 
 const fn side_of(case: &ScalingCase, side: Side) -> &ScalingSide {
@@ -184,8 +194,7 @@ fn no_fit((_, case, side, _): &Row<'_>) -> Option<String> {
 
 /// The first of the metrics that count instructions, in the order of [`METRICS`].
 fn instructions(point: &ScalingPoint) -> Option<(&String, f64)> {
-    let of = |name: &str| point.instructions.get_key_value(name);
-    let known = METRICS.iter().find_map(|metric| of(metric.name));
+    let known = METRICS.iter().find_map(|metric| point.instructions.get_key_value(metric.name));
     known.or_else(|| point.instructions.first_key_value()).map(|(name, median)| (name, *median))
 }
 
@@ -204,18 +213,18 @@ fn changes(row: &Row<'_>) -> Option<(Parameter, Parameter)> {
     Some((interval(sigma), interval(kappa)))
 }
 
-fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
-    let sides = |head, case| {
+fn family_rows(policy: &Policy, families: &[(PairColumns, Vec<ScalingCase>)]) -> RecordBatch {
+    let points = |pair, case| {
         let points =
-            move |side| side_of(case, side).points.iter().map(move |p| (head, case, side, p));
+            move |side| side_of(case, side).points.iter().map(move |p| (pair, case, side, p));
         Side::BOTH.into_iter().flat_map(points)
     };
-    let all: Vec<Row<'_>> = families
+    let points: Vec<Row<'_>> = families
         .iter()
-        .flat_map(|(head, cases)| cases.iter().flat_map(move |case| sides(head, case)))
+        .flat_map(|(pair, cases)| cases.iter().flat_map(move |case| points(pair, case)))
         .collect();
-    let mut rows = Columns::of(&all);
-    Head::columns(&mut rows, |(head, ..)| head);
+    let mut rows = Columns::new(&points);
+    PairColumns::add(&mut rows, |(pair, ..)| pair);
     rows.text("host", |(_, case, ..)| Some(&case.host));
     rows.text("architecture", |(_, case, ..)| Some(&case.architecture));
     rows.text("benchmark", |(_, case, ..)| Some(&case.benchmark));
@@ -250,12 +259,12 @@ fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
     rows.text("no_fit", no_fit);
     rows.small("threads_compared", |row| Some(difference(row)?.threads));
     rows.float("effect", |row| Some(difference(row)?.estimate.mean.exp_m1()));
-    let end = |row: &Row<'_>, sign: f64| {
+    let interval_end = |row: &Row<'_>, sign: f64| {
         let estimate = difference(row)?.estimate;
         Some((estimate.mean + sign * estimate.half_width).exp_m1())
     };
-    rows.float("low", |row| end(row, -1.0));
-    rows.float("high", |row| end(row, 1.0));
+    rows.float("low", |row| interval_end(row, -1.0));
+    rows.float("high", |row| interval_end(row, 1.0));
     rows.float("p", |row| Some(difference(row)?.estimate.p));
     let names = ["sigma_change", "sigma_change_low", "sigma_change_high"];
     parameter(&mut rows, names, |row| Some(changes(row)?.0));
@@ -265,8 +274,8 @@ fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
     rows.float("smallest_effect", |row| Some(difference(row)?.delta.exp_m1()));
     rows.text("verdict", |(_, case, ..)| Some(case.scaled.verdict.name()));
     rows.text("reason", |(_, case, ..)| reason(&case.scaled.verdict));
-    rows.text("policy", |_| Some(&judge.policy.name));
-    rows.time("finished", |(head, ..)| head.finished_us);
+    rows.text("policy", |_| Some(&policy.name));
+    rows.time("finished", |(pair, ..)| pair.finished_us);
     rows.batch()
 }
 
@@ -274,9 +283,9 @@ fn shown(judge: &Judge, families: &[(Head, Vec<ScalingCase>)]) -> RecordBatch {
 fn parameter<'a, R>(
     rows: &mut Columns<'a, R>,
     [estimate, low, high]: [&'static str; 3],
-    of: impl Fn(&'a R) -> Option<Parameter>,
+    value: impl Fn(&'a R) -> Option<Parameter>,
 ) {
-    rows.float(estimate, |row| Some(of(row)?.estimate));
-    rows.float(low, |row| Some(of(row)?.low));
-    rows.float(high, |row| Some(of(row)?.high));
+    rows.float(estimate, |row| Some(value(row)?.estimate));
+    rows.float(low, |row| Some(value(row)?.low));
+    rows.float(high, |row| Some(value(row)?.high));
 }

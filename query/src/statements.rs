@@ -6,26 +6,26 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Toke
 
 /// The parts of a text.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Statements<'a> {
+pub struct SplitStatements<'a> {
     /// Statements that a semicolon ended, without it; none is empty.
-    pub whole: Vec<&'a str>,
+    pub complete: Vec<&'a str>,
     /// What follows the last semicolon; empty if that is only blanks and comments.
     pub rest: &'a str,
 }
 
 /// Takes `text` apart. A string or comment that is not closed belongs to the rest.
-pub fn statements(text: &str) -> Statements<'_> {
+pub fn split_statements(text: &str) -> SplitStatements<'_> {
     let mut tokens: Vec<TokenWithSpan> = Vec::new();
     let closed =
         Tokenizer::new(&GenericDialect {}, text).tokenize_with_location_into_buf(&mut tokens);
-    let mut at = Offsets { text, line: 1, offset: 0 };
-    let (mut whole, mut start, mut blank) = (Vec::new(), 0, true);
+    let mut offsets = Offsets { text, line: 1, offset: 0 };
+    let (mut complete, mut start, mut blank) = (Vec::new(), 0, true);
     for TokenWithSpan { token, span } in &tokens {
         match token {
             Token::SemiColon => {
-                let end = at.of(span.start);
+                let end = offsets.offset_of(span.start);
                 if !blank {
-                    whole.push(text[start..end].trim());
+                    complete.push(text[start..end].trim());
                 }
                 (start, blank) = (end + 1, true);
             }
@@ -34,7 +34,7 @@ pub fn statements(text: &str) -> Statements<'_> {
         }
     }
     let rest = if blank && closed.is_ok() { "" } else { text[start..].trim() };
-    Statements { whole, rest }
+    SplitStatements { complete, rest }
 }
 
 /// Byte offsets of places that are asked for in their order.
@@ -47,7 +47,7 @@ struct Offsets<'a> {
 
 impl Offsets<'_> {
     /// Lines and columns count from 1, columns in characters.
-    fn of(&mut self, place: Location) -> usize {
+    fn offset_of(&mut self, place: Location) -> usize {
         while self.line < place.line {
             let rest = &self.text[self.offset..];
             self.offset += rest.find('\n').map_or(rest.len(), |end| end + 1);
@@ -84,7 +84,11 @@ mod tests {
             ("SELECT 1; /* open;", &["SELECT 1"], "/* open;"),
             ("SELECT \\ @ ` ; x", &[], "SELECT \\ @ ` ; x"),
         ] {
-            assert_eq!(statements(text), Statements { whole: whole.to_vec(), rest }, "{text:?}");
+            assert_eq!(
+                split_statements(text),
+                SplitStatements { complete: whole.to_vec(), rest },
+                "{text:?}"
+            );
         }
     }
 }

@@ -25,19 +25,19 @@ mod text;
 pub use find::{Unclear, find};
 pub use text::text;
 
-/// What an explanation is made from.
+/// The facts that an explanation is made from.
 pub struct Input<'a> {
     pub view: &'a View,
-    /// Of the view: see [`find`].
+    /// The row to explain, of `view`: see [`find`].
     pub row: &'a Row,
     /// All that was compared, for the family and the other metrics of the case.
     pub judged: &'a [Judged],
     pub policy: &'a Policy,
     /// The samples of the series, in the order in which they were taken.
     pub samples: &'a [(JobId, Sample)],
-    /// How many past runs lend their noise, and what they know before the policy caps it.
+    /// The number of past runs that lend their noise, and their variance before the policy caps it.
     pub past: Option<(u32, Variance)>,
-    /// What is asked, and the SQL that answers it.
+    /// Each question, and the SQL that answers it.
     pub queries: &'a [(&'static str, String)],
 }
 
@@ -71,18 +71,18 @@ pub struct Pair {
     pub candidate_text: String,
     /// d = ln(candidate ÷ baseline); `None` where the round does not count.
     pub d: Option<f64>,
-    /// What disturbed a sample (`candidate: steal`), or why there is no d.
+    /// The disturbances of samples (`candidate: steal`), or the reason why there is no d.
     pub notes: Vec<String>,
 }
 
-/// From the variance of the rounds to the one that is used.
+/// The steps from the variance of the rounds to the one that is used.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct NoiseView {
     /// s², n − 1.
     pub run: Variance,
     /// Whether s² is what rounding to whole units makes, because the rounds vary by less.
     pub run_is_rounding: bool,
-    /// How many past runs there are, and all of their degrees of freedom.
+    /// The number of past runs, and all of their degrees of freedom.
     pub past_runs: u32,
     pub past_df: f64,
     /// s_h², ν_h: what of them is lent.
@@ -92,8 +92,9 @@ pub struct NoiseView {
     /// s_p², ν: run and history together.
     pub pooled: Variance,
     /// s₀², d₀: the prior fitted to all series of the metric on this host.
-    pub crowd: Option<Variance>,
-    /// What pooled and crowd come to, before the floor.
+    #[serde(rename = "crowd")]
+    pub peer_prior: Option<Variance>,
+    /// The variance that `pooled` and the prior come to, before the floor.
     pub moderated: f64,
     /// No smaller variance is used: `s²/2` with history, `s²` without.
     pub floor: f64,
@@ -104,7 +105,7 @@ pub struct NoiseView {
     pub used: Variance,
 }
 
-/// From the mean to p and q. Effects are fractions, all else is on the log scale.
+/// The steps from the mean to p and q. Effects are fractions, all else is on the log scale.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct EstimateView {
     pub rounds: u32,
@@ -113,7 +114,7 @@ pub struct EstimateView {
     /// s̃/√n.
     pub standard_error: f64,
     pub confidence: f64,
-    /// Of Student's t at the confidence, with the degrees of freedom of what is used.
+    /// The quantile of Student's t at the confidence, with the degrees of freedom of what is used.
     pub quantile: f64,
     pub half_width: f64,
     pub delta: f64,
@@ -209,11 +210,12 @@ fn pairs(samples: &[(JobId, Sample)], metric: &str) -> Vec<Pair> {
 }
 
 fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: MetricUnit) -> Pair {
-    let of = |side: Side, clean: bool| {
-        samples.iter().rfind(|s| s.side == side && s.taint.is_empty() == clean).map(|s| s.value)
+    let last_value = |side: Side, is_clean: bool| {
+        samples.iter().rfind(|s| s.side == side && s.taint.is_empty() == is_clean).map(|s| s.value)
     };
-    let [clean_b, clean_c] = Side::BOTH.map(|side| of(side, true));
-    let [baseline, candidate] = Side::BOTH.map(|side| of(side, true).or(of(side, false)));
+    let [clean_b, clean_c] = Side::BOTH.map(|side| last_value(side, true));
+    let [baseline, candidate] =
+        Side::BOTH.map(|side| last_value(side, true).or(last_value(side, false)));
     let mut notes: Vec<String> = samples
         .iter()
         .filter(|s| !s.taint.is_empty())
@@ -228,7 +230,7 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: MetricUnit) -> P
             notes.push(format!("no sample of the {}", side.name()));
         }
     }
-    let text = |value: Option<i64>| {
+    let quantity = |value: Option<i64>| {
         value.map_or("–".to_string(), |v| number::quantity(v as f64, unit, None))
     };
     Pair {
@@ -237,25 +239,25 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: MetricUnit) -> P
         first: samples.iter().min_by_key(|s| s.sequence).map_or("", |s| s.side.name()),
         baseline,
         candidate,
-        baseline_text: text(baseline),
-        candidate_text: text(candidate),
+        baseline_text: quantity(baseline),
+        candidate_text: quantity(candidate),
         d,
         notes,
     }
 }
 
 fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
-    let own = stats::moments(d).and_then(|m| m.variance);
+    let own_variance = stats::moments(d).and_then(|m| m.variance);
     NoiseView {
         run: noise.run,
         // More than the last digits of a sum apart.
-        run_is_rounding: own.is_some_and(|own| own < noise.run.value * (1.0 - 1e-9)),
+        run_is_rounding: own_variance.is_some_and(|own| own < noise.run.value * (1.0 - 1e-9)),
         past_runs: input.past.map_or(0, |(runs, _)| runs),
         past_df: input.past.map_or(0.0, |(_, variance)| variance.df),
         history: noise.history,
         history_fills_to: input.policy.history,
         pooled: noise.pooled,
-        crowd: noise.peer_prior,
+        peer_prior: noise.peer_prior,
         moderated: noise.moderated,
         floor: noise.floor,
         floor_is: if noise.history.is_some() { "s²/2" } else { "s²" },
@@ -268,7 +270,7 @@ fn estimate(comparison: &Comparison, d: &[f64], input: &Input<'_>) -> Option<Est
     let estimate = comparison.estimate?;
     let confidence = input.policy.confidence;
     let used = comparison.noise.map(|noise| noise.used);
-    let counted = metric::is_deterministic(&comparison.key.metric);
+    let is_counted = metric::is_deterministic(&comparison.key.metric);
     let standard_error =
         used.map_or(0.0, |used| (used.value / f64::from(estimate.rounds.max(1))).sqrt());
     Some(EstimateView {
@@ -281,7 +283,7 @@ fn estimate(comparison: &Comparison, d: &[f64], input: &Input<'_>) -> Option<Est
         delta: comparison.delta,
         p: estimate.p,
         q: comparison.q,
-        sign_flip_p: stats::sign_flip(d, comparison.delta).filter(|_| !counted),
+        sign_flip_p: stats::sign_flip(d, comparison.delta).filter(|_| !is_counted),
         detectable: comparison.detectable(input.policy),
         rounds_needed: input.row.rounds_needed,
     })
@@ -302,12 +304,12 @@ fn rule(comparison: &Comparison, input: &Input<'_>) -> RuleView {
     let config = Config::read(config);
     let rule = input.policy.rule(benchmark, &config, host, metric);
     let sources = input.policy.sources(benchmark, &config, host, metric);
-    let from = |exception: Option<&Exception>| match (exception, sources.metric) {
+    let source = |exception: Option<&Exception>| match (exception, sources.metric) {
         (Some(e), _) => format!("[[metric.{metric}.where]] {}", e.place),
         (None, Some(_)) => format!("[metric.{metric}]"),
         (None, None) => "default_effect: the policy does not name the metric".to_string(),
     };
-    let decides_from = from(sources.decides);
+    let decides_from = source(sources.decides);
     let decides_because = match (rule.tier, rule.decides, sources.metric) {
         (Gate::Informs, ..) => "the tier is inform".to_string(),
         (_, _, None) => "the policy does not name the metric".to_string(),
@@ -326,7 +328,7 @@ fn rule(comparison: &Comparison, input: &Input<'_>) -> RuleView {
         policy: input.policy.name.clone(),
         q: input.policy.q,
         smallest_effect: rule.smallest_effect,
-        smallest_effect_from: from(sources.smallest_effect),
+        smallest_effect_from: source(sources.smallest_effect),
         decides: comparison.decides,
         decides_because,
         tier: rule.tier,
@@ -336,14 +338,14 @@ fn rule(comparison: &Comparison, input: &Input<'_>) -> RuleView {
 
 /// Metrics that decide for the same case on the same host.
 fn deciding_beside<'a>(comparison: &Comparison, judged: &'a [Judged]) -> Vec<&'a str> {
-    let same = |key: &SeriesKey| {
+    let is_of_same_case = |key: &SeriesKey| {
         let own = &comparison.key;
         (&key.benchmark, &key.config, &key.host) == (&own.benchmark, &own.config, &own.host)
     };
     judged
         .iter()
         .map(|j| &j.comparison)
-        .filter(|c| c.decides && same(&c.key))
+        .filter(|c| c.decides && is_of_same_case(&c.key))
         .map(|c| c.key.metric.as_str())
         .collect()
 }

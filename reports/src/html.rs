@@ -2,17 +2,14 @@
 //! JavaScript to be read.
 //!
 //! The templates lay out the [`View`]; this module only adds what drawings need, the places of
-//! bars, curves and units. All text is escaped by one formatter, after [`crate::escape::lines`] has
-//! made the hidden visible. As a second wall, the page's Content-Security-Policy lets exactly its
-//! own style and script run, by their SHA-256, and lets nothing be loaded.
+//! bars. All text is escaped by one formatter, after [`crate::escape::lines`] has made the hidden
+//! visible. As a second wall, the page's Content-Security-Policy lets exactly its own style and
+//! script run, by their SHA-256, and lets nothing be loaded.
 //!
 //! The file is also well-formed XML, so that a test can hold every tag to account.
 
-use std::collections::BTreeMap;
-
 use base64::Engine as _;
 use dyno_model::id::Digest;
-use dyno_model::verdict::Standing;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{
@@ -20,36 +17,56 @@ use minijinja::{
 };
 
 use crate::escape;
-use crate::view::{Row, View};
+use crate::view::{Html, SECTIONS, View};
 
 mod bar;
-mod curve;
-mod timeline;
 
 use bar::{BarRow, Scale};
 
-/// The page, and its sections, which it includes.
-const TEMPLATES: [(&str, &str); 5] = [
-    ("report", include_str!("../templates/report.html")),
-    ("axes", include_str!("../templates/axes.html")),
-    ("failing", include_str!("../templates/failing.html")),
-    ("scaling", include_str!("../templates/scaling.html")),
-    ("builds", include_str!("../templates/builds.html")),
-];
+/// The frame of the page; each section brings its own template, which this one includes.
+const PAGE: &str = include_str!("../templates/report.html");
 const STYLE: &str = include_str!("../templates/report.css");
 const SCRIPT: &str = include_str!("../templates/report.js");
 
 /// A longer table has its other rows folded by benchmark.
 const ROWS_OPEN: usize = 20;
-/// Of more rows that do not count, only those that changed are on the page: it is to open at once.
+/// More rows than this that do not count are on the page only where they changed: it is to open at
+/// once.
 const ROWS_MAX: usize = 300;
 
 /// The report as one HTML file.
 pub fn html(view: &View) -> String {
+    let mut env = environment();
+    let scale = Scale::over(view);
+    env.add_function("bar", move |row: Serde<BarRow>| Serde(scale.bar(&row.0)));
+    env.add_template("report", PAGE.trim_end()).expect("the template parses: a test renders it");
+    let mut sections = Vec::new();
+    for section in SECTIONS.iter().filter_map(|section| section.html.as_ref()) {
+        let Html { id, title, template, data } = *section;
+        env.add_template(id, template).expect("the template parses: a test renders it");
+        sections.push(context! { id, title, data => data(view) });
+    }
+    let template = env.get_template("report").expect("it was just added");
+    template
+        .render(context! {
+            view => Value::from(Serde(view)),
+            sections,
+            rows_open => ROWS_OPEN,
+            rows_max => ROWS_MAX,
+            style => Value::from_safe_string(STYLE.to_string()),
+            script => Value::from_safe_string(SCRIPT.to_string()),
+            style_hash => csp_source(STYLE),
+            script_hash => csp_source(SCRIPT),
+        })
+        .expect("a view has every field the template names: a test renders it")
+}
+
+/// The syntax and the escaping of all templates.
+fn environment() -> Environment<'static> {
     let mut env = Environment::new();
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     let mut syntax = SyntaxConfig::builder();
-    syntax.trim_blocks(true).lstrip_blocks(true);
+    syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
     env.set_syntax(syntax.build().expect("the default delimiters"));
     env.set_auto_escape_callback(|_| AutoEscape::Html);
     env.set_formatter(|out, state, value| match value.as_str() {
@@ -60,34 +77,13 @@ pub fn html(view: &View) -> String {
         }
         _ => escape_formatter(out, state, value),
     });
-    let scale = Scale::over(view);
-    env.add_function("bar", move |row: Serde<BarRow>| Serde(scale.bar(&row.0)));
     env.add_filter("breakable", |text: &str| Value::from_safe_string(breakable(text)));
     env.add_function("href", |place: &str| escape::link(place).map(str::to_string));
-    for (name, template) in TEMPLATES {
-        env.add_template(name, template).expect("the template parses: a test renders it");
-    }
-    let template = env.get_template("report").expect("it was just added");
-    template
-        .render(context! {
-            view => Value::from(Serde(view)),
-            failing => Value::from(Serde(Standing::ALL.map(|s| (s.name(), view.failing(s))))),
-            rows => Value::from(Serde(rows(view))),
-            curves => Value::from(Serde(curve::drawings(view))),
-            timelines => Value::from(Serde(timeline::drawings(view))),
-            rows_open => ROWS_OPEN,
-            rows_max => ROWS_MAX,
-            samples => Value::from(Serde(samples(view))),
-            style => Value::from_safe_string(STYLE.to_string()),
-            script => Value::from_safe_string(SCRIPT.to_string()),
-            style_hash => hash(STYLE),
-            script_hash => hash(SCRIPT),
-        })
-        .expect("a view has every field the template names: a test renders it")
+    env
 }
 
 /// `text` as a source of a Content-Security-Policy.
-fn hash(text: &str) -> String {
+fn csp_source(text: &str) -> String {
     let digest = Digest::of(text.as_bytes());
     let bytes: Vec<u8> = (0..digest.hex().len())
         .step_by(2)
@@ -98,26 +94,6 @@ fn hash(text: &str) -> String {
 
 /// `text`, escaped, with a place to break the line after each comma: configs are long.
 fn breakable(text: &str) -> String {
-    let part = |part: &str| HtmlEscape(&escape::lines(part)).to_string();
-    text.split_inclusive(',').map(part).collect::<Vec<_>>().join("<wbr/>")
-}
-
-/// Rows by id, for those that name them.
-fn rows(view: &View) -> BTreeMap<&str, &Row> {
-    view.rows().map(|row| (row.id.as_str(), row)).collect()
-}
-
-/// Sample files with the place a link goes to.
-fn samples(view: &View) -> Vec<(String, String)> {
-    let place = |sample: &String| {
-        let absolute =
-            sample.starts_with('/') || sample.contains(':') || view.links.store.is_empty();
-        let place = if absolute {
-            sample.clone()
-        } else {
-            format!("{}/{sample}", view.links.store.trim_end_matches('/'))
-        };
-        (sample.clone(), place)
-    };
-    view.links.samples.iter().map(place).collect()
+    let escaped = |part: &str| HtmlEscape(&escape::lines(part)).to_string();
+    text.split_inclusive(',').map(escaped).collect::<Vec<_>>().join("<wbr/>")
 }

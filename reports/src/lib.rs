@@ -6,27 +6,32 @@
 //! `dyno-model`. The writers lay it out and escape it for where it lands, and nothing else; the
 //! JSON of the view is itself an output, with a [`version`](View::version).
 //!
-//! Everything is a pure function: no files, clock, processes or queries. The SQL behind a number
-//! and the places of the samples come in with the [`Input`].
+//! Everything is a pure function: no files, clock, processes or queries. The SQL behind a number,
+//! the places of the samples and the command that makes the report again come in with the
+//! [`Input`], as texts to show. Who asks (a terminal, a bot, a site) is not known here.
 //!
 //! What comes from outside (names, refs, log lines) is kept raw in the view and escaped by each
 //! writer ([`escape`] tells how), so that no text can become markup, a mention or a terminal
 //! sequence.
 
+mod commands;
+mod comment;
+mod counts;
+mod drawing;
 pub mod escape;
 pub mod explain;
 mod html;
 mod markdown;
-mod means;
 mod number;
-mod provenance;
+mod terminal;
 mod text;
 pub mod view;
 mod words;
 
 pub use html::html;
 pub use markdown::{MARKDOWN_CHARS_MAX, markdown, marker};
-pub use text::{Terminal, text};
+pub use terminal::Terminal;
+pub use text::text;
 pub use view::{Input, Links, View};
 
 /// The view as JSON, for programs: the same facts as the other outputs, names and log lines raw.

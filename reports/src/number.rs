@@ -89,7 +89,7 @@ pub fn known(estimate: f64, low: f64, high: f64) -> (String, String) {
     known_as(number, estimate, low, high)
 }
 
-/// As [`known`], with signs: a change.
+/// A change and its interval as [`known`] writes them, with signs.
 pub fn known_signed(estimate: f64, low: f64, high: f64) -> (String, String) {
     let number = |x: f64, decimals: usize| {
         let text = fixed(x, decimals);
@@ -99,7 +99,7 @@ pub fn known_signed(estimate: f64, low: f64, high: f64) -> (String, String) {
     known_as(number, estimate, low, high)
 }
 
-/// As [`known`], of a fraction in per cent: (`73 %`, `[70 %, 76 %]`).
+/// A fraction and its interval as [`known`] writes them, in per cent: (`73 %`, `[70 %, 76 %]`).
 pub fn known_percent(estimate: f64, low: f64, high: f64) -> (String, String) {
     let number = |x: f64, decimals: usize| format!("{} %", fixed(x, decimals));
     known_as(number, 100.0 * estimate, 100.0 * low, 100.0 * high)

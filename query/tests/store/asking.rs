@@ -3,8 +3,8 @@
 use arrow::array::{AsArray, RecordBatch};
 use dyno_model::verdict;
 use dyno_query::{
-    Column, DESCRIBED, Described, Error, Filter, Kind, write_csv, write_expanded, write_json,
-    write_parquet, write_table,
+    CatalogEntry, ColumnDescription, EntryKind, Error, Filter, SQL_CATALOG, write_csv,
+    write_expanded, write_json, write_parquet, write_table,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
@@ -71,23 +71,23 @@ async fn everything_is_described() {
     let names = rows.iter().flat_map(|b| b.column(0).as_string::<i32>().iter().flatten());
     let mut there: Vec<&str> = names.collect();
     there.sort_unstable();
-    let stored = |d: &&Described| matches!(d.kind, Kind::Table | Kind::View);
-    let tables: Vec<&str> = DESCRIBED.iter().filter(stored).map(|d| d.name).collect();
+    let stored = |d: &&CatalogEntry| matches!(d.kind, EntryKind::Table | EntryKind::View);
+    let tables: Vec<&str> = SQL_CATALOG.iter().filter(stored).map(|d| d.name).collect();
     assert_eq!(there, tables);
     let names = session.names().await;
     let page = include_str!("../../../docs/sql.md");
     let mut text = String::new();
-    for Described { name, usage, kind, what } in DESCRIBED {
+    for CatalogEntry { name, usage, kind, what } in SQL_CATALOG {
         let columns = session.columns(name).await;
-        assert_eq!(columns.is_none(), *kind == Kind::Function, "{name}");
+        assert_eq!(columns.is_none(), *kind == EntryKind::Function, "{name}");
         let known = names.tables.iter().any(|(table, _)| table == name);
         assert_eq!(known, kind.has_rows(), "{name}");
         assert!(known || names.functions.iter().any(|function| function == name), "{name}");
         assert!(page.contains(&format!("`{usage}`")), "{usage} is not in docs/sql.md");
         text.push_str(&format!("{usage} ({}): {what}\n", kind.name()));
         // The stored tables' columns stand in docs/store.md, which is compared with them.
-        let shown = *name == "rounds" || *kind == Kind::Aggregate;
-        for Column { name, kind } in columns.filter(|_| shown).unwrap_or_default() {
+        let shown = *name == "rounds" || *kind == EntryKind::Aggregate;
+        for ColumnDescription { name, kind } in columns.filter(|_| shown).unwrap_or_default() {
             text.push_str(&format!("    {name} {kind}\n"));
         }
     }
@@ -268,7 +268,7 @@ async fn jobs_of_one_host_are_pooled_if_alike_and_named_if_not() {
     let compared = place.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
     let jobs: Vec<_> = compared.runs.iter().map(|run| run.job.clone()).collect();
     assert_eq!(jobs, [job("first"), job("second")]);
-    assert_eq!(compared.left_out, [job("old kernel")]);
+    assert_eq!(compared.excluded_jobs, [job("old kernel")]);
     assert_eq!(compared.jobs, [2, 2, 2]);
     // Two records' samples put end to end give the same verdicts.
     let mut both = record("x").samples;

@@ -4,7 +4,8 @@ use std::fs;
 
 use arrow::array::RecordBatch;
 use dyno_model::verdict;
-use dyno_query::{Filter, Problem};
+use dyno_query::Filter;
+use dyno_store::Problem;
 
 use crate::common::{graph, job};
 use crate::{FOLDERS, Place};

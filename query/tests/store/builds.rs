@@ -6,7 +6,8 @@ use std::sync::Mutex;
 use arrow::array::RecordBatch;
 use dyno_model::build_graph::{Build, analyse, gain, simulate};
 use dyno_model::record::{CompilationUnit, Need, Record, Side};
-use dyno_query::{Filter, MeasuredBuild, Store, write_csv, write_json};
+use dyno_query::{Filter, MeasuredBuild, write_csv, write_json};
+use dyno_store::Store;
 
 use crate::common::{graph, job, policy, record};
 use crate::{Place, table};
@@ -200,7 +201,7 @@ async fn files_are_written_in_one_order() {
     static SEEN: Mutex<Vec<(&str, bool)>> = Mutex::new(Vec::new());
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path().to_str().unwrap()).await.unwrap();
-    let store = store.watched(|table, done| SEEN.lock().unwrap().push((table, done)));
+    let store = store.with_watch(|table, done| SEEN.lock().unwrap().push((table, done)));
     store.publish(&graph("one")).await.unwrap();
     let expected = crate::FOLDERS.iter().flat_map(|table| [(*table, false), (*table, true)]);
     assert_eq!(*SEEN.lock().unwrap(), expected.collect::<Vec<_>>());

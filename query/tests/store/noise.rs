@@ -60,10 +60,10 @@ async fn only_what_had_finished_before_lends() {
     ])
     .await;
     let session = Session::open(&place.store, policy()).await.unwrap();
-    let lent = async |base: &str, head: &str| {
-        let compared = session.compare(base, head, &Filter::default()).await.unwrap();
+    let lent = async |baseline: &str, candidate: &str| {
+        let compared = session.compare(baseline, candidate, &Filter::default()).await.unwrap();
         let history = compared.judged[0].comparison.noise.unwrap().history;
-        (compared.lending.len(), history.map(|h| h.df))
+        (compared.history_runs.len(), history.map(|h| h.df))
     };
     assert_eq!(lent("c", "d").await, (0, None));
     assert_eq!(lent("a", "b").await, (1, Some(3.0)));
@@ -101,7 +101,7 @@ async fn the_view_and_the_verdicts_pool_alike() {
 }
 
 #[tokio::test]
-async fn an_artifact_against_itself_is_found_by_environment() {
+async fn an_artifact_null_comparisons_is_found_by_environment() {
     let same = |r: &mut RunRow| r.candidate.artifact = r.baseline.artifact.clone();
     let place = Place::with(&[
         at(-3, ['c', 'c'], same),
@@ -115,7 +115,7 @@ async fn an_artifact_against_itself_is_found_by_environment() {
     .await;
     let session = Session::open(&place.store, policy()).await.unwrap();
     let runs = session.compare("a", "b", &Filter::default()).await.unwrap().runs;
-    let found = session.against_itself(&runs).await.unwrap();
+    let found = session.null_comparisons(&runs).await.unwrap();
     assert_eq!(found.len(), 1);
     let (first, second) = (&found[0].comparisons[0][0], &found[0].comparisons[1][0]);
     assert_eq!(found[0].comparisons.len(), 2);

@@ -70,6 +70,6 @@ async fn an_untrusted_candidate_answers_only_where_nothing_trusted_does() {
         let compared = place.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
         let jobs: Vec<_> = compared.runs.iter().map(|run| run.job.clone()).collect();
         assert_eq!(jobs, [job(counts)]);
-        assert_eq!(compared.left_out, left.map(job).into_iter().collect::<Vec<_>>());
+        assert_eq!(compared.excluded_jobs, left.map(job).into_iter().collect::<Vec<_>>());
     }
 }

@@ -7,7 +7,7 @@ use crate::view::{Row, View};
 /// Candidates that an error lists.
 const LISTED_MAX: usize = 8;
 
-/// What was written names no series, or more than one.
+/// A name that means no series, or more than one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unclear {
     /// The nearest ones there are, best first.
@@ -87,13 +87,13 @@ fn names(row: &Row) -> [String; 4] {
 }
 
 fn nearest(view: &View, written: &str) -> Vec<String> {
-    let mut all: Vec<(usize, &str)> = view
+    let mut by_distance: Vec<(usize, &str)> = view
         .rows()
         .map(|row| {
             let distance = |name: &String| strsim::damerau_levenshtein(written, name);
             (names(row).iter().map(distance).min().unwrap_or(usize::MAX), row.series.as_str())
         })
         .collect();
-    all.sort();
-    all.into_iter().take(LISTED_MAX).map(|(_, name)| name.to_string()).collect()
+    by_distance.sort();
+    by_distance.into_iter().take(LISTED_MAX).map(|(_, name)| name.to_string()).collect()
 }

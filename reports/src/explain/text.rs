@@ -8,31 +8,26 @@ use unicode_width::UnicodeWidthStr;
 
 use super::{EstimateView, Explained, Family, NoiseView, Pair, RuleView};
 use crate::escape::{line, lines};
-use crate::number;
-use crate::text::{Terminal, wrap};
-use crate::words::many;
+use crate::terminal::{Terminal, wrap};
+use crate::words::plural;
+use crate::{commands, number};
 
 /// The explanation as text no wider than the terminal, but for SQL, which must stay as it is.
 pub fn text(explained: &Explained, terminal: Terminal) -> String {
     let row = &explained.row;
     let mut out = String::new();
-    let mut say = |text: &str| {
-        for text in wrap(text, terminal.width, "") {
-            let _ = writeln!(out, "{text}");
-        }
-    };
-    say(&format!("{} ({})", row.series, explained.title));
-    say(&format!("{} {}: {}.", row.mark, row.shown, row.why));
+    out.push_str(&terminal.paragraph(&format!("{} ({})", row.series, explained.title)));
+    out.push_str(&terminal.paragraph(&format!("{} {}: {}.", row.mark, row.shown, row.why)));
     for beside in &row.beside {
-        say(&format!("Beside it: {}.", beside.text));
+        out.push_str(&terminal.paragraph(&format!("Beside it: {}.", beside.text)));
     }
-    let mut section = |head: &str, body: Vec<String>| {
-        let _ = writeln!(out, "\n{}", terminal.paint("1", head));
+    let mut section = |heading: &str, body: Vec<String>| {
+        let _ = writeln!(out, "\n{}", terminal.paint("1", heading));
         for text in body.iter().flat_map(|text| wrap(text, terminal.width, "  ")) {
             let _ = writeln!(out, "{text}");
         }
     };
-    section("Rounds: d = ln(candidate ÷ baseline)", rounds(&explained.rounds));
+    section("Rounds: d = ln(candidate ÷ baseline)", round_lines(&explained.rounds));
     if let Some(noise) = &explained.noise {
         section("Noise: the variance of d in one round", noise_lines(noise));
     }
@@ -40,8 +35,9 @@ pub fn text(explained: &Explained, terminal: Terminal) -> String {
         section("Effect and test", estimate_lines(estimate, row, &explained.family));
     }
     section("The rule that holds", rule_lines(&explained.rule));
-    let head = format!("The SQL, for dyno sql --policy {}", line(&explained.rule.policy));
-    let _ = writeln!(out, "\n{}", terminal.paint("1", &head));
+    let shell = commands::sql_shell(&line(&explained.rule.policy));
+    let heading = format!("The SQL, for {shell}");
+    let _ = writeln!(out, "\n{}", terminal.paint("1", &heading));
     for query in &explained.queries {
         let _ = writeln!(out, "\n-- {}\n{};", query.what, lines(&query.sql));
     }
@@ -57,11 +53,11 @@ fn percent(value: f64) -> String {
 }
 
 /// `1.235e-5`.
-fn variance(value: f64) -> String {
+fn scientific(value: f64) -> String {
     format!("{value:.3e}")
 }
 
-fn rounds(pairs: &[Pair]) -> Vec<String> {
+fn round_lines(pairs: &[Pair]) -> Vec<String> {
     let several = pairs.iter().any(|pair| pair.job != pairs[0].job);
     let mut rows = vec![["job", "round", "first", "baseline", "candidate", "d"].map(String::from)];
     rows.extend(pairs.iter().map(|pair| {
@@ -97,88 +93,104 @@ fn rounds(pairs: &[Pair]) -> Vec<String> {
 }
 
 fn noise_lines(noise: &NoiseView) -> Vec<String> {
-    let of = |name: &str, variance_of: Variance, what: &str| {
-        format!(
-            "{name} {} (standard deviation {:.3} %), {} degrees of freedom{what}",
-            variance(variance_of.value),
-            variance_of.value.sqrt() * 100.0,
-            if variance_of.df < CERTAIN { number::freedom(variance_of.df) } else { "∞".into() }
-        )
-    };
     let rounding = match noise.run_is_rounding {
         true => ": the rounds vary by less than rounding to whole units does, which is taken",
         false => "",
     };
-    let mut all = vec![of("this run    s² =", noise.run, rounding)];
+    let mut lines = vec![variance_line("this run    s² =", noise.run, rounding)];
+    lines.extend(history_lines(noise));
+    lines.push(peer_prior_line(noise.peer_prior));
+    lines.push(variance_line("used      s̃² =", noise.used, &used_because(noise)));
+    lines
+}
+
+/// A variance with its name, its degrees of freedom and a remark.
+fn variance_line(name: &str, variance: Variance, remark: &str) -> String {
+    format!(
+        "{name} {} (standard deviation {:.3} %), {} degrees of freedom{remark}",
+        scientific(variance.value),
+        variance.value.sqrt() * 100.0,
+        if variance.df < CERTAIN { number::freedom(variance.df) } else { "∞".into() }
+    )
+}
+
+/// The variance that past runs lend, and what it comes to with that of the run.
+fn history_lines(noise: &NoiseView) -> Vec<String> {
     let past = format!(
         "{} with {} degrees of freedom",
-        many(noise.past_runs as usize, "past run"),
+        plural(noise.past_runs as usize, "past run"),
         number::freedom(noise.past_df)
     );
     let up_to = number::freedom(noise.history_fills_to);
     match noise.history {
         Some(history) => {
-            let what = format!(": {past} fill up those of this run to {up_to} at most");
-            all.push(of("history  s_h² =", history, &what));
-            all.push(of("both     s_p² =", noise.pooled, ""));
+            let remark = format!(": {past} fill up those of this run to {up_to} at most");
+            vec![
+                variance_line("history  s_h² =", history, &remark),
+                variance_line("both     s_p² =", noise.pooled, ""),
+            ]
         }
-        None if noise.past_df > 0.0 => all.push(format!(
+        None if noise.past_df > 0.0 => vec![format!(
             "history        none: {past}, but this run has the {up_to} up to which they count"
-        )),
-        None => all.push("history        none: no past run on this machine as it is".to_string()),
+        )],
+        None => vec!["history        none: no past run on this machine as it is".to_string()],
     }
-    match noise.crowd {
-        Some(crowd) => {
-            let alike = match crowd.df >= CERTAIN {
-                true => "; they differ by no more than chance",
-                false => "",
-            };
-            let what = format!(", fitted to the metric's series on this host{alike}");
-            all.push(of("crowd    s_0² =", crowd, &what));
-        }
-        None => all.push("crowd          none: fewer than three series that vary".to_string()),
-    }
+}
+
+/// The prior that the other series of the metric on this host lend.
+fn peer_prior_line(peer_prior: Option<Variance>) -> String {
+    let Some(prior) = peer_prior else {
+        return "crowd          none: fewer than three series that vary".to_string();
+    };
+    let alike = match prior.df >= CERTAIN {
+        true => "; they differ by no more than chance",
+        false => "",
+    };
+    let remark = format!(", fitted to the metric's series on this host{alike}");
+    variance_line("crowd    s_0² =", prior, &remark)
+}
+
+/// The reason why the variance that is used is what it is.
+fn used_because(noise: &NoiseView) -> String {
     let lent = number::freedom(noise.used.df - noise.pooled.df);
-    let what = match (noise.floor_holds, noise.crowd) {
+    match (noise.floor_holds, noise.peer_prior) {
         (true, Some(_)) => format!(
             ": the floor {}, since moderated it would be {}, below that; where it holds the crowd \
              counts for less, here for {lent}",
             noise.floor_is,
-            variance(noise.moderated)
+            scientific(noise.moderated)
         ),
         (true, None) => format!(
             ": the floor {}, since without it it would be {}",
             noise.floor_is,
-            variance(noise.moderated)
+            scientific(noise.moderated)
         ),
-        (false, Some(crowd)) => {
-            let capped = noise.used.df < noise.pooled.df + crowd.df;
-            let all = if capped { ", all that its rounds have together" } else { "" };
-            let floor = variance(noise.floor);
+        (false, Some(prior)) => {
+            let is_capped = noise.used.df < noise.pooled.df + prior.df;
+            let together = if is_capped { ", all that its rounds have together" } else { "" };
+            let floor = scientific(noise.floor);
             format!(
-                ": moderated, the crowd counting for {lent}{all}; above the floor {} = {floor}",
+                ": moderated, the crowd counting for {lent}{together}; above the floor {} = {floor}",
                 noise.floor_is
             )
         }
         (false, None) if noise.history.is_none() => ": s² itself".to_string(),
         (false, None) => {
-            format!(": above the floor {} = {}", noise.floor_is, variance(noise.floor))
+            format!(": above the floor {} = {}", noise.floor_is, scientific(noise.floor))
         }
-    };
-    all.push(of("used      s̃² =", noise.used, &what));
-    all
+    }
 }
 
 fn estimate_lines(e: &EstimateView, row: &crate::view::Row, family: &Family) -> Vec<String> {
-    let mut all = vec![format!(
+    let mut lines = vec![format!(
         "mean        d̄ = {} over {}; effect = exp(d̄) − 1 = {}",
         percent(e.mean),
-        many(e.rounds as usize, "round"),
+        plural(e.rounds as usize, "round"),
         row.effect.as_ref().map_or("–", |effect| &effect.text)
     )];
     let confidence = number::percent(e.confidence);
     if family.is_in {
-        all.push(format!(
+        lines.push(format!(
             "interval       standard error s̃/√n = {:.4} %, t = {:.3} at {confidence}: d̄ ± {:.4} %, \
              which is {}",
             e.standard_error * 100.0,
@@ -187,41 +199,46 @@ fn estimate_lines(e: &EstimateView, row: &crate::view::Row, family: &Family) -> 
             row.effect.as_ref().map_or("–", |effect| &effect.interval)
         ));
     }
-    all.push(format!("δ              {} ({} of d)", row.delta, percent(e.delta).replace('+', "±")));
+    lines.push(format!(
+        "δ              {} ({} of d)",
+        row.delta,
+        percent(e.delta).replace('+', "±")
+    ));
     if !family.is_in {
-        all.push("counted once: no variance, no test; the effect is what was counted".to_string());
-        return all;
+        lines
+            .push("counted once: no variance, no test; the effect is what was counted".to_string());
+        return lines;
     }
-    all.push(format!(
+    lines.push(format!(
         "p              {}: of so large a mean, if the true effect were no larger than δ",
         number::probability(e.p)
     ));
     let decide = if family.decides { "decide" } else { "do not decide" };
-    all.push(format!(
+    lines.push(format!(
         "q              {}, adjusted over {}, those that {decide} ({})",
         e.q.map_or("–".to_string(), number::probability),
-        many(family.series, "series"),
+        plural(family.series, "series"),
         family.procedure
     ));
-    all.push(match e.sign_flip_p {
+    lines.push(match e.sign_flip_p {
         Some(p) => format!(
             "cross-check    p {} by flipping signs, exactly; {} is the least that {} can give",
             number::probability(p),
             number::probability(f64::exp2(1.0 - f64::from(e.rounds))),
-            many(e.rounds as usize, "round")
+            plural(e.rounds as usize, "round")
         ),
         None => "cross-check    none: flipping signs is exact up to 15 rounds".to_string(),
     });
     if let Some(effect) = e.detectable {
-        all.push(format!(
+        lines.push(format!(
             "detectable     an effect of {} would be found four times in five, before q is adjusted",
             number::percent((effect * 1e5).round() / 1e5)
         ));
     }
     if let Some(rounds) = e.rounds_needed {
-        all.push(format!("to settle it   about {} in all", many(rounds as usize, "round")));
+        lines.push(format!("to settle it   about {} in all", plural(rounds as usize, "round")));
     }
-    all
+    lines
 }
 
 fn rule_lines(rule: &RuleView) -> Vec<String> {

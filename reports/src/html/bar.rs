@@ -69,13 +69,13 @@ impl Scale {
         let delta = row.delta_fraction;
         let [band, band_end, low, high, mid] =
             [-delta, delta, effect.low, effect.high, effect.fraction].map(|f| self.place(f, delta));
-        let text = |x: f64| format!("{x:.1}");
+        let place = |x: f64| format!("{x:.1}");
         Some(Bar {
-            band: text(band),
-            band_width: text(band_end - band),
-            low: text(low),
-            width: text((high - low).max(1.0)),
-            mid: text(mid),
+            band: place(band),
+            band_width: place(band_end - band),
+            low: place(low),
+            width: place((high - low).max(1.0)),
+            mid: place(mid),
             words: format!("{} {}, against {}", effect.text, effect.interval, row.delta),
         })
     }

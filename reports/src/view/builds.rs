@@ -1,27 +1,38 @@
 //! Builds of whole crate graphs: what bounded the time of each, and what pipelining is worth.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
 use dyno_model::build_graph::{
     self, Analysis, Build, Gain, NoGain, Parts, PathStep, StartReason, UtilisationPoint,
 };
 use dyno_model::metric::MetricUnit;
 use dyno_model::record::{CompilationUnit, Side, UnitKind};
 use dyno_model::stats::scaling::Parameter;
+use minijinja::Value;
+use minijinja::value::Serde;
 use serde::Serialize;
 
-use super::Known;
+use super::section::{Html, Markdown, Section};
+use super::{Known, View};
+use crate::comment::{folded, left_out, sentence};
+use crate::escape::code;
+use crate::terminal::Terminal;
 use crate::{number, words};
+
+mod timeline;
 
 /// A measured build that the report shows, one a case, side and host.
 #[derive(Debug, Clone, Copy)]
 pub struct BuildShown<'a> {
     pub host: &'a str,
     pub build: &'a Build,
-    /// What pipelining is worth to the case on this side; `None` where it was not asked for.
+    /// The worth of pipelining to the case on this side; `None` where it was not asked for.
     pub gain: Option<&'a Result<Gain, NoGain>>,
     pub sql: &'a str,
 }
 
-/// Of so many builds the view has all units, so that they can be drawn; of the others it has what
+/// The view has all units of so many builds, so that they can be drawn; of the others it has what
 /// they come to.
 const DRAWN_MAX: usize = 12;
 /// Steps of a critical path and units that a view has; a longer path says what it leaves out.
@@ -37,37 +48,37 @@ pub struct BuildView {
     pub config: String,
     pub host: String,
     pub side: &'static str,
-    /// What it comes to, in sentences.
+    /// The whole build in a few sentences.
     pub text: String,
-    /// How many.
+    /// The number of units.
     pub units: u32,
     pub jobs: u32,
     pub pipelining: bool,
     pub cores: u32,
     pub wall: String,
     pub wall_ns: i64,
-    /// Of all units.
+    /// The parts of all units together.
     pub parts: PartsView,
     pub path: PathView,
     pub utilisation: String,
     pub utilisation_fraction: f64,
-    /// How long a unit ran while one that it needs was still in code generation.
+    /// The time for which a unit ran while one that it needs was still in code generation.
     pub overlap: String,
     pub overlap_ns: i64,
     /// The share of the time that pipelining saves.
     pub gain: Option<Known>,
-    /// Why there is no gain, where it was asked for.
+    /// The reason why there is no gain, where it was asked for.
     pub no_gain: Option<String>,
-    /// What is drawn; empty where nothing is.
+    /// The units that are drawn; empty where nothing is.
     pub drawn: Vec<UnitView>,
     pub running: Vec<UtilisationPoint>,
     pub sql: String,
 }
 
-/// How long the parts took, together.
+/// The times that the parts of units took together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PartsView {
-    /// `front end 3.1 s, code generation 1.8 s`: those that are not zero.
+    /// `front end 3.1 s, code generation 1.8 s`: the parts that are not zero.
     pub text: String,
     pub ns: Parts,
 }
@@ -106,7 +117,7 @@ pub struct UnitView {
     /// `serde 1.0.2`, and what it is where it is no library.
     pub name: String,
     pub kind: &'static str,
-    /// Everything said of it in one sentence.
+    /// Everything known of the unit, in one sentence.
     pub text: String,
     pub start_ns: i64,
     pub parts_ns: Parts,
@@ -114,13 +125,13 @@ pub struct UnitView {
     pub step: Option<usize>,
 }
 
-/// The case with the most units first; of each case the baseline, then the candidate.
+/// The views, the case with the most units first; of each case the baseline, then the candidate.
 pub(super) fn builds(shown: &[BuildShown<'_>]) -> Vec<BuildView> {
     let case = |s: &BuildShown<'_>| {
         let unit = &s.build.units()[0];
         (unit.benchmark.clone(), unit.config.clone(), s.host.to_string())
     };
-    let mut most = std::collections::BTreeMap::new();
+    let mut most = BTreeMap::new();
     for s in shown {
         let units = most.entry(case(s)).or_insert(0);
         *units = s.build.units().len().max(*units);
@@ -142,7 +153,7 @@ fn view(index: usize, shown: &BuildShown<'_>) -> BuildView {
     let is_drawn = index < DRAWN_MAX && build.units().len() <= UNITS_MAX;
     BuildView {
         id: format!("b{}", index + 1),
-        case: words::case(&first.benchmark, &first.config),
+        case: words::case_name(&first.benchmark, &first.config),
         benchmark: first.benchmark.clone(),
         config: first.config.clone(),
         host: shown.host.to_string(),
@@ -154,13 +165,13 @@ fn view(index: usize, shown: &BuildShown<'_>) -> BuildView {
         wall: time(analysis.wall_ns),
         wall_ns: analysis.wall_ns,
         parts: parts(analysis.parts),
-        text: text(shown, &analysis, &path),
+        text: sentences(shown, &analysis, &path),
         path,
         utilisation: number::percent_rounded(analysis.utilisation.mean, 0),
         utilisation_fraction: analysis.utilisation.mean,
         overlap: time(analysis.overlap_ns),
         overlap_ns: analysis.overlap_ns,
-        gain: gain.map(saved),
+        gain: gain.map(saved_share),
         no_gain: shown.gain.and_then(|gain| gain.as_ref().err()).map(ToString::to_string),
         drawn: if is_drawn { drawn(build.units(), &analysis) } else { Vec::new() },
         running: if is_drawn { analysis.utilisation.series } else { Vec::new() },
@@ -168,15 +179,15 @@ fn view(index: usize, shown: &BuildShown<'_>) -> BuildView {
     }
 }
 
-fn saved(gain: &Gain) -> Known {
+fn saved_share(gain: &Gain) -> Known {
     Known::percent(Parameter { estimate: gain.estimate, low: gain.low, high: gain.high })
 }
 
-fn text(shown: &BuildShown<'_>, analysis: &Analysis, path: &PathView) -> String {
+fn sentences(shown: &BuildShown<'_>, analysis: &Analysis, path: &PathView) -> String {
     let build = shown.build;
     let pipelining = match shown.gain {
         Some(Ok(gain)) => {
-            let gain = saved(gain);
+            let gain = saved_share(gain);
             format!(" Pipelining saves {} {} of the time.", gain.text, gain.interval)
         }
         Some(Err(why)) => format!(" What pipelining saves is not known: {why}."),
@@ -185,12 +196,12 @@ fn text(shown: &BuildShown<'_>, analysis: &Analysis, path: &PathView) -> String 
     format!(
         "{} in {} with {}, pipelining {}, cores {} busy. Critical path of {}: {}, waiting {}. A \
          unit ran beside code generation that it did not wait for during {}.{pipelining}",
-        words::many(analysis.units as usize, "unit"),
+        words::plural(analysis.units as usize, "unit"),
         time(analysis.wall_ns),
-        words::many(build.jobs() as usize, "job"),
+        words::plural(build.jobs() as usize, "job"),
         if build.pipelining() { "on" } else { "off" },
         number::percent_rounded(analysis.utilisation.mean, 0),
-        words::many(analysis.critical_path.steps.len(), "unit"),
+        words::plural(analysis.critical_path.steps.len(), "unit"),
         path.parts.text,
         path.waited,
         time(analysis.overlap_ns),
@@ -237,7 +248,7 @@ fn path(units: &[CompilationUnit], analysis: &Analysis) -> PathView {
 }
 
 fn step(units: &[CompilationUnit], step: &PathStep) -> StepView {
-    let part = |ns: i64| if ns == 0 { "–".to_string() } else { time(ns) };
+    let time_or_dash = |ns: i64| if ns == 0 { "–".to_string() } else { time(ns) };
     StepView {
         unit: step.unit,
         name: name(&units[step.unit as usize]),
@@ -246,12 +257,12 @@ fn step(units: &[CompilationUnit], step: &PathStep) -> StepView {
             StartReason::Needed => "it needed the one before",
             StartReason::Slot => "no job slot was free",
         },
-        waited: part(step.waited_ns),
+        waited: time_or_dash(step.waited_ns),
         waited_ns: step.waited_ns,
-        front: part(step.parts.front_ns),
-        codegen: part(step.parts.codegen_ns),
-        link: part(step.parts.link_ns),
-        other: part(step.parts.other_ns),
+        front: time_or_dash(step.parts.front_ns),
+        codegen: time_or_dash(step.parts.codegen_ns),
+        link: time_or_dash(step.parts.link_ns),
+        other: time_or_dash(step.parts.other_ns),
         parts_ns: step.parts,
     }
 }
@@ -267,7 +278,7 @@ fn name(unit: &CompilationUnit) -> String {
 }
 
 fn drawn(units: &[CompilationUnit], analysis: &Analysis) -> Vec<UnitView> {
-    let steps: std::collections::BTreeMap<u32, usize> =
+    let steps: BTreeMap<u32, usize> =
         analysis.critical_path.steps.iter().enumerate().map(|(at, step)| (step.unit, at)).collect();
     let view = |unit: &CompilationUnit| {
         let ns = Parts::of(unit);
@@ -292,4 +303,48 @@ fn drawn(units: &[CompilationUnit], analysis: &Analysis) -> Vec<UnitView> {
         }
     };
     units.iter().map(view).collect()
+}
+
+/// The section of what bounded the builds: a paragraph each.
+pub(super) const BUILDS: Section = Section {
+    html: Some(Html {
+        id: "builds",
+        title: "What bounded the builds",
+        template: include_str!("../../templates/builds.html"),
+        data: |view| Value::from(Serde(timeline::drawings(view))),
+    }),
+    markdown: Some(Markdown { name: "builds", write: markdown }),
+    text: Some(text),
+};
+
+const MARKDOWN_MAX: usize = 10;
+const TEXT_MAX: usize = 4;
+
+fn markdown(view: &View) -> String {
+    if view.builds.is_empty() {
+        return String::new();
+    }
+    let mut body = String::new();
+    for build in view.builds.iter().take(MARKDOWN_MAX) {
+        let host =
+            if view.many_hosts { format!(" on {}", code(&build.host)) } else { String::new() };
+        let (case, text) = (code(&build.case), sentence(&build.text));
+        let _ = writeln!(body, "- {case}, {}{host}: {text}", build.side);
+    }
+    body.push_str(&left_out(view.builds.len(), MARKDOWN_MAX, "build"));
+    folded(&format!("What bounded {}", words::plural(view.builds.len(), "build")), &body)
+}
+
+fn text(view: &View, terminal: Terminal) -> String {
+    let mut out = String::new();
+    for build in view.builds.iter().take(TEXT_MAX) {
+        let host = if view.many_hosts { format!(" on {}", build.host) } else { String::new() };
+        let text = format!("Build of {}, {}{host}: {}", build.case, build.side, build.text);
+        let _ = write!(out, "\n{}", terminal.paragraph(&text));
+    }
+    if view.builds.len() > TEXT_MAX {
+        let more = words::plural(view.builds.len() - TEXT_MAX, "more build");
+        let _ = writeln!(out, "… and {more} in the report");
+    }
+    out
 }

@@ -1,11 +1,21 @@
 //! What does not work: every failure with what is known of the other side of its case.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
 use dyno_model::record::{Failure, RunRow, Side};
 use dyno_model::verdict::{Failing, Standing};
+use minijinja::Value;
+use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::View;
-use crate::words;
+use super::section::{Html, Markdown, Section};
+use crate::comment::{folded, left_out};
+use crate::counts::FailingCases;
+use crate::escape::{bounded, code, fence, lines};
+use crate::terminal::{Terminal, elide, wrap};
+use crate::words::{capitalised, case_name, first_names, plural};
 
 /// Longest log tail kept of a failure, in lines and in characters a line.
 const LOG_LINES_MAX: usize = 200;
@@ -31,24 +41,6 @@ pub struct FailureView {
     pub log_lines_left_out: usize,
 }
 
-/// How many cases, each counted once a host. What concerns all cases is none of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct FailingCases {
-    pub newly_failing: usize,
-    pub newly_passing: usize,
-    pub on_both: usize,
-}
-
-impl FailingCases {
-    pub const fn of(self, standing: Standing) -> usize {
-        match standing {
-            Standing::NewlyFailing => self.newly_failing,
-            Standing::NewlyPassing => self.newly_passing,
-            Standing::FailingOnBoth => self.on_both,
-        }
-    }
-}
-
 /// Failures that say the same of several cases of one benchmark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Alike<'a> {
@@ -62,13 +54,13 @@ pub struct Alike<'a> {
 /// what fails on both sides.
 pub(super) fn failures(runs: &[RunRow]) -> Vec<FailureView> {
     let failing = Failing::in_runs(runs);
-    let of_run = |run: &RunRow| {
+    let mut failures: Vec<FailureView> = Vec::new();
+    for run in runs {
         let view = |f: &Failure| failure(f, failing.standing(&run.host, f), &run.host);
-        run.failures.iter().map(view).collect::<Vec<_>>()
-    };
-    let mut all: Vec<FailureView> = runs.iter().flat_map(of_run).collect();
+        failures.extend(run.failures.iter().map(view));
+    }
     // What is alike of several cases is to stand together, so the config comes late.
-    all.sort_by(|a, b| {
+    failures.sort_by(|a, b| {
         let key = |f: &FailureView| {
             let place = (f.standing, f.host.clone(), f.benchmark.clone());
             // A log that several share is kept once, and stands where it is shown.
@@ -76,18 +68,17 @@ pub(super) fn failures(runs: &[RunRow]) -> Vec<FailureView> {
         };
         key(a).cmp(&key(b))
     });
-    all
+    failures
 }
 
 fn failure(failure: &Failure, standing: Standing, host: &str) -> FailureView {
-    let all: Vec<&str> = failure.log_tail.lines().collect();
-    let left_out = all.len().saturating_sub(LOG_LINES_MAX);
-    let kept: Vec<_> =
-        all[left_out..].iter().map(|l| crate::escape::bounded(l, LOG_LINE_CHARS_MAX)).collect();
+    let log: Vec<&str> = failure.log_tail.lines().collect();
+    let left_out = log.len().saturating_sub(LOG_LINES_MAX);
+    let log: Vec<_> = log[left_out..].iter().map(|l| bounded(l, LOG_LINE_CHARS_MAX)).collect();
     FailureView {
         standing,
         case: match (&failure.benchmark, &failure.config) {
-            (Some(benchmark), config) => words::case(benchmark, config.as_deref().unwrap_or("")),
+            (Some(benchmark), config) => case_name(benchmark, config.as_deref().unwrap_or("")),
             (None, _) => "all cases".to_string(),
         },
         benchmark: failure.benchmark.clone(),
@@ -96,44 +87,194 @@ fn failure(failure: &Failure, standing: Standing, host: &str) -> FailureView {
         side: failure.side.map_or("both sides", Side::name),
         step: failure.step.to_string(),
         reason: failure.reason.clone(),
-        log: kept.join("\n"),
+        log: log.join("\n"),
         log_lines_left_out: left_out,
     }
 }
 
+/// The number of cases with each standing.
 pub(super) fn count(failures: &[FailureView]) -> FailingCases {
-    let of = |standing| {
+    let cases_with = |standing| {
         let cases = failures.iter().filter(|f| f.standing == standing && f.benchmark.is_some());
         let cases = cases.map(|f| (&f.host, &f.benchmark, &f.config));
-        cases.collect::<std::collections::BTreeSet<_>>().len()
+        cases.collect::<BTreeSet<_>>().len()
     };
     FailingCases {
-        newly_failing: of(Standing::NewlyFailing),
-        newly_passing: of(Standing::NewlyPassing),
-        on_both: of(Standing::FailingOnBoth),
+        newly_failing: cases_with(Standing::NewlyFailing),
+        newly_passing: cases_with(Standing::NewlyPassing),
+        on_both: cases_with(Standing::FailingOnBoth),
     }
+}
+
+/// `newly failing: fib, syn (12 cases)`, each once, whatever the host.
+pub(super) fn names_with(failures: &[FailureView], standing: Standing) -> String {
+    let mut benchmarks: BTreeMap<Option<&str>, BTreeSet<&str>> = BTreeMap::new();
+    for failure in failures.iter().filter(|f| f.standing == standing) {
+        benchmarks.entry(failure.benchmark.as_deref()).or_default().insert(&failure.case);
+    }
+    let name = |(benchmark, cases): (Option<&str>, BTreeSet<&str>)| match (benchmark, cases.len()) {
+        (Some(benchmark), 2..) => format!("{benchmark} ({})", plural(cases.len(), "case")),
+        _ => cases.into_iter().collect(),
+    };
+    let names: Vec<String> = benchmarks.into_iter().map(name).collect();
+    format!("{}: {}", standing.name(), first_names(&names))
 }
 
 impl View {
     /// The failures with this standing, what is alike folded.
     pub fn failing(&self, standing: Standing) -> Vec<Alike<'_>> {
-        let same = |a: &FailureView, b: &FailureView| {
+        let is_alike = |a: &FailureView, b: &FailureView| {
             let key = |f: &FailureView| {
                 (f.standing, f.host.clone(), f.benchmark.clone(), f.side, f.step.clone())
             };
             a.benchmark.is_some() && key(a) == key(b) && a.reason == b.reason
         };
-        let fold = |all| {
-            let (first, others): (&FailureView, _) = <[FailureView]>::split_first(all)?;
+        let fold = |failures| {
+            let (first, others): (&FailureView, _) = <[FailureView]>::split_first(failures)?;
             let name = match (&first.benchmark, others.len()) {
                 (Some(benchmark), 1..) => {
-                    format!("{benchmark}: {}", words::many(others.len() + 1, "case"))
+                    format!("{benchmark}: {}", plural(others.len() + 1, "case"))
                 }
                 _ => first.case.clone(),
             };
             Some(Alike { name, first, others })
         };
-        let chunks = self.failures.chunk_by(same).filter(|all| all[0].standing == standing);
-        chunks.filter_map(fold).collect()
+        let chunks = self.failures.chunk_by(is_alike);
+        chunks.filter(|failures| failures[0].standing == standing).filter_map(fold).collect()
     }
+}
+
+pub(super) const NEWLY_FAILING: Section = Section {
+    html: Some(Html {
+        id: "newly-failing",
+        title: "Newly failing",
+        template: TEMPLATE,
+        data: |view| page_data(view, Standing::NewlyFailing),
+    }),
+    markdown: Some(Markdown {
+        name: "newly failing cases",
+        write: |view| markdown(view, Standing::NewlyFailing),
+    }),
+    text: Some(|view, terminal| text(view, Standing::NewlyFailing, terminal)),
+};
+
+pub(super) const NEWLY_PASSING: Section = Section {
+    html: Some(Html {
+        id: "newly-passing",
+        title: "Newly passing",
+        template: TEMPLATE,
+        data: |view| page_data(view, Standing::NewlyPassing),
+    }),
+    markdown: Some(Markdown {
+        name: "newly passing cases",
+        write: |view| markdown(view, Standing::NewlyPassing),
+    }),
+    text: Some(|view, terminal| text(view, Standing::NewlyPassing, terminal)),
+};
+
+pub(super) const FAILING_ON_BOTH: Section = Section {
+    html: Some(Html {
+        id: "failing",
+        title: "Failing on both sides",
+        template: TEMPLATE,
+        data: |view| page_data(view, Standing::FailingOnBoth),
+    }),
+    markdown: Some(Markdown {
+        name: "cases failing on both sides",
+        write: |view| markdown(view, Standing::FailingOnBoth),
+    }),
+    text: Some(|view, terminal| text(view, Standing::FailingOnBoth, terminal)),
+};
+
+const TEMPLATE: &str = include_str!("../../templates/failing.html");
+/// Failures that a comment and a terminal show, and how much of their logs.
+const MARKDOWN_MAX: usize = 8;
+const MARKDOWN_LOG_LINES_MAX: usize = 20;
+const MARKDOWN_LOG_LINE_CHARS_MAX: usize = 160;
+const TEXT_MAX: usize = 10;
+const TEXT_LOG_LINES_MAX: usize = 8;
+
+/// The facts that the template shows of one standing.
+#[derive(Serialize)]
+struct PageData<'a> {
+    note: &'static str,
+    mark: &'static str,
+    failures: Vec<Alike<'a>>,
+}
+
+fn page_data(view: &View, standing: Standing) -> Value {
+    let (note, mark) = match standing {
+        Standing::NewlyFailing => ("These work on the baseline and do not on the candidate.", "✕"),
+        Standing::NewlyPassing => ("These work on the candidate and did not on the baseline.", "✓"),
+        Standing::FailingOnBoth => ("These work on neither side.", "✕"),
+    };
+    Value::from(Serde(PageData { note, mark, failures: view.failing(standing) }))
+}
+
+fn markdown(view: &View, standing: Standing) -> String {
+    let mut out = String::new();
+    let failures = view.failing(standing);
+    for alike in failures.iter().take(MARKDOWN_MAX) {
+        let FailureView { host, side, step, reason, log, .. } = alike.first;
+        let host = if view.many_hosts { format!(" on {}", code(host)) } else { String::new() };
+        let _ = writeln!(
+            out,
+            "**{}**: {}, {side}{host}, step {}: {}\n",
+            capitalised(standing.name()),
+            code(&alike.name),
+            code(step),
+            code(reason)
+        );
+        if !log.is_empty() {
+            let log = fence(&markdown_log(alike.first));
+            out.push_str(&folded("last lines of the log", &log));
+            out.push('\n');
+        }
+    }
+    out.truncate(out.trim_end().len());
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out + &left_out(failures.len(), MARKDOWN_MAX, &format!("{} case", standing.name()))
+}
+
+fn markdown_log(failure: &FailureView) -> String {
+    let lines: Vec<&str> = failure.log.lines().collect();
+    lines[lines.len().saturating_sub(MARKDOWN_LOG_LINES_MAX)..]
+        .iter()
+        .map(|line| bounded(line, MARKDOWN_LOG_LINE_CHARS_MAX))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Each failure with the last lines of its log.
+fn text(view: &View, standing: Standing, terminal: Terminal) -> String {
+    let mut out = String::new();
+    let failures = view.failing(standing);
+    for alike in failures.iter().take(TEXT_MAX) {
+        out.push('\n');
+        out.push_str(&text_of_failure(alike, view.many_hosts, terminal));
+    }
+    if failures.len() > TEXT_MAX {
+        let more = failures.len() - TEXT_MAX;
+        let _ = writeln!(out, "\n… and {} more {}", more, standing.name());
+    }
+    out
+}
+
+fn text_of_failure(alike: &Alike<'_>, many_hosts: bool, terminal: Terminal) -> String {
+    let FailureView { standing, host, side, step, reason, log, .. } = alike.first;
+    let host = if many_hosts { format!(" on {host}") } else { String::new() };
+    let standing = capitalised(standing.name());
+    let heading = format!("{standing}: {}, {side}{host}, step {step}: {reason}", alike.name);
+    let mut out = String::new();
+    for text in wrap(&heading, terminal.width, "") {
+        let _ = writeln!(out, "{}", terminal.paint("31", &text));
+    }
+    let log: Vec<&str> = log.lines().collect();
+    for log_line in &log[log.len().saturating_sub(TEXT_LOG_LINES_MAX)..] {
+        let text = elide(&lines(log_line).replace('\n', "␊"), terminal.width - 4);
+        let _ = writeln!(out, "  | {text}");
+    }
+    out
 }

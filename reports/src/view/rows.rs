@@ -8,8 +8,8 @@ use dyno_model::record::Extent;
 use dyno_model::verdict::{Judged, Reason, SeriesKey, Verdict};
 use serde::Serialize;
 
-use super::{Input, View};
-use crate::{number, words};
+use super::{Effect, Input};
+use crate::{commands, number, words};
 
 /// One side of a series.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -21,17 +21,6 @@ pub struct Value {
     pub median: f64,
     pub min: i64,
     pub max: i64,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Effect {
-    /// `+4.2 %`
-    pub text: String,
-    /// `[+3.1 %, +5.3 %]`, or `exact` for a metric counted once.
-    pub interval: String,
-    pub fraction: f64,
-    pub low: f64,
-    pub high: f64,
 }
 
 /// One series.
@@ -69,13 +58,13 @@ pub struct Row {
     /// Rounds in all that would settle an inconclusive series, and how many that is more.
     pub rounds_needed: Option<u32>,
     pub rounds_more: Option<u32>,
-    /// Why the verdict is what it is.
+    /// The reason why the verdict is what it is.
     pub why: String,
-    /// What other metrics, which could decide elsewhere, say of the same case on the same host.
+    /// Other metrics, which could decide elsewhere, on the same case and host.
     pub beside: Vec<Beside>,
     /// Its name for `--explain`: `fib[threads=2]/wall@local`.
     pub series: String,
-    /// The command that explains it, round by round.
+    /// The command that explains it, round by round; empty where the report has no command.
     pub explain: String,
     pub sql: String,
 }
@@ -91,7 +80,7 @@ impl Row {
         }
     }
 
-    /// Whether hosts contradict each other about it.
+    /// Whether hosts contradict each other about the series.
     pub fn is_conflict(&self) -> bool {
         self.shown != self.verdict
     }
@@ -100,7 +89,7 @@ impl Row {
 /// A metric that stands beside the one that decides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Beside {
-    /// Of its own row.
+    /// Id of its own row.
     pub id: String,
     pub metric: String,
     pub verdict: &'static str,
@@ -111,42 +100,6 @@ pub struct Beside {
     pub differs: bool,
 }
 
-/// The rows in which something changed, as many as a writer shows.
-pub struct Changed<'a> {
-    pub rows: Vec<&'a Row>,
-    /// `12 more regressions and 3 more improvements`; empty where all are shown.
-    pub left_out: String,
-}
-
-impl View {
-    /// Conflicts, regressions, then improvements, the largest effects first. Each keeps a share of
-    /// the `max` rows, however many of the others there are.
-    pub fn changed(&self, max: usize) -> Changed<'_> {
-        let conflicts: Vec<&Row> = self.conflicts().collect();
-        let of = [conflicts.len(), self.regressed.len(), self.improved.len()];
-        let conflicting = of[0].min(max / 4);
-        let left = max - conflicting;
-        let worse = of[1].min(left - (max / 4).min(of[2]));
-        let better = of[2].min(left - worse);
-        let rows = conflicts
-            .into_iter()
-            .take(conflicting)
-            .chain(self.regressed.iter().take(worse))
-            .chain(self.improved.iter().take(better))
-            .collect();
-        let left_out: Vec<String> = [
-            (of[0] - conflicting, "more conflict"),
-            (of[1] - worse, "more regression"),
-            (of[2] - better, "more improvement"),
-        ]
-        .into_iter()
-        .filter(|(number, _)| *number > 0)
-        .map(|(number, noun)| words::many(number, noun))
-        .collect();
-        Changed { rows, left_out: left_out.join(" and ") }
-    }
-}
-
 /// `judged` in the order of rows.
 pub(super) fn in_order(judged: &[Judged]) -> Vec<&Judged> {
     let mut judged: Vec<&Judged> = judged.iter().collect();
@@ -154,23 +107,22 @@ pub(super) fn in_order(judged: &[Judged]) -> Vec<&Judged> {
     judged
 }
 
+/// The rows of all series.
 pub(super) fn rows(in_order: &[&Judged], input: &Input<'_>) -> Vec<Row> {
-    let row = |(index, j): (usize, &&Judged)| row(index, j, input.policy, input.sql);
+    let row = |(index, judged): (usize, &&Judged)| row(index, judged, input);
     let mut rows: Vec<Row> = in_order.iter().enumerate().map(row).collect();
     set_beside(&mut rows, input.policy);
-    for row in &mut rows {
-        row.explain = words::explain(&input.links.command, &row.series);
-    }
     rows
 }
 
-/// Of the row in this place.
+/// The id of the row in this place.
 pub(super) fn row_id(index: usize) -> String {
     format!("s{}", index + 1)
 }
 
-/// Deciding first and what only informs last, then by verdict as shown; ties are broken by size,
-/// which puts the largest effect first, except where size means nothing.
+/// The key that rows are sorted by: deciding series first and what only informs last, then by verdict
+/// as shown. Ties are broken by [`size`], which puts the largest effect first, except where size
+/// means nothing.
 fn order(judged: &Judged) -> (bool, bool, u8) {
     let verdict = match judged.verdict {
         Verdict::Regressed => 0,
@@ -189,7 +141,7 @@ fn size(judged: &Judged) -> f64 {
     }
 }
 
-/// Gives each deciding row what the metrics that could decide elsewhere say of its case and host.
+/// Sets beside each deciding row the metrics that could decide elsewhere, on its case and host.
 fn set_beside(rows: &mut [Row], policy: &Policy) {
     type CaseOn = (String, String, String);
     let case_on = |row: &Row| (row.benchmark.clone(), row.config.clone(), row.host.clone());
@@ -219,33 +171,20 @@ fn beside(row: &Row, other: &Row) -> Beside {
     }
 }
 
-fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) -> String) -> Row {
+fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
     let comparison = &judged.comparison;
     let key = &comparison.key;
     let unit = metric::find(&key.metric).map_or(MetricUnit::Count, |m| m.unit);
     let effect = comparison
         .effect()
         .zip(comparison.interval())
-        .map(|(fraction, (low, high))| effect(fraction, low, high));
+        .map(|(fraction, (low, high))| Effect::new(fraction, low, high));
     let half_width = effect.as_ref().map(|e| (e.high - e.low) / 2.0).filter(|h| *h > 0.0);
-    let value = |extent: Option<Extent>| {
-        extent.map(|Extent { median, min, max }| Value {
-            text: number::quantity(median, unit, half_width),
-            spread: spread(min, max, unit),
-            median,
-            min,
-            max,
-        })
-    };
-    let needed = match judged.verdict {
-        Verdict::Inconclusive(Reason::TooWide { rounds }) if rounds < words::ROUNDS_CAP => {
-            Some(rounds)
-        }
-        Verdict::Inconclusive(Reason::TooFewRounds { .. }) => Some(2),
-        _ => None,
-    };
+    let needed = rounds_needed(&judged.verdict);
     let delta_fraction = comparison.delta.exp_m1();
     let delta = format!("±{}", number::percent(delta_fraction));
+    let interval = effect.as_ref().map_or("", |e| e.interval.as_str());
+    let series = words::series_name(key);
     Row {
         id: row_id(index),
         verdict: judged.verdict.name(),
@@ -253,24 +192,18 @@ fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) 
             Verdict::Inconclusive(Reason::HostsDisagree { .. }) => "conflict: hosts",
             verdict => verdict.name(),
         },
-        mark: match &judged.verdict {
-            Verdict::Unchanged => "=",
-            Verdict::Inconclusive(Reason::HostsDisagree { .. }) => "≠",
-            Verdict::Inconclusive(_) => "?",
-            _ if effect.as_ref().is_some_and(|e| e.fraction < 0.0) => "▼",
-            _ => "▲",
-        },
-        case: words::case(&key.benchmark, &key.config),
+        mark: mark(&judged.verdict, effect.as_ref()),
+        case: words::case_name(&key.benchmark, &key.config),
         benchmark: key.benchmark.clone(),
         config: key.config.clone(),
         metric: key.metric.clone(),
         unit: unit.name(),
         host: key.host.clone(),
-        decides: judged.comparison.decides,
-        tier: judged.comparison.tier,
-        baseline: value(comparison.baseline),
-        candidate: value(comparison.candidate),
-        why: words::why(judged, effect.as_ref(), &delta, policy),
+        decides: comparison.decides,
+        tier: comparison.tier,
+        baseline: comparison.baseline.map(|extent| value(extent, unit, half_width)),
+        candidate: comparison.candidate.map(|extent| value(extent, unit, half_width)),
+        why: words::why(judged, interval, &delta, input.policy),
         effect,
         delta,
         delta_fraction,
@@ -287,18 +220,42 @@ fn row(index: usize, judged: &Judged, policy: &Policy, sql: &dyn Fn(&SeriesKey) 
         rounds_needed: needed,
         rounds_more: needed.map(|n| n.saturating_sub(comparison.rounds)),
         beside: Vec::new(),
-        series: words::series(key),
-        explain: String::new(),
-        sql: sql(key),
+        explain: commands::explain(&input.links.command, &series),
+        series,
+        sql: (input.sql)(key),
     }
 }
 
-pub(crate) fn effect(fraction: f64, low: f64, high: f64) -> Effect {
-    let (text, interval) = number::effect(fraction, low, high);
-    Effect { text, interval, fraction, low, high }
+/// See [`Row::mark`].
+fn mark(verdict: &Verdict, effect: Option<&Effect>) -> &'static str {
+    match verdict {
+        Verdict::Unchanged => "=",
+        Verdict::Inconclusive(Reason::HostsDisagree { .. }) => "≠",
+        Verdict::Inconclusive(_) => "?",
+        _ if effect.is_some_and(|e| e.fraction < 0.0) => "▼",
+        _ => "▲",
+    }
 }
 
-fn spread(min: i64, max: i64, unit: MetricUnit) -> String {
+/// Rounds in all that would settle it, where that is known.
+fn rounds_needed(verdict: &Verdict) -> Option<u32> {
+    match verdict {
+        Verdict::Inconclusive(Reason::TooWide { rounds }) if *rounds < words::ROUNDS_CAP => {
+            Some(*rounds)
+        }
+        Verdict::Inconclusive(Reason::TooFewRounds { .. }) => Some(2),
+        _ => None,
+    }
+}
+
+fn value(extent: Extent, unit: MetricUnit, half_width: Option<f64>) -> Value {
+    let Extent { median, min, max } = extent;
     let [low, high] = [min, max].map(|v| number::quantity(v as f64, unit, None));
-    number::range(&low, &high)
+    Value {
+        text: number::quantity(median, unit, half_width),
+        spread: number::range(&low, &high),
+        median,
+        min,
+        max,
+    }
 }

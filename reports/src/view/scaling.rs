@@ -1,14 +1,25 @@
 //! How each case scales with its number of threads: both sides' speed-ups, the law beside them, and
 //! whether the candidate scales worse.
 
+use std::fmt::Write as _;
+
 use dyno_model::catalog::policy::Policy;
 use dyno_model::metric::MetricUnit;
-use dyno_model::stats::scaling::{Basis, Best, Difference, Fit, Parameter};
+use dyno_model::stats::scaling::{Basis, Best, Difference, Fit};
 use dyno_model::verdict::{Reason, ScalingCase, ScalingPoint, ScalingSide, Verdict};
+use minijinja::Value;
+use minijinja::value::Serde;
 use serde::Serialize;
 
-use super::{Effect, effect};
+use super::section::{Html, Markdown, Section};
+use super::{Effect, Known, View};
+use crate::comment::{folded, left_out};
+use crate::escape::code;
+use crate::terminal::{Cases, Cells, Terminal, table};
+use crate::words::plural;
 use crate::{number, words};
+
+mod curve;
 
 /// A case with the SQL that gives its numbers.
 #[derive(Debug, Clone, Copy)]
@@ -30,33 +41,33 @@ pub struct ScalingView {
     pub host: String,
     /// The largest number of threads measured on both sides.
     pub threads: Option<u32>,
-    /// By how much the time there grew beyond what the time of one thread grew.
+    /// The growth of the time there beyond what the time of one thread grew.
     pub effect: Option<Effect>,
     pub q_text: String,
     pub q: Option<f64>,
     pub why: String,
-    /// What the verdict was made from.
+    /// A sentence on the numbers that the verdict was made from.
     pub basis: String,
     pub baseline: CurveView,
     pub candidate: CurveView,
     pub sql: String,
 }
 
-/// One side.
+/// The scaling of one side.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CurveView {
     pub side: &'static str,
     pub points: Vec<PointView>,
     pub law: Option<LawView>,
-    /// Why there is no law, as a sentence.
+    /// The reason why there is no law, as a sentence.
     pub no_fit: Option<String>,
     /// Samples of wall time left out because something disturbed them.
     pub tainted: u32,
 }
 
 impl CurveView {
-    /// The speed-up at its largest number of threads.
-    pub(crate) fn last(&self) -> &str {
+    /// The speed-up at the largest number of threads.
+    fn last_speedup(&self) -> &str {
         let speedup = self.points.last().and_then(|point| point.speedup.as_ref());
         speedup.map_or("–", |speedup| &speedup.text)
     }
@@ -79,7 +90,7 @@ pub struct LawView {
     pub speedups: Vec<f64>,
 }
 
-/// One number of threads.
+/// The measurements with one number of threads.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PointView {
     pub threads: u32,
@@ -92,31 +103,7 @@ pub struct PointView {
     pub instructions: Vec<(String, String, f64)>,
 }
 
-/// A number with its interval.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Known {
-    pub text: String,
-    pub interval: String,
-    pub estimate: f64,
-    pub low: f64,
-    pub high: f64,
-}
-
-impl Known {
-    fn of(parameter: Parameter) -> Self {
-        let Parameter { estimate, low, high } = parameter;
-        let (text, interval) = number::known(estimate, low, high);
-        Self { text, interval, estimate, low, high }
-    }
-
-    pub(super) fn percent(parameter: Parameter) -> Self {
-        let Parameter { estimate, low, high } = parameter;
-        let (text, interval) = number::known_percent(estimate, low, high);
-        Self { text, interval, estimate, low, high }
-    }
-}
-
-/// What scales worse first, then better, then the rest; of each the largest effect first.
+/// The views, what scales worse first, then better, then the rest; of each the largest effect first.
 pub(super) fn scalings(shown: &[ScalingShown<'_>], policy: &Policy) -> Vec<ScalingView> {
     let mut shown: Vec<&ScalingShown<'_>> = shown.iter().collect();
     let order = |verdict: &Verdict| match verdict {
@@ -139,9 +126,9 @@ pub(super) fn scalings(shown: &[ScalingShown<'_>], policy: &Policy) -> Vec<Scali
 fn view(index: usize, shown: &ScalingShown<'_>, policy: &Policy) -> ScalingView {
     let ScalingCase { host, benchmark, config, baseline, candidate, scaled, .. } = shown.case;
     let difference = scaled.difference.as_ref().ok();
-    let effect = difference.map(|Difference { estimate: e, .. }| {
-        effect(e.mean.exp_m1(), (e.mean - e.half_width).exp_m1(), (e.mean + e.half_width).exp_m1())
-    });
+    let effect = difference
+        .map(|Difference { estimate, .. }| Effect::from_log(estimate.mean, estimate.half_width));
+    let effect_texts = effect.as_ref().map(|e| (e.text.as_str(), e.interval.as_str()));
     ScalingView {
         id: format!("c{}", index + 1),
         verdict: scaled.verdict.name(),
@@ -151,18 +138,18 @@ fn view(index: usize, shown: &ScalingShown<'_>, policy: &Policy) -> ScalingView 
             Verdict::Unchanged => "=",
             Verdict::Inconclusive(_) => "?",
         },
-        case: words::case(benchmark, config),
+        case: words::case_name(benchmark, config),
         benchmark: benchmark.clone(),
         config: config.clone(),
         host: host.clone(),
         threads: difference.map(|d| d.threads),
-        why: words::scaling::why(scaled, effect.as_ref(), policy),
+        why: words::why_scaling(scaled, effect_texts, policy),
         effect,
         q_text: scaled.q.map_or("–".to_string(), number::probability),
         q: scaled.q,
         basis: difference.map(|d| basis(&d.basis)).unwrap_or_default(),
-        baseline: curve("baseline", baseline),
-        candidate: curve("candidate", candidate),
+        baseline: curve_view("baseline", baseline),
+        candidate: curve_view("candidate", candidate),
         sql: shown.sql.to_string(),
     }
 }
@@ -170,11 +157,11 @@ fn view(index: usize, shown: &ScalingShown<'_>, policy: &Policy) -> ScalingView 
 fn basis(basis: &Basis) -> String {
     match basis {
         Basis::Law { sigma, kappa } => {
-            let text = |(change, half): (f64, f64)| {
+            let signed = |(change, half): (f64, f64)| {
                 let (change, interval) = number::known_signed(change, change - half, change + half);
                 format!("{change} {interval}")
             };
-            format!("From both fits: σ changed by {}, κ by {}.", text(*sigma), text(*kappa))
+            format!("From both fits: σ changed by {}, κ by {}.", signed(*sigma), signed(*kappa))
         }
         Basis::Measured { side, why } => format!(
             "From the times at one and at the largest number of threads, since the {side} has {why}."
@@ -182,34 +169,38 @@ fn basis(basis: &Basis) -> String {
     }
 }
 
-fn curve(side: &'static str, of: &ScalingSide) -> CurveView {
-    let fit = of.curve.as_ref().map(|fits| (&fits.universal, &fits.amdahl));
-    let (law, no_fit) = match (fit, &of.no_curve) {
-        (Some((Ok(universal), amdahl)), _) => (Some(law(universal, amdahl, of)), None),
+fn curve_view(side: &'static str, measured: &ScalingSide) -> CurveView {
+    let fit = measured.curve.as_ref().map(|fits| (&fits.universal, &fits.amdahl));
+    let (law, no_fit) = match (fit, &measured.no_curve) {
+        (Some((Ok(universal), amdahl)), _) => (Some(law(universal, amdahl, measured)), None),
         (Some((Err(why), _)), _) => (None, Some(format!("The {side} has {why}."))),
         (None, Some(why)) => (None, Some(format!("The {side} has no curve: {why}."))),
         (None, None) => (None, Some(format!("The {side} has no times."))),
     };
-    let points = of.points.iter().map(point).collect();
-    CurveView { side, points, law, no_fit, tainted: of.tainted }
+    let points = measured.points.iter().map(point).collect();
+    CurveView { side, points, law, no_fit, tainted: measured.tainted }
 }
 
-fn law<E: std::fmt::Display>(fit: &Fit, amdahl: &Result<Fit, E>, of: &ScalingSide) -> LawView {
+fn law<E: std::fmt::Display>(
+    fit: &Fit,
+    amdahl: &Result<Fit, E>,
+    measured: &ScalingSide,
+) -> LawView {
     let residual = |fit: &Fit| match fit.lack_of_fit {
         Some(_) => number::percent_rounded(fit.residual, 1),
         None => "none is left: as many parameters as numbers of threads".to_string(),
     };
-    let last = of.points.last().map_or(1, |point| point.threads).min(DRAWN_MAX);
+    let last = measured.points.last().map_or(1, |point| point.threads).min(DRAWN_THREADS_MAX);
     LawView {
-        sigma: Known::of(fit.sigma),
-        kappa: Known::of(fit.kappa),
+        sigma: Known::plain(fit.sigma),
+        kappa: Known::plain(fit.kappa),
         best: fit.best.map(best).unwrap_or_default(),
         best_threads: fit.best.map(|best| best.threads),
         residual: residual(fit),
         residual_fraction: fit.residual,
         amdahl: match amdahl {
             Ok(fit) => {
-                let sigma = Known::of(fit.sigma);
+                let sigma = Known::plain(fit.sigma);
                 format!("σ = {} {}, residual {}", sigma.text, sigma.interval, residual(fit))
             }
             Err(why) => why.to_string(),
@@ -219,7 +210,7 @@ fn law<E: std::fmt::Display>(fit: &Fit, amdahl: &Result<Fit, E>, of: &ScalingSid
 }
 
 /// A law is drawn up to so many threads.
-const DRAWN_MAX: u32 = 1024;
+const DRAWN_THREADS_MAX: u32 = 1024;
 
 fn best(best: Best) -> String {
     let or_more = |n: u32| match n >= best.limit {
@@ -241,8 +232,109 @@ fn point(point: &ScalingPoint) -> PointView {
         rounds: point.rounds,
         time: number::quantity(point.time_ns, MetricUnit::Nanoseconds, None),
         time_ns: point.time_ns,
-        speedup: point.speedup.map(Known::of),
+        speedup: point.speedup.map(Known::plain),
         efficiency: point.efficiency.map(Known::percent),
         instructions: instructions.collect(),
     }
+}
+
+/// The section of how cases scale with their number of threads.
+pub(super) const SCALING: Section = Section {
+    html: Some(Html {
+        id: "scaling",
+        title: "Scaling with threads",
+        template: include_str!("../../templates/scaling.html"),
+        data: |view| Value::from(Serde(curve::drawings(view))),
+    }),
+    markdown: Some(Markdown { name: "scaling", write: markdown }),
+    text: Some(text),
+};
+
+const MARKDOWN_MAX: usize = 20;
+const TEXT_MAX: usize = 8;
+
+fn markdown(view: &View) -> String {
+    if view.scalings.is_empty() {
+        return String::new();
+    }
+    let (host, rule) = if view.many_hosts { (" host |", "---|") } else { ("", "") };
+    let mut body = format!(
+        "| scaling | case |{host} threads | speed-up | σ | κ | time beyond one thread's | interval \
+         |\n|---|---|{rule}--:|--:|--:|--:|--:|:--|\n"
+    );
+    for s in view.scalings.iter().take(MARKDOWN_MAX) {
+        let host = if view.many_hosts { format!(" {} |", code(&s.host)) } else { String::new() };
+        let _ = writeln!(
+            body,
+            "| {} {} | {} |{host} {} | {} → {} | {} | {} | **{}** | {} |",
+            s.mark,
+            s.verdict,
+            code(&s.case),
+            threads_text(s),
+            s.baseline.last_speedup(),
+            s.candidate.last_speedup(),
+            parameter_of_sides(s, |law| &law.sigma),
+            parameter_of_sides(s, |law| &law.kappa),
+            Effect::text_or_dash(&s.effect),
+            Effect::interval_or_dash(&s.effect),
+        );
+    }
+    body.push_str(&left_out(view.scalings.len(), MARKDOWN_MAX, "case"));
+    let counts = &view.counts.scalings;
+    let summary = format!(
+        "Scaling with threads: {}, {} worse, {} better",
+        plural(counts.series, "case"),
+        counts.regressed,
+        counts.improved
+    );
+    folded(&summary, &body)
+}
+
+fn threads_text(scaling: &ScalingView) -> String {
+    scaling.threads.map_or("–".to_string(), |n| n.to_string())
+}
+
+/// `0.031 → 0.042`, or that there is no fit.
+fn parameter_of_sides(scaling: &ScalingView, parameter: fn(&LawView) -> &Known) -> String {
+    let parameter_of = |side: &CurveView| side.law.as_ref().map(|law| parameter(law).text.clone());
+    let no_fit = || "no fit".to_string();
+    match (parameter_of(&scaling.baseline), parameter_of(&scaling.candidate)) {
+        (None, None) => no_fit(),
+        (baseline, candidate) => {
+            let [baseline, candidate] = [baseline, candidate].map(|t| t.unwrap_or_else(no_fit));
+            format!("{baseline} → {candidate}")
+        }
+    }
+}
+
+/// The largest number of threads, both speed-ups there, and by how much the time grew beyond that
+/// of one thread.
+fn text(view: &View, terminal: Terminal) -> String {
+    let shown = &view.scalings[..view.scalings.len().min(TEXT_MAX)];
+    if shown.is_empty() {
+        return String::new();
+    }
+    let cells = Cells(shown);
+    let cases = Cases::new(shown.iter().map(|s| (&*s.benchmark, &*s.config)));
+    let mut columns = vec![
+        cells.left("scaling", 0, |s| format!("{} {}", s.mark, s.verdict)),
+        cases.column(|i| shown[i].case.clone()),
+    ];
+    if view.many_hosts {
+        columns.push(cells.name("host", 0, |s| s.host.clone()));
+    }
+    columns.extend([
+        cells.right("threads", 1, threads_text),
+        cells.right("speed-up", 2, |s| {
+            format!("{} → {}", s.baseline.last_speedup(), s.candidate.last_speedup())
+        }),
+        cells.right("time", 0, |s| Effect::text_or_dash(&s.effect).to_string()),
+        cells.left("interval", 3, |s| Effect::interval_or_dash(&s.effect).to_string()),
+    ]);
+    let mut out = format!("\n{}", table(columns, shown.iter().map(|s| s.verdict), terminal));
+    out.push_str(&cases.left_out());
+    if view.scalings.len() > shown.len() {
+        let _ = writeln!(out, "… and {} more in the report", view.scalings.len() - shown.len());
+    }
+    out
 }

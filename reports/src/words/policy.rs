@@ -8,10 +8,10 @@ use dyno_model::verdict::Judged;
 use crate::number;
 
 /// The policy, in words: how a verdict comes about, then what counts.
-pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
-    let mut words = verdicts(policy, judged);
-    words.push(noise(policy));
-    words.extend(decides(policy, judged));
+pub(crate) fn policy_sentences(policy: &Policy, judged: &[Judged]) -> Vec<String> {
+    let mut words = verdict_rules(policy, judged);
+    words.push(noise_rule(policy));
+    words.extend(deciding_rules(policy, judged));
     if !policy.inform.is_empty() {
         let places: Vec<String> = policy.inform.iter().map(ToString::to_string).collect();
         words.push(format!("Only informs, whatever it says: {}.", places.join("; ")));
@@ -37,7 +37,7 @@ pub(crate) fn policy(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     words
 }
 
-fn verdicts(policy: &Policy, judged: &[Judged]) -> Vec<String> {
+fn verdict_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     let is_tested = |j: &&Judged| j.comparison.decides && j.comparison.is_tested();
     let tested = judged.iter().filter(is_tested).count();
     let procedure = procedure(policy);
@@ -60,6 +60,7 @@ fn verdicts(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     ]
 }
 
+/// The procedure that adjusts p, as people call it.
 pub(crate) fn procedure(policy: &Policy) -> &'static str {
     match policy.procedure {
         Procedure::BenjaminiHochberg => "Benjamini–Hochberg",
@@ -67,26 +68,26 @@ pub(crate) fn procedure(policy: &Policy) -> &'static str {
     }
 }
 
-fn noise(policy: &Policy) -> String {
-    let crowd = "the other series of its metric and host (the crowd)";
+fn noise_rule(policy: &Policy) -> String {
+    let peers = "the other series of its metric and host (the crowd)";
     if policy.history == 0.0 {
         return format!(
-            "Noise: the variance of a series borrows from {crowd}, never from past runs. It is \
+            "Noise: the variance of a series borrows from {peers}, never from past runs. It is \
              never below that of its own rounds; where it would be, the crowd counts for less."
         );
     }
     format!(
         "Noise: the variance of a series borrows from its past runs on a machine with the same \
          fingerprint in the same image, where it has fewer than {} degrees of freedom of its own \
-         and up to that many, and from {crowd}. It is never below that of its own rounds, or half \
+         and up to that many, and from {peers}. It is never below that of its own rounds, or half \
          of that where past runs lend; where it would be, the crowd counts for less.",
         number::freedom(policy.history)
     )
 }
 
-/// Which metrics decide where, and what else is shown. A metric may decide for some series and not
+/// A sentence for each metric that decides, and one for what else is shown. A metric may decide for some series and not
 /// for others, and with several δ.
-fn decides(policy: &Policy, judged: &[Judged]) -> Vec<String> {
+fn deciding_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     let phrase = |decides: Decides| match decides {
         Decides::Yes => "decides",
         Decides::No => "does not decide",
@@ -115,10 +116,10 @@ fn decides(policy: &Policy, judged: &[Judged]) -> Vec<String> {
         }
     }
     if !shown.is_empty() {
-        let text = |(name, deltas): (&str, BTreeSet<String>)| {
+        let with_deltas = |(name, deltas): (&str, BTreeSet<String>)| {
             format!("{name} (δ = {})", Vec::from_iter(deltas).join(" or "))
         };
-        let shown: Vec<String> = shown.into_iter().map(text).collect();
+        let shown: Vec<String> = shown.into_iter().map(with_deltas).collect();
         words.push(format!("Shown, never deciding: {}.", shown.join(", ")));
     }
     words

@@ -186,7 +186,7 @@ fn filled_scenario(name: &str, log: &str) -> (Scenario, View) {
     (scenario, view)
 }
 
-/// What a Markdown reader makes of `comment`, its words aside.
+/// The structure that a Markdown reader sees in `comment`, its words aside.
 fn shape(comment: &str) -> Vec<String> {
     let options = Options::ENABLE_TABLES
         | Options::ENABLE_STRIKETHROUGH
@@ -244,7 +244,7 @@ fn skeleton(page: &str) -> Vec<String> {
     tags(page).iter().filter(is_kept).map(print).collect()
 }
 
-/// Of both views.
+/// A shape of each of both views.
 type Shapes = [Vec<String>; 2];
 
 /// The shapes of the comments and the skeletons of the pages with harmless text.

@@ -1,8 +1,11 @@
-//! The outputs as people see them (`snapshots`), the page's structure (`page`), and what no text
-//! from outside can do to any of them (`hostile`); and why a series has its verdict (`explain`).
+//! The outputs as people see them (`snapshots`), what they know (`facts`) and the shape of what
+//! programs read (`schema`); the page's structure (`page`), and what no text from outside can do to
+//! any output (`hostile`); and why a series has its verdict (`explain`).
 
 mod explain;
+mod facts;
 mod hostile;
 mod page;
 mod scenarios;
+mod schema;
 mod snapshots;

@@ -75,9 +75,9 @@ fn scenario(name: &'static str, suite: &Suite) -> Scenario {
     let mut samples = Vec::new();
     for benchmark in suite.benchmarks {
         for profile in suite.profiles {
-            for of in suite.scenarios {
+            for scenario in suite.scenarios {
                 for threads in suite.threads {
-                    let config = format!("profile={profile},scenario={of},threads={threads}");
+                    let config = format!("profile={profile},scenario={scenario},threads={threads}");
                     if is_failing(benchmark, profile).is_none() {
                         samples.extend(case(benchmark, &config, profile, *threads));
                     }
@@ -89,9 +89,9 @@ fn scenario(name: &'static str, suite: &Suite) -> Scenario {
     (run.baseline.asked, run.candidate.asked) = ("1.85.1".into(), "1.97.1".into());
     for benchmark in suite.benchmarks {
         for profile in suite.profiles {
-            for of in suite.scenarios {
+            for scenario in suite.scenarios {
                 for threads in suite.threads {
-                    let config = format!("profile={profile},scenario={of},threads={threads}");
+                    let config = format!("profile={profile},scenario={scenario},threads={threads}");
                     for side in is_failing(benchmark, profile).into_iter().flatten() {
                         run.failures.push(failing(benchmark, &config, *side));
                     }

@@ -26,7 +26,7 @@ pub struct Scenario {
     pub policy: Policy,
     pub concluded: Concluded,
     pub selfchecks: Vec<SelfCheck>,
-    /// By host, what was measured there.
+    /// The samples of each host.
     pub samples: Vec<(String, Vec<Sample>)>,
     pub builds: Vec<rustc::Built>,
 }
@@ -92,7 +92,7 @@ impl Scenario {
         self.view_with(links)
     }
 
-    /// With these failures in the run of its first host.
+    /// The scenario with these failures in the run of its first host.
     fn failing(mut self, failures: Vec<Failure>) -> Self {
         self.runs[0].failures = failures;
         self.concluded =
@@ -100,7 +100,7 @@ impl Scenario {
         self
     }
 
-    /// How the cases with the axis `threads` scale.
+    /// The scaling of the cases with the axis `threads`.
     pub fn scalings(&self) -> Vec<ScalingCase> {
         let samples = self.samples.iter().flat_map(|(host, samples)| {
             samples.iter().map(move |sample| ScalingSample {
@@ -123,7 +123,7 @@ impl Scenario {
         self.view_of(links, &self.scalings(), "SELECT * FROM scaling", "SELECT * FROM pipelining")
     }
 
-    /// With how cases scale, and the SQL of those and of builds.
+    /// A view with these scalings, and the SQL of those and of builds.
     pub fn view_of(
         &self,
         links: Links,
@@ -155,14 +155,16 @@ impl Scenario {
     }
 }
 
-fn sql(key: &SeriesKey) -> String {
+/// The SQL of a series.
+pub fn sql(key: &SeriesKey) -> String {
     format!(
         "SELECT * FROM comparisons\nWHERE benchmark = '{}' AND config = '{}' AND metric = '{}' AND host = '{}'",
         key.benchmark, key.config, key.metric, key.host
     )
 }
 
-fn fold_sql(axis: &str, value: &str) -> String {
+/// The SQL of a value of an axis.
+pub fn fold_sql(axis: &str, value: &str) -> String {
     format!(
         "SELECT metric, host, geometric_mean(effect) FROM comparisons\nWHERE config = '{axis}={value}' GROUP BY metric, host"
     )
@@ -224,13 +226,13 @@ pub fn run(host: &str) -> RunRow {
     }
 }
 
-/// Samples of one series: `effect` on top of `base`, with normal-looking noise of relative size
-/// `noise`.
+/// Samples of one series: `effect` on top of the value `baseline`, with normal-looking noise of
+/// relative size `noise`.
 pub fn series(
     benchmark: &str,
     metric: &str,
     rounds: u32,
-    base: f64,
+    baseline: f64,
     effect: f64,
     noise: f64,
 ) -> Vec<Sample> {
@@ -251,7 +253,7 @@ pub fn series(
             round,
             side,
             sequence: 0,
-            value: (base * factor * (1.0 + noise * centred)).round() as i64,
+            value: (baseline * factor * (1.0 + noise * centred)).round() as i64,
             taint: String::new(),
         }
     };
@@ -268,8 +270,11 @@ fn bench(name: &str, wall: f64, effect: f64, noise: f64) -> Vec<Sample> {
     .concat()
 }
 
-fn benches(of: &[(&str, f64, f64, f64)]) -> Vec<Sample> {
-    of.iter().flat_map(|(name, wall, effect, noise)| bench(name, *wall, *effect, *noise)).collect()
+fn benches(given: &[(&str, f64, f64, f64)]) -> Vec<Sample> {
+    given
+        .iter()
+        .flat_map(|(name, wall, effect, noise)| bench(name, *wall, *effect, *noise))
+        .collect()
 }
 
 fn failure(
@@ -408,8 +413,8 @@ pub fn two_hosts() -> Scenario {
 /// host was checked, and its false positives come too often.
 pub fn hosts_conflict() -> Scenario {
     let samples = |fib: f64| {
-        let of = |name, wall, effect| series(name, "wall", 5, wall, effect, 0.002);
-        [of("fib", 131e6, fib), of("json", 260e6, 0.031), of("regex", 87e6, 0.0)].concat()
+        let wall = |name, wall, effect| series(name, "wall", 5, wall, effect, 0.002);
+        [wall("fib", 131e6, fib), wall("json", 260e6, 0.031), wall("regex", 87e6, 0.0)].concat()
     };
     let scenario = Scenario::new(
         "hosts_conflict",
@@ -424,13 +429,13 @@ pub fn hosts_conflict() -> Scenario {
     Scenario { selfchecks, ..scenario }
 }
 
-/// With threads wall time decides, and instructions say the contrary; a stress test only informs.
+/// A suite with threads, where wall time decides, and instructions say the contrary; a stress test only informs.
 pub fn threads() -> Scenario {
-    let with = |threads: &str, all: Vec<Sample>| -> Vec<Sample> {
+    let with_threads = |threads: &str, samples: Vec<Sample>| -> Vec<Sample> {
         let config = format!("threads={threads}");
-        all.into_iter().map(|sample| Sample { config: config.clone(), ..sample }).collect()
+        samples.into_iter().map(|sample| Sample { config: config.clone(), ..sample }).collect()
     };
-    let both = |wall: f64, count: f64| {
+    let both_metrics = |wall: f64, count: f64| {
         [
             series("serde", "wall", 5, 900e6, wall, 0.004),
             series("serde", "instructions:cachegrind", 1, 4e9, count, 0.0),
@@ -438,8 +443,8 @@ pub fn threads() -> Scenario {
         .concat()
     };
     let samples = [
-        with("1", both(0.0, 0.0004)),
-        with("4", both(-0.39, 0.083)),
+        with_threads("1", both_metrics(0.0, 0.0004)),
+        with_threads("4", both_metrics(-0.39, 0.083)),
         series("stress", "wall", 5, 400e6, 0.21, 0.004),
     ]
     .concat();

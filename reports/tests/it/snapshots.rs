@@ -1,7 +1,8 @@
-//! Markdown, terminal text and JSON of every scenario, as files to read.
+//! Markdown, terminal text and facts of every scenario, as files to read.
 
-use dyno_reports::{Terminal, html, json, markdown, text};
+use dyno_reports::{Links, Terminal, html, markdown, text};
 
+use crate::facts::facts;
 use crate::scenarios;
 
 #[test]
@@ -14,7 +15,7 @@ fn every_output_of_every_scenario() {
             format!("{}.text", scenario.name),
             text(&view, Some("report.html"), terminal)
         );
-        insta::assert_snapshot!(format!("{}.json", scenario.name), json(&view));
+        insta::assert_snapshot!(format!("{}.facts", scenario.name), facts(&view));
     }
 }
 
@@ -25,6 +26,22 @@ fn a_large_suite_stays_readable() {
     let terminal = Terminal { width: 100, color: false };
     insta::assert_snapshot!("rustc.markdown", markdown(&view));
     insta::assert_snapshot!("rustc.text", text(&view, Some("report.html"), terminal));
+}
+
+/// A report that no command makes, as of a bot or a site, shows no command that is made of it.
+#[test]
+fn a_report_needs_no_command() {
+    let links = |command: &str| Links { command: command.to_string(), ..Links::default() };
+    let mut views = ["dyno compare a b", ""].map(|c| scenarios::mixed().view_with(links(c)));
+    let outputs = views.each_mut().map(|view| {
+        assert_eq!(view.rows().all(|row| row.explain.is_empty()), view.links.command.is_empty());
+        // More than a terminal shows.
+        view.regressed = vec![view.regressed[0].clone(); 60];
+        html(view) + &text(view, None, Terminal { width: 80, color: false })
+    });
+    for shown in ["--explain", "--json", "Every round, and where", "This report again"] {
+        assert_eq!([outputs[0].contains(shown), outputs[1].contains(shown)], [true, false]);
+    }
 }
 
 #[test]

@@ -1,0 +1,31 @@
+//! `dyno compare --explain SERIES`: gathers what one verdict rests on, and has it explained.
+
+use dyno_model::catalog::policy::Policy;
+use dyno_reports::explain::{Explained, Input, find};
+
+use crate::Answer;
+use crate::error::query_error;
+use dyno_base::error::{Error, Result};
+
+/// Why the series that `written` names has its verdict in `answer`.
+///
+/// # Errors
+/// Wrong input where no series, or more than one, is meant; those of the store.
+pub async fn explain(answer: &Answer, policy: &Policy, written: &str) -> Result<Explained> {
+    let unclear = |error: dyno_reports::explain::Unclear| {
+        Error::input(error.to_string()).hint("BENCHMARK[CONFIG]/METRIC@HOST names one, or its row")
+    };
+    let row = find(&answer.view, written).map_err(unclear)?;
+    let evidence =
+        answer.session.evidence(&answer.compared, &row.key()).await.map_err(query_error)?;
+    let input = Input {
+        view: &answer.view,
+        row,
+        judged: &answer.compared.judged,
+        policy,
+        samples: &evidence.samples,
+        past: evidence.past,
+        queries: &evidence.queries,
+    };
+    Ok(Explained::new(&input).expect("rows are made of what was judged"))
+}

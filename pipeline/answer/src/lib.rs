@@ -1,0 +1,120 @@
+//! From the store to what a person reads, for the command line, the bot and the site: the comparison
+//! is asked of the store, always, and the page, the comment, the terminal table and the JSON are made
+//! from its one view.
+
+pub mod error;
+pub mod estimate;
+pub mod explain;
+pub mod selfcheck;
+
+use std::path::{Path, PathBuf};
+
+use dyno_model::catalog::policy::Policy;
+use dyno_model::verdict::{Concluded, Failing, SeriesKey, conclude};
+use dyno_query::{Filter, MeasuredBuild, PairComparison, Pipelining, Session};
+use dyno_reports::view::{BuildShown, ScalingShown};
+use dyno_reports::{Input, Links, View};
+use dyno_store::Store;
+
+use crate::error::query_error;
+use crate::selfcheck::selfchecks;
+use dyno_base::atomic_file;
+use dyno_base::error::{Result, While};
+use dyno_base::event::{Events, Phase};
+use dyno_base::fault;
+
+/// A comparison as the store has it now, with its conclusion.
+pub struct Answer {
+    pub compared: PairComparison,
+    pub concluded: Concluded,
+    pub view: View,
+    /// The store as it was asked.
+    pub session: Session,
+}
+
+/// Asks the store to compare two commits under `policy`.
+pub async fn ask(
+    store: &Store,
+    policy: &Policy,
+    baseline: &str,
+    candidate: &str,
+    filter: &Filter,
+    events: &Events,
+) -> Result<Answer> {
+    let started = std::time::Instant::now();
+    let session = Session::open(store, policy.clone()).await.map_err(query_error)?;
+    let compared = session.compare(baseline, candidate, filter).await.map_err(query_error)?;
+    for problem in &compared.problems {
+        events.notice(problem.to_string());
+    }
+    let took_ms = started.elapsed().as_millis();
+    events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
+    let concluded = conclude(&compared.judged, &Failing::in_runs(&compared.runs), policy);
+    let samples = compared.sample_files.iter().map(|path| store.locate(path)).collect();
+    let command = {
+        let mut words = format!("dyno compare {} {}", compared.baseline, compared.candidate);
+        words.push_str(&format!(
+            " --suite {} --policy {} --store {}",
+            compared.suite,
+            policy.name,
+            store.url()
+        ));
+        words
+    };
+    let selfchecks = selfchecks(&session, &compared.runs, policy).await?;
+    let sql = |series: &SeriesKey| compared.sql_for(series);
+    let cases = session.scaling_cases(&compared).await.map_err(query_error)?;
+    let scaling_sql: Vec<String> =
+        cases.iter().map(|case| compared.sql_for_scaling(case)).collect();
+    let scalings: Vec<ScalingShown<'_>> =
+        cases.iter().zip(&scaling_sql).map(|(case, sql)| ScalingShown { case, sql }).collect();
+    let pipelining = session.pipelining(&compared).await.map_err(query_error)?;
+    // One build of each side of a case: with pipelining where there is one.
+    let typical: Vec<(&Pipelining, &MeasuredBuild, String)> = pipelining
+        .iter()
+        .filter_map(|p| Some((p, p.on.typical.as_ref().or(p.off.typical.as_ref())?)))
+        .map(|(p, build)| (p, build, format!("{};\n{}", build.sql(), p.sql())))
+        .collect();
+    let builds: Vec<BuildShown<'_>> = typical
+        .iter()
+        .filter_map(|(p, measured, sql)| {
+            let gain = (p.off.builds > 0).then_some(&p.gain);
+            Some(BuildShown { host: &p.host, build: measured.build.as_ref().ok()?, gain, sql })
+        })
+        .collect();
+    let view = View::new(Input {
+        runs: &compared.runs,
+        judged: &compared.judged,
+        policy,
+        concluded: &concluded,
+        selfchecks: &selfchecks,
+        scalings: &scalings,
+        builds: &builds,
+        links: Links {
+            samples,
+            store: store.url().to_string(),
+            command,
+            sql: compared.sql_for_all(),
+        },
+        sql: &sql,
+        fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
+    });
+    Ok(Answer { compared, concluded, view, session })
+}
+
+/// Writes page, comment and JSON into `folder`; returns the page's path.
+pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
+    let doing = || format!("writing the report into {}", folder.display());
+    std::fs::create_dir_all(folder).while_(doing)?;
+    let page = folder.join("report.html");
+    for (path, text) in [
+        (&page, dyno_reports::html(view)),
+        (&folder.join("comment.md"), dyno_reports::markdown(view)),
+        (&folder.join("report.json"), dyno_reports::json(view)),
+    ] {
+        // Whole or not at all: a reader of the folder never sees half a page.
+        let write = || atomic_file::replace(path, text.as_bytes(), 0o644);
+        fault::at("report.write", write).while_(doing)?;
+    }
+    page.canonicalize().while_(doing)
+}

@@ -1,0 +1,171 @@
+//! The catalog: the folder with `suites/`, `images/`, `hosts/` and `policies/`, and the second
+//! reading of what is in them: whether the files they name are there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use dyno_model::catalog::host::{self, Host};
+use dyno_model::catalog::policy::{self, Policy};
+use dyno_model::catalog::reader::{is_name, suggest};
+use dyno_model::catalog::suite::{self, CrateSource, ExpectedAnswer, Suite, Workload};
+use dyno_model::id::Digest;
+
+use crate::definition::Definition;
+use dyno_base::error::{Error, Result, While};
+
+pub struct Catalog {
+    root: PathBuf,
+}
+
+/// A suite and the folder it lies in.
+pub struct LoadedSuite {
+    pub suite: Suite,
+    pub folder: PathBuf,
+    /// Of every file in the folder, by name and content.
+    pub digest: Digest,
+    /// Those files, as they were when the digest was taken.
+    pub definition: Definition,
+}
+
+impl Catalog {
+    /// The catalog at `given`, else the nearest one from the current folder upwards.
+    pub fn open(given: Option<&Path>) -> Result<Self> {
+        let is_catalog =
+            |folder: &Path| folder.join("suites").is_dir() && folder.join("images").is_dir();
+        if let Some(root) = given {
+            if is_catalog(root) {
+                // Engines want absolute paths of what they mount.
+                let root = root.canonicalize().while_(|| format!("finding {}", root.display()))?;
+                return Ok(Self { root });
+            }
+            return Err(Error::input(format!("{} is no catalog", root.display()))
+                .hint("a catalog is a folder with suites/, images/, hosts/ and policies/"));
+        }
+        let here = std::env::current_dir().while_(|| "finding the current folder".into())?;
+        let root = here.ancestors().find(|folder| is_catalog(folder)).ok_or_else(|| {
+            Error::input(format!("no catalog in {} or above it", here.display())).hint(
+                "run dyno in its checkout, or name a folder with suites/ and images/ by --catalog or DYNO_CATALOG",
+            )
+        })?;
+        Ok(Self { root: root.to_path_buf() })
+    }
+
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("images/keys")
+    }
+
+    /// The folder of the image `name`, if there is one.
+    pub fn image(&self, name: &str) -> Result<PathBuf> {
+        self.find("images", "image", name, "image.toml")
+            .map(|file| file.parent().expect("the file is in a folder").to_path_buf())
+    }
+
+    /// The names of all images.
+    pub fn images(&self) -> Vec<String> {
+        let folders = fs::read_dir(self.root.join("images")).into_iter().flatten().flatten();
+        let named = folders.filter(|entry| entry.path().join("image.toml").is_file());
+        let mut names: Vec<String> =
+            named.filter_map(|entry| Some(entry.file_name().to_str()?.to_string())).collect();
+        names.sort();
+        names
+    }
+
+    pub fn host(&self, name: &str) -> Result<Host> {
+        let file = self.find("hosts", "host", name, "")?;
+        Ok(host::parse(name, &self.shown(&file), &read(&file)?)?)
+    }
+
+    pub fn policy(&self, name: &str) -> Result<Policy> {
+        let file = self.find("policies", "policy", name, "")?;
+        Ok(policy::parse(name, &self.shown(&file), &read(&file)?, &self.axes())?)
+    }
+
+    /// The axes of all suites here that can be read: what a policy may name.
+    fn axes(&self) -> Vec<String> {
+        let folders = std::fs::read_dir(self.root.join("suites")).into_iter().flatten().flatten();
+        let axes = |entry: std::fs::DirEntry| {
+            let text = std::fs::read_to_string(entry.path().join("suite.toml")).ok()?;
+            let suite = suite::parse(entry.file_name().to_str()?, "suite.toml", &text).ok()?;
+            Some(suite.axes.into_keys())
+        };
+        folders.filter_map(axes).flatten().collect()
+    }
+
+    pub fn suite(&self, name: &str) -> Result<LoadedSuite> {
+        let file = self.find("suites", "suite", name, "suite.toml")?;
+        let suite = suite::parse(name, &self.shown(&file), &read(&file)?)?;
+        let folder = file.parent().expect("the file is in a folder").to_path_buf();
+        let mut missing = Vec::new();
+        for benchmark in &suite.benchmarks {
+            let named: Vec<String> = match &benchmark.work {
+                Workload::Program(program) => {
+                    let answer = match &program.expected.answer {
+                        ExpectedAnswer::File(path) => Some(path),
+                        ExpectedAnswer::Digest(_) => None,
+                    };
+                    answer.into_iter().chain(&program.stdin).cloned().collect()
+                }
+                Workload::CrateCompilation(krate) => {
+                    let own = match &krate.source {
+                        CrateSource::Folder(path) => Some(format!("{path}/Cargo.toml")),
+                        CrateSource::Release { .. } => None,
+                    };
+                    own.into_iter().chain(krate.patch.clone()).collect()
+                }
+                Workload::CrateGraphBuild(_) => Vec::new(),
+            };
+            for path in &named {
+                if !folder.join(path).is_file() {
+                    missing.push(format!("{path} (benchmark {})", benchmark.name));
+                }
+            }
+        }
+        if !missing.is_empty() {
+            return Err(Error::input(format!(
+                "{} names files that are not there: {}",
+                self.shown(&file),
+                missing.join(", ")
+            )));
+        }
+        let definition = Definition::read(&folder)?;
+        Ok(LoadedSuite { suite, folder, digest: definition.digest(), definition })
+    }
+
+    /// Paths as a person in the catalog's folder would write them.
+    fn shown(&self, file: &Path) -> String {
+        file.strip_prefix(&self.root).unwrap_or(file).display().to_string()
+    }
+
+    /// `<kind>/<name>/<inner>`, or `<kind>/<name>.toml` where `inner` is empty.
+    fn find(&self, kind: &str, noun: &str, name: &str, inner: &str) -> Result<PathBuf> {
+        let folder = self.root.join(kind);
+        let file = if inner.is_empty() {
+            folder.join(format!("{name}.toml"))
+        } else {
+            folder.join(name).join(inner)
+        };
+        if is_name(name) && file.is_file() {
+            return Ok(file);
+        }
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        let mut known: Vec<String> = entries
+            .filter(|entry| inner.is_empty() || entry.path().join(inner).is_file())
+            .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_string()))
+            .collect();
+        known.sort();
+        let hint = suggest(name, known.iter().map(String::as_str))
+            .unwrap_or_else(|| format!("{kind}/ has: {}", known.join(", ")));
+        Err(Error::input(format!("there is no {noun} \"{}\"", name.escape_debug())).hint(hint))
+    }
+}
+
+fn read(file: &Path) -> Result<String> {
+    let bytes = fs::read(file).while_(|| format!("reading {}", file.display()))?;
+    String::from_utf8(bytes).map_err(|error| {
+        Error::input(format!(
+            "{} is not UTF-8 at byte {}",
+            file.display(),
+            error.utf8_error().valid_up_to()
+        ))
+    })
+}

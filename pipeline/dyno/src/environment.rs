@@ -1,0 +1,94 @@
+//! What is of this machine and this call: folders, store, and what knows how long a job takes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dyno_answer::error::store_error;
+use dyno_answer::estimate::JobEstimate;
+use dyno_base::error::{Error, Result, While};
+use dyno_base::event::Events;
+use dyno_base::fault;
+use dyno_job::context::{CleanupHandle, Environment, Estimate, Estimator};
+use dyno_model::catalog::policy::Policy;
+use dyno_model::catalog::suite::Suite;
+use dyno_model::plan::Job;
+use dyno_query::Session;
+use dyno_store::Store;
+
+use crate::arguments::Global;
+
+/// Estimates by what the store holds of earlier runs.
+struct StoreEstimator(Store);
+
+#[async_trait]
+impl Estimator for StoreEstimator {
+    async fn estimate(
+        &self,
+        job: &Job,
+        suite: &Suite,
+        host: &str,
+        policy: &Policy,
+    ) -> Option<Estimate> {
+        let session = Session::open(&self.0, policy.clone()).await.ok()?;
+        let estimate = JobEstimate::for_job(job, suite, host, &session).await?;
+        Some(Estimate { processes: estimate.to_string(), besides: estimate.last_time() })
+    }
+}
+
+/// Opens what a command needs of this machine.
+pub async fn environment(
+    global: &Global,
+    events: &Events,
+    cleanup: CleanupHandle,
+) -> Result<Environment> {
+    let store = open_store(global).await?;
+    Ok(Environment {
+        estimator: Arc::new(StoreEstimator(store.clone())),
+        store,
+        cache: cache_folder(global)?,
+        mirror: global.mirror.clone(),
+        program: own_program()?,
+        events: events.clone(),
+        cleanup,
+    })
+}
+
+fn own_program() -> Result<PathBuf> {
+    std::env::current_exe().while_(|| "finding dyno's own program".into())
+}
+
+pub async fn open_store(global: &Global) -> Result<Store> {
+    let url = match &global.store {
+        Some(url) => url.clone(),
+        None => data_folder()?.join("store").display().to_string(),
+    };
+    let store = Store::open(&url).await.map_err(store_error)?;
+    Ok(store.with_watch(fault::watch))
+}
+
+pub fn cache_folder(global: &Global) -> Result<PathBuf> {
+    let folder = match &global.cache {
+        Some(folder) => folder.clone(),
+        None => user_folder("XDG_CACHE_HOME", ".cache")?.join("dyno"),
+    };
+    std::fs::create_dir_all(&folder).while_(|| format!("making the cache {}", folder.display()))?;
+    folder.canonicalize().while_(|| format!("finding the cache {}", folder.display()))
+}
+
+pub fn state_folder() -> Result<PathBuf> {
+    Ok(user_folder("XDG_STATE_HOME", ".local/state")?.join("dyno"))
+}
+
+pub fn data_folder() -> Result<PathBuf> {
+    Ok(user_folder("XDG_DATA_HOME", ".local/share")?.join("dyno"))
+}
+
+/// XDG Base Directory Specification: the variable if it holds an absolute path, else below HOME.
+fn user_folder(variable: &str, below_home: &str) -> Result<PathBuf> {
+    let absolute =
+        |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute(variable)
+        .or_else(|| Some(absolute("HOME")?.join(below_home)))
+        .ok_or_else(|| Error::host(format!("neither {variable} nor HOME names a folder")))
+}

@@ -1,0 +1,220 @@
+//! Events for a person: bars on a terminal, plain lines elsewhere. Everything goes to standard
+//! error, so that standard output is the answer alone.
+
+use std::io::IsTerminal;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
+
+use dyno_base::error::{Error, Result, While};
+use dyno_base::event::{Event, Events, Unit};
+use dyno_base::text::plain;
+use dyno_reports::Terminal;
+
+use crate::arguments::Color;
+
+/// How often a line about progress is printed where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// Notices only.
+    Quiet,
+    Normal,
+    /// Every line of every build too.
+    Verbose,
+}
+
+/// The sink for standard error as it is.
+pub fn events(detail: Detail) -> Events {
+    if std::io::stderr().is_terminal() && detail == Detail::Normal {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
+        bar.set_style(spinner());
+        let state = Mutex::new(Bar { bar });
+        Events::new(move |event| state.lock().expect("no panic while held").show(event))
+    } else {
+        let state = Mutex::new(Lines { detail, last: Instant::now(), started: Instant::now() });
+        Events::new(move |event| state.lock().expect("no panic while held").show(event))
+    }
+}
+
+fn spinner() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {prefix:>8}  {wide_msg}  {elapsed}")
+        .expect("a constant template")
+}
+
+fn counted(unit: Unit) -> ProgressStyle {
+    let template = match unit {
+        Unit::Bytes => "{spinner} {prefix:>8}  {msg} {bar:24} {bytes}/{total_bytes}, {eta} left",
+        Unit::Items | Unit::Processes => {
+            "{spinner} {prefix:>8}  {msg} {bar:24} {pos}/{len}, {eta} left"
+        }
+    };
+    ProgressStyle::with_template(template).expect("a constant template").progress_chars("=> ")
+}
+
+struct Bar {
+    bar: ProgressBar,
+}
+
+impl Bar {
+    fn show(&mut self, event: Event) {
+        match event {
+            Event::Begin { phase, what } => {
+                self.bar.reset();
+                self.bar.unset_length();
+                self.bar.set_style(spinner());
+                self.bar.set_prefix(phase.name());
+                self.bar.set_message(plain(&what).into_owned());
+                self.bar.enable_steady_tick(Duration::from_millis(125));
+            }
+            Event::Progress { done, total, unit, .. } => {
+                if total > 0 && self.bar.length() != Some(total) {
+                    self.bar.set_length(total);
+                    self.bar.set_style(counted(unit));
+                }
+                self.bar.set_position(done);
+            }
+            // A long build is seen to live.
+            Event::Line { phase, text } => {
+                self.bar.set_prefix(phase.name());
+                self.bar.set_message(plain(&text).into_owned());
+            }
+            Event::End { phase, what } => {
+                self.bar.disable_steady_tick();
+                self.bar.println(format!("{:>10}  {}", phase.name(), plain(&what)));
+                self.bar.set_message(String::new());
+            }
+            Event::Notice(text) => self.bar.println(format!("      note  {}", plain(&text))),
+            Event::Finished => self.bar.finish_and_clear(),
+        }
+    }
+}
+
+/// Writes a line to standard error. A reader that has gone away (`2>&1 | head`) is no reason to
+/// stop, nor to panic as `eprintln!` does.
+pub fn say(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no error.
+pub fn out<T: AsRef<[u8]> + ?Sized>(text: &T) -> Result<()> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).while_(|| "writing to standard output".into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Shows an error: the files with mistakes in place, then the message, then what to do.
+pub fn tell(error: &Error) {
+    for mistakes in &error.mistakes {
+        let source =
+            NamedSource::new(plain(&mistakes.file), dyno_reports::escape::in_place(&mistakes.text));
+        for mistake in &mistakes.list {
+            let label = format!("expected {}", plain(&mistake.expected));
+            let mut shown = MietteDiagnostic::new(plain(&mistake.message))
+                .with_label(LabeledSpan::at(mistake.span.clone(), label));
+            shown.help = mistake.hint.as_deref().map(|hint| plain(hint).into_owned());
+            let report = miette::Report::new(shown).with_source_code(source.clone());
+            let mut text = String::new();
+            let theme = if colored() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
+            let handler = GraphicalReportHandler::new_themed(theme);
+            if handler.render_report(&mut text, report.as_ref()).is_ok() {
+                say(text.trim_end());
+            }
+        }
+    }
+    say(format_args!("error: {}", plain(&error.message)));
+    if let Some(hint) = &error.hint {
+        say(format_args!("hint: {}", plain(hint)));
+    }
+}
+
+fn colored() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+struct Lines {
+    detail: Detail,
+    last: Instant,
+    started: Instant,
+}
+
+impl Lines {
+    fn show(&mut self, event: Event) {
+        let quiet = self.detail == Detail::Quiet;
+        match event {
+            Event::Notice(text) => say(format_args!("note: {}", plain(&text))),
+            Event::Begin { phase, what } if !quiet => {
+                (self.started, self.last) = (Instant::now(), Instant::now());
+                say(format_args!("{}: {} …", phase.name(), plain(&what)));
+            }
+            Event::End { phase, what } if !quiet => {
+                say(format_args!("{}: {}", phase.name(), plain(&what)));
+            }
+            Event::Progress { phase, done, total, unit }
+                if !quiet && self.last.elapsed() >= LINE_EVERY =>
+            {
+                self.last = Instant::now();
+                say(format_args!("{}: {}", phase.name(), self.progress(done, total, unit)));
+            }
+            Event::Line { phase, text } if self.detail == Detail::Verbose => {
+                say(format_args!("{}: {}", phase.name(), plain(&text)));
+            }
+            Event::Line { phase, text } if !quiet && self.last.elapsed() >= LINE_EVERY => {
+                self.last = Instant::now();
+                say(format_args!("{}: {}", phase.name(), plain(&text).trim()));
+            }
+            _ => {}
+        }
+    }
+
+    fn progress(&self, done: u64, total: u64, unit: Unit) -> String {
+        let amount = |n: u64| match unit {
+            Unit::Bytes => HumanBytes(n).to_string(),
+            Unit::Items | Unit::Processes => n.to_string(),
+        };
+        if total == 0 || done == 0 {
+            return amount(done);
+        }
+        let left = self.started.elapsed().as_secs_f64() * (total.saturating_sub(done)) as f64
+            / done as f64;
+        format!("{} of {}, about {left:.0} s left", amount(done), amount(total))
+    }
+}
+
+pub fn terminal(color: Color) -> Terminal {
+    let is_terminal = std::io::stdout().is_terminal();
+    let color = match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none(),
+    };
+    let width = terminal_width().filter(|_| is_terminal).unwrap_or(100);
+    Terminal { width, color }
+}
+
+pub fn terminal_width() -> Option<usize> {
+    // SAFETY: fills a live struct.
+    unsafe {
+        let mut size: libc::winsize = std::mem::zeroed();
+        let asked = libc::ioctl(1, libc::TIOCGWINSZ, &mut size);
+        (asked == 0 && size.ws_col > 0).then_some(size.ws_col.into())
+    }
+}
+
+/// A value as JSON for a program, or its text for people.
+pub fn print_as(json: bool, value: &impl serde::Serialize, text: &str) -> Result<()> {
+    if !json {
+        return out(text);
+    }
+    out(&format!("{}\n", serde_json::to_string_pretty(value).expect("plain fields serialise")))
+}

@@ -1,0 +1,247 @@
+//! The machine as found: its fingerprint, whose cores are whose, and the lock that lets only one
+//! measurement run on it at a time. `dyno host` asks how quiet it is (`knobs`, `doctor`) and makes
+//! it quieter (`tune`): nothing else in dyno changes the machine.
+
+pub mod doctor;
+pub mod emulator;
+pub mod exclusive;
+pub mod finding;
+#[cfg(test)]
+mod knob_tests;
+pub mod knobs;
+pub mod machine;
+pub mod quiet;
+pub mod state;
+#[cfg(test)]
+mod trees;
+pub mod tune;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use dyno_model::catalog::host::{Cores, Host, format_cores, parse_cores};
+use dyno_model::record::Fingerprint;
+
+use dyno_base::error::{Error, Result, While};
+use dyno_base::event::Events;
+use emulator::Emulator;
+use machine::{Machine, Root};
+
+/// A host's cores, as they are on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    pub benchmark: BTreeSet<u32>,
+    pub housekeeping: BTreeSet<u32>,
+    /// What runs the programs, where they are not this machine's own.
+    pub emulator: Option<Emulator>,
+    /// What a reader of the results should know of it.
+    pub notices: Vec<String>,
+}
+
+impl Assigned {
+    /// Every core dyno may use, for builds.
+    pub fn all(&self) -> BTreeSet<u32> {
+        self.benchmark.union(&self.housekeeping).copied().collect()
+    }
+
+    /// Of the programs that are built and measured, as `uname -m` says.
+    pub fn architecture(&self) -> &str {
+        self.emulator.as_ref().map_or(std::env::consts::ARCH, |e| e.architecture.as_str())
+    }
+}
+
+/// Checks that `host` is this machine, or one that this machine emulates, and gives it its cores.
+pub fn assign(host: &Host) -> Result<Assigned> {
+    assign_on(&Root::new(Path::new("/")), host)
+}
+
+pub fn assign_on(on: &dyn Machine, host: &Host) -> Result<Assigned> {
+    let machine = std::env::consts::ARCH;
+    let foreign = host.architecture.as_deref().filter(|declared| *declared != machine);
+    let emulator = foreign.map(|declared| {
+        emulator::find(declared).map_err(|why| {
+            Error::host(format!(
+                "the host {} is declared as {declared}, but this machine is {machine}, and has no emulator of {declared} that works in containers: {why}",
+                host.name
+            ))
+            .hint(format!("mend hosts/{}.toml, name another host by --host, or have {declared} emulated (docs/hosts.md, Emulation)", host.name))
+        })
+    });
+    let emulator = emulator.transpose()?;
+    let online = on.read("/sys/devices/system/cpu/online").text().and_then(parse_cores);
+    let online = online.ok_or_else(|| Error::host("cannot read which cores are online"))?;
+    let assigned = split(host, &online)?;
+    let notices = emulator.iter().map(Emulator::notice).chain(assigned.notices).collect();
+    Ok(Assigned { emulator, notices, ..assigned })
+}
+
+fn split(host: &Host, online: &BTreeSet<u32>) -> Result<Assigned> {
+    let last = *online.last().ok_or_else(|| Error::host("no core is online"))?;
+    let benchmark = match &host.benchmark_cores {
+        Cores::Explicit(cores) => cores.clone(),
+        Cores::Auto => BTreeSet::from([last]),
+    };
+    let rest: BTreeSet<u32> = online.difference(&benchmark).copied().collect();
+    let housekeeping = match &host.housekeeping_cores {
+        Cores::Explicit(cores) => cores.clone(),
+        Cores::Auto if rest.is_empty() => benchmark.clone(),
+        Cores::Auto => rest,
+    };
+    for (what, cores) in [("benchmark", &benchmark), ("housekeeping", &housekeeping)] {
+        let missing: BTreeSet<u32> = cores.difference(online).copied().collect();
+        if !missing.is_empty() {
+            return Err(Error::host(format!(
+                "the host {} names {what} cores {} that are not online (online: {})",
+                host.name,
+                format_cores(&missing),
+                format_cores(online)
+            ))
+            .hint(format!("mend {what}_cores in hosts/{}.toml", host.name)));
+        }
+    }
+    let mut notices = Vec::new();
+    let shared: BTreeSet<u32> = benchmark.intersection(&housekeeping).copied().collect();
+    if !shared.is_empty() {
+        notices.push(format!(
+            "core {} is used for benchmarks and by dyno itself: times are noisier for it",
+            format_cores(&shared)
+        ));
+    }
+    Ok(Assigned { benchmark, housekeeping, emulator: None, notices })
+}
+
+/// What this machine is, with the engine and the cores it measures on.
+pub fn fingerprint(host: &Host, engine: &str, cores: &Assigned) -> Fingerprint {
+    let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
+    let field = |name: &str| {
+        let line =
+            cpuinfo.lines().find(|line| line.split(':').next().is_some_and(|k| k.trim() == name));
+        line.and_then(|line| Some(line.split_once(':')?.1.trim().to_string())).unwrap_or_default()
+    };
+    let first = cores.benchmark.first().copied().unwrap_or(0);
+    let governor = read(&format!("/sys/devices/system/cpu/cpu{first}/cpufreq/scaling_governor"));
+    let memory_kb = read("/proc/meminfo").and_then(|text| {
+        text.lines().find_map(|l| {
+            l.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok()
+        })
+    });
+    let model =
+        Some(field("model name")).filter(|m| !m.is_empty()).unwrap_or_else(|| field("CPU part"));
+    let v2 = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    Fingerprint {
+        architecture: cores.architecture().into(),
+        cpu: model,
+        microcode: field("microcode"),
+        kernel: read("/proc/sys/kernel/osrelease").unwrap_or_default().trim().into(),
+        governor: governor.map_or_else(|| "unknown".into(), |g| g.trim().to_string()),
+        cores: cpuinfo.matches("\nprocessor").count() as u32
+            + u32::from(cpuinfo.starts_with("processor")),
+        memory_bytes: memory_kb.unwrap_or(0) * 1024,
+        virtualised: field("flags").split(' ').any(|flag| flag == "hypervisor"),
+        cgroup: if v2 { "v2" } else { "v1" }.into(),
+        engine: engine.into(),
+        benchmark_cores: format_cores(&cores.benchmark),
+        fixed_layout: !host.aslr
+            || read("/proc/sys/kernel/randomize_va_space").is_some_and(|level| level.trim() == "0"),
+        emulator: cores.emulator.as_ref().map(|emulator| emulator.version.clone()),
+    }
+}
+
+fn read(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+/// Held while measuring; released by the kernel when the process ends, however it ends.
+pub struct MeasuringLock {
+    _file: File,
+}
+
+impl MeasuringLock {
+    /// Waits until no other dyno measures on this machine.
+    pub async fn take(events: &Events) -> Result<Self> {
+        let path = lock_path();
+        let doing = || format!("taking the measuring lock {}", path.display());
+        // Anyone who measures must be able to lock it, whoever made it.
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).open(&path).or_else(|_| {
+            use std::os::unix::fs::OpenOptionsExt;
+            fs::OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .mode(0o666)
+                .truncate(false)
+                .open(&path)
+        });
+        let file = file.while_(doing)?;
+        if file.try_lock().is_err() {
+            events.notice("waiting: another dyno is measuring on this machine");
+            let waiting = file.try_clone().while_(doing)?;
+            tokio::task::spawn_blocking(move || waiting.lock())
+                .await
+                .while_(doing)?
+                .while_(doing)?;
+        }
+        Ok(Self { _file: file })
+    }
+
+    /// The lock, if nobody holds it.
+    pub fn try_take() -> Option<Self> {
+        let file = File::open(lock_path()).ok()?;
+        file.try_lock().ok()?;
+        Some(Self { _file: file })
+    }
+}
+
+fn lock_path() -> PathBuf {
+    let shared = Path::new("/run/lock");
+    if shared.is_dir() { shared.to_path_buf() } else { std::env::temp_dir() }
+        .join("dyno-measuring.lock")
+}
+
+/// Binds every thread of this process to `cores`: dyno keeps off the benchmark cores while it
+/// measures. Threads started later inherit it.
+pub fn keep_to(cores: &BTreeSet<u32>) {
+    // SAFETY: the set is plain data, and CPU_SET is bounded by its size.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        cores
+            .iter()
+            .filter(|c| **c < libc::CPU_SETSIZE as u32)
+            .for_each(|c| libc::CPU_SET(*c as usize, &mut set));
+        set
+    };
+    for thread in fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let id = thread.file_name().to_str().and_then(|name| name.parse::<i32>().ok());
+        if let Some(id) = id {
+            // SAFETY: reads a live set; a thread that has ended is an error we need not see.
+            unsafe { libc::sched_setaffinity(id, size_of::<libc::cpu_set_t>(), &set) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dyno_model::catalog::host::parse;
+
+    #[test]
+    fn cores_are_shared_out() {
+        let cores = |text: &str, online: &str| {
+            let host = parse("h", "hosts/h.toml", text).unwrap();
+            let assigned = split(&host, &parse_cores(online).unwrap())?;
+            let shared = assigned.notices.len();
+            Ok((format_cores(&assigned.benchmark), format_cores(&assigned.housekeeping), shared))
+        };
+        let ok = |b: &str, h: &str, n| Ok::<_, Error>((b.to_string(), h.to_string(), n));
+        let same = |a: Result<(String, String, usize)>, b: Result<(String, String, usize)>| {
+            assert_eq!(a.map_err(|e| e.message), b.map_err(|e| e.message));
+        };
+        same(cores("", "0-3"), ok("3", "0-2", 0));
+        same(cores("", "0"), ok("0", "0", 1));
+        same(cores("benchmark_cores = \"1-2\"", "0-3"), ok("1-2", "0,3", 0));
+        let wrong = cores("benchmark_cores = \"9\"", "0-3").unwrap_err();
+        assert!(wrong.message.contains("benchmark cores 9 that are not online"), "{wrong}");
+    }
+}

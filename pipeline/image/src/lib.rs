@@ -1,0 +1,493 @@
+//! Images: environments that are the same to the byte on every machine, without a registry of
+//! images, a container engine, root, apt or dpkg to make them.
+//!
+//! The problem: what a compiler's benchmark sees (libc, linker, the system's rustc) must not
+//! drift between hosts and months, and `docker build` gives a new image each time. The idea: a
+//! Debian package is named by its SHA-256, and unpacking runs nothing, so a list of hashes and
+//! a fixed way to lay files out decide every byte of the image. `image.lock` is that list.
+//!
+//! The path through here: [`lock`] reads the suite's signed index ([`release`]) and resolves
+//! what is needed ([`resolve`]); [`build`] downloads by hash ([`debian`], or [`registry`] for
+//! images pulled by digest), reads members without trusting their names ([`unpack`]), merges
+//! them ([`tree`]), and writes the tree and its normalised layer ([`layer`]), whose hash gives
+//! the image ID. [`verify`] does it again elsewhere and compares.
+//!
+//! On disk, below the cache folder:
+//! ```text
+//! debs/<sha256>.deb      packages; .part while on their way
+//! blobs/<sha256>         layers of registries' images
+//! indices/<sha256>.xz    package indices
+//! images/<id>/           one image: image.json, tree.json, rootfs/, and image.tar once asked for
+//! images/.making-*/      an image in the making; whoever holds images/.lock may remove it
+//! ```
+//! An image's folder appears by one rename when it is whole, so its being there is the marker.
+
+mod debian;
+mod layer;
+mod mirror;
+mod registry;
+mod release;
+mod resolve;
+#[cfg(test)]
+#[path = "../../base/src/http/testing.rs"]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod unpack;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::{BufWriter, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use dyno_model::catalog::image::{self as catalog, Image, Lock, Locked, Origin, Package, Pinned};
+use dyno_model::id::Digest;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use self::debian::blocking;
+use self::layer::Layer;
+use self::registry::Pulled;
+use self::tree::{Entry, Overlap, Tree};
+use dyno_base::atomic_file;
+use dyno_base::error::{Error, Result, While as _};
+use dyno_base::event::{Events, Phase};
+use dyno_base::fault;
+use dyno_base::scratch::discard;
+
+const ENV: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What is of this machine and not of the image.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Root of a Debian mirror (`--mirror`); `None` means `DYNO_DEBIAN_MIRROR` or the
+    /// machine's apt sources.
+    pub mirror: Option<String>,
+    /// Where downloads and built images are kept (`~/.cache/dyno`).
+    pub cache: PathBuf,
+    /// The folder of archive keys (`images/keys`).
+    pub keys: PathBuf,
+}
+
+impl Settings {
+    fn mirror(&self) -> Result<String> {
+        let from_env = std::env::var("DYNO_DEBIAN_MIRROR").ok();
+        mirror::find(self.mirror.as_deref(), from_env.as_deref(), Path::new("/etc/apt"))
+    }
+}
+
+/// An image that is in the cache and whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    /// SHA-256 of the image's configuration: what Docker's classic store calls the image ID.
+    pub id: Digest,
+    /// The unpacked tree; to be used read-only.
+    pub rootfs: PathBuf,
+    folder: PathBuf,
+}
+
+/// Why an image could not be built.
+#[derive(Debug)]
+pub enum BuildError {
+    /// The lock names a package that the mirror no longer has; only a new lock helps.
+    Gone(Error),
+    Other(Error),
+}
+
+impl From<Error> for BuildError {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<BuildError> for Error {
+    fn from(error: BuildError) -> Self {
+        match error {
+            BuildError::Gone(error) | BuildError::Other(error) => error,
+        }
+    }
+}
+
+/// What rebuilding an architecture came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    pub architecture: String,
+    pub pinned: Digest,
+    pub found: Digest,
+}
+
+/// Pins the image in `dir` (`images/<name>`) to what its suite or registry has now, builds it
+/// for each architecture, and writes `image.lock`.
+///
+/// Errors: mistakes in `image.toml`; no mirror; an index that no kept key signed; packages that
+/// do not fit together.
+pub async fn lock(dir: &Path, settings: &Settings, events: &Events) -> Result<Lock> {
+    let image = read_image(dir)?;
+    let mut pinned = BTreeMap::new();
+    let mut released = None;
+    match &image.origin {
+        Origin::Debian { suite, packages } => {
+            events.begin(Phase::Image, format!("reading the signed index of {suite}"));
+            let suite = debian::Suite::open(suite, settings).await?;
+            released = suite.date();
+            for architecture in &image.architectures {
+                let packages = suite.pin(architecture, packages, settings).await?;
+                pinned.insert(architecture.clone(), Pinned::Packages(packages));
+            }
+        }
+        Origin::Registry(reference) => {
+            events.begin(Phase::Image, "asking the registry for the image");
+            for architecture in &image.architectures {
+                let (digest, size_bytes) = registry::pin(reference, architecture, settings).await?;
+                pinned.insert(architecture.clone(), Pinned::Manifest { digest, size_bytes });
+            }
+        }
+    }
+    let mut architectures = BTreeMap::new();
+    for (architecture, pinned) in pinned {
+        let bench = Bench::free(&settings.cache, events).await?;
+        let made = make(&image, &architecture, &pinned, settings, bench, events).await?;
+        let id = made.id.clone();
+        made.adopt(settings)?;
+        architectures.insert(architecture, Locked { id, pinned });
+    }
+    let lock = Lock { meaning: image.meaning(), released, architectures };
+    let path = dir.join("image.lock");
+    let writing = || format!("writing {}", path.display());
+    let text = lock.write(&image.name);
+    let write = || atomic_file::replace(&path, text.as_bytes(), 0o644);
+    fault::at("image.lock", write).while_(writing)?;
+    Ok(lock)
+}
+
+/// The image in `dir`, for one Debian architecture, as its lock pins it: from the cache at
+/// once, or built into it.
+///
+/// Errors: no lock, or one edited or made from another `image.toml`; a package that is gone
+/// ([`BuildError::Gone`]); bytes that are not those pinned.
+pub async fn build(
+    dir: &Path,
+    architecture: &str,
+    settings: &Settings,
+    events: &Events,
+) -> Result<Built, BuildError> {
+    let (image, lock) = read_locked(dir)?;
+    let locked = locked_for(&image, &lock, architecture)?;
+    if let Some(built) = cached(&locked.id, settings) {
+        return Ok(built);
+    }
+    let bench = Bench::free(&settings.cache, events).await?;
+    // Whoever was at the bench before may have made this very image.
+    if let Some(built) = cached(&locked.id, settings) {
+        return Ok(built);
+    }
+    let made = make(&image, architecture, &locked.pinned, settings, bench, events).await?;
+    if made.id != locked.id {
+        return Err(Error::infrastructure(format!(
+            "the image {} for {architecture} came out as {} but is pinned as {}",
+            image.name, made.id, locked.id
+        ))
+        .hint(format!(
+            "if this dyno is newer than the lock, pin anew: dyno image lock {}",
+            image.name
+        ))
+        .into());
+    }
+    Ok(made.adopt(settings)?)
+}
+
+fn locked_for<'a>(image: &Image, lock: &'a Lock, architecture: &str) -> Result<&'a Locked> {
+    lock.architectures.get(architecture).ok_or_else(|| {
+        let known: Vec<&str> = lock.architectures.keys().map(String::as_str).collect();
+        Error::input(format!("the image {} is not made for {architecture}", image.name)).hint(
+            format!(
+                "it has {}; add the architecture to its image.toml and run: dyno image lock {}",
+                known.join(", "),
+                image.name
+            ),
+        )
+    })
+}
+
+/// Makes the image in `dir` for one architecture, whatever comes of it: the caller compares.
+/// With a cache that is not fresh an image of the same ID that stands there already is kept.
+pub async fn rebuild(
+    dir: &Path,
+    architecture: &str,
+    settings: &Settings,
+    events: &Events,
+) -> Result<Built, BuildError> {
+    let (image, lock) = read_locked(dir)?;
+    let locked = locked_for(&image, &lock, architecture)?;
+    let bench = Bench::free(&settings.cache, events).await?;
+    let made = make(&image, architecture, &locked.pinned, settings, bench, events).await?;
+    Ok(made.adopt(settings)?)
+}
+
+/// Builds every architecture of the lock again in a fresh folder, keeping none of it.
+pub async fn verify(
+    dir: &Path,
+    settings: &Settings,
+    events: &Events,
+) -> Result<Vec<Verified>, BuildError> {
+    let (image, lock) = read_locked(dir)?;
+    let mut verified = Vec::new();
+    for (architecture, locked) in lock.architectures {
+        let bench = Bench::free(&settings.cache, events).await?;
+        let found = make(&image, &architecture, &locked.pinned, settings, bench, events).await?.id;
+        verified.push(Verified { architecture, pinned: locked.id, found });
+    }
+    Ok(verified)
+}
+
+/// The archive for `docker load`, written at the first call (its size is that of the tree).
+pub async fn archive(built: &Built) -> Result<PathBuf> {
+    let built = built.clone();
+    blocking(move || {
+        let path = built.folder.join("image.tar");
+        if path.exists() {
+            return Ok(path);
+        }
+        let writing = || format!("writing {}", path.display());
+        let facts: Facts = read_json(&built.folder.join("image.json"))?;
+        let entries: Vec<Entry> = read_json(&built.folder.join("tree.json"))?;
+        fault::before("image.archive");
+        let mut new = atomic_file::New::begin(&path, 0o644).while_(writing)?;
+        let mut out = BufWriter::with_capacity(1 << 20, new.file());
+        layer::write_archive(
+            &built.id,
+            &facts.config,
+            &facts.layer,
+            &entries,
+            &built.rootfs,
+            &mut out,
+        )
+        .while_(writing)
+        .map_err(|error| {
+            error.hint(format!("remove {} and build the image again", built.folder.display()))
+        })?;
+        out.flush().while_(writing)?;
+        drop(out);
+        new.keep().while_(writing)?;
+        fault::after("image.archive");
+        Ok(path)
+    })
+    .await
+}
+
+/// `image.json`.
+#[derive(Serialize, Deserialize)]
+struct Facts {
+    /// The configuration's very bytes: its SHA-256 is the image ID.
+    config: String,
+    layer: Layer,
+}
+
+/// The one place in a cache where an image is made: an empty folder, gone when dropped, and the
+/// lock that makes it the only one.
+struct Bench {
+    folder: TempDir,
+    _lock: File,
+}
+
+/// A whole image, still on the bench.
+struct Made {
+    id: Digest,
+    bench: Bench,
+}
+
+impl Made {
+    /// Moves the image to its place in the cache.
+    fn adopt(self, settings: &Settings) -> Result<Built> {
+        let place = settings.cache.join("images").join(self.id.hex());
+        let placing = || format!("putting the image at {}", place.display());
+        if cached(&self.id, settings).is_none() {
+            // Only what someone took pieces out of stands there: no build leaves half an image.
+            if place.exists() {
+                discard("image.discard", &settings.cache, &place)?;
+            }
+            let folder = self.bench.folder.path();
+            fault::at("image.place", || atomic_file::place_folder(folder, &place))
+                .while_(placing)?;
+            drop(self.bench.folder.keep());
+        }
+        cached(&self.id, settings)
+            .ok_or_else(|| Error::infrastructure(format!("{} is not whole", place.display())))
+    }
+}
+
+fn cached(id: &Digest, settings: &Settings) -> Option<Built> {
+    let folder = settings.cache.join("images").join(id.hex());
+    let facts: Facts = read_json(&folder.join("image.json")).ok()?;
+    let rootfs = folder.join("rootfs");
+    (Digest::of(facts.config.as_bytes()) == *id && rootfs.is_dir()).then(|| Built {
+        id: id.clone(),
+        rootfs,
+        folder,
+    })
+}
+
+/// What an image is made of, once all of it is in the cache.
+enum Material {
+    Packages(Vec<Package>),
+    Layers(Pulled),
+}
+
+/// Brings what is pinned to the cache.
+async fn fetch(
+    image: &Image,
+    architecture: &str,
+    pinned: &Pinned,
+    settings: &Settings,
+    events: &Events,
+) -> Result<Material, BuildError> {
+    match (pinned, &image.origin) {
+        (Pinned::Packages(packages), Origin::Debian { .. }) => {
+            debian::download(&image.name, packages, settings, events).await?;
+            Ok(Material::Packages(packages.clone()))
+        }
+        (Pinned::Manifest { digest, size_bytes }, Origin::Registry(reference)) => {
+            let manifest = (digest, *size_bytes);
+            let pulled =
+                registry::pull(reference, architecture, manifest, settings, events).await?;
+            Ok(Material::Layers(pulled))
+        }
+        _ => Err(Error::input("image.lock pins another kind of image than image.toml asks for")
+            .hint(format!("pin it anew: dyno image lock {}", image.name))
+            .into()),
+    }
+}
+
+/// Builds an image on the bench from what is pinned.
+async fn make(
+    image: &Image,
+    architecture: &str,
+    pinned: &Pinned,
+    settings: &Settings,
+    bench: Bench,
+    events: &Events,
+) -> Result<Made, BuildError> {
+    let started = Instant::now();
+    let count = match pinned {
+        Pinned::Packages(packages) => format!(", {} packages", packages.len()),
+        Pinned::Manifest { .. } => String::new(),
+    };
+    events.begin(Phase::Image, format!("image {} for {architecture}{count}", image.name));
+    let fetching = fetch(image, architecture, pinned, settings, events);
+    let material = fault::around("image.download", fetching).await?;
+    let (image, architecture) = (image.clone(), architecture.to_string());
+    let (cache, told) = (settings.cache.clone(), events.clone());
+    let made = blocking(move || {
+        let id = fault::at("image.unpack", || {
+            put_together(&image, &architecture, &material, &cache, bench.folder.path(), &told)
+        })?;
+        Ok(Made { id, bench })
+    })
+    .await?;
+    let seconds = started.elapsed().as_secs_f64();
+    events.end(Phase::Image, format!("image {} made in {seconds:.1} s", made.id.short()));
+    Ok(made)
+}
+
+/// Unpacks, merges, lays out and hashes; `folder` then holds what an image's folder holds.
+fn put_together(
+    image: &Image,
+    architecture: &str,
+    material: &Material,
+    cache: &Path,
+    folder: &Path,
+    events: &Events,
+) -> Result<Digest> {
+    let spool = folder.join("spool");
+    let mut env = vec![ENV.to_string()];
+    let (members, overlap) = match material {
+        Material::Packages(packages) => {
+            (debian::unpack(packages, cache, &spool, events)?, Overlap::Refuse)
+        }
+        Material::Layers(pulled) => {
+            env = pulled.env.clone().unwrap_or(env);
+            (registry::unpack(&pulled.layers, &spool)?, Overlap::Replace)
+        }
+    };
+    let mut tree = Tree::merge(&members, overlap).map_err(Error::input)?;
+    tree.finish(image).map_err(Error::input)?;
+    let writing = || format!("writing the image to {}", folder.display());
+    let rootfs = folder.join("rootfs");
+    let entries = layer::lay_out(&tree, &rootfs).while_(writing)?;
+    let layer = layer::write_layer(&entries, &rootfs, std::io::sink()).while_(writing)?;
+    let config = layer::config(architecture, &layer, &env).map_err(Error::input)?;
+    let id = Digest::of(config.as_bytes());
+    fs::remove_dir_all(&spool).while_(writing)?;
+    write_json(&folder.join("tree.json"), &entries)?;
+    write_json(&folder.join("image.json"), &Facts { config, layer })?;
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).while_(writing)?;
+    Ok(id)
+}
+
+impl Bench {
+    /// Waits until the bench is free, and clears away what a killed build left there.
+    async fn free(cache: &Path, events: &Events) -> Result<Self> {
+        let images = cache.join("images");
+        let path = images.join(".lock");
+        let making = || format!("making a folder in {}", images.display());
+        fs::create_dir_all(&images).while_(making)?;
+        if File::create(&path).while_(making)?.try_lock().is_err() {
+            events.notice("waiting for another dyno that is making an image");
+        }
+        let lock = dyno_base::http::locked(&path).await?;
+        for entry in fs::read_dir(&images).while_(making)?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".making-") {
+                // What cannot be removed now is no harm: it is never taken for an image.
+                drop(fs::remove_dir_all(entry.path()));
+            }
+        }
+        let folder =
+            tempfile::Builder::new().prefix(".making-").tempdir_in(&images).while_(making)?;
+        Ok(Self { folder, _lock: lock })
+    }
+}
+
+fn read_image(dir: &Path) -> Result<Image> {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let path = dir.join("image.toml");
+    let text = fs::read_to_string(&path).map_err(|error| {
+        Error::input(format!("there is no image {name}: {}: {error}", path.display()))
+    })?;
+    Ok(catalog::parse(&name, &path.display().to_string(), &text)?)
+}
+
+fn read_locked(dir: &Path) -> Result<(Image, Lock)> {
+    let image = read_image(dir)?;
+    let path = dir.join("image.lock");
+    let pin = format!("dyno image lock {}", image.name);
+    let text = fs::read_to_string(&path).map_err(|error| {
+        Error::input(format!("the image {} is not pinned: {}: {error}", image.name, path.display()))
+            .hint(format!("run: {pin}"))
+    })?;
+    let lock = catalog::parse_lock(&image.name, &path.display().to_string(), &text)?;
+    if lock.meaning != image.meaning() {
+        let toml = dir.join("image.toml");
+        return Err(Error::input(format!(
+            "{} says something else than when {} was made",
+            toml.display(),
+            path.display()
+        ))
+        .hint(format!("pin it anew: {pin}; or restore it")));
+    }
+    Ok((image, lock))
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
+    let reading = || format!("reading {}", path.display());
+    let text = fs::read(path).while_(reading)?;
+    serde_json::from_slice(&text).while_(reading)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
+    let writing = || format!("writing {}", path.display());
+    let text = serde_json::to_vec(value).while_(writing)?;
+    fs::write(path, text).while_(writing)
+}

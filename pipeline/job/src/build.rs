@@ -1,0 +1,109 @@
+//! Both sides and the suite's inputs, built beside each other.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dyno_base::error::{Error, Result};
+use dyno_build::artifact::{Artifact, Order, Workshop};
+use dyno_build::catalog::LoadedSuite;
+use dyno_build::source::{Origin, Resolved};
+use dyno_engine::Root;
+use dyno_model::plan::Job;
+use dyno_model::record::{Failure, Side, Trust};
+
+use crate::clock::PhaseClock;
+use crate::context::Context;
+use crate::plan::PreparedJob;
+use crate::record::target_name;
+
+/// What was made of the suite's own folder, if anything is to be made of it.
+pub type Inputs = Option<Result<Artifact, Failure>>;
+
+/// Each side built or failed.
+pub type Sides = BTreeMap<Side, Result<Artifact, Failure>>;
+
+/// Builds the inputs and both sides at once: a build that links on one core leaves the others
+/// something to do.
+pub async fn build_all(
+    workshop: &Workshop,
+    loaded: &LoadedSuite,
+    roots: &BTreeMap<Side, Arc<dyn Root>>,
+    asked: &BTreeMap<Side, Resolved>,
+    trust: Trust,
+) -> Result<(Inputs, Sides)> {
+    let suite = &loaded.suite;
+    let inputs = async {
+        let Some(recipe) = &suite.inputs else { return Ok(None) };
+        let order = Order {
+            what: format!("inputs of {}", suite.name),
+            source: loaded.digest.to_string(),
+            recipe,
+            root: Arc::clone(&roots[&Side::Baseline]),
+            trust: Trust::Trusted,
+        };
+        let lay_out = async |into: &Path| loaded.definition.write(into);
+        let made = workshop.make(&order, lay_out).await?;
+        Ok::<_, Error>(Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure })))
+    };
+    let side = async |side: Side| -> Result<Result<Artifact, Failure>> {
+        let resolved = &asked[&side];
+        match &resolved.origin {
+            Origin::Repository(_) => {}
+            Origin::Kept(artifact) => return Ok(Ok(artifact.clone())),
+            Origin::Image(_) => return Ok(Ok(Artifact::of_image(roots[&side].id()))),
+        }
+        let recipe = suite.build.as_ref().ok_or_else(|| {
+            Error::input(format!(
+                "the suite {} has no [build]: {} is a commit",
+                suite.name, resolved.asked
+            ))
+            .hint("add a recipe, or ask for an image, a sysroot or an archive")
+        })?;
+        let order = Order {
+            what: format!("{} {}", target_name(&suite.source), resolved.asked),
+            source: resolved.commit.hex().to_string(),
+            recipe,
+            root: Arc::clone(&roots[&side]),
+            trust: match side {
+                Side::Baseline => Trust::Trusted,
+                Side::Candidate => trust,
+            },
+        };
+        let limits = &recipe.limits;
+        let lay_out = async |into: &Path| resolved.check_out(into, limits).await;
+        let made = workshop.make(&order, lay_out).await?;
+        Ok(made.map_err(|failure| Failure { side: Some(side), ..failure }))
+    };
+    let (inputs, baseline, candidate) =
+        futures::try_join!(inputs, side(Side::Baseline), side(Side::Candidate))?;
+    Ok((inputs, Sides::from([(Side::Baseline, baseline), (Side::Candidate, candidate)])))
+}
+
+pub async fn build(
+    prepared: &PreparedJob,
+    job: &Job,
+    ctx: &Context,
+    clock: &mut PhaseClock,
+) -> Result<(Inputs, Sides)> {
+    let workshop = Workshop::new(
+        Arc::clone(&prepared.engines),
+        ctx.cache.clone(),
+        prepared.cores.all(),
+        ctx.events.clone(),
+    );
+    let started = Instant::now();
+    let (suite, roots, asked) = (&prepared.suite, &prepared.roots, &prepared.asked);
+    let (inputs, sides) = build_all(&workshop, suite, roots, asked, job.inputs.trust).await?;
+    let fetch_s = workshop.fetched_s();
+    clock.add("fetch", fetch_s);
+    clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
+    let works = sides.values().filter(|made| made.is_ok()).count();
+    for (side, made) in &sides {
+        let Err(failure) = made else { continue };
+        let rest = if works == 0 { "" } else { "; the other side is measured alone" };
+        ctx.events.notice(format!("the {} does not build: {}{rest}", side.name(), failure.reason));
+    }
+    Ok((inputs, sides))
+}

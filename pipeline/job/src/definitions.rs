@@ -1,0 +1,67 @@
+//! What a job is built from, kept in the store: its run row alone is then enough to build it again.
+
+use std::path::Path;
+
+use dyno_base::error::Result;
+use dyno_base::event::Events;
+use dyno_build::catalog::LoadedSuite;
+use dyno_build::definition::{DEFINITION_MAX, Definition};
+use dyno_build::source;
+use dyno_model::id::Digest;
+use dyno_model::record::{BuiltFrom, Files};
+use dyno_store::{DefinitionOutcome, Store};
+
+use crate::context::store_error;
+
+/// Puts what a job is built from into the store, where the store does not have it yet, so that its
+/// run row alone is enough to build it again. `inputs` are those that were made. `None` if the
+/// suite is too much to keep.
+pub async fn store_definition(
+    suite: &LoadedSuite,
+    image_folder: &Path,
+    inputs: Option<Files>,
+    store: &Store,
+    events: &Events,
+) -> Result<Option<BuiltFrom>> {
+    let Some(image_digest) = store_image_definition(image_folder, store, events).await? else {
+        return Ok(None);
+    };
+    if !store_if_small(&suite.digest, &suite.definition, store, events).await? {
+        return Ok(None);
+    }
+    let source = source::absolute(&suite.suite.source, &suite.folder)?;
+    Ok(Some(BuiltFrom { source, image_digest, inputs: inputs.unwrap_or_default() }))
+}
+
+/// The same of an image alone; its digest.
+pub async fn store_image_definition(
+    folder: &Path,
+    store: &Store,
+    events: &Events,
+) -> Result<Option<Digest>> {
+    let image = Definition::read_image(folder)?;
+    let digest = image.digest();
+    Ok(store_if_small(&digest, &image, store, events).await?.then_some(digest))
+}
+
+/// False if it is too much to keep.
+async fn store_if_small(
+    digest: &Digest,
+    definition: &Definition,
+    store: &Store,
+    events: &Events,
+) -> Result<bool> {
+    if !definition.is_small() {
+        events.notice(format!(
+                "the suite's folder holds more than {} MiB and is not kept in the store: the job cannot be built again from its run row alone",
+                DEFINITION_MAX >> 20
+            ));
+        return Ok(false);
+    }
+    let sound = |packed: &[u8]| Definition::unpack(packed, digest, "").is_ok();
+    let kept = store.put_definition(digest, || definition.pack(), sound).await;
+    if let DefinitionOutcome::Replaced { path } = kept.map_err(store_error)? {
+        events.notice(format!("{path} in the store was damaged: written again"));
+    }
+    Ok(true)
+}

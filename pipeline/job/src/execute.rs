@@ -1,0 +1,234 @@
+//! The main job as a story: plan, build, prepare, measure, record, publish.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::Utc;
+use dyno_base::error::{Error, Kind, Result};
+use dyno_base::event::Phase;
+use dyno_base::fault;
+use dyno_base::scratch::Scratch;
+use dyno_build::artifact::Artifact;
+use dyno_host::keep_to;
+use dyno_host::quiet::QuietHost;
+use dyno_measure::{Bench, Measured, Parity, Subject};
+use dyno_model::catalog::suite::{Case, Workload};
+use dyno_model::id::JobId;
+use dyno_model::plan::Job;
+use dyno_model::record::{Failure, Side, phase};
+use dyno_store::PublishOutcome;
+use dyno_toolchain::prepare::Ready;
+use dyno_toolchain::sources::Sources;
+use dyno_toolchain::work;
+
+use crate::build::{Inputs, Sides, build};
+use crate::clock::PhaseClock;
+use crate::context::{Context, Request};
+use crate::crates::{Crates, prepare_crates};
+use crate::plan::{PreparedJob, describe_job, plan_job};
+use crate::record::{record, store_definitions};
+use crate::spool::Spool;
+
+/// What became of a request.
+pub struct JobOutcome {
+    pub job: JobId,
+    pub suite: String,
+    /// False if the store held the job already.
+    pub measured: bool,
+    /// Bytes that publishing wrote.
+    pub bytes: u64,
+    pub samples: usize,
+}
+
+/// Carries out a request.
+pub async fn run(request: &Request, ctx: &Context) -> Result<JobOutcome> {
+    let mut clock = PhaseClock::new();
+    let started_us = Utc::now().timestamp_micros();
+    let prepared = plan_job(request, ctx, &mut clock).await?;
+    let Some(job) = prepared.plan.jobs.first() else {
+        let job = prepared.plan.held[0].clone();
+        ctx.events.notice(format!("job {job} is in the store already; --again measures it again"));
+        let suite = prepared.suite.suite.name.clone();
+        return Ok(JobOutcome { job, suite, measured: false, bytes: 0, samples: 0 });
+    };
+    ctx.events.end(Phase::Plan, describe_job(&prepared, job, request, ctx).await);
+    let (inputs, built) = build(&prepared, job, ctx, &mut clock).await?;
+    // Before anything is measured: a store that cannot take it is found out while nothing is lost.
+    let made = inputs.as_ref().and_then(|made| Some(made.as_ref().ok()?.files.clone()));
+    let keeping = store_definitions(&prepared, made, ctx);
+    let kept = fault::around("definition.keep", keeping).await?;
+    let crates = prepare_crates(&prepared, job, &built, ctx, &mut clock).await?;
+    let measured = measure(&prepared, job, (&inputs, &built), crates, ctx).await?;
+    clock.add(phase::MEASURE, measured.rounds_s);
+    clock.add(phase::COUNT, measured.counting_s);
+    let record = record(&prepared, job, (built, inputs), measured, kept, started_us, clock);
+    let spool = Spool::new(&ctx.cache, &ctx.store);
+    let bytes = match spool.publish(&record, &ctx.events).await? {
+        PublishOutcome::Written { bytes, .. } => bytes,
+        PublishOutcome::AlreadyPublished => 0,
+    };
+    ctx.events.end(Phase::Publish, format!("{} samples, {bytes} bytes", record.samples.len()));
+    let suite = record.run.suite;
+    Ok(JobOutcome {
+        job: job.id.clone(),
+        suite,
+        measured: true,
+        bytes,
+        samples: record.samples.len(),
+    })
+}
+
+async fn measure(
+    prepared: &PreparedJob,
+    job: &Job,
+    (inputs, sides): (&Inputs, &Sides),
+    crates: Option<Crates>,
+    ctx: &Context,
+) -> Result<Measured> {
+    let inputs = match inputs {
+        Some(Err(_)) => return Ok(Measured::default()),
+        Some(Ok(inputs)) => Some(inputs.clone()),
+        None => None,
+    };
+    let Crates { sources, mut ready, failures, _scratch } = match crates {
+        Some(crates) => crates,
+        None if prepared
+            .suite
+            .suite
+            .benchmarks
+            .iter()
+            .all(|b| matches!(b.work, Workload::Program(_))) =>
+        {
+            return measure_all(prepared, job, sides, inputs, None, BTreeMap::new(), ctx).await;
+        }
+        None => return Ok(Measured::default()),
+    };
+    let mut told = Measured { failures, ..Measured::default() };
+    for (side, ready) in &ready {
+        told.versions.insert(*side, ready.compiler.version.clone());
+        for (why, cases) in &ready.cannot {
+            let side = side.name();
+            told.notices.push(format!("not measured: {} case(s), {why} ({side})", cases.len()));
+        }
+    }
+    let several = |case: &Case| work::threads(&case.config).is_some_and(|n| n > 1);
+    if job.cases.iter().any(several) {
+        let ignoring = ready.iter().filter(|(_, ready)| !ready.compiler.obeys_threads());
+        for (side, ready) in ignoring {
+            told.ignores_threads.push(*side);
+            let (eight, one) = ready.compiler.threads_seen;
+            told.notices.push(format!(
+                "{} ({}) takes -Zthreads and ignores it: it had {eight} threads under 8 and {one} under 1; \
+                 its times with several threads are those of one",
+                ready.compiler.version,
+                side.name()
+            ));
+        }
+    }
+    if ready.is_empty() {
+        return Ok(told);
+    }
+    let ready = std::mem::take(&mut ready);
+    let measured = measure_all(prepared, job, sides, inputs, Some(&sources), ready, ctx).await?;
+    Ok(Measured {
+        failures: told.failures.into_iter().chain(measured.failures).collect(),
+        notices: told.notices.into_iter().chain(measured.notices).collect(),
+        versions: told.versions,
+        ignores_threads: told.ignores_threads,
+        ..measured
+    })
+}
+
+async fn measure_all(
+    prepared: &PreparedJob,
+    job: &Job,
+    sides: &Sides,
+    inputs: Option<Artifact>,
+    sources: Option<&Sources>,
+    ready: BTreeMap<Side, Ready>,
+    ctx: &Context,
+) -> Result<Measured> {
+    let Some(bench) = assemble_bench(prepared, job, sides, inputs, sources, ready, ctx) else {
+        return Ok(Measured::default());
+    };
+    with_quiet_host(prepared, ctx, async |quiet| bench.measure(quiet).await).await
+}
+
+/// Measures while the host is held still and dyno itself keeps to the housekeeping cores.
+async fn with_quiet_host<T>(
+    prepared: &PreparedJob,
+    ctx: &Context,
+    measure: impl AsyncFnOnce(&mut QuietHost) -> Result<T>,
+) -> Result<T> {
+    let mut quiet = QuietHost::prove(&prepared.host, &prepared.cores, &ctx.events).await?;
+    fault::at("measure.keep-to", || keep_to(&prepared.cores.housekeeping));
+    let measured = measure(&mut quiet).await;
+    keep_to(&prepared.cores.all());
+    measured
+}
+
+/// What is to be measured, of the sides that are there; `None` where none is.
+fn assemble_bench<'a>(
+    prepared: &'a PreparedJob,
+    job: &'a Job,
+    sides: &Sides,
+    inputs: Option<Artifact>,
+    sources: Option<&'a Sources>,
+    mut ready: BTreeMap<Side, Ready>,
+    ctx: &Context,
+) -> Option<Bench<'a>> {
+    let subject = |(side, made): (&Side, &Result<Artifact, Failure>)| {
+        let ready = ready.remove(side);
+        let able = sources.is_none() || ready.is_some();
+        let artifact = made.as_ref().ok().filter(|_| able)?.clone();
+        Some((*side, Subject { root: Arc::clone(&prepared.roots[side]), artifact, ready }))
+    };
+    let subjects: BTreeMap<Side, Subject> = sides.iter().filter_map(subject).collect();
+    (!subjects.is_empty()).then(|| Bench {
+        suite: &prepared.suite.suite,
+        suite_folder: &prepared.suite.folder,
+        job,
+        subjects,
+        sources,
+        inputs,
+        engines: Arc::clone(&prepared.engines),
+        memory_bytes: prepared.host.memory_bytes,
+        fixed_layout: !prepared.host.aslr,
+        benchmark_cores: prepared.cores.benchmark.clone(),
+        all_cores: prepared.cores.all(),
+        events: ctx.events.clone(),
+    })
+}
+
+/// What dyno reads of the baseline's processes, beside what other tools say of them.
+///
+/// # Errors
+/// Anything that does not build or work: there is nothing to compare then.
+pub async fn parity(request: &Request, ctx: &Context) -> Result<Parity> {
+    let mut clock = PhaseClock::new();
+    let prepared = plan_job(request, ctx, &mut clock).await?;
+    let job = prepared.plan.jobs.first().expect("it is asked for again, so that none is held");
+    let (inputs, mut sides) = build(&prepared, job, ctx, &mut clock).await?;
+    sides.remove(&Side::Candidate);
+    let inputs = inputs.transpose();
+    let wrong = |f: &Failure| {
+        let what = f.benchmark.as_deref().unwrap_or("the commit");
+        Error::new(Kind::Case, format!("{what} failed ({}): {}", f.reason, f.log_tail.trim()))
+    };
+    let inputs = inputs.map_err(|failure| wrong(&failure))?;
+    if let Some(Err(failure)) = sides.values().next() {
+        return Err(wrong(failure));
+    }
+    let crates = prepare_crates(&prepared, job, &sides, ctx, &mut clock).await?;
+    if let Some(failure) = crates.iter().flat_map(|crates| &crates.failures).next() {
+        return Err(wrong(failure));
+    }
+    let (sources, ready, _scratch) = match crates {
+        Some(Crates { sources, ready, _scratch, .. }) => (Some(sources), ready, Some(_scratch)),
+        None => (None, BTreeMap::new(), None),
+    };
+    let bench = assemble_bench(&prepared, job, &sides, inputs, sources.as_ref(), ready, ctx)
+        .expect("the baseline works");
+    let scratch = Scratch::new(&ctx.cache)?;
+    with_quiet_host(&prepared, ctx, async |quiet| bench.parity(quiet, &scratch).await).await
+}

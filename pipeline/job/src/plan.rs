@@ -1,0 +1,156 @@
+//! From a request to a job: everything the plan stands on, found before anything is built.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dyno_base::error::{Error, Result};
+use dyno_base::fault;
+use dyno_base::scratch::sweep_scratch;
+use dyno_base::text::duration;
+use dyno_build::catalog::LoadedSuite;
+use dyno_build::source::Resolved;
+use dyno_engine::{Engines, Root};
+use dyno_host::{Assigned, assign, exclusive, fingerprint};
+use dyno_model::catalog::host::Host;
+use dyno_model::catalog::suite::Selected;
+use dyno_model::id::Digest;
+use dyno_model::metric::{self, CACHEGRIND, Metric};
+use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
+use dyno_model::record::{Fingerprint, Side};
+
+use crate::clock::PhaseClock;
+use crate::context::{Cleanup, Context, Request, store_error};
+use crate::resolve::{ResolvedSides, combined_image_id, resolve_sides, zip_errors};
+use crate::spool::Spool;
+
+/// Everything the plan stands on, found before anything is built.
+pub struct PreparedJob {
+    pub suite: LoadedSuite,
+    /// The folder and name of the image of each side.
+    pub images: BTreeMap<Side, (PathBuf, String)>,
+    pub host: Host,
+    pub cores: Assigned,
+    /// The machine as the job's id knows it.
+    pub found: Fingerprint,
+    pub engines: Arc<Engines>,
+    pub roots: BTreeMap<Side, Arc<dyn Root>>,
+    pub asked: BTreeMap<Side, Resolved>,
+    /// Why cases of the suite are not in the plan → how many.
+    pub left_out: BTreeMap<String, usize>,
+    pub plan: Plan,
+}
+
+/// The plan of a request, without carrying it out.
+pub async fn plan_only(request: &Request, ctx: &Context) -> Result<(Plan, String)> {
+    let prepared = plan_job(request, ctx, &mut PhaseClock::new()).await?;
+    let mut text = String::new();
+    for job in &prepared.plan.jobs {
+        text.push_str(&format!("{}\n", describe_job(&prepared, job, request, ctx).await));
+    }
+    for (why, cases) in &prepared.left_out {
+        text.push_str(&format!("left out: {cases} case(s), {why}\n"));
+    }
+    for held in &prepared.plan.held {
+        text.push_str(&format!("job {held}: in the store already\n"));
+    }
+    Ok((prepared.plan, text))
+}
+
+/// A job in a sentence, with what it is expected to take, and at most.
+pub async fn describe_job(
+    prepared: &PreparedJob,
+    job: &Job,
+    request: &Request,
+    ctx: &Context,
+) -> String {
+    let budget = job.inputs.budget;
+    let rounds = match (budget.rounds_min, budget.rounds_max) {
+        (least, most) if least < most => format!("{least} to {most} rounds"),
+        (_, most) => format!("{most} round(s)"),
+    };
+    let limits =
+        job.cases.iter().filter_map(|case| prepared.suite.suite.benchmark(&case.benchmark));
+    let worst_s: u64 = limits.map(|b| budget.worst_case_s(b.limits.time_s)).sum();
+    let suite = &prepared.suite.suite;
+    let (host, policy) = (&prepared.host.name, &request.policy);
+    let estimate = ctx.estimator.estimate(job, suite, host, policy).await;
+    let mut text = format!(
+        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; time in measured processes: ",
+        job.id,
+        suite.name,
+        prepared.asked[&Side::Baseline].commit.short(),
+        prepared.asked[&Side::Candidate].commit.short(),
+        prepared.host.name,
+        job.cases.len(),
+    );
+    match &estimate {
+        Some(estimate) => text.push_str(&estimate.processes),
+        None => text.push_str("unknown before it was measured here once"),
+    }
+    text.push_str(&format!(", at most {}", duration(worst_s)));
+    for besides in estimate.iter().flat_map(|estimate| &estimate.besides) {
+        text.push_str(&format!("; {besides}"));
+    }
+    text
+}
+
+pub async fn plan_job(
+    request: &Request,
+    ctx: &Context,
+    clock: &mut PhaseClock,
+) -> Result<PreparedJob> {
+    let suite = ctx.catalog.suite(&request.suite);
+    let (suite, host) = zip_errors(suite, ctx.catalog.host(&request.host))?;
+    let cores = assign(&host)?;
+    let writable = ctx.store.check_writable();
+    fault::around("store.probe", writable).await.map_err(store_error)?;
+    sweep_scratch(&ctx.cache);
+    Spool::new(&ctx.cache, &ctx.store).publish_left(&ctx.events).await?;
+    let engines = Engines::open(&host, &ctx.cache, &ctx.program).await?;
+    let _ = ctx.cleanup.set(Cleanup { engines: Arc::clone(&engines), cache: ctx.cache.clone() });
+    let swept = engines.sweep().await?;
+    fault::at("sweep.cores", exclusive::sweep);
+    for left in swept {
+        ctx.events.notice(format!("removed the container {left} of a dyno that is gone"));
+    }
+    let ResolvedSides { images, roots, asked } =
+        resolve_sides(&suite, cores.architecture(), request, ctx, clock).await?;
+    let found = fingerprint(&host, &engines.name(), &cores);
+    let mut metrics = suite.suite.metrics.clone();
+    metrics.retain(|name| request.counting || !metric::is_deterministic(name));
+    metrics.retain(|name| request.cachegrind || name != CACHEGRIND);
+    metrics.retain(|name| {
+        cores.emulator.is_none() || metric::find(name).is_some_and(Metric::holds_under_emulation)
+    });
+    let selected = suite.suite.select(&request.selection, cores.benchmark.len());
+    let Selected { cases, left_out } = selected.map_err(|wrong| {
+        Error::input(wrong.join("; ")).hint("dyno run … --plan says what a selection comes to")
+    })?;
+    let all = request.selection.is_all();
+    let names: Vec<String> = cases.iter().map(ToString::to_string).collect();
+    let (targets, steered) = steering(&cases, &host.name, &metrics, &request.policy);
+    let mut inputs = JobInputs {
+        suite_digest: suite.digest.clone(),
+        image_id: combined_image_id(&roots),
+        baseline: asked[&Side::Baseline].commit.clone(),
+        candidate: asked[&Side::Candidate].commit.clone(),
+        trust: request.trust,
+        host: host.name.clone(),
+        fingerprint: found.digest(),
+        metrics,
+        budget: request.budget,
+        targets: steered,
+        cases: (!all).then(|| Digest::of_parts(&names)),
+        repetition: 0,
+    };
+    let held = loop {
+        let held = ctx.store.has_run(&inputs.id()).await.map_err(store_error)?;
+        if !(held && request.again) {
+            break held;
+        }
+        inputs.repetition += 1;
+    };
+    let plan = plan(cases, inputs, targets, request.policy.confidence, &|_| held);
+    Ok(PreparedJob { suite, images, host, cores, found, engines, roots, asked, left_out, plan })
+}

@@ -1,0 +1,150 @@
+//! The record of an attempt, and what it can be made again from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use chrono::Utc;
+use dyno_base::error::Result;
+use dyno_measure::Measured;
+use dyno_model::catalog::suite::Source;
+use dyno_model::notice::Notice;
+use dyno_model::plan::Job;
+use dyno_model::record::{
+    Built, BuiltFrom, Failure, Files, Outcome, OwnImage, Record, RunRow, Side,
+};
+
+use crate::build::{Inputs, Sides};
+use crate::clock::PhaseClock;
+use crate::context::Context;
+use crate::definitions;
+use crate::plan::PreparedJob;
+use crate::resolve::combined_image_id;
+
+/// What a run can be made again from, as far as the store keeps it.
+pub struct Provenance {
+    pub from: Option<BuiltFrom>,
+    /// Of sides that have an image of their own.
+    pub images: BTreeMap<Side, OwnImage>,
+}
+
+pub async fn store_definitions(
+    prepared: &PreparedJob,
+    inputs: Option<Files>,
+    ctx: &Context,
+) -> Result<Provenance> {
+    let (store, events) = (&ctx.store, &ctx.events);
+    let (suite, (folder, _)) = (&prepared.suite, &prepared.images[&Side::Baseline]);
+    let from = definitions::store_definition(suite, folder, inputs, store, events).await?;
+    let mut images = BTreeMap::new();
+    if prepared.roots[&Side::Baseline].id() != prepared.roots[&Side::Candidate].id() {
+        for (side, (folder, name)) in &prepared.images {
+            let digest = definitions::store_image_definition(folder, store, events).await?;
+            let id = prepared.roots[side].id().clone();
+            images.insert(*side, OwnImage { name: name.clone(), id, digest });
+        }
+    }
+    Ok(Provenance { from, images })
+}
+
+pub fn record(
+    prepared: &PreparedJob,
+    job: &Job,
+    (sides, inputs): (Sides, Inputs),
+    measured: Measured,
+    mut kept: Provenance,
+    started_us: i64,
+    clock: PhaseClock,
+) -> Record {
+    let suite = &prepared.suite.suite;
+    let mut failures: Vec<Failure> =
+        sides.values().filter_map(|s| s.as_ref().err().cloned()).collect();
+    failures.extend(inputs.and_then(Result::err));
+    failures.extend(measured.failures.iter().cloned());
+    let mut built = |side: Side| {
+        let resolved = &prepared.asked[&side];
+        let artifact = sides[&side].as_ref().ok();
+        Built {
+            asked: resolved.asked.clone(),
+            commit: resolved.commit.clone(),
+            artifact: artifact.map(|a| a.digest.clone()),
+            files: artifact.map(|a| a.files.clone()).unwrap_or_default(),
+            build_s: artifact.and_then(|a| a.build_s),
+            image: kept.images.remove(&side),
+            version: measured.versions.get(&side).cloned(),
+        }
+    };
+    let (baseline, candidate) = (built(Side::Baseline), built(Side::Candidate));
+    let mut notices = prepared.cores.notices.clone();
+    for (why, cases) in &prepared.left_out {
+        notices.push(format!("left out: {cases} case(s), {why}"));
+    }
+    notices.extend(measured.notices.iter().cloned());
+    if !job.inputs.trust.is_trusted() {
+        notices.push("the candidate is untrusted: it was built and measured apart".into());
+        if suite.build.as_ref().is_some_and(|recipe| recipe.fetch.is_some()) {
+            notices.push(
+                "the fetch step of the untrusted candidate had the network, and obeys the commit's files: \
+                 docs/SECURITY.md (\"Not held\") says what that means"
+                    .into(),
+            );
+        }
+    }
+    if prepared.found.fixed_layout {
+        notices.push(
+            "address layout was the same in every process (aslr = false, or off on this machine): \
+             a small difference may be that of one lucky layout"
+                .into(),
+        );
+    }
+    if prepared.found.virtualised {
+        notices.push(
+            "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
+        );
+    }
+    let run = RunRow {
+        job: job.id.clone(),
+        dyno_version: env!("CARGO_PKG_VERSION").into(),
+        suite: suite.name.clone(),
+        suite_digest: prepared.suite.digest.clone(),
+        target: target_name(&suite.source).to_string(),
+        image: images_in_words(&prepared.images),
+        image_id: combined_image_id(&prepared.roots),
+        host: prepared.host.name.clone(),
+        fingerprint: prepared.found.clone(),
+        baseline,
+        candidate,
+        built_from: kept.from,
+        trust: job.inputs.trust,
+        ignores_threads: measured.ignores_threads,
+        metrics: job.inputs.metrics.clone(),
+        rounds: measured.rounds,
+        budget: Some(job.inputs.budget),
+        seed: job.seed,
+        outcome: if failures.is_empty() { Outcome::Done } else { Outcome::FailedCase },
+        failures,
+        notices: notices.into_iter().map(Notice::from).collect(),
+        started_us,
+        finished_us: Utc::now().timestamp_micros(),
+        measured_share: measured.share,
+        phases_s: clock.phases_s,
+    };
+    Record { run, samples: measured.samples, units: measured.units }
+}
+
+/// What a source is called in a sentence.
+pub fn target_name(source: &Source) -> &str {
+    match source {
+        Source::Crate(name) => name,
+        Source::Compiler(None) => "rustc",
+        Source::Git(location) | Source::Compiler(Some(location)) => {
+            let name = location.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(location);
+            name.strip_suffix(".git").unwrap_or(name)
+        }
+    }
+}
+
+/// The image, or both where each side has its own.
+pub fn images_in_words(images: &BTreeMap<Side, (PathBuf, String)>) -> String {
+    let [(_, baseline), (_, candidate)] = Side::BOTH.map(|side| &images[&side]);
+    if baseline == candidate { baseline.clone() } else { format!("{baseline}, {candidate}") }
+}

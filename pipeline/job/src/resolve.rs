@@ -1,0 +1,167 @@
+//! What the two names of a request mean, and the image that each side lives in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use dyno_base::error::{Error, Result};
+use dyno_base::event::Phase;
+use dyno_build::catalog::LoadedSuite;
+use dyno_build::source::{self, Origin, Resolved};
+use dyno_engine::Root;
+use dyno_image::{self as image, BuildError};
+use dyno_model::catalog::image::debian_architecture;
+use dyno_model::catalog::suite::Source;
+use dyno_model::id::Digest;
+use dyno_model::record::Side;
+use dyno_toolchain::compiler;
+
+use crate::clock::PhaseClock;
+use crate::context::{Context, Request};
+
+/// What both names mean, and the image that each side lives in.
+pub struct ResolvedSides {
+    pub images: BTreeMap<Side, (PathBuf, String)>,
+    pub roots: BTreeMap<Side, Arc<dyn Root>>,
+    pub asked: BTreeMap<Side, Resolved>,
+}
+
+/// Finds what is asked for. Of most suites both sides are commits, in the suite's image; a compiler
+/// may be an image itself, and lives in it then.
+pub async fn resolve_sides(
+    suite: &LoadedSuite,
+    machine: &str,
+    request: &Request,
+    ctx: &Context,
+    clock: &mut PhaseClock,
+) -> Result<ResolvedSides> {
+    let names = [(Side::Baseline, &request.baseline), (Side::Candidate, &request.candidate)];
+    let is_compiler = matches!(suite.suite.source, Source::Compiler(_));
+    let known = ctx.catalog.images();
+    let image_of = |name: &str| {
+        let name = name.strip_prefix("image:").unwrap_or(name);
+        (is_compiler && known.iter().any(|known| known == name)).then(|| name.to_string())
+    };
+    // Names first: they are the cheapest to be wrong.
+    let mut asked = BTreeMap::new();
+    let others: Vec<(Side, String)> = names
+        .iter()
+        .filter(|(_, name)| image_of(name).is_none())
+        .map(|(side, name)| (*side, (*name).clone()))
+        .collect();
+    let mut commits = Vec::new();
+    for (side, name) in others {
+        match if is_compiler { compiler::asked(&name)? } else { None } {
+            Some(kept) => {
+                let artifact = compiler::keep(&kept, &ctx.cache, &ctx.events).await?;
+                let commit = artifact.digest.hex().parse().expect("a digest can be a commit's id");
+                asked
+                    .insert(side, Resolved { asked: name, commit, origin: Origin::Kept(artifact) });
+            }
+            None if suite.suite.source == Source::Compiler(None) => {
+                return Err(compiler::unknown(&name, &known, false));
+            }
+            None => commits.push((side, name)),
+        }
+    }
+    let names_of: Vec<String> = commits.iter().map(|(_, name)| name.clone()).collect();
+    if !commits.is_empty() {
+        let resolving =
+            source::resolve(&suite.suite.source, &suite.folder, &names_of, &ctx.cache, &ctx.events);
+        let resolved = clock.time("source", resolving).await?;
+        asked.extend(commits.into_iter().map(|(side, _)| side).zip(resolved));
+    }
+    let (mut images, mut roots) = (BTreeMap::new(), BTreeMap::new());
+    let mut made: BTreeMap<String, Arc<ImageRoot>> = BTreeMap::new();
+    for (side, name) in names {
+        let own = image_of(name);
+        let image = own.clone().unwrap_or_else(|| suite.suite.image.clone());
+        let folder = ctx.catalog.image(&image)?;
+        let built = match made.get(&image) {
+            Some(built) => Arc::clone(built),
+            None => {
+                let making = ensure_image(&folder, machine, request, ctx);
+                let built = Arc::new(ImageRoot(clock.time("image", making).await?));
+                made.insert(image.clone(), Arc::clone(&built));
+                built
+            }
+        };
+        if let Some(own) = own {
+            let commit = built.id().hex().parse().expect("a digest can be a commit's id");
+            let origin = Origin::Image(own);
+            asked.insert(side, Resolved { asked: name.clone(), commit, origin });
+        }
+        images.insert(side, (folder, image));
+        roots.insert(side, built as Arc<dyn Root>);
+    }
+    Ok(ResolvedSides { images, roots, asked })
+}
+
+/// The id of the image, or one that stands for both where each side has its own.
+pub fn combined_image_id(roots: &BTreeMap<Side, Arc<dyn Root>>) -> Digest {
+    let [baseline, candidate] = Side::BOTH.map(|side| roots[&side].id());
+    match baseline == candidate {
+        true => baseline.clone(),
+        false => Digest::of_parts([baseline.hex(), candidate.hex()]),
+    }
+}
+
+/// An image as engines see it.
+pub struct ImageRoot(pub image::Built);
+
+#[async_trait]
+impl Root for ImageRoot {
+    fn id(&self) -> &Digest {
+        &self.0.id
+    }
+    fn rootfs(&self) -> &Path {
+        &self.0.rootfs
+    }
+    async fn archive(&self) -> Result<PathBuf> {
+        image::archive(&self.0).await
+    }
+}
+
+/// Two values, or all that is wrong with either.
+pub fn zip_errors<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(mut a), Err(b)) if a.kind == b.kind => {
+            a.message = format!("{}; {}", a.message, b.message);
+            a.hint = a.hint.or(b.hint);
+            a.mistakes.extend(b.mistakes);
+            Err(a)
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+async fn ensure_image(
+    folder: &Path,
+    machine: &str,
+    request: &Request,
+    ctx: &Context,
+) -> Result<image::Built> {
+    let settings = image::Settings {
+        mirror: ctx.mirror.clone(),
+        cache: ctx.cache.clone(),
+        keys: ctx.catalog.keys(),
+    };
+    let architecture = debian_architecture(machine)
+        .ok_or_else(|| Error::host(format!("Debian has no architecture for {machine}")))?;
+    let built = match image::build(folder, architecture, &settings, &ctx.events).await {
+        Err(BuildError::Gone(error)) if request.allow_relock => {
+            ctx.events.notice(format!(
+                "{error}; pinning the image anew from the suite as it is today, and writing {}",
+                folder.join("image.lock").display()
+            ));
+            image::lock(folder, &settings, &ctx.events).await?;
+            image::build(folder, architecture, &settings, &ctx.events).await
+        }
+        other => other,
+    };
+    let built = built.map_err(Error::from)?;
+    ctx.events.end(Phase::Image, format!("image {}", built.id));
+    Ok(built)
+}

@@ -1,0 +1,238 @@
+//! Records that were measured and are not published yet: `spool/` in the cache.
+//!
+//! A finished record is put on the disk here before it is published and removed afterwards, so
+//! that a store which is full, read-only or away costs no measurement, and neither does a kill.
+//! The next dyno with the same store publishes what it finds. Publishing is idempotent: a job that
+//! the store holds is left as it is.
+//!
+//! A file is one line with the SHA-256 of the rest, then JSON. Whoever works on one has its lock.
+
+use dyno_base::process::ProcessIdentity;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use dyno_model::id::Digest;
+use dyno_model::record::Record;
+use dyno_store::{PublishOutcome, Store};
+use serde::{Deserialize, Serialize};
+
+use dyno_base::atomic_file::{self, New};
+
+use crate::context::store_error;
+use dyno_base::error::{Error, Result, While};
+use dyno_base::event::Events;
+use dyno_base::fault;
+
+/// Readers leave files of other versions alone.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    version: u32,
+    /// The store it was measured for: [`Store::place`].
+    store: String,
+    record: Record,
+}
+
+/// The folder, as one store's.
+pub struct Spool<'a> {
+    folder: PathBuf,
+    store: &'a Store,
+}
+
+impl<'a> Spool<'a> {
+    pub fn new(cache: &Path, store: &'a Store) -> Self {
+        Self { folder: cache.join("spool"), store }
+    }
+
+    /// Publishes `record`, which is on the disk before; returns what the store said.
+    ///
+    /// # Errors
+    /// If the store does not take it. The record is then kept, and the error says where.
+    pub async fn publish(&self, record: &Record, events: &Events) -> Result<PublishOutcome> {
+        let kept = fault::at("spool.write", || self.keep(record));
+        let kept = match kept {
+            Ok(kept) => Some(kept),
+            Err(error) => {
+                // Worth a try all the same: it is the last one.
+                events.notice(format!("the record cannot be kept beside the store: {error}"));
+                None
+            }
+        };
+        match self.store.publish(record).await {
+            Ok(published) => {
+                if let Some((path, _lock)) = kept {
+                    fault::at("spool.remove", || self.remove(&path))?;
+                }
+                Ok(published)
+            }
+            Err(error) => Err(match kept {
+                Some((path, _)) => is_kept(store_error(error), &path),
+                None => store_error(error),
+            }),
+        }
+    }
+
+    fn keep(&self, record: &Record) -> Result<(PathBuf, File)> {
+        let name = format!("{}.{}.json", record.run.job, ProcessIdentity::this_process());
+        let path = self.folder.join(name);
+        let store = self.store.place();
+        let entry = Entry { version: VERSION, store, record: record.clone() };
+        let text = serde_json::to_vec(&entry).expect("plain fields serialise");
+        let write = || -> std::io::Result<File> {
+            fs::create_dir_all(&self.folder)?;
+            let mut new = New::begin(&path, 0o644)?;
+            new.file().lock()?;
+            writeln!(new.file(), "{}", Digest::of(&text).hex())?;
+            new.file().write_all(&text)?;
+            new.keep()
+        };
+        let file = write().while_(|| format!("writing {}", path.display()))?;
+        Ok((path, file))
+    }
+
+    fn remove(&self, path: &Path) -> Result<()> {
+        let removed = fs::remove_file(path).and_then(|()| atomic_file::sync_folder(&self.folder));
+        removed.while_(|| format!("removing the published record {}", path.display()))
+    }
+
+    /// Publishes what earlier dynos could not. A damaged file is named and set aside.
+    ///
+    /// # Errors
+    /// If the store does not take one of them: it would not take the next one either.
+    pub async fn publish_left(&self, events: &Events) -> Result<()> {
+        let doing = || format!("looking through {}", self.folder.display());
+        if !self.folder.exists() {
+            return Ok(());
+        }
+        atomic_file::sweep(&self.folder).while_(doing)?;
+        for entry in fs::read_dir(&self.folder).while_(doing)? {
+            let path = entry.while_(doing)?.path();
+            if path.extension().is_some_and(|ending| ending == "json") {
+                let publishing = self.publish_one(&path, events);
+                fault::around("spool.publish", publishing).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn publish_one(&self, path: &Path, events: &Events) -> Result<()> {
+        let shown = path.display();
+        let Some(mut file) = File::open(path).ok().and_then(|file| claim(path, file)) else {
+            return Ok(());
+        };
+        let record = match read(&mut file) {
+            Ok(entry) if entry.store == self.store.place() => entry.record,
+            Ok(entry) => {
+                let store = entry.store.escape_debug();
+                events.notice(format!(
+                    "a record for the store {store} waits in {shown}: the next run with that store publishes it"
+                ));
+                return Ok(());
+            }
+            Err(why) => return self.set_aside(path, &why, events),
+        };
+        let job = record.run.job.clone();
+        match self.store.publish(&record).await {
+            Ok(published) => {
+                if matches!(published, PublishOutcome::Written { .. }) {
+                    events.notice(format!(
+                        "published job {job}, which an earlier dyno measured and could not publish"
+                    ));
+                }
+                self.remove(path)
+            }
+            Err(error @ dyno_store::Error::Unstorable { .. }) => {
+                self.set_aside(path, &error.to_string(), events)
+            }
+            Err(error) => Err(is_kept(store_error(error), path)),
+        }
+    }
+
+    fn set_aside(&self, path: &Path, why: &str, events: &Events) -> Result<()> {
+        let aside = path.with_extension("json.bad");
+        let (from, to) = (path.display(), aside.display());
+        let set = || fs::rename(path, &aside).and_then(|()| atomic_file::sync_folder(&self.folder));
+        fault::at("spool.set-aside", set).while_(|| format!("setting {from} aside"))?;
+        events.notice(format!(
+            "the kept record {from} cannot be published: {why}; set aside as {to}"
+        ));
+        Ok(())
+    }
+}
+
+/// The opened `file`, locked; `None` if another dyno is at it and alive, or has published and
+/// removed it since it was opened, so that the lock is one on what has no name any more.
+fn claim(path: &Path, file: File) -> Option<File> {
+    file.try_lock().ok()?;
+    let (ours, named) = (file.metadata().ok()?, fs::metadata(path).ok()?);
+    ((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(file)
+}
+
+/// What a file holds, or why it cannot be used.
+fn read(file: &mut File) -> Result<Entry, String> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(|error| error.to_string())?;
+    let (digest, rest) = text.split_once('\n').ok_or("it has no second line")?;
+    if Digest::of(rest.as_bytes()).hex() != digest {
+        return Err("its content is not what its first line says".into());
+    }
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Version { version } = serde_json::from_str(rest).map_err(|error| error.to_string())?;
+    if version != VERSION {
+        return Err(format!("its version is {version}, and this dyno knows {VERSION}"));
+    }
+    serde_json::from_str(rest).map_err(|error| error.to_string())
+}
+
+fn is_kept(error: Error, path: &Path) -> Error {
+    let message = format!("{error}; what was measured is kept in {}", path.display());
+    let hint = error.hint.unwrap_or_else(|| {
+        "once the store can be written again, the same command publishes it and measures nothing anew".into()
+    });
+    Error::new(error.kind, message).hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_still_has_its_name_is_claimed() {
+        type Change = fn(&Path) -> Option<File>;
+        let cases: [(&str, Change, bool); 4] = [
+            ("nobody is at it", |_| None, true),
+            ("another is at it", |path| File::open(path).ok().filter(|f| f.lock().is_ok()), false),
+            (
+                "another published and removed it",
+                |path| {
+                    fs::remove_file(path).unwrap();
+                    None
+                },
+                false,
+            ),
+            (
+                "another removed it and the name came again",
+                |path| {
+                    fs::rename(path, path.with_extension("old")).unwrap();
+                    fs::write(path, "other").unwrap();
+                    None
+                },
+                false,
+            ),
+        ];
+        for (what, change, claimed) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("x.json");
+            fs::write(&path, "record").unwrap();
+            let file = File::open(&path).unwrap();
+            let _other = change(&path);
+            assert_eq!(claim(&path, file).is_some(), claimed, "{what}");
+        }
+    }
+}

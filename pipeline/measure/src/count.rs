@@ -1,0 +1,113 @@
+//! Instructions by Cachegrind: once per case and side, since a count does not depend on time; for the
+//! same reason all cores count at once.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use dyno_model::metric::CACHEGRIND;
+use dyno_model::record::Side;
+use dyno_probe::{Settings, Spawn};
+
+use super::{Bench, Measured, Prepared};
+use crate::lasting::Lasting;
+use dyno_base::error::Result;
+use dyno_base::event::{Phase, Unit};
+use dyno_engine::Spec;
+
+/// How much longer a case may take while its instructions are counted (Cachegrind was seen to
+/// take 10 to 40 times as long).
+const COUNTING_FACTOR: u64 = 100;
+
+impl Bench<'_> {
+    /// Counts instructions of every case that still works, one container a core.
+    pub(super) async fn count(
+        &self,
+        prepared: &mut [Prepared<'_>],
+        measured: &mut Measured,
+    ) -> Result<()> {
+        let started = Instant::now();
+        // A build is many programs: what Valgrind makes of it says little of any.
+        let counts = |ready: &Prepared<'_>| ready.failed.is_none() && !ready.run.units;
+        let alive: Vec<usize> = (0..prepared.len()).filter(|&i| counts(&prepared[i])).collect();
+        let total = alive.len() as u64;
+        self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
+        let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
+        for i in alive {
+            let mut run = prepared[i].run.clone();
+            run.count_instructions = true;
+            run.time_ms *= COUNTING_FACTOR;
+            queues.entry(prepared[i].side).or_default().push_back((i, run));
+        }
+        let queues = Mutex::new(queues);
+        let exits = Mutex::new(Vec::new());
+        // A core counts for one side, and then for what the other has left.
+        let worker = async |core: u32, sides: [Side; 2]| -> Result<Vec<String>> {
+            let mut notices = Vec::new();
+            for side in sides.into_iter().filter(|side| self.subjects.contains_key(side)) {
+                let probe = Settings { fixed_layout: true, ..Settings::default() };
+                let spec = Spec { probe, ..self.spec(side, BTreeSet::from([core])) };
+                let next =
+                    || queues.lock().expect("no panic while held").get_mut(&side)?.pop_front();
+                let Some(mut turn) = next() else { continue };
+                let mut container =
+                    Lasting::start(&self.engines, spec, &|| Ok(()), &self.events).await?;
+                let ran = async {
+                    loop {
+                        let (i, run) = turn;
+                        let exit = container.run(&run).await?.exit;
+                        let done = {
+                            let mut exits = exits.lock().expect("no panic while held");
+                            exits.push((i, exit));
+                            exits.len() as u64
+                        };
+                        self.events.progress(Phase::Measure, done, total, Unit::Processes);
+                        match next() {
+                            Some(next) => turn = next,
+                            None => return Ok(()),
+                        }
+                    }
+                };
+                let ran: Result<()> = ran.await;
+                notices.extend(container.remove().await);
+                ran?;
+            }
+            Ok(notices)
+        };
+        // All of them to their end, whatever becomes of one: each removes its own container.
+        let workers = self.all_cores.iter().enumerate().map(|(i, core)| {
+            let first = Side::BOTH[i % 2];
+            worker(*core, [first, first.other()])
+        });
+        for notices in futures::future::join_all(workers).await {
+            measured.notices.extend(notices?);
+        }
+        for (i, exit) in exits.into_inner().expect("no panic while held") {
+            let ready = &mut prepared[i];
+            // A program may find out where it runs, and do less there: the answer counts here too.
+            let why = match exit {
+                Err(why) => why,
+                Ok(exit) => {
+                    match (ready.wrong(&exit, ready.time_s * COUNTING_FACTOR), exit.instructions) {
+                        (None, Some(count)) => {
+                            measured.samples.push(ready.sample(CACHEGRIND, count, 0, 0));
+                            continue;
+                        }
+                        (None, None) => "under Valgrind it wrote no counts".into(),
+                        (Some(("output", reason)), _) => format!("under Valgrind it gave {reason}"),
+                        (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
+                    }
+                }
+            };
+            measured.notices.push(format!(
+                "the instructions of {} ({}) were not counted: {why}",
+                ready.case,
+                ready.side.name(),
+            ));
+        }
+        measured.counting_s = started.elapsed().as_secs_f64();
+        self.events
+            .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
+        Ok(())
+    }
+}

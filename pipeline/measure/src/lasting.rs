@@ -1,0 +1,189 @@
+//! A container to measure in that is started again when it is lost: an engine that was restarted, a
+//! socket that went away for a while, a parent or probe that somebody killed.
+//!
+//! What was measured before stays, and the process that was lost is run again; whoever measures must
+//! know, since it no longer stands next to the one before it. All of it is bounded. A container that
+//! is lost twice under the same process is that process's doing, and fails its case alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dyno_probe::{Exit, Sandbox, Spawn};
+
+use dyno_base::error::{Error, Kind, Result};
+use dyno_base::event::Events;
+use dyno_engine::{Container, Engines, Spec};
+
+/// How often containers are lost, for no case's fault, before the job is given up.
+const LOST_MAX: u32 = 4;
+
+/// How often one process may lose its container.
+const LOST_BY_ONE: u32 = 2;
+
+/// How long to wait before each attempt to start another: two minutes together, beside what the
+/// attempts take.
+const WAITS_S: [u64; 8] = [0, 1, 2, 4, 8, 16, 32, 60];
+
+pub struct Lasting<'a> {
+    engines: Arc<Engines>,
+    spec: Spec,
+    verify: Verify<'a>,
+    events: &'a Events,
+    /// None between the one that was lost and the next.
+    container: Option<Container>,
+    /// What held in the first.
+    sandbox: Sandbox,
+    lost: u32,
+    frozen: bool,
+    /// What a reader of the results should know.
+    notices: Vec<String>,
+}
+
+/// Checks, beside what every container is checked for, that the one just started will do.
+pub type Verify<'a> = &'a (dyn Fn() -> Result<()> + Sync);
+
+/// How one process went.
+pub struct Ran {
+    /// Or why it never came to an end of its own.
+    pub exit: Result<Exit, String>,
+    /// Whether its container was lost and it ran again in another.
+    pub again: bool,
+}
+
+impl<'a> Lasting<'a> {
+    pub async fn start(
+        engines: &Arc<Engines>,
+        spec: Spec,
+        verify: Verify<'a>,
+        events: &'a Events,
+    ) -> Result<Self> {
+        let container = start(engines, &spec, verify).await?;
+        let (engines, sandbox) = (Arc::clone(engines), container.sandbox().clone());
+        let container = Some(container);
+        Ok(Self {
+            engines,
+            spec,
+            verify,
+            events,
+            container,
+            sandbox,
+            lost: 0,
+            frozen: false,
+            notices: Vec::new(),
+        })
+    }
+
+    /// What held when it was started.
+    pub fn sandbox(&self) -> &Sandbox {
+        &self.sandbox
+    }
+
+    /// Runs one process.
+    ///
+    /// # Errors
+    /// If containers are lost too often, or the engine does not come back.
+    pub async fn run(&mut self, run: &Spawn) -> Result<Ran> {
+        for lost in 0..LOST_BY_ONE {
+            let container = self.container.as_mut().expect("one runs, or the job is given up");
+            let ran = async {
+                if self.frozen {
+                    container.freeze(false).await?;
+                    self.frozen = false;
+                }
+                container.run(run, |_| ()).await
+            };
+            match ran.await {
+                Ok(exit) => return Ok(Ran { exit: Ok(exit), again: lost > 0 }),
+                Err(error) => self.replace(error).await?,
+            }
+        }
+        // Not the machine's fault, then.
+        self.lost -= LOST_BY_ONE;
+        let why = format!("its container was lost {LOST_BY_ONE} times while it ran");
+        Ok(Ran { exit: Err(why), again: true })
+    }
+
+    /// Stops everything in it where it stands, until the next process. That it cannot be is worth a
+    /// notice, once: nothing runs in there but a probe that sleeps.
+    pub async fn freeze(&mut self) {
+        let Some(container) = self.container.as_ref().filter(|_| !self.frozen) else { return };
+        match container.freeze(true).await {
+            Ok(()) => self.frozen = true,
+            Err(error) => {
+                let notice = format!("the side that is not measured could not be frozen: {error}");
+                if !self.notices.contains(&notice) {
+                    self.notices.push(notice);
+                }
+            }
+        }
+    }
+
+    /// Lets it go on if it is frozen, and puts another in its place if it is gone: an engine that was
+    /// restarted takes both sides' with it.
+    pub async fn look(&mut self) -> Result<()> {
+        let Some(container) = self.container.as_ref().filter(|_| self.frozen) else {
+            return Ok(());
+        };
+        match container.freeze(false).await {
+            Ok(()) => {
+                self.frozen = false;
+                Ok(())
+            }
+            Err(error) => self.replace(error).await,
+        }
+    }
+
+    /// Puts another container in the place of the one that was lost by `error`.
+    async fn replace(&mut self, error: Error) -> Result<()> {
+        if error.kind != Kind::Infrastructure || self.lost >= LOST_MAX {
+            return Err(error);
+        }
+        self.lost += 1;
+        self.frozen = false;
+        self.events.notice(format!("{error}; starting another, what was measured is kept"));
+        // Before the next is started, which is to have the cores for itself. If it cannot be removed
+        // now, the next dyno sweeps it.
+        if let Some(lost) = self.container.take() {
+            let _ = lost.remove().await;
+        }
+        let mut then = None;
+        for wait_s in WAITS_S {
+            tokio::time::sleep(Duration::from_secs(wait_s)).await;
+            match start(&self.engines, &self.spec, self.verify).await {
+                Ok(started) => {
+                    self.container = Some(started);
+                    let told = format!("{error}; the round was repeated in another container");
+                    self.notices.push(told);
+                    return Ok(());
+                }
+                Err(other) if other.kind != Kind::Infrastructure => return Err(other),
+                Err(other) => then = Some(other),
+            }
+        }
+        let then = then.map(|then| format!("; no other could be started: {then}"));
+        Err(Error::infrastructure(format!("{error}{}", then.unwrap_or_default()))
+            .hint("bring the engine back and run the same command again"))
+    }
+
+    /// Ends it; returns what a reader of the results should know. What was measured is worth more
+    /// than a container that cannot be removed: the next dyno sweeps that.
+    pub async fn remove(self) -> Vec<String> {
+        if let Some(container) = self.container
+            && let Err(error) = container.remove().await
+        {
+            self.events.notice(format!("{error}; the next dyno tries again"));
+        }
+        self.notices
+    }
+}
+
+async fn start(engines: &Arc<Engines>, spec: &Spec, verify: Verify<'_>) -> Result<Container> {
+    let container = engines.start(spec).await?;
+    match verify() {
+        Ok(()) => Ok(container),
+        Err(error) => {
+            let _ = container.remove().await;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The containers of the two sides: each has its own, with its own image and artifact under the same
+//! paths, and the one that is not measured is frozen.
+
+use std::collections::BTreeMap;
+
+use dyno_model::record::Side;
+use dyno_probe::{Sandbox, Spawn};
+
+use crate::lasting::{Lasting, Ran};
+use dyno_base::error::Result;
+
+pub struct Pair<'a> {
+    sides: BTreeMap<Side, Lasting<'a>>,
+    /// Whose container is not frozen, once one has run.
+    awake: Option<Side>,
+}
+
+impl<'a> Pair<'a> {
+    pub fn new(sides: BTreeMap<Side, Lasting<'a>>) -> Self {
+        Self { sides, awake: None }
+    }
+
+    /// What held in one of them when it was started: they are asked for the same.
+    pub fn sandbox(&self) -> Sandbox {
+        self.sides.values().next().expect("at least one side is measured").sandbox().clone()
+    }
+
+    /// Runs one process on one side.
+    ///
+    /// # Errors
+    /// As [`Lasting::run`].
+    pub async fn run(&mut self, side: Side, run: &Spawn) -> Result<Ran> {
+        if self.awake != Some(side) {
+            for (_, other) in self.sides.iter_mut().filter(|(other, _)| **other != side) {
+                other.freeze().await;
+            }
+            self.awake = Some(side);
+        }
+        let own = self.sides.get_mut(&side).expect("a side that is measured has a container");
+        let ran = own.run(run).await?;
+        if ran.again {
+            // The round is lost already: what else was lost with it shall not cost another.
+            for other in self.sides.values_mut() {
+                other.look().await?;
+            }
+            self.awake = None;
+        }
+        Ok(ran)
+    }
+
+    /// Ends both; returns what a reader of the results should know.
+    pub async fn remove(self) -> Vec<String> {
+        let mut notices = Vec::new();
+        for side in self.sides.into_values() {
+            for notice in side.remove().await {
+                if !notices.contains(&notice) {
+                    notices.push(notice);
+                }
+            }
+        }
+        notices
+    }
+}

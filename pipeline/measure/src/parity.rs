@@ -1,0 +1,312 @@
+//! What dyno reads of a process, beside what GNU time and perf say of the very same one.
+//!
+//! Each process is the case's own command line in the container of the rounds, under `perf stat` and
+//! `time -v` inside it: one process, three opinions, so that no noise of the machine is between
+//! them. What dyno reads contains the start of these programs, some milliseconds. The word of `time` is
+//! taken on memory, that of perf on wall time (`time` has steps of 10 ms). Both programs are this
+//! machine's; they come into the container with their own libraries and loader, so that it does not
+//! matter what is in the image, and what they start sees nothing of these.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use dyno_model::record::Side;
+use dyno_model::stats::median;
+use dyno_probe::{End, Exit, Spawn};
+use serde::Serialize;
+
+use super::Bench;
+use crate::lasting::Lasting;
+use dyno_base::error::{Error, Kind, Result, While};
+use dyno_base::event::{Phase, Unit};
+use dyno_base::scratch::Scratch;
+use dyno_build::artifact::describe;
+use dyno_engine::{Mount, Spec};
+use dyno_host::quiet::QuietHost;
+
+/// Where the programs stand in the container.
+const TOOLS: &str = "/tools";
+
+/// How far dyno and another may be apart, as a share.
+const TOLERANCE: f64 = 0.03;
+
+/// How far dyno and the others agree.
+#[derive(Debug, Serialize)]
+pub struct Parity {
+    pub rounds: u32,
+    pub tolerance: f64,
+    pub rows: Vec<Row>,
+}
+
+/// One metric of one case.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    pub case: String,
+    pub metric: &'static str,
+    /// Medians, in ns or bytes.
+    pub dyno: f64,
+    pub other: f64,
+    /// Whose word that is.
+    pub tool: &'static str,
+    /// Of the process where they are furthest apart, `dyno / other`.
+    pub ratio: f64,
+}
+
+impl Row {
+    pub fn agrees(&self) -> bool {
+        (self.ratio - 1.0).abs() <= TOLERANCE
+    }
+}
+
+impl Parity {
+    pub fn agrees(&self) -> bool {
+        self.rows.iter().all(Row::agrees)
+    }
+}
+
+impl fmt::Display for Parity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "| case | metric | dyno | other | says | dyno / other, at worst |")?;
+        writeln!(f, "|---|---|---|---|---|---|")?;
+        for row in &self.rows {
+            let shown = |value: f64| match row.metric {
+                "wall" => format!("{:.1} ms", value / 1e6),
+                _ => format!("{:.1} MiB", value / f64::from(1 << 20)),
+            };
+            let apart = if row.agrees() { "" } else { ", **apart**" };
+            let (dyno, other) = (shown(row.dyno), shown(row.other));
+            let Row { case, metric, tool, ratio, .. } = row;
+            writeln!(f, "| {case} | {metric} | {dyno} | {other} | {tool} | {ratio:.4}{apart} |")?;
+        }
+        let apart = self.rows.iter().filter(|row| !row.agrees()).count();
+        write!(
+            f,
+            "\nmedians of {} processes; {} of {} within {:.0} % in each",
+            self.rounds,
+            self.rows.len() - apart,
+            self.rows.len(),
+            self.tolerance * 100.0
+        )
+    }
+}
+
+/// A program around a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Tool {
+    Time,
+    Perf,
+}
+
+impl Tool {
+    const fn program(self) -> &'static str {
+        match self {
+            Self::Time => "time",
+            Self::Perf => "perf",
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Time => "time -v",
+            Self::Perf => "perf stat",
+        }
+    }
+
+    /// The words before a command line.
+    fn words(self) -> Vec<String> {
+        let program = format!("{TOOLS}/{}", self.program());
+        let words: &[&str] = match self {
+            Self::Time => &["-v"],
+            // Which event is all the same, as long as it takes no privilege: the time is told anyhow.
+            Self::Perf => &["stat", "-e", "duration_time"],
+        };
+        let loader = format!("{TOOLS}/loader");
+        let libraries = format!("{TOOLS}/lib");
+        let before = [loader.as_str(), "--library-path", &libraries, &program];
+        before.iter().chain(words).map(ToString::to_string).collect()
+    }
+
+    /// What it wrote, in ns or bytes.
+    fn read(self, said: &str) -> Option<i64> {
+        match self {
+            Self::Time => {
+                let line = said.lines().rev().find(|l| l.contains("Maximum resident set size"))?;
+                let kib: i64 = line.rsplit_once(": ")?.1.trim().parse().ok()?;
+                Some(kib << 10)
+            }
+            Self::Perf => {
+                let line = said.lines().rev().find(|l| l.contains("seconds time elapsed"))?;
+                let seconds: f64 = line.split_whitespace().next()?.parse().ok()?;
+                Some((seconds * 1e9) as i64)
+            }
+        }
+    }
+}
+
+/// Which of the others are here, in a folder with all they need.
+fn lay_out(scratch: &Scratch) -> Result<(PathBuf, Vec<Tool>)> {
+    let folder = scratch.folder("tools")?;
+    let libraries = folder.join("lib");
+    let copy = |from: &Path, to: PathBuf| {
+        fs::copy(from, &to).map(drop).while_(|| format!("copying {}", from.display()))
+    };
+    fs::create_dir(&libraries).while_(|| format!("making {}", libraries.display()))?;
+    let mut tools = Vec::new();
+    for tool in [Tool::Perf, Tool::Time] {
+        let Some(program) = find(tool.program()) else { continue };
+        copy(&program, folder.join(tool.program()))?;
+        let said = Command::new("ldd").arg(&program).output();
+        let said = said.while_(|| format!("asking ldd for the libraries of {}", tool.program()))?;
+        if !said.status.success() {
+            let why = String::from_utf8_lossy(&said.stderr);
+            return Err(Error::host(format!("ldd: {}: {}", program.display(), why.trim()))
+                .hint("a script, as some distributions have it, cannot go into a container"));
+        }
+        for line in String::from_utf8_lossy(&said.stdout).lines() {
+            // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader without an arrow.
+            let path = |text: &str| PathBuf::from(text.split(" (").next().unwrap_or(text).trim());
+            match line.split_once("=>") {
+                Some((name, at)) => copy(&path(at), libraries.join(name.trim()))?,
+                None if line.trim().starts_with('/') => {
+                    copy(&path(line), folder.join("loader"))?;
+                }
+                None => {}
+            }
+        }
+        tools.push(tool);
+    }
+    if tools.is_empty() {
+        return Err(Error::host("neither GNU time nor perf is installed on this machine")
+            .hint("Debian's packages are called time and linux-perf"));
+    }
+    Ok((folder, tools))
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+impl Bench<'_> {
+    /// Measures every case of the baseline in as many rounds as the job has at most, under the tools.
+    ///
+    /// # Errors
+    /// A case that does not work, and a machine that has none of the tools.
+    pub async fn parity(&self, quiet: &mut QuietHost, scratch: &Scratch) -> Result<Parity> {
+        let (folder, tools) = lay_out(scratch)?;
+        let prepared = self.prepare()?;
+        if prepared.is_empty() {
+            return Err(Error::input(
+                "none of the cases can be measured: there is nothing to compare",
+            ));
+        }
+        let rounds = self.job.inputs.budget.rounds_max;
+        let mut spec = Spec { cgroup: quiet.parent(), ..self.counted(Side::Baseline) };
+        spec.mounts.push(Mount::read_only(&folder, TOOLS));
+        spec.pids += tools.len() as u64;
+        let verify = || quiet.verify();
+        let mut container = Lasting::start(&self.engines, spec, &verify, &self.events).await?;
+        let names: Vec<&str> = tools.iter().map(|tool| tool.name()).collect();
+        let what =
+            format!("{} case(s), {rounds} round(s) under {}", prepared.len(), names.join(", "));
+        self.events.begin(Phase::Measure, what);
+        let total = prepared.len() as u64 * u64::from(rounds + 1);
+        let mut done = 0;
+        let mut seen: Vec<Vec<Exit>> = prepared.iter().map(|_| Vec::new()).collect();
+        let measuring = async {
+            for round in 0..=rounds {
+                for (ready, seen) in prepared.iter().zip(&mut seen) {
+                    let words = tools.iter().flat_map(|tool| tool.words());
+                    let argv = words.chain(ready.run.argv.clone()).collect();
+                    let ran = container.run(&Spawn { argv, ..ready.run.clone() }).await?;
+                    let failed =
+                        |how: String| Error::new(Kind::Case, format!("{} {how}", ready.case));
+                    let exit = ran.exit.map_err(failed)?;
+                    if exit.end != End::Code(0) {
+                        let how = describe(&exit.end, ready.time_s);
+                        return Err(failed(format!("{how}: {}", exit.stderr_tail.trim())));
+                    }
+                    // The first warms up.
+                    if round > 0 {
+                        seen.push(exit);
+                    }
+                    done += 1;
+                    self.events.progress(Phase::Measure, done, total, Unit::Processes);
+                }
+            }
+            Ok(())
+        };
+        let measured: Result<()> = measuring.await;
+        container.remove().await;
+        measured?;
+        let mut rows = Vec::new();
+        for (ready, exits) in prepared.iter().zip(&seen) {
+            for tool in &tools {
+                rows.push(row(ready.case.to_string(), *tool, exits)?);
+            }
+        }
+        Ok(Parity { rounds, tolerance: TOLERANCE, rows })
+    }
+}
+
+/// What a tool said of the processes of a case, beside what dyno read.
+fn row(case: String, tool: Tool, exits: &[Exit]) -> Result<Row> {
+    let (metric, own): (_, fn(&Exit) -> u64) = match tool {
+        Tool::Time => ("max-rss", |exit| exit.max_rss_bytes),
+        Tool::Perf => ("wall", |exit| exit.wall_ns),
+    };
+    let (mut ours, mut theirs, mut ratio) = (Vec::new(), Vec::new(), 1.0_f64);
+    for exit in exits {
+        let said = exit.stderr_tail.as_str();
+        let other = tool.read(said).ok_or_else(|| {
+            Error::host(format!("{} says nothing of {case}: {said}", tool.name()))
+        })?;
+        let own = own(exit) as i64;
+        let here = own as f64 / other as f64;
+        if (here - 1.0).abs() > (ratio - 1.0).abs() {
+            ratio = here;
+        }
+        ours.push(own);
+        theirs.push(other);
+    }
+    let [dyno, other] =
+        [ours, theirs].map(|mut all| median(&mut all).expect("two rounds at least"));
+    Ok(Row { case, metric, dyno, other, tool: tool.name(), ratio })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_tools_say() {
+        let time = "warning: x\n\tCommand being timed: \"sleep 0.3\"\n\tElapsed (wall clock) time \
+                    (h:mm:ss or m:ss): 0:00.30\n\tMaximum resident set size (kbytes): 1520\n";
+        assert_eq!(Tool::Time.read(time), Some(1520 * 1024));
+        let perf = "\n Performance counter stats for 'sleep 0.3':\n\n   <not supported> ns   \
+                    duration_time\n\n       0.304317824 seconds time elapsed\n";
+        assert_eq!(Tool::Perf.read(perf), Some(304_317_824));
+        assert_eq!(Tool::Perf.read("Error:\nNo permission to enable duration_time event."), None);
+    }
+
+    #[test]
+    fn the_worst_process_decides() {
+        let exit = |wall_ns: u64, said: &str| {
+            let stderr_tail = format!(" {said} seconds time elapsed");
+            Exit { wall_ns, stderr_tail, ..dyno_probe::Exit::without_effect() }
+        };
+        let (good, bad) = (exit(1_020_000_000, "1.000"), exit(960_000_000, "1.000"));
+        let of = |exits: &[Exit]| row("a".into(), Tool::Perf, exits).unwrap();
+        assert!(of(&[good.clone(), good.clone()]).agrees());
+        let worst = of(&[good.clone(), bad, good.clone()]);
+        assert_eq!((worst.dyno, worst.ratio), (1.02e9, 0.96));
+        assert!(!worst.agrees());
+        assert!(row("a".into(), Tool::Time, &[good]).is_err());
+        let parity = Parity { rounds: 3, tolerance: TOLERANCE, rows: vec![worst] };
+        let text = parity.to_string();
+        assert!(text.contains("0.9600, **apart**") && text.contains("0 of 1 within 3 %"), "{text}");
+        assert!(!parity.agrees());
+    }
+}

@@ -1,0 +1,440 @@
+//! Before anything is measured: what a compiler is and can, and the crates that benchmarks depend
+//! on, built by it.
+//!
+//! Each side has a container of its own for this, on all cores and without a network. Cargo builds
+//! each crate once for each kind of build that a case needs, so that all below it is there, and the
+//! wrapper writes down the command line of the crate itself. That is what is measured later, with
+//! nothing of it changed but where it writes. A crate that does not build fails its cases on this side.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use dyno_model::catalog::suite::{Case, Crate, Limits, Suite, Workload};
+use dyno_model::record::{Failure, Side};
+use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn, UnitCommand};
+
+use super::sources::{Laid, Sources};
+use super::work::{bounded, build_of, cargo, fill_cache, plain, prepared_folder};
+use super::{CRATES, PREPARED};
+use dyno_base::error::{Error, Kind, Result};
+use dyno_base::event::{Events, Phase, Unit};
+use dyno_base::fault;
+use dyno_build::artifact::describe;
+use dyno_engine::{Container, Engines, Mount, Root, Spec, base_env};
+
+/// How a crate is built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Build {
+    Check,
+    Debug,
+    Opt,
+}
+
+impl Build {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Check => "check",
+            Self::Debug => "debug",
+            Self::Opt => "opt",
+        }
+    }
+}
+
+/// What generates code, by its name on the axis `backend`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Backend(pub String);
+
+impl Backend {
+    pub fn is_llvm(&self) -> bool {
+        self.0 == "llvm"
+    }
+}
+
+/// What a compiler is and can, as found in its container.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Compiler {
+    /// Programs, by their paths inside.
+    pub rustc: String,
+    pub rustdoc: String,
+    pub cargo: String,
+    pub clippy: Option<String>,
+    /// `rustc 1.85.1 (4eb161250 2025-03-15)`.
+    pub version: String,
+    pub backends: BTreeSet<String>,
+    /// Whether it says when code generation and linking begin (`--json=timings`).
+    pub timings: bool,
+    /// How many threads it had under `-Zthreads=8` and under 1.
+    pub threads_seen: (u32, u32),
+}
+
+impl Compiler {
+    /// Whether it does what `-Zthreads` says. Some versions take the option and ignore it.
+    pub fn obeys_threads(&self) -> bool {
+        let (eight, one) = self.threads_seen;
+        eight >= one + 4
+    }
+
+    /// Why it cannot do what a case asks for.
+    fn cannot(&self, case: &Case) -> Option<String> {
+        let value = |axis: &str| case.config.0.get(axis).map(String::as_str);
+        let backend = value("backend").filter(|backend| !self.backends.contains(*backend));
+        let clippy = value("profile") == Some("clippy") && self.clippy.is_none();
+        let rustdoc = value("profile") == Some("doc") && self.rustdoc.is_empty();
+        backend
+            .map(|backend| format!("backend={backend}: this toolchain has none"))
+            .or_else(|| {
+                clippy.then(|| "profile=clippy: this toolchain has no clippy-driver".into())
+            })
+            .or_else(|| rustdoc.then(|| "profile=doc: this toolchain has no rustdoc".into()))
+    }
+}
+
+/// A crate whose dependencies are there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leaf {
+    /// Cargo's, for the crate itself.
+    pub command: UnitCommand,
+    /// Below `/prepared`.
+    folder: String,
+}
+
+impl Leaf {
+    /// The incremental cache of the unchanged source.
+    pub fn incremental(&self) -> String {
+        format!("{}/incr", self.folder)
+    }
+}
+
+/// A limit says what one process of a benchmark may use, and cargo starts one on each core: what each
+/// further one may.
+const JOB_BYTES: u64 = 1 << 30;
+
+/// Crate, how it is built, and by what.
+pub type Key = (String, Build, Backend);
+
+/// A side that is ready to be measured.
+pub struct Ready {
+    /// On the host; `/prepared` in containers.
+    pub folder: PathBuf,
+    pub compiler: Compiler,
+    pub leaves: BTreeMap<Key, Leaf>,
+    /// Of cases that cannot be measured on this side.
+    pub failures: Vec<Failure>,
+    /// Cases that this compiler has no means for.
+    pub cannot: BTreeMap<String, Vec<Case>>,
+    pub took_s: f64,
+}
+
+/// What is prepared, and with what.
+pub struct Preparing<'a> {
+    pub suite: &'a Suite,
+    pub cases: &'a [Case],
+    pub sources: &'a Sources,
+    pub engines: Arc<Engines>,
+    pub cpus: BTreeSet<u32>,
+    pub events: &'a Events,
+}
+
+/// One side of it.
+pub struct Site<'a> {
+    pub side: Side,
+    pub root: Arc<dyn Root>,
+    /// The compiler's sysroot on the host; `None` is the image's own.
+    pub sysroot: Option<&'a Path>,
+    /// Empty, and there for as long as is measured.
+    pub folder: PathBuf,
+}
+
+impl Preparing<'_> {
+    /// Prepares one side.
+    pub async fn side(&self, site: Site<'_>) -> Result<Ready> {
+        let started = Instant::now();
+        let limits = self.limits();
+        let spec = self.spec(&site, &limits);
+        let mut container = self.engines.start(&spec).await?;
+        let mut at_work =
+            AtWork { container: &mut container, user: spec.user, limits, site: &site };
+        let prepared = self.all(&mut at_work).await;
+        container.remove().await?;
+        let mut ready = prepared?;
+        ready.took_s = started.elapsed().as_secs_f64();
+        self.events.end(
+            Phase::Build,
+            format!(
+                "{}: {} prepared in {:.0} s",
+                site.side.name(),
+                ready.compiler.version,
+                ready.took_s
+            ),
+        );
+        Ok(ready)
+    }
+
+    /// The largest of what the benchmarks may use; a build of what they depend on may use it too.
+    fn limits(&self) -> Limits {
+        let mut limits = self.suite.benchmarks.iter().map(|b| b.limits);
+        let first = limits.next().expect("a suite has benchmarks");
+        limits.fold(first, |all, one| Limits {
+            time_s: all.time_s.max(one.time_s),
+            memory_bytes: all.memory_bytes.max(one.memory_bytes),
+            pids: all.pids.max(one.pids),
+            output_bytes: all.output_bytes.max(one.output_bytes),
+            disk_bytes: 0,
+        })
+    }
+
+    fn spec(&self, site: &Site<'_>, limits: &Limits) -> Spec {
+        let mut mounts = vec![
+            Mount::read_only(&self.sources.folder, CRATES),
+            Mount::writable(&site.folder, PREPARED),
+        ];
+        let other_jobs = self.cpus.len() as u64 - 1;
+        mounts.extend(site.sysroot.map(|sysroot| Mount::read_only(sysroot, "/artifact")));
+        Spec {
+            root: Arc::clone(&site.root),
+            mounts,
+            network: false,
+            cpus: self.cpus.clone(),
+            fewer_cores_do: true,
+            memory_bytes: limits.memory_bytes + 2 * limits.output_bytes + other_jobs * JOB_BYTES,
+            pids: limits.pids + 1,
+            tmp_bytes: limits.memory_bytes / 2,
+            user: self.engines.build_user(),
+            cgroup: None,
+            probe: Settings::default(),
+        }
+    }
+
+    async fn all(&self, at_work: &mut AtWork<'_>) -> Result<Ready> {
+        let side = at_work.site.side;
+        let compiler = at_work.look_at_compiler().await?;
+        let folder = at_work.site.folder.clone();
+        let mut ready = Ready {
+            folder,
+            compiler,
+            leaves: BTreeMap::new(),
+            failures: Vec::new(),
+            cannot: BTreeMap::new(),
+            took_s: 0.0,
+        };
+        let mut wanted: BTreeMap<Key, (&Crate, Vec<&Case>)> = BTreeMap::new();
+        for case in self.cases {
+            let benchmark = self.suite.benchmark(&case.benchmark).expect("cases are of benchmarks");
+            let (Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate)) =
+                &benchmark.work
+            else {
+                continue;
+            };
+            if let Some(why) = ready.compiler.cannot(case) {
+                ready.cannot.entry(why).or_default().push(case.clone());
+                continue;
+            }
+            match &self.sources.crates.get(&krate.name) {
+                Some(Ok(laid)) => {
+                    let patched =
+                        case.config.0.get("scenario").is_some_and(|s| s == "incr-patched");
+                    let why = laid.patch_failed.as_ref().filter(|_| patched);
+                    if let Some(why) = why {
+                        ready.failures.push(failure(
+                            case,
+                            None,
+                            "patch",
+                            "the patch does not apply",
+                            why,
+                        ));
+                        continue;
+                    }
+                    if let Workload::CrateCompilation(_) = benchmark.work {
+                        let (build, backend) = build_of(&case.config);
+                        let key = (krate.name.clone(), build, backend);
+                        wanted.entry(key).or_insert((krate, Vec::new())).1.push(case);
+                    }
+                }
+                Some(Err((step, why))) => ready.failures.push(failure(case, None, step, why, "")),
+                None => {}
+            }
+        }
+        let total = wanted.len() as u64;
+        let what = format!("{}: {total} builds with {}", side.name(), ready.compiler.version);
+        self.events.begin(Phase::Build, what);
+        for (done, (key, (krate, cases))) in wanted.into_iter().enumerate() {
+            let Some(Ok(laid)) = self.sources.crates.get(&krate.name) else { continue };
+            let incremental = cases.iter().any(|case| {
+                let scenario = case.config.0.get("scenario").map_or("", String::as_str);
+                ["incr-unchanged", "incr-patched"].contains(&scenario)
+            });
+            if let Some(benchmark) = cases.first().and_then(|c| self.suite.benchmark(&c.benchmark))
+            {
+                at_work.limits = benchmark.limits;
+            }
+            let built =
+                at_work.build(krate, laid, &ready.compiler, &key, incremental, self.cpus.len());
+            match fault::around("crates.prepare", built).await? {
+                Ok(leaf) => drop(ready.leaves.insert(key, leaf)),
+                Err((reason, log)) => {
+                    let all = cases.iter().enumerate();
+                    // The log once: the cases of one build share it.
+                    ready.failures.extend(all.map(|(i, case)| {
+                        let log = if i == 0 { log.as_str() } else { "" };
+                        failure(case, Some(side), "prepare", &reason, log)
+                    }));
+                }
+            }
+            self.events.progress(Phase::Build, done as u64 + 1, total, Unit::Items);
+        }
+        Ok(ready)
+    }
+}
+
+fn failure(case: &Case, side: Option<Side>, step: &str, reason: &str, log: &str) -> Failure {
+    Failure {
+        benchmark: Some(case.benchmark.clone()),
+        config: Some(case.config.to_string()),
+        side,
+        step: step.into(),
+        reason: reason.into(),
+        log_tail: log.into(),
+    }
+}
+
+/// The container in which one side is prepared.
+struct AtWork<'a> {
+    container: &'a mut Container,
+    user: (u32, u32),
+    limits: Limits,
+    site: &'a Site<'a>,
+}
+
+/// Finds programs and what they can, a line `name=value` each.
+const LOOK: &str = r#"
+root=$1
+find_it() { if [ -n "$root" ]; then echo "$root/bin/$1"; else command -v "$1" || true; fi; }
+has() { [ -n "$1" ] && [ -x "$1" ]; }
+rustc=$(find_it rustc)
+has "$rustc" || { echo "no rustc in ${root:-the image}" >&2; exit 1; }
+cargo=$(command -v cargo) || { echo "no cargo in the image" >&2; exit 1; }
+echo "rustc=$rustc"
+echo "cargo=$cargo"
+for tool in rustdoc clippy-driver; do
+    path=$(find_it $tool)
+    if has "$path"; then echo "$tool=$path"; fi
+done
+echo "version=$("$rustc" --version)"
+lib=$("$rustc" --print sysroot)/lib/rustlib
+for file in "$lib"/*/codegen-backends/librustc_codegen_*; do
+    if [ -e "$file" ]; then echo "backend=${file##*/librustc_codegen_}"; fi
+done
+mkdir /tmp/out
+echo 'pub fn f() {}' > /tmp/f.rs
+if RUSTC_BOOTSTRAP=1 "$rustc" --crate-type lib --emit=metadata --out-dir /tmp/out --error-format=json \
+    --json=timings -Zunstable-options /tmp/f.rs 2> /dev/null; then echo timings=yes; fi
+mkdir /tmp/t
+echo 'mod x;' > /tmp/t/main.rs
+mkfifo /tmp/t/x.rs
+for threads in 8 1; do
+    # It opens the module within its threads, and stands there until something is written.
+    echo "threads=$(timeout 60 sh -ec '
+        RUSTC_BOOTSTRAP=1 "$1" --crate-type lib --emit=metadata --out-dir /tmp/out "-Zthreads=$2" /tmp/t/main.rs 2> /dev/null &
+        pid=$!
+        exec 3> /tmp/t/x.rs
+        set -- /proc/$pid/task/*
+        echo $#
+        exec 3>&-
+        wait $pid' count "$rustc" $threads || true)"
+done
+"#;
+
+impl AtWork<'_> {
+    async fn run(&mut self, run: Spawn) -> Result<Exit> {
+        let run = bounded(run, self.user, &self.limits);
+        self.container.run(&run, |_| ()).await
+    }
+
+    /// What the compiler is and can.
+    async fn look_at_compiler(&mut self) -> Result<Compiler> {
+        let root = if self.site.sysroot.is_some() { "/artifact" } else { "" };
+        let argv = ["sh", "-euc", LOOK, "look", root].map(String::from);
+        let exit = self.run(plain(argv.into(), base_env())).await?;
+        if exit.end != End::Code(0) {
+            let said = exit.stderr_tail.trim();
+            let how = describe(&exit.end, self.limits.time_s);
+            return Err(Error::new(
+                Kind::Case,
+                format!(
+                    "the {} is no compiler that works here: {said} (it {how})",
+                    self.site.side.name()
+                ),
+            ));
+        }
+        let mut threads = Vec::new();
+        let mut found =
+            Compiler { backends: BTreeSet::from(["llvm".into()]), ..Compiler::default() };
+        for (name, value) in exit.stdout_tail.lines().filter_map(|line| line.split_once('=')) {
+            match name {
+                "rustc" => found.rustc = value.into(),
+                "cargo" => found.cargo = value.into(),
+                "rustdoc" => found.rustdoc = value.into(),
+                "clippy-driver" => found.clippy = Some(value.into()),
+                "version" => found.version = value.into(),
+                "timings" => found.timings = true,
+                "threads" => threads.push(value.parse().unwrap_or(0)),
+                "backend" => {
+                    let name = value.split(['-', '.']).next().unwrap_or(value);
+                    found.backends.insert(name.into());
+                }
+                _ => {}
+            }
+        }
+        if let [eight, one] = threads[..] {
+            found.threads_seen = (eight, one);
+        }
+        Ok(found)
+    }
+
+    /// Builds what one crate depends on and the crate itself. The inner error is a reason and a log.
+    async fn build(
+        &mut self,
+        krate: &Crate,
+        laid: &Laid,
+        compiler: &Compiler,
+        (_, build, backend): &Key,
+        incremental: bool,
+        cores: usize,
+    ) -> Result<Result<Leaf, (String, String)>> {
+        let folder = prepared_folder(&krate.name, *build, backend);
+        let mut run = cargo(krate, laid, compiler, *build, cores as u32);
+        run.env.insert("CARGO_TARGET_DIR".into(), format!("{folder}/target"));
+        run.env.insert(COMMANDS.into(), "on".into());
+        if !backend.is_llvm() {
+            run.env.insert(FLAGS.into(), format!("-Zcodegen-backend={}", backend.0));
+        }
+        let exit = self.run(run).await?;
+        if exit.end != End::Code(0) {
+            let reason = describe(&exit.end, self.limits.time_s);
+            return Ok(Err((format!("cargo {reason}"), exit.stderr_tail)));
+        }
+        // The crate itself comes last; a binary's own library before it.
+        let commands =
+            exit.units.into_iter().filter(|unit| !unit.crate_name.starts_with("build_script_"));
+        let Some(command) = commands.filter_map(|unit| unit.command).next_back() else {
+            return Ok(Err((
+                "cargo compiled nothing of the crate itself".into(),
+                exit.stderr_tail,
+            )));
+        };
+        let leaf = Leaf { command, folder };
+        if incremental {
+            let exit = self.run(fill_cache(krate, laid, &leaf, backend)).await?;
+            if exit.end != End::Code(0) {
+                let reason = describe(&exit.end, self.limits.time_s);
+                return Ok(Err((
+                    format!("the compiler, with an incremental cache, {reason}"),
+                    exit.stderr_tail,
+                )));
+            }
+        }
+        Ok(Ok(leaf))
+    }
+}

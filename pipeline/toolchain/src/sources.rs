@@ -1,0 +1,462 @@
+//! The crates of a suite and what they depend on, each archive verified by its checksum, laid out
+//! once in the cache under the digest of what it is made of.
+//!
+//! Of a crate's manifest only what a build of it needs is kept: a published one names dependencies of
+//! its tests, which the lock would have to pin too, and its own profiles, which would be measured in
+//! the place of cargo's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use dyno_model::catalog::suite::{Crate, CrateSource, Workload};
+use dyno_model::id::Digest;
+use futures::{StreamExt, TryStreamExt};
+use serde::Deserialize;
+
+use dyno_base::atomic_file;
+use dyno_base::digest::file_digest;
+use dyno_base::error::{Error, Kind, Result, While};
+use dyno_base::event::{Events, Phase, Unit};
+use dyno_base::fault;
+use dyno_base::scratch::{Scratch, discard};
+use dyno_build::catalog::LoadedSuite;
+use dyno_build::definition::Definition;
+use dyno_build::source::git_apply;
+use dyno_build::source::releases::{Registry, unpack};
+
+/// Crates laid out.
+#[derive(Debug, Default)]
+pub struct Sources {
+    /// On the host; `/crates` in containers.
+    pub folder: PathBuf,
+    /// Crate → the name of its folder there, or why it cannot be measured: with its step.
+    pub crates: BTreeMap<String, Result<Laid, (&'static str, String)>>,
+}
+
+/// A crate laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Laid {
+    /// Of its folder.
+    pub digest: Digest,
+    /// Why there is no `patched`, where the suite has a patch.
+    pub patch_failed: Option<String>,
+}
+
+/// A package of a `Cargo.lock`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+struct Package {
+    name: String,
+    version: String,
+    source: Option<String>,
+    checksum: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Lock {
+    #[serde(default)]
+    package: Vec<Package>,
+}
+
+/// Every crate that `loaded` has a benchmark of, if it is in `wanted`.
+pub async fn bring(
+    loaded: &LoadedSuite,
+    wanted: &BTreeSet<String>,
+    cache: &Path,
+    events: &Events,
+) -> Result<Sources> {
+    let folder = cache.join("crates");
+    fs::create_dir_all(&folder).while_(|| format!("making {}", folder.display()))?;
+    let registry = tokio::sync::OnceCell::new();
+    let bringing = Bringing { loaded, folder: &folder, cache, events, registry: &registry };
+    let mut sources = Sources { folder: folder.clone(), crates: BTreeMap::new() };
+    for benchmark in &loaded.suite.benchmarks {
+        let (Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate)) =
+            &benchmark.work
+        else {
+            continue;
+        };
+        if !wanted.contains(&benchmark.name) || sources.crates.contains_key(&krate.name) {
+            continue;
+        }
+        let laid = match bringing.krate(krate).await {
+            Ok(laid) => Ok(laid),
+            // What is wrong with one crate is no reason to measure no other.
+            Err(error) if matches!(error.kind, Kind::Case | Kind::Input) => {
+                events.notice(format!("{}: {error}", krate.name));
+                Err(("source", error.message))
+            }
+            Err(error) => return Err(error),
+        };
+        sources.crates.insert(krate.name.clone(), laid);
+    }
+    Ok(sources)
+}
+
+struct Bringing<'a> {
+    loaded: &'a LoadedSuite,
+    folder: &'a Path,
+    cache: &'a Path,
+    events: &'a Events,
+    registry: &'a tokio::sync::OnceCell<Registry>,
+}
+
+impl Bringing<'_> {
+    /// Lays one crate out, if it is not there.
+    async fn krate(&self, krate: &Crate) -> Result<Laid> {
+        let suite = &self.loaded.folder;
+        let lock_file = suite.join(krate.lock());
+        let lock_text = fs::read_to_string(&lock_file).map_err(|error| {
+            let what = format!("the lock of {} ({}): {error}", krate.name, lock_file.display());
+            let suite = &self.loaded.suite.name;
+            Error::input(what).hint(format!("dyno suite lock {suite} {} writes it", krate.name))
+        })?;
+        let packages =
+            packages(&lock_text).while_(|| format!("reading {}", lock_file.display()))?;
+        let patch = krate.patch.as_ref().map(|path| fs::read(suite.join(path)));
+        let patch = patch
+            .transpose()
+            .map_err(|error| Error::input(format!("the patch of {}: {error}", krate.name)))?;
+        let own = match &krate.source {
+            CrateSource::Release { sha256, .. } => sha256.clone(),
+            CrateSource::Folder(path) => Definition::read(&suite.join(path))?.digest(),
+        };
+        let parts: [&[u8]; 4] = [
+            b"crate 2",
+            own.hex().as_bytes(),
+            lock_text.as_bytes(),
+            patch.as_deref().unwrap_or(&[]),
+        ];
+        let digest = Digest::of_parts(parts);
+        let place = self.folder.join(digest.hex());
+        let failed = place.join("patch-failed");
+        let patch_failed = || fs::read_to_string(&failed).ok();
+        if place.exists() && !is_whole(&place) {
+            self.events
+                .notice(format!("{} in the cache is damaged and is laid out again", krate.name));
+            discard("artifact.discard", self.cache, &place)?;
+        }
+        if !place.exists() {
+            let scratch = Scratch::new(self.cache)?;
+            let new = scratch.folder("crate")?;
+            let laying = self.lay_out(krate, &packages, &lock_text, patch.as_deref(), &new);
+            fault::around("crates.lay-out", laying).await?;
+            match fault::at("crates.place", || atomic_file::place_folder(&new, &place)) {
+                // Another dyno may have laid out the same meanwhile.
+                Err(error) if !place.exists() => {
+                    return Err(error).while_(|| format!("placing {}", place.display()));
+                }
+                _ => {}
+            }
+        }
+        Ok(Laid { digest, patch_failed: patch_failed() })
+    }
+
+    async fn lay_out(
+        &self,
+        krate: &Crate,
+        packages: &[Package],
+        lock: &str,
+        patch: Option<&[u8]>,
+        new: &Path,
+    ) -> Result<()> {
+        let what = || format!("laying out {}", krate.name);
+        let source = new.join("src");
+        match &krate.source {
+            CrateSource::Release { name, version, sha256 } => {
+                let archive = self.archive(name, version, sha256).await?;
+                unpack(&archive, &format!("{name}-{version}"), &source).while_(what)?;
+            }
+            CrateSource::Folder(path) => {
+                Definition::read(&self.loaded.folder.join(path))?.write(&source)?;
+            }
+        }
+        let manifest = source.join("Cargo.toml");
+        let text = fs::read_to_string(&manifest).while_(what)?;
+        fs::write(&manifest, only_for_building(&text).while_(what)?).while_(what)?;
+        fs::write(source.join("Cargo.lock"), lock).while_(what)?;
+        self.vendor(krate, packages, &new.join("vendor")).await?;
+        if let Some(patch) = patch {
+            let patched = new.join("patched");
+            copy_folder(&source, &patched).while_(what)?;
+            if let Err(why) = git_apply(&patched, patch).await? {
+                fs::write(new.join("patch-failed"), why).while_(what)?;
+                fs::remove_dir_all(&patched).while_(what)?;
+            }
+        }
+        open_to_all(new).while_(what)?;
+        let content = content(new).while_(what)?;
+        fs::write(new.join(CONTENT), content.hex()).while_(what)
+    }
+
+    /// What the crate depends on, as cargo's "directory source" wants it.
+    async fn vendor(&self, krate: &Crate, packages: &[Package], folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).while_(|| format!("making {}", folder.display()))?;
+        let total = packages.len() as u64;
+        self.events.begin(Phase::Source, format!("{} and {total} crates below it", krate.name));
+        let done = std::sync::atomic::AtomicU64::new(0);
+        let one = async |package: &Package| -> Result<()> {
+            let Package { name, version, checksum, .. } = package;
+            let what = || format!("laying out {name} {version}");
+            let sha256 = checksum.as_deref().unwrap_or_default().parse().map_err(|_| {
+                Error::input(format!("the lock of {} has no checksum of {name}", krate.name))
+            })?;
+            let archive = self.archive(name, version, &sha256).await?;
+            let top = format!("{name}-{version}");
+            let into = folder.join(&top);
+            unpack(&archive, &top, &into).while_(what)?;
+            let sums = serde_json::json!({ "files": {}, "package": sha256.hex() });
+            fs::write(into.join(".cargo-checksum.json"), sums.to_string()).while_(what)?;
+            let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
+            self.events.progress(Phase::Source, done, total, Unit::Items);
+            Ok(())
+        };
+        let all = packages.iter().map(one);
+        futures::stream::iter(all).buffer_unordered(8).try_collect::<Vec<()>>().await?;
+        self.events.end(Phase::Source, format!("{} with {total} crates below it", krate.name));
+        Ok(())
+    }
+
+    /// The archive of a release: from the cache, or downloaded and verified.
+    async fn archive(&self, name: &str, version: &str, sha256: &Digest) -> Result<Vec<u8>> {
+        let folder = self.cache.join("sources/archives");
+        let file = folder.join(format!("{}.crate", sha256.hex()));
+        if let Ok(bytes) = fs::read(&file)
+            && Digest::of(&bytes) == *sha256
+        {
+            return Ok(bytes);
+        }
+        let registry = self.registry.get_or_try_init(Registry::open).await?;
+        let bytes = registry.archive(name, version).await?;
+        let found = Digest::of(&bytes);
+        if found != *sha256 {
+            let (found, expected) = (found.hex(), sha256.hex());
+            return Err(Error::new(
+                Kind::Case,
+                format!("{name} {version} has the checksum {found} and not {expected}"),
+            )
+            .hint("nothing of it was used: see what the suite pins, and what the registry gave"));
+        }
+        let keep = || atomic_file::replace(&file, &bytes, 0o644);
+        fs::create_dir_all(&folder)
+            .and_then(|()| fault::at("crates.download", keep))
+            .while_(|| format!("keeping {}", file.display()))?;
+        Ok(bytes)
+    }
+}
+
+/// The packages of a lock that come from a registry. Others than the crate itself make it useless
+/// here, since they are pinned by nothing.
+fn packages(lock: &str) -> Result<Vec<Package>> {
+    let lock: Lock = toml::from_str(lock).map_err(|error| Error::input(error.to_string()))?;
+    let own = lock.package.iter().filter(|package| package.source.is_none()).count();
+    let foreign: Vec<String> = lock
+        .package
+        .iter()
+        .filter(|p| p.source.as_ref().is_some_and(|s| !s.starts_with("registry+")))
+        .map(|p| format!("{} {}", p.name, p.version))
+        .collect();
+    if own != 1 || !foreign.is_empty() {
+        return Err(Error::input(format!(
+            "a lock has one package of its own and others of a registry; this has {own}, and {} elsewhere",
+            if foreign.is_empty() { "none".into() } else { foreign.join(", ") }
+        )));
+    }
+    let plain = |text: &str| {
+        let ok = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        !text.is_empty() && text.len() <= 128 && text.chars().all(ok) && !text.starts_with('.')
+    };
+    let mut packages: Vec<Package> =
+        lock.package.into_iter().filter(|package| package.source.is_some()).collect();
+    if let Some(odd) = packages.iter().find(|p| !plain(&p.name) || !plain(&p.version)) {
+        return Err(Error::input(format!("{:?} {:?} is no package", odd.name, odd.version)));
+    }
+    packages.sort();
+    packages.dedup();
+    Ok(packages)
+}
+
+/// A manifest without what a build of the library or a binary has no use for.
+pub fn only_for_building(manifest: &str) -> Result<String> {
+    let mut table: toml::Table =
+        manifest.parse().map_err(|error: toml::de::Error| Error::input(error.to_string()))?;
+    for key in ["dev-dependencies", "bench", "test", "example", "profile", "badges"] {
+        table.remove(key);
+    }
+    if let Some(toml::Value::Table(targets)) = table.get_mut("target") {
+        for (_, target) in targets.iter_mut() {
+            if let toml::Value::Table(target) = target {
+                target.remove("dev-dependencies");
+            }
+        }
+    }
+    // What lies in the folders of the same names would be found again.
+    if let Some(toml::Value::Table(package)) = table.get_mut("package") {
+        for key in ["autobenches", "autotests", "autoexamples"] {
+            package.insert(key.into(), false.into());
+        }
+    }
+    // Its own workspace, wherever it lies.
+    table.entry("workspace").or_insert_with(|| toml::Table::new().into());
+    Ok(table.to_string())
+}
+
+/// The file beside what was laid out that holds its digest.
+const CONTENT: &str = "content";
+
+/// Of all files but that one, by name and content.
+fn content(folder: &Path) -> std::io::Result<Digest> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next)? {
+            let (entry, path) = entry.map(|entry| (entry.file_type(), entry.path()))?;
+            if entry?.is_dir() {
+                folders.push(path);
+            } else if path != folder.join(CONTENT) {
+                let name = path.strip_prefix(folder).expect("it is below").to_path_buf();
+                files.insert(name, file_digest(&path)?);
+            }
+        }
+    }
+    let parts = files.iter().map(|(name, digest)| format!("{} {}", digest.hex(), name.display()));
+    Ok(Digest::of_parts(parts))
+}
+
+/// Whether a folder is as it was laid out. It is what is compiled: a damaged file would be taken for
+/// a crate that does not build.
+fn is_whole(place: &Path) -> bool {
+    let kept = fs::read_to_string(place.join(CONTENT)).ok();
+    kept.is_some_and(|kept| content(place).is_ok_and(|found| found.hex() == kept))
+}
+
+fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(into)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (kind, dest) = (entry.file_type()?, into.join(entry.file_name()));
+        if kind.is_dir() {
+            copy_folder(&entry.path(), &dest)?;
+        } else if kind.is_file() {
+            fs::copy(entry.path(), &dest)?;
+        }
+    }
+    Ok(())
+}
+
+/// Programs of containers read it, whoever they run as.
+fn open_to_all(folder: &Path) -> std::io::Result<()> {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_to_all(&entry.path())?;
+        } else {
+            let mode = entry.metadata()?.permissions().mode();
+            fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode | 0o444))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a lock of a crate's folder as it is laid out: by cargo, in the version that old ones read.
+pub async fn generate_lock(source: &Path) -> Result<String> {
+    let mut cargo = tokio::process::Command::new("cargo");
+    cargo.args(["generate-lockfile", "--manifest-path"]).arg(source.join("Cargo.toml"));
+    // As old a compiler as is compared: newer releases of dependencies may not build with it.
+    cargo.env("CARGO_RESOLVER_INCOMPATIBLE_RUST_VERSIONS", "fallback").current_dir(source);
+    let output = cargo.output().await.map_err(|error| {
+        Error::host(format!("starting cargo: {error}")).hint("install Rust's cargo")
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        return Err(Error::new(Kind::Case, format!("cargo generate-lockfile: {said}")));
+    }
+    let text = fs::read_to_string(source.join("Cargo.lock"))
+        .while_(|| format!("reading the lock in {}", source.display()))?;
+    // The fourth version differs in how URLs of git are written, of which there are none.
+    Ok(text.replace("\nversion = 4\n", "\nversion = 3\n"))
+}
+
+/// Downloads a release for whoever is about to pin it; its checksum is that of what came.
+pub async fn release(name: &str, version: &str, into: &Path) -> Result<Digest> {
+    let what = || format!("unpacking {name} {version}");
+    let archive = Registry::open().await?.archive(name, version).await?;
+    unpack(&archive, &format!("{name}-{version}"), into).while_(what)?;
+    Ok(Digest::of(&archive))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_keeps_what_builds() {
+        let manifest = r#"
+[package]
+name = "x"
+version = "1.0.0"
+[dependencies.a]
+version = "1"
+[dev-dependencies.b]
+version = "1"
+[target."cfg(unix)".dependencies.c]
+version = "1"
+[target."cfg(unix)".dev-dependencies.d]
+version = "1"
+[profile.release]
+lto = true
+[[bench]]
+name = "y"
+"#;
+        insta::assert_snapshot!(only_for_building(manifest).unwrap());
+        assert!(only_for_building("[package").is_err());
+    }
+
+    #[test]
+    fn what_was_laid_out_is_looked_at_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, laid) = (folder.path().join("from"), folder.path().join("laid"));
+        for path in ["target/gone.rs", "src/target/mod.rs", "src/lib.rs"] {
+            fs::create_dir_all(from.join(path).parent().unwrap()).unwrap();
+            fs::write(from.join(path), path).unwrap();
+        }
+        // A suite's own crate, without what cargo left; whatever is there already stays.
+        Definition::read(&from).unwrap().write(&laid).unwrap();
+        assert!(laid.join("src/lib.rs").exists() && !laid.join("target").exists());
+        copy_folder(&from.join("src"), &laid.join("src")).unwrap();
+        assert!(laid.join("src/target/mod.rs").exists() && !laid.join("target").exists());
+        assert!(!is_whole(&laid));
+        fs::write(laid.join(CONTENT), content(&laid).unwrap().hex()).unwrap();
+        assert!(is_whole(&laid));
+        fs::write(laid.join("src/lib.rs"), "src/lib.r5").unwrap();
+        assert!(!is_whole(&laid));
+        fs::write(laid.join("src/lib.rs"), "src/lib.rs").unwrap();
+        assert!(is_whole(&laid));
+        fs::remove_file(laid.join("src/target/mod.rs")).unwrap();
+        assert!(!is_whole(&laid));
+    }
+
+    #[test]
+    fn a_lock_pins_everything() {
+        let lock = |more: &str| {
+            format!("version = 3\n[[package]]\nname = \"own\"\nversion = \"1.0.0\"\n{more}")
+        };
+        let package = |name: &str, source: &str| {
+            format!("[[package]]\nname = \"{name}\"\nversion = \"1.0.0\"\nsource = \"{source}\"\n")
+        };
+        let index = "registry+https://index.example/";
+        let good = lock(&(package("b", index) + &package("a", index)));
+        let names: Vec<String> = packages(&good).unwrap().into_iter().map(|p| p.name).collect();
+        assert_eq!(names, ["a", "b"]);
+        for wrong in [
+            lock(&package("a", "git+https://example.org/a")),
+            lock("[[package]]\nname = \"other\"\nversion = \"1.0.0\"\n"),
+            lock(&package("../a", index)),
+            "version = ".to_string(),
+        ] {
+            assert!(packages(&wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Judging: summaries of comparable runs to the model's verdicts, and these as rows.
+//!
+//! Nothing is computed here that the model computes: a [`Judge`] has its [`SummaryReader`] read the
+//! summaries of the pairs it is given, and the model pool, estimate and decide under one policy.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use dyno_model::catalog::policy::{Gate, Policy};
+use dyno_model::id::JobId;
+use dyno_model::metric;
+use dyno_model::pool::pool;
+use dyno_model::record::{RunRow, Summary};
+use dyno_model::stats::{Noise, Variance};
+use dyno_model::verdict::{self, Input, Judged};
+use dyno_store::{Folder, StoredRun};
+
+use crate::columns::Columns;
+use crate::compared::PairComparison;
+use crate::error::Result;
+use crate::noise::{History, PastRuns, Variances};
+use crate::pair_columns::{PairColumns, reason};
+use crate::pairs::{Filter, Pair, comparable_pairs, comparable_runs, pairs_with_runs, resolve};
+use crate::reader::{StoredSummary, SummaryReader};
+use crate::scaling;
+
+/// A table of what is said of pairs of commits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum PairTable {
+    /// `comparisons`, `compare(…)`.
+    Comparisons,
+    /// `scaling`, `compare_scaling(…)`.
+    Scaling,
+}
+
+/// Judges what its reader reads, under one policy.
+pub(crate) struct Judge {
+    pub reader: SummaryReader,
+    pub policy: Policy,
+}
+
+impl std::fmt::Debug for Judge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Judge").field("policy", &self.policy.name).finish_non_exhaustive()
+    }
+}
+
+/// The judged series of one pair.
+struct Family {
+    pair: PairColumns,
+    judged: Vec<Judged>,
+    /// The number of jobs in each series, as `judged`.
+    jobs: Vec<u32>,
+}
+
+impl Judge {
+    /// Every run row of the store, ordered by job.
+    pub(crate) fn run_rows(&self) -> &[Arc<StoredRun>] {
+        &self.reader.snapshot.runs
+    }
+
+    /// The comparison of two commits.
+    pub(crate) async fn compare(
+        &self,
+        baseline: &str,
+        candidate: &str,
+        filter: &Filter,
+    ) -> Result<PairComparison> {
+        let (pair, rows) = resolve(self.run_rows(), baseline, candidate, filter)?;
+        let (comparable, excluded_jobs) = comparable_runs(&rows);
+        let runs: Vec<&RunRow> = comparable.iter().map(|row| &row.run).collect();
+        let history_runs = PastRuns::new(self.run_rows()).history_runs(&runs);
+        let history = History::read(&self.reader, &history_runs).await?.pooled(&history_runs);
+        let summaries = self.reader.summaries(&runs).await?;
+        let (judged, jobs) = judge_family(&summaries, &history, &self.policy);
+        Ok(PairComparison {
+            history_runs: history_runs.into_iter().map(|run| run.job.clone()).collect(),
+            baseline: pair.baseline,
+            candidate: pair.candidate,
+            suite: pair.suite,
+            filter: filter.clone(),
+            sample_files: comparable.iter().map(|row| row.path(Folder::Samples)).collect(),
+            runs: runs.into_iter().cloned().collect(),
+            excluded_jobs,
+            judged,
+            jobs,
+            problems: self.reader.snapshot.store.problems(),
+        })
+    }
+
+    /// The rows that `table` has of the pairs of `rows`.
+    pub(crate) async fn rows(
+        &self,
+        table: PairTable,
+        rows: &[Arc<StoredRun>],
+    ) -> Result<RecordBatch> {
+        let pairs = pairs_with_runs(rows);
+        let pairs = comparable_pairs(&pairs);
+        match table {
+            PairTable::Comparisons => Ok(self.comparison_rows(&self.families(&pairs).await?)),
+            PairTable::Scaling => scaling::rows(&self.reader, &self.policy, &pairs).await,
+        }
+    }
+
+    /// The columns of `table`; nothing is read.
+    pub(crate) fn schema(&self, table: PairTable) -> SchemaRef {
+        match table {
+            PairTable::Comparisons => self.comparison_rows(&[]).schema(),
+            PairTable::Scaling => scaling::no_rows(&self.policy).schema(),
+        }
+    }
+
+    async fn families(&self, pairs: &[(&Pair, Vec<&RunRow>)]) -> Result<Vec<Family>> {
+        let runs: Vec<&RunRow> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
+        let past = PastRuns::new(self.run_rows());
+        let history_runs: Vec<Vec<&RunRow>> =
+            pairs.iter().map(|(_, runs)| past.history_runs(runs)).collect();
+        let distinct: BTreeMap<&JobId, &RunRow> =
+            history_runs.iter().flatten().map(|run| (&run.job, *run)).collect();
+        let history = History::read(&self.reader, &Vec::from_iter(distinct.into_values())).await?;
+        let mut by_job: BTreeMap<_, Vec<StoredSummary>> = BTreeMap::new();
+        for summary in self.reader.summaries(&runs).await? {
+            by_job.entry(summary.job.clone()).or_default().push(summary);
+        }
+        let family = |((pair, runs), history_runs): (&(&Pair, Vec<&RunRow>), &Vec<&RunRow>)| {
+            let summaries_of = |run: &&RunRow| by_job.get(&run.job).cloned().unwrap_or_default();
+            let summaries: Vec<StoredSummary> = runs.iter().flat_map(summaries_of).collect();
+            let history = history.pooled(history_runs);
+            let (judged, jobs) = judge_family(&summaries, &history, &self.policy);
+            Some(Family { pair: PairColumns::new(pair, runs)?, judged, jobs })
+        };
+        Ok(pairs.iter().zip(&history_runs).filter_map(family).collect())
+    }
+
+    fn comparison_rows(&self, families: &[Family]) -> RecordBatch {
+        let series: Vec<(&Family, &Judged, u32)> = families
+            .iter()
+            .flat_map(|f| f.judged.iter().zip(&f.jobs).map(move |(j, jobs)| (f, j, *jobs)))
+            .collect();
+        let mut rows = Columns::new(&series);
+        PairColumns::add(&mut rows, |(family, ..)| &family.pair);
+        rows.text("benchmark", |(_, j, _)| Some(&j.comparison.key.benchmark));
+        rows.text("config", |(_, j, _)| Some(&j.comparison.key.config));
+        rows.text("metric", |(_, j, _)| Some(&j.comparison.key.metric));
+        rows.text("host", |(_, j, _)| Some(&j.comparison.key.host));
+        rows.text("unit", |(_, j, _)| {
+            metric::find(&j.comparison.key.metric).map(|m| m.unit.name())
+        });
+        rows.text("verdict", |(_, j, _)| Some(j.verdict.name()));
+        rows.text("reason", |(_, j, _)| reason(&j.verdict));
+        rows.text("architecture", |(_, j, _)| Some(&j.comparison.architecture));
+        rows.text("tier", |(_, j, _)| {
+            Some(if j.comparison.tier == Gate::Informs { "inform" } else { "gate" })
+        });
+        rows.text("policy", |_| Some(&self.policy.name));
+        let mut float =
+            |name, value: &dyn Fn(&Judged) -> Option<f64>| rows.float(name, |(_, j, _)| value(j));
+        float("effect", &|j| j.comparison.effect());
+        float("low", &|j| Some(j.comparison.interval()?.0));
+        float("high", &|j| Some(j.comparison.interval()?.1));
+        float("p", &|j| Some(j.comparison.estimate?.p));
+        float("q", &|j| j.comparison.q);
+        float("smallest_effect", &|j| Some(j.comparison.delta.exp_m1()));
+        float("detectable", &|j| j.comparison.detectable(&self.policy));
+        let noise = |j: &Judged, part: &dyn Fn(Noise) -> Option<Variance>| {
+            j.comparison.noise.and_then(part)
+        };
+        float("mean_log_ratio", &|j| Some(j.comparison.estimate?.mean));
+        float("variance", &|j| Some(noise(j, &|n| Some(n.used))?.value));
+        float("df", &|j| Some(noise(j, &|n| Some(n.used))?.df));
+        float("run_variance", &|j| Some(noise(j, &|n| Some(n.run))?.value));
+        float("history_variance", &|j| Some(noise(j, &|n| n.history)?.value));
+        float("history_df", &|j| Some(noise(j, &|n| n.history)?.df));
+        float("peer_prior_variance", &|j| Some(noise(j, &|n| n.peer_prior)?.value));
+        float("peer_prior_df", &|j| Some(noise(j, &|n| n.peer_prior)?.df));
+        float("baseline_median", &|j| Some(j.comparison.baseline?.median));
+        float("candidate_median", &|j| Some(j.comparison.candidate?.median));
+        rows.integer("baseline_min", |(_, j, _)| Some(j.comparison.baseline?.min));
+        rows.integer("baseline_max", |(_, j, _)| Some(j.comparison.baseline?.max));
+        rows.integer("candidate_min", |(_, j, _)| Some(j.comparison.candidate?.min));
+        rows.integer("candidate_max", |(_, j, _)| Some(j.comparison.candidate?.max));
+        rows.integer("rounds", |(_, j, _)| Some(i64::from(j.comparison.rounds)));
+        rows.integer("tainted", |(_, j, _)| Some(i64::from(j.comparison.tainted)));
+        rows.small("jobs", |(_, _, jobs)| Some(*jobs));
+        rows.flag("decides", |(_, j, _)| Some(j.comparison.decides));
+        rows.time("finished", |(family, ..)| family.pair.finished_us);
+        rows.batch()
+    }
+}
+
+/// Judges one family: pools each series' summaries, estimates with `history`, adjusts,
+/// decides. Beside the verdicts stands the number of jobs in each series.
+pub(crate) fn judge_family(
+    summaries: &[StoredSummary],
+    history: &Variances,
+    policy: &Policy,
+) -> (Vec<Judged>, Vec<u32>) {
+    let mut series: BTreeMap<(&str, &str, &str, &str), Vec<&StoredSummary>> = BTreeMap::new();
+    for stored in summaries {
+        let Summary { benchmark, config, metric, .. } = &stored.summary;
+        series.entry((benchmark, config, metric, &stored.host)).or_default().push(stored);
+    }
+    let jobs = series.values().map(|parts| parts.len() as u32).collect();
+    let input = |parts: Vec<&StoredSummary>| {
+        let first = parts.first()?;
+        let summaries: Vec<&Summary> = parts.iter().map(|stored| &stored.summary).collect();
+        Some(Input {
+            host: first.host.clone(),
+            architecture: first.architecture.clone(),
+            summary: pool(&summaries)?,
+            history: history.get(&first.series).copied(),
+        })
+    };
+    let inputs: Vec<Input> = series.into_values().filter_map(input).collect();
+    (verdict::judge(verdict::compare(&inputs, policy), policy), jobs)
+}

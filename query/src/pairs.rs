@@ -1,0 +1,198 @@
+//! Which runs two commits mean, and which of these count.
+//!
+//! A comparison's family, over which q is adjusted, is every series of one suite and one pair of
+//! commits on all hosts asked for. Jobs of one host are pooled ([`dyno_model::pool`]) if they
+//! measured the same things: same fingerprint, suite digest, image and artifacts. Where they did
+//! not, the jobs comparable with the newest count and the others are named in
+//! [`crate::PairComparison::excluded_jobs`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use dyno_model::id::{CommitId, Digest, JobId};
+use dyno_model::record::{Built, RunRow, Side, Trust};
+use dyno_store::{PREFIX_DIGITS_MIN, StoredRun, is_hex};
+
+use crate::error::{Error, Result};
+
+/// How many stored comparisons an error lists.
+const LISTED_MAX: usize = 8;
+
+/// Which runs are asked for; `None` asks for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    pub suite: Option<String>,
+    pub host: Option<String>,
+}
+
+/// A suite and a pair of commits: what one family of series belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Pair {
+    pub suite: String,
+    pub baseline: CommitId,
+    pub candidate: CommitId,
+}
+
+impl Pair {
+    pub(crate) fn of_run(run: &RunRow) -> Self {
+        Self {
+            suite: run.suite.clone(),
+            baseline: run.baseline.commit.clone(),
+            candidate: run.candidate.commit.clone(),
+        }
+    }
+}
+
+/// The runs of one pair.
+pub(crate) type PairRuns = (Pair, Vec<Arc<StoredRun>>);
+
+/// The one pair that `baseline` and `candidate` mean, and its runs.
+///
+/// Each may be a commit id, a prefix of one (7 digits or more) or what a person asked for when the
+/// job was requested. What a name means is settled by the pair: `main` that stood for many commits
+/// is clear if only one of them was compared with the other side.
+pub(crate) fn resolve(
+    rows: &[Arc<StoredRun>],
+    baseline: &str,
+    candidate: &str,
+    filter: &Filter,
+) -> Result<PairRuns> {
+    let passes = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+    let eligible: Vec<&Arc<StoredRun>> = rows
+        .iter()
+        .filter(|row| passes(&filter.suite, &row.run.suite) && passes(&filter.host, &row.run.host))
+        .collect();
+    let mut pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>> = BTreeMap::new();
+    for row in &eligible {
+        if names(baseline, &row.run.baseline) && names(candidate, &row.run.candidate) {
+            pairs.entry(Pair::of_run(&row.run)).or_default().push(Arc::clone(row));
+        }
+    }
+    if pairs.len() > 1 {
+        return Err(ambiguous(&pairs, baseline, candidate));
+    }
+    pairs.pop_first().ok_or_else(|| Error::NoComparison {
+        baseline: baseline.into(),
+        candidate: candidate.into(),
+        hint: missing_hint(&eligible, baseline, candidate),
+        stored: stored_pairs(rows),
+    })
+}
+
+/// Why no run of `rows` compares the two; empty where there is nothing to say.
+fn missing_hint(rows: &[&Arc<StoredRun>], baseline: &str, candidate: &str) -> String {
+    let runs = || rows.iter().map(|row| &row.run);
+    let is_known =
+        |name: &str| runs().any(|run| names(name, &run.baseline) || names(name, &run.candidate));
+    let is_short = |name: &str| name.len() < PREFIX_DIGITS_MIN && is_hex(name) && !is_known(name);
+    if runs().any(|run| names(candidate, &run.baseline) && names(baseline, &run.candidate)) {
+        "it has the reverse".to_string()
+    } else if let Some(name) = [baseline, candidate].into_iter().find(|name| is_short(name)) {
+        format!("`{name}` is too short for a commit: {PREFIX_DIGITS_MIN} digits are needed")
+    } else if let Some(name) = [baseline, candidate].into_iter().find(|name| !is_known(name)) {
+        format!("`{name}` is in none of its runs")
+    } else {
+        String::new()
+    }
+}
+
+/// Whether a person who writes `asked` can mean `built`.
+fn names(asked: &str, built: &Built) -> bool {
+    let is_prefix = asked.len() >= PREFIX_DIGITS_MIN
+        && is_hex(asked)
+        && built.commit.hex().starts_with(&asked.to_ascii_lowercase());
+    built.asked == asked || is_prefix
+}
+
+fn ambiguous(
+    pairs: &BTreeMap<Pair, Vec<Arc<StoredRun>>>,
+    baseline: &str,
+    candidate: &str,
+) -> Error {
+    let runs = || pairs.values().flatten().map(|stored| &stored.run);
+    for (asked, side) in [(baseline, Side::Baseline), (candidate, Side::Candidate)] {
+        let built = |run: &RunRow| match side {
+            Side::Baseline => run.baseline.clone(),
+            Side::Candidate => run.candidate.clone(),
+        };
+        let commits: BTreeSet<CommitId> = runs().map(|run| built(run).commit).collect();
+        if commits.len() > 1 {
+            let shown = |b: Built| format!("{} (asked as {})", b.commit.hex(), b.asked);
+            let meanings: BTreeSet<String> = runs().map(|run| shown(built(run))).collect();
+            return Error::Ambiguous { asked: asked.into(), meanings: Vec::from_iter(meanings) };
+        }
+    }
+    let suites: BTreeSet<String> = runs().map(|run| format!("suite {}", run.suite)).collect();
+    Error::Ambiguous { asked: format!("{baseline} {candidate}"), meanings: Vec::from_iter(suites) }
+}
+
+/// Comparisons the store has, newest first.
+fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
+    let mut newest: Vec<&RunRow> = runs.iter().map(|stored| &stored.run).collect();
+    newest.sort_by_key(|run| std::cmp::Reverse(run.finished_us));
+    let mut seen = BTreeSet::new();
+    let commit_name = |built: &Built| match built.asked == built.commit.hex() {
+        true => built.commit.short().to_string(),
+        false => format!("{} ({})", built.asked, built.commit.short()),
+    };
+    let description = |run: &&RunRow| {
+        format!(
+            "{} … {} of {} on {}",
+            commit_name(&run.baseline),
+            commit_name(&run.candidate),
+            run.suite,
+            run.host
+        )
+    };
+    let mut texts: Vec<String> =
+        newest.iter().map(description).filter(|text| seen.insert(text.clone())).collect();
+    let more = texts.len().saturating_sub(LISTED_MAX);
+    texts.truncate(LISTED_MAX);
+    if more > 0 {
+        texts.push(format!("{more} more"));
+    }
+    texts
+}
+
+/// What must be equal for two runs of one pair and host to be pooled.
+type ComparabilityKey = (Digest, Digest, Digest, [Option<Digest>; 2], Trust);
+
+fn comparability_key(run: &RunRow) -> ComparabilityKey {
+    let artifacts = [run.baseline.artifact.clone(), run.candidate.artifact.clone()];
+    let (suite, image) = (run.suite_digest.clone(), run.image_id.clone());
+    (run.fingerprint.digest(), suite, image, artifacts, run.trust)
+}
+
+/// The runs of each host that are comparable with its newest, oldest first; and the jobs that are
+/// not. The newest of a trusted candidate where there is one: an untrusted build is no answer for a
+/// trusted commit.
+pub(crate) fn comparable_runs(rows: &[Arc<StoredRun>]) -> (Vec<&StoredRun>, Vec<JobId>) {
+    let mut ordered: Vec<&StoredRun> = rows.iter().map(Arc::as_ref).collect();
+    ordered.sort_by_key(|row| (row.run.finished_us, row.run.job.clone()));
+    let (trusted, others): (Vec<&StoredRun>, Vec<&StoredRun>) =
+        ordered.iter().copied().partition(|row| row.run.trust.is_trusted());
+    let newest: BTreeMap<&str, _> = others
+        .into_iter()
+        .chain(trusted)
+        .map(|row| (row.run.host.as_str(), comparability_key(&row.run)))
+        .collect();
+    let (comparable, excluded): (Vec<&StoredRun>, Vec<&StoredRun>) = ordered
+        .into_iter()
+        .partition(|row| newest[row.run.host.as_str()] == comparability_key(&row.run));
+    (comparable, excluded.into_iter().map(|row| row.run.job.clone()).collect())
+}
+
+/// The pairs of `rows`, each with all of its runs.
+pub(crate) fn pairs_with_runs(rows: &[Arc<StoredRun>]) -> Vec<PairRuns> {
+    let mut pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>> = BTreeMap::new();
+    for row in rows {
+        pairs.entry(Pair::of_run(&row.run)).or_default().push(Arc::clone(row));
+    }
+    pairs.into_iter().collect()
+}
+
+/// The pairs of `pairs`, each with its runs that count, oldest first.
+pub(crate) fn comparable_pairs(pairs: &[PairRuns]) -> Vec<(&Pair, Vec<&RunRow>)> {
+    let runs = |rows| comparable_runs(rows).0.into_iter().map(|row| &row.run).collect();
+    pairs.iter().map(|(pair, rows)| (pair, runs(rows))).collect()
+}

@@ -1,0 +1,126 @@
+//! Reading stored tables for what is computed in Rust: summaries above all.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use datafusion::common::DataFusionError;
+use datafusion::logical_expr::{Expr, col, lit};
+use datafusion::prelude::SessionContext;
+use dyno_model::id::JobId;
+use dyno_model::record::{Extent, RunRow, Summary};
+
+use crate::error::{Error, Result};
+use crate::snapshot::Snapshot;
+use crate::stored_table::collect;
+
+/// Above this many jobs all summaries are read rather than a list of jobs compared with each.
+const JOBS_LISTED_MAX: usize = 500;
+
+/// One row of `summaries` with where it comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredSummary {
+    pub job: JobId,
+    /// The integer that stands for the series in the store.
+    pub series: i64,
+    pub host: String,
+    pub architecture: String,
+    pub summary: Summary,
+}
+
+/// Reads the stored tables of one snapshot. It knows no policy and judges nothing.
+pub(crate) struct SummaryReader {
+    pub snapshot: Arc<Snapshot>,
+    /// A context with the stored tables alone.
+    pub stored: SessionContext,
+}
+
+impl SummaryReader {
+    /// The summaries of `runs`, ordered by job.
+    pub(crate) async fn summaries(&self, runs: &[&RunRow]) -> Result<Vec<StoredSummary>> {
+        let by_job: BTreeMap<String, &RunRow> =
+            runs.iter().map(|run| (run.job.to_string(), *run)).collect();
+        let batches = self.read("summaries", runs, &[], None).await?;
+        let mut summaries: Vec<StoredSummary> = Vec::new();
+        for batch in &batches {
+            summaries.extend(decode(batch, &by_job));
+        }
+        let key = |s: &StoredSummary| (s.job.clone(), s.summary.benchmark.clone());
+        summaries.sort_by_cached_key(key);
+        Ok(summaries)
+    }
+
+    /// The named columns (all, where none is named) of the rows of `runs` in a stored table that
+    /// `filter` leaves, in no order; other runs' may be among them.
+    pub(crate) async fn read(
+        &self,
+        table: &str,
+        runs: &[&RunRow],
+        columns: &[&str],
+        filter: Option<Expr>,
+    ) -> Result<Vec<RecordBatch>> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = |e: DataFusionError| Error::sql(&e);
+        let mut rows = self.stored.table(table).await.map_err(sql)?;
+        if runs.len() <= JOBS_LISTED_MAX {
+            let jobs = runs.iter().map(|run| lit(run.job.hex())).collect();
+            rows = rows.filter(col("job").in_list(jobs, false)).map_err(sql)?;
+        }
+        if let Some(filter) = filter {
+            rows = rows.filter(filter).map_err(sql)?;
+        }
+        if !columns.is_empty() {
+            rows = rows.select_columns(columns).map_err(sql)?;
+        }
+        collect(&self.stored, &self.snapshot, rows.into_unoptimized_plan()).await
+    }
+}
+
+/// The rows of `summaries` in a batch that belong to the jobs asked for.
+fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &RunRow>) -> Vec<StoredSummary> {
+    let column = |name: &str| batch.column_by_name(name).expect("a column of the table");
+    let [jobs, benchmarks, configs, metrics] =
+        ["job", "benchmark", "config", "metric"].map(|name| column(name).as_string_view());
+    let small = |name: &str| column(name).as_primitive::<Int32Type>();
+    let float = |name: &str, row: usize| {
+        let array = column(name).as_primitive::<Float64Type>();
+        arrow::array::Array::is_valid(array, row).then(|| array.value(row))
+    };
+    let integer = |name: &str, row: usize| {
+        let array = column(name).as_primitive::<Int64Type>();
+        arrow::array::Array::is_valid(array, row).then(|| array.value(row))
+    };
+    let extent = |[median, min, max]: [&str; 3], row: usize| {
+        Some(Extent {
+            median: float(median, row)?,
+            min: integer(min, row)?,
+            max: integer(max, row)?,
+        })
+    };
+    let (rounds, tainted) = (small("rounds"), small("tainted"));
+    let series = column("series").as_primitive::<Int64Type>();
+    let summary = |row: usize| {
+        let run = runs.get(jobs.value(row))?;
+        Some(StoredSummary {
+            job: run.job.clone(),
+            series: series.value(row),
+            host: run.host.clone(),
+            architecture: run.fingerprint.kind(),
+            summary: Summary {
+                benchmark: benchmarks.value(row).to_string(),
+                config: configs.value(row).to_string(),
+                metric: metrics.value(row).to_string(),
+                rounds: rounds.value(row).max(0) as u32,
+                mean_log_ratio: float("mean_log_ratio", row),
+                variance: float("variance", row),
+                baseline: extent(["baseline_median", "baseline_min", "baseline_max"], row),
+                candidate: extent(["candidate_median", "candidate_min", "candidate_max"], row),
+                tainted: tainted.value(row).max(0) as u32,
+            },
+        })
+    };
+    (0..batch.num_rows()).filter_map(summary).collect()
+}

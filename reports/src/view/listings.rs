@@ -1,0 +1,271 @@
+//! Sections that list series: what changed, what is inconclusive, what is unchanged, what does not
+//! decide and what only informs.
+
+use std::fmt::Write as _;
+
+use super::section::{Html, Markdown, Section, no_data};
+use super::{Effect, Row, Value, View};
+use crate::comment::{ROWS_MAX, SENTENCE_CHARS_MAX, folded, left_out, sentence};
+use crate::escape::{bounded, code, fence};
+use crate::terminal::{Cases, Cells, Column, Terminal, table};
+use crate::{commands, words};
+
+/// The section of what changed: conflicts, regressions, then improvements.
+pub(super) const CHANGED: Section = Section {
+    html: Some(Html {
+        id: "changed",
+        title: "What changed",
+        template: include_str!("../../templates/changed.html"),
+        data: no_data,
+    }),
+    markdown: Some(Markdown { name: "what changed", write: changed_markdown }),
+    text: Some(changed_text),
+};
+
+/// The section of inconclusive series: why each is, and what would settle it.
+pub(super) const INCONCLUSIVE: Section = Section {
+    html: Some(Html {
+        id: "open",
+        title: "Inconclusive",
+        template: include_str!("../../templates/inconclusive.html"),
+        data: no_data,
+    }),
+    markdown: Some(Markdown { name: "inconclusive series", write: inconclusive_markdown }),
+    text: None,
+};
+
+/// The section of unchanged series, on the page alone: elsewhere their number says enough.
+pub(super) const UNCHANGED: Section = Section {
+    html: Some(Html {
+        id: "same",
+        title: "Unchanged",
+        template: include_str!("../../templates/unchanged.html"),
+        data: no_data,
+    }),
+    markdown: None,
+    text: None,
+};
+
+/// The section of series whose metric does not decide.
+pub(super) const NOT_DECIDING: Section = Section {
+    html: Some(Html {
+        id: "others",
+        title: "Metrics that do not decide",
+        template: include_str!("../../templates/not_deciding.html"),
+        data: no_data,
+    }),
+    markdown: Some(Markdown {
+        name: "metrics that do not decide",
+        write: |view| {
+            changed_among(view, &view.not_deciding, "Changed, in metrics that do not decide")
+        },
+    }),
+    text: None,
+};
+
+/// The section of series of cases and hosts that only inform.
+pub(super) const INFORMING: Section = Section {
+    html: Some(Html {
+        id: "informing",
+        title: "What only informs",
+        template: include_str!("../../templates/informing.html"),
+        data: no_data,
+    }),
+    markdown: Some(Markdown {
+        name: "what only informs",
+        write: |view| changed_among(view, &view.informing, "Changed, in what only informs"),
+    }),
+    text: None,
+};
+
+const TEXT_ROWS_MAX: usize = 30;
+/// The number of rows below a table of the axes.
+const TEXT_ROWS_BELOW_AXES_MAX: usize = 20;
+
+/// The rows in which something changed, as many as a writer shows.
+pub struct Changed<'a> {
+    pub rows: Vec<&'a Row>,
+    /// `12 more regressions and 3 more improvements`; empty where all are shown.
+    pub left_out: String,
+}
+
+impl View {
+    /// Conflicts, regressions, then improvements, the largest effects first. Each keeps a share of
+    /// the `max` rows, however many of the others there are.
+    pub fn changed(&self, max: usize) -> Changed<'_> {
+        let conflicts: Vec<&Row> = self.conflicts().collect();
+        let (regressed, improved) = (self.regressed.len(), self.improved.len());
+        let conflicting = conflicts.len().min(max / 4);
+        let left = max - conflicting;
+        let worse = regressed.min(left - (max / 4).min(improved));
+        let better = improved.min(left - worse);
+        let left_out: Vec<String> = [
+            (conflicts.len() - conflicting, "more conflict"),
+            (regressed - worse, "more regression"),
+            (improved - better, "more improvement"),
+        ]
+        .into_iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, noun)| words::plural(number, noun))
+        .collect();
+        let rows = conflicts
+            .into_iter()
+            .take(conflicting)
+            .chain(self.regressed.iter().take(worse))
+            .chain(self.improved.iter().take(better))
+            .collect();
+        Changed { rows, left_out: left_out.join(" and ") }
+    }
+}
+
+fn changed_markdown(view: &View) -> String {
+    let changed = view.changed(ROWS_MAX);
+    if changed.rows.is_empty() {
+        return String::new();
+    }
+    let mut out = markdown_table(view, &changed.rows);
+    if !changed.left_out.is_empty() {
+        let _ =
+            writeln!(out, "\n{} are left out here; the full report has them.", changed.left_out);
+        let every =
+            folded("every series, with SQL", &fence(&bounded(&view.links.sql, SENTENCE_CHARS_MAX)));
+        let _ = write!(out, "\n{every}");
+    }
+    out
+}
+
+fn inconclusive_markdown(view: &View) -> String {
+    // Conflicts stand in the table of what changed.
+    let rows: Vec<&Row> = view.inconclusive.iter().filter(|row| !row.is_conflict()).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut body = String::new();
+    for row in rows.iter().take(ROWS_MAX) {
+        let host = if view.many_hosts { format!(", {}", code(&row.host)) } else { String::new() };
+        let (mark, case, metric) = (row.mark, code(&row.case), code(&row.metric));
+        let _ = writeln!(body, "- {mark} {case}, {metric}{host}: {}", sentence(&row.why));
+    }
+    body.push_str(&left_out(rows.len(), ROWS_MAX, "series"));
+    folded(&format!("Inconclusive: {}", words::plural(rows.len(), "series")), &body)
+}
+
+/// A folded table of those of `rows` that changed.
+fn changed_among(view: &View, rows: &[Row], summary: &str) -> String {
+    let changed: Vec<&Row> =
+        rows.iter().filter(|r| matches!(r.verdict, "Regressed" | "Improved")).collect();
+    if changed.is_empty() {
+        return String::new();
+    }
+    let shown = &changed[..changed.len().min(ROWS_MAX)];
+    let body = markdown_table(view, shown) + &left_out(changed.len(), ROWS_MAX, "series");
+    folded(&format!("{summary}: {}", words::plural(changed.len(), "series")), &body)
+}
+
+fn value_or_dash(value: &Option<Value>) -> &str {
+    value.as_ref().map_or("–", |value| &value.text)
+}
+
+fn texts_beside(row: &Row) -> String {
+    row.beside.iter().map(|beside| beside.text.as_str()).collect::<Vec<_>>().join("; ")
+}
+
+fn markdown_table(view: &View, rows: &[&Row]) -> String {
+    let (host, rule) = if view.many_hosts { (" host |", "---|") } else { ("", "") };
+    let has_beside = rows.iter().any(|row| !row.beside.is_empty());
+    let (beside, beside_rule) = if has_beside { (" beside |", ":--|") } else { ("", "") };
+    let mut out = format!(
+        "| verdict | case | metric |{host} baseline | candidate | effect | interval | q | rounds \
+         |{beside}\n|---|---|---|{rule}--:|--:|--:|:--|--:|--:|{beside_rule}\n"
+    );
+    for row in rows {
+        let host = if view.many_hosts { format!(" {} |", code(&row.host)) } else { String::new() };
+        let beside = match has_beside {
+            true => format!(" {} |", sentence(&texts_beside(row))),
+            false => String::new(),
+        };
+        let _ = writeln!(
+            out,
+            "| {} {} | {} | {} |{host} {} | {} | **{}** | {} | {} | {} |{beside}",
+            row.mark,
+            row.shown,
+            code(&row.case),
+            code(&row.metric),
+            value_or_dash(&row.baseline),
+            value_or_dash(&row.candidate),
+            Effect::text_or_dash(&row.effect),
+            Effect::interval_or_dash(&row.effect),
+            row.q_text.replace('<', "&lt;"),
+            row.rounds
+        );
+    }
+    out
+}
+
+/// A table of what changed, then counts of the rest.
+fn changed_text(view: &View, terminal: Terminal) -> String {
+    let max = if view.axes.is_empty() { TEXT_ROWS_MAX } else { TEXT_ROWS_BELOW_AXES_MAX };
+    let changed = view.changed(max);
+    let mut out = String::new();
+    if !changed.rows.is_empty() {
+        let cases = Cases::new(changed.rows.iter().map(|row| (&*row.benchmark, &*row.config)));
+        let columns = columns(view, &changed.rows, &cases);
+        let verdicts = changed.rows.iter().map(|row| row.verdict);
+        let _ = write!(out, "\n{}{}", table(columns, verdicts, terminal), cases.left_out());
+        if !changed.left_out.is_empty() {
+            match commands::every_series(&view.links.command) {
+                None => {
+                    let _ = writeln!(out, "… and {}.", changed.left_out);
+                }
+                Some(command) => {
+                    let _ = writeln!(out, "… and {}. Every series, as JSON:", changed.left_out);
+                    out.push_str(&terminal.command_lines(&command));
+                }
+            }
+        }
+    }
+    if view.counts.deciding.series > 0 {
+        let _ = write!(out, "\n{}", terminal.paragraph(&counts_of_others(view)));
+    }
+    out
+}
+
+fn columns(view: &View, rows: &[&Row], cases: &Cases<'_>) -> Vec<Column> {
+    let cells = Cells(rows);
+    let mut columns = vec![
+        cells.left("verdict", 0, |row| format!("{} {}", row.mark, row.shown)),
+        cases.column(|i| rows[i].case.clone()),
+        cells.name("metric", 0, |row| row.metric.clone()),
+    ];
+    if view.many_hosts {
+        columns.push(cells.name("host", 0, |row| row.host.clone()));
+    }
+    columns.extend([
+        cells.right("baseline", 3, |row| value_or_dash(&row.baseline).to_string()),
+        cells.right("candidate", 3, |row| value_or_dash(&row.candidate).to_string()),
+        cells.right("effect", 0, |row| Effect::text_or_dash(&row.effect).to_string()),
+        cells.left("interval", 1, |row| Effect::interval_or_dash(&row.effect).to_string()),
+        cells.right("q", 4, |row| row.q_text.clone()),
+    ]);
+    if rows.iter().any(|row| !row.beside.is_empty()) {
+        columns.push(cells.left("beside", 2, |row| texts_beside(row)));
+    }
+    columns
+}
+
+/// Numbers of the series that are not in the table of what changed.
+fn counts_of_others(view: &View) -> String {
+    let deciding = &view.counts.deciding;
+    let mut text =
+        format!("{} unchanged, {} inconclusive", deciding.unchanged, deciding.inconclusive);
+    let others = view.counts.not_deciding.series;
+    if others > 0 {
+        let _ = write!(text, ", {others} that do not decide");
+    }
+    let informing = view.counts.informing.series;
+    if informing > 0 {
+        let verb = if informing == 1 { "informs" } else { "inform" };
+        let _ = write!(text, ", {informing} that only {verb}");
+    }
+    text
+}

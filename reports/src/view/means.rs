@@ -1,0 +1,75 @@
+//! Geometric means over the deciding cases: one number for many, where a reader wants one.
+//!
+//! By metric and host, since neither different metrics nor different machines can be averaged, and
+//! only where there are two cases at least. It is no verdict: what went up in one case and down in
+//! another cancels in it, and only the verdicts name each.
+
+use std::collections::BTreeMap;
+
+use dyno_model::catalog::policy::Policy;
+use dyno_model::metric;
+use dyno_model::stats::{self, Variance};
+use dyno_model::verdict::{Comparison, Judged};
+use serde::Serialize;
+
+use super::Effect;
+
+/// The effect over the deciding cases of one metric on one host, each weighing the same.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Mean {
+    pub metric: String,
+    pub host: String,
+    pub cases: usize,
+    pub effect: Effect,
+    /// All of it in one sentence.
+    pub text: String,
+}
+
+/// A mean for each metric and host with two deciding cases or more.
+pub(super) fn means(judged: &[Judged], policy: &Policy, many_hosts: bool) -> Vec<Mean> {
+    let deciding = judged.iter().filter(|j| j.comparison.decides);
+    let view = |((metric, host), series): ((&str, &str), Vec<&Judged>)| {
+        let (cases, effect) = mean(&series, policy.confidence).filter(|(cases, _)| *cases > 1)?;
+        let on = if many_hosts { format!(" on {host}") } else { String::new() };
+        let cases_text = match cases {
+            n if n == series.len() => format!("{n} cases"),
+            n => format!("{n} of {} cases (the others have no effect)", series.len()),
+        };
+        let shown = effect.in_sentence();
+        Some(Mean {
+            metric: metric.to_string(),
+            host: host.to_string(),
+            cases,
+            text: format!("Geometric mean of {metric} over {cases_text}{on}: {shown}."),
+            effect,
+        })
+    };
+    by_metric_and_host(deciding).into_iter().filter_map(view).collect()
+}
+
+/// Series by metric, in the order of the model's, and host.
+pub(super) fn by_metric_and_host<'a>(
+    series: impl Iterator<Item = &'a Judged>,
+) -> Vec<((&'a str, &'a str), Vec<&'a Judged>)> {
+    let place = |name: &str| metric::METRICS.iter().position(|m| m.name == name);
+    let mut groups: BTreeMap<_, Vec<&Judged>> = BTreeMap::new();
+    for judged in series {
+        let key = &judged.comparison.key;
+        let group = (place(&key.metric), key.metric.as_str(), key.host.as_str());
+        groups.entry(group).or_default().push(judged);
+    }
+    groups.into_iter().map(|((_, metric, host), series)| ((metric, host), series)).collect()
+}
+
+/// The geometric mean of those that have an effect, and how many those are.
+pub(super) fn mean(series: &[&Judged], confidence: f64) -> Option<(usize, Effect)> {
+    let parts: Vec<_> = series.iter().filter_map(|j| mean_part(&j.comparison)).collect();
+    let mean = stats::geometric_mean(&parts, confidence)?;
+    Some((parts.len(), Effect::from_log(mean.mean, mean.half_width)))
+}
+
+/// (d̄, variance, rounds) of a series that has them.
+fn mean_part(comparison: &Comparison) -> Option<(f64, Variance, u32)> {
+    let estimate = comparison.estimate?;
+    Some((estimate.mean, comparison.variance()?, estimate.rounds.max(1)))
+}

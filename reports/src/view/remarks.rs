@@ -1,0 +1,80 @@
+//! What a reader must know right after the sentence and its reasons.
+
+use std::collections::BTreeSet;
+
+use dyno_model::catalog::policy::{HostConflict, Policy};
+use dyno_model::selfcheck::Rate;
+use dyno_model::verdict::Standing;
+
+use super::{Row, View, failing};
+use crate::words::{capitalised, plural};
+
+/// The remarks on a view that has everything else, a sentence each.
+pub(super) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
+    let mut remarks = Vec::new();
+    let effect_of_first = |rows: &[Row]| {
+        let row = rows.first()?;
+        let effect = row.effect.as_ref()?.in_sentence();
+        let host = if view.many_hosts { format!(" on {}", row.host) } else { String::new() };
+        Some(format!("{}, {}{host}: {effect}", row.case, row.metric))
+    };
+    if let Some(text) = effect_of_first(&view.regressed) {
+        remarks.push(format!("Largest regression: {text}."));
+    }
+    if let Some(text) = effect_of_first(&view.improved) {
+        remarks.push(format!("Largest improvement: {text}."));
+    }
+    remarks.extend(failed_everywhere(view));
+    if let Some(rounds) = view.inconclusive.iter().filter_map(|r| r.rounds_needed).max() {
+        remarks.push(format!(
+            "About {} in all would settle what is too noisy yet.",
+            plural(rounds as usize, "round")
+        ));
+    }
+    if policy.conflicting_hosts == HostConflict::Count {
+        remarks.extend(disagreement(view));
+    }
+    let scalings = &view.counts.scalings;
+    if scalings.regressed + scalings.improved > 0 {
+        remarks.push(format!(
+            "Scaling with threads: {} of {} worse, {} better.",
+            scalings.regressed,
+            plural(scalings.series, "case"),
+            scalings.improved
+        ));
+    }
+    for check in view.selfchecks.iter().filter(|check| check.rate == Rate::More) {
+        remarks.push(check.text.clone());
+    }
+    let others = &view.counts.not_deciding;
+    if others.regressed + others.improved > 0 {
+        remarks.push(format!(
+            "Among metrics that do not decide, {} regressed and {} improved.",
+            plural(others.regressed, "series"),
+            others.improved
+        ));
+    }
+    remarks
+}
+
+/// A remark on what failed on both sides, or kept every case from being measured: no reason names
+/// those.
+fn failed_everywhere(view: &View) -> Option<String> {
+    if let Some(f) = view.failures.iter().find(|f| f.benchmark.is_none()) {
+        return Some(format!("The step {} failed for {} ({}).", f.step, f.case, f.side));
+    }
+    let on_both = Standing::FailingOnBoth;
+    view.is_any(on_both)
+        .then(|| format!("{}.", capitalised(&failing::names_with(&view.failures, on_both))))
+}
+
+/// Series that regressed on one host and improved on another.
+fn disagreement(view: &View) -> Option<String> {
+    let key = |row: &Row| (row.case.clone(), row.metric.clone());
+    let regressed: BTreeSet<_> = view.regressed.iter().map(key).collect();
+    let both: BTreeSet<_> =
+        view.improved.iter().map(key).filter(|k| regressed.contains(k)).collect();
+    let (case, metric) = both.first()?;
+    let more = if both.len() > 1 { format!(" and {} more", both.len() - 1) } else { String::new() };
+    Some(format!("The hosts disagree on {case}, {metric}{more}: worse on one, better on another."))
+}

@@ -1,0 +1,106 @@
+//! Why a series has its verdict, and why a case scales as it does.
+
+use dyno_model::catalog::policy::Policy;
+use dyno_model::metric;
+use dyno_model::stats::Noise;
+use dyno_model::verdict::{Judged, Reason, ScalingVerdict, Verdict};
+
+use super::plural;
+use crate::number;
+
+/// The number at which `stats::rounds_needed` stops counting: no number of rounds is a remedy.
+pub(crate) const ROUNDS_CAP: u32 = 10_000;
+
+/// The reason why a series has its verdict. `interval` and `delta` are texts, the former empty where there is
+/// no effect.
+pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy) -> String {
+    let comparison = &judged.comparison;
+    let confidence = number::percent(policy.confidence);
+    let limit = policy.q;
+    let q = q_equation(comparison.q);
+    let is_counted = metric::is_deterministic(&comparison.key.metric);
+    let loans = comparison.noise.map(degrees_of_freedom).unwrap_or_default();
+    match &judged.verdict {
+        Verdict::Regressed | Verdict::Improved if is_counted => {
+            format!(
+                "counted once, so there is no noise to allow for: the effect is outside {delta}"
+            )
+        }
+        Verdict::Regressed | Verdict::Improved => format!(
+            "the effect is beyond {delta} ({q}, at most {limit} allowed); {confidence} interval {interval}{loans}"
+        ),
+        Verdict::Unchanged if is_counted => {
+            format!("counted once, so there is no noise to allow for: the effect is within {delta}")
+        }
+        Verdict::Unchanged => {
+            format!("the whole {confidence} interval {interval} lies within {delta}{loans}")
+        }
+        Verdict::Inconclusive(Reason::TooWide { rounds }) => {
+            let remedy = if *rounds >= ROUNDS_CAP {
+                format!("not even {} would settle it", plural(ROUNDS_CAP as usize, "round"))
+            } else {
+                format!("about {} in all would settle it", plural(*rounds as usize, "round"))
+            };
+            format!(
+                "too noisy yet: the {confidence} interval {interval} is not within {delta}, and \
+                 an effect beyond that is not sure ({q}, at most {limit} allowed); {remedy}{loans}"
+            )
+        }
+        Verdict::Inconclusive(reason) => reason.to_string(),
+    }
+}
+
+/// `q = 0.013`, `q < 0.0001`.
+fn q_equation(q: Option<f64>) -> String {
+    let q = q.map(number::probability).unwrap_or_default();
+    if q.starts_with('<') { format!("q {q}") } else { format!("q = {q}") }
+}
+
+/// Who lent degrees of freedom to a variance; empty where nobody did.
+fn degrees_of_freedom(noise: Noise) -> String {
+    let history = noise.history.map_or(0.0, |h| h.df);
+    let peer_prior = noise.used.df - noise.run.df - history;
+    let lenders = [(history, "past runs"), (peer_prior, "the crowd")];
+    let lenders: String = lenders
+        .into_iter()
+        .filter(|(df, _)| *df >= 0.05)
+        .map(|(df, who)| format!(", {} of {who}", number::freedom(df)))
+        .collect();
+    if lenders.is_empty() {
+        return lenders;
+    }
+    format!("; degrees of freedom of its noise: {} its own{lenders}", number::freedom(noise.run.df))
+}
+
+/// The reason why a case scales as its verdict says; `effect` is its effect and interval, as texts.
+pub(crate) fn why_scaling(
+    scaled: &ScalingVerdict,
+    effect: Option<(&str, &str)>,
+    policy: &Policy,
+) -> String {
+    let (Ok(difference), Some((effect, interval))) = (&scaled.difference, effect) else {
+        return match &scaled.verdict {
+            Verdict::Inconclusive(reason) => reason.to_string(),
+            verdict => verdict.name().to_lowercase(),
+        };
+    };
+    let q = q_equation(scaled.q);
+    let delta = format!("±{}", number::percent(difference.delta.exp_m1()));
+    let change = format!(
+        "with {} the time changed by {effect} {interval} beyond what it changed with one",
+        plural(difference.threads as usize, "thread"),
+    );
+    match &scaled.verdict {
+        Verdict::Regressed | Verdict::Improved => {
+            format!("{change}; that is beyond {delta} ({q}, at most {} allowed)", policy.q)
+        }
+        Verdict::Unchanged => format!("{change}; the whole interval lies within {delta}"),
+        Verdict::Inconclusive(Reason::TooWide { rounds }) if *rounds < ROUNDS_CAP => {
+            format!(
+                "{change}; too noisy yet against {delta}: about {} in all would settle it",
+                plural(*rounds as usize, "round")
+            )
+        }
+        Verdict::Inconclusive(reason) => format!("{change}; {reason}"),
+    }
+}

@@ -1,0 +1,94 @@
+//! Publishing a record: its files in order, the run row last.
+
+use dyno_model::record::{Record, RunRow};
+use dyno_model::verdict;
+
+use crate::encode;
+use crate::error::{Error, Result};
+use crate::layout::{self, Folder, Shard};
+use crate::put::{PutOutcome, create};
+use crate::store::Store;
+
+/// How many interrupted attempts of one job and month are stepped over before giving up.
+const ATTEMPTS_MAX: u32 = 100;
+
+/// What became of [`Store::publish`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOutcome {
+    /// The files were written; `bytes` is their size together.
+    Written { attempt: u32, bytes: u64 },
+    /// The job has a run row already; nothing was written.
+    AlreadyPublished,
+}
+
+impl Store {
+    /// Writes `record`: samples, then summaries, then units where it has any, then the run row, which
+    /// is the commit point.
+    ///
+    /// Every file is created, never replaced. An attempt that died before its run row leaves files
+    /// that nobody sees; the same record goes on with them, another one takes the next free name
+    /// (`<job>.1.parquet`, …) for all of its own. If two publish one job at once, both succeed
+    /// and readers take the first. Each file is on the disk before the next is begun.
+    ///
+    /// # Errors
+    /// [`Error::Unstorable`] for a record whose architecture or times do not name a place, or with
+    /// numbers that are not finite; [`Error::Unavailable`] if the store cannot be read or written.
+    pub async fn publish(&self, record: &Record) -> Result<PublishOutcome> {
+        let run = &record.run;
+        let unstorable = |why: String| Error::Unstorable { job: run.job.to_string(), why };
+        let arch = &run.fingerprint.architecture;
+        if !layout::is_arch(arch) {
+            let arch = arch.escape_debug();
+            return Err(unstorable(format!("its architecture `{arch}` cannot name a folder")));
+        }
+        let month = layout::month(run.finished_us)
+            .ok_or_else(|| unstorable(format!("it finished at {} µs", run.finished_us)))?;
+        let provenance = serde_json::to_string(run).expect("plain fields serialise");
+        if serde_json::from_str::<RunRow>(&provenance).ok().as_ref() != Some(run) {
+            return Err(unstorable("a share or duration in its run is not a finite number".into()));
+        }
+        self.check_place()?;
+        if self.has_run(&run.job).await? {
+            return Ok(PublishOutcome::AlreadyPublished);
+        }
+        let summaries = verdict::summarise(&record.samples);
+        for attempt in 0..ATTEMPTS_MAX {
+            let (job, month, arch) = (run.job.clone(), month.clone(), arch.clone());
+            let shard = Shard { job, month, attempt, arch };
+            let mut batches = vec![
+                (Folder::Samples, encode::samples(record, &shard)),
+                (Folder::Summaries, encode::summaries(run, &summaries, &shard)),
+            ];
+            if !record.units.is_empty() {
+                batches.push((Folder::Units, encode::units(record, &shard)));
+            }
+            batches.push((Folder::Runs, encode::run(run, &provenance, &shard)));
+            // All bytes are made before any is written: what cannot be encoded leaves nothing.
+            let mut files = Vec::new();
+            for (folder, batch) in &batches {
+                let bytes = encode::file_bytes(*folder, batch, run, &provenance);
+                files.push((*folder, bytes.map_err(|e| unstorable(e.to_string()))?));
+            }
+            let size = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+            if self.create_all(&shard, files).await? {
+                return Ok(PublishOutcome::Written { attempt, bytes: size });
+            }
+        }
+        Err(unstorable(format!("{ATTEMPTS_MAX} interrupted attempts of it are in the store")))
+    }
+
+    /// Creates the files in order; the answer is false if a name was taken.
+    async fn create_all(&self, shard: &Shard, files: Vec<(Folder, Vec<u8>)>) -> Result<bool> {
+        for (folder, bytes) in files {
+            let (path, local) = (shard.path(folder), self.local());
+            self.tell_watch(folder, false);
+            let outcome = create(self.objects().as_ref(), local, &path, bytes.into()).await;
+            self.tell_watch(folder, true);
+            match outcome.map_err(|error| self.unavailable(&format!("write {path} in"), &error))? {
+                PutOutcome::Written => {}
+                PutOutcome::NameTaken => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}

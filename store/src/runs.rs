@@ -1,0 +1,114 @@
+//! Finding run rows: of one job, of a job's first digits, and all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dyno_model::id::JobId;
+use dyno_model::record::RunRow;
+use futures::StreamExt;
+
+use crate::error::{Error, Result};
+use crate::layout::Folder;
+use crate::store::{READS_AT_ONCE, Store};
+use crate::stored_run::StoredRun;
+
+/// A prefix of the id of a commit or job must be at least this long, as git's are.
+pub const PREFIX_DIGITS_MIN: usize = 7;
+
+/// Whether `text` consists of hexadecimal digits.
+pub fn is_hex(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+impl Store {
+    /// Whether the store has a readable run row of `job`.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the store cannot be listed.
+    pub async fn has_run(&self, job: &JobId) -> Result<bool> {
+        Ok(self.run_row(job).await?.is_some())
+    }
+
+    /// The run of `job`, exactly as it was published.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the store cannot be listed.
+    pub async fn run(&self, job: &JobId) -> Result<Option<RunRow>> {
+        Ok(self.run_row(job).await?.map(|row| row.run.clone()))
+    }
+
+    /// The run row of `job` that counts: of several attempts the first that can be read.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the store cannot be listed.
+    pub async fn run_row(&self, job: &JobId) -> Result<Option<Arc<StoredRun>>> {
+        for (shard, meta) in self.list(Folder::Runs).await? {
+            if shard.job == *job
+                && let Some(row) = self.read_run_row(shard, meta).await
+            {
+                return Ok(Some(row));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every run row that counts, ordered by job; of several attempts with a readable run row, the
+    /// first.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the store cannot be listed.
+    pub async fn run_rows(&self) -> Result<Vec<Arc<StoredRun>>> {
+        let files = self.list(Folder::Runs).await?;
+        let reads = files.into_iter().map(|(shard, meta)| self.read_run_row(shard, meta));
+        let reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
+        let mut rows: BTreeMap<JobId, Arc<StoredRun>> = BTreeMap::new();
+        for row in reads.collect::<Vec<_>>().await.into_iter().flatten() {
+            match rows.get(&row.shard.job) {
+                Some(first) => {
+                    let first = first.path(Folder::Runs);
+                    let fault = format!("the job was published before, as {first}, which counts");
+                    self.quarantine(&row.path(Folder::Runs), fault);
+                }
+                None => {
+                    rows.insert(row.shard.job.clone(), row);
+                }
+            }
+        }
+        Ok(rows.into_values().collect())
+    }
+
+    /// The run that `asked` means: a job's id or the first digits of one (7 or more).
+    ///
+    /// # Errors
+    /// [`Error::NoRun`], [`Error::AmbiguousRun`], and [`Error::Unavailable`].
+    pub async fn find_run(&self, asked: &str) -> Result<RunRow> {
+        let no_run = |why: String| Error::NoRun { asked: asked.into(), why };
+        if asked.len() < PREFIX_DIGITS_MIN || !is_hex(asked) {
+            return Err(no_run(format!(
+                "a run is named by its job's id, or the first {PREFIX_DIGITS_MIN} digits or more of it"
+            )));
+        }
+        let wanted = asked.to_ascii_lowercase();
+        let mut jobs: Vec<JobId> =
+            self.list(Folder::Runs).await?.into_iter().map(|(shard, _)| shard.job).collect();
+        jobs.sort();
+        jobs.dedup();
+        let stored = jobs.len();
+        jobs.retain(|job| job.hex().starts_with(&wanted));
+        match jobs.as_slice() {
+            [] => Err(no_run(match stored {
+                0 => "it has no run at all yet".into(),
+                _ => format!("none of its {stored} runs begins so"),
+            })),
+            [job] => self.run(job).await?.ok_or_else(|| {
+                let problems: Vec<String> =
+                    self.problems().iter().map(ToString::to_string).collect();
+                no_run(format!("its row cannot be read: {}", problems.join("; ")))
+            }),
+            several => Err(Error::AmbiguousRun {
+                asked: asked.into(),
+                meanings: several.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+}

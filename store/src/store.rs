@@ -1,0 +1,277 @@
+//! A store as it is opened: one place, its files by folder, and what was found wrong with them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use url::Url;
+
+use crate::error::{Error, Problem, Result};
+use crate::files::{self, Fault};
+use crate::layout::{Folder, Shard};
+use crate::put::LocalFolder;
+use crate::stored_run::StoredRun;
+
+/// How many files are read at once while a store is looked through.
+pub const READS_AT_ONCE: usize = 16;
+
+/// A place with records in it. Cloning is cheap and shares the list of problems.
+#[derive(Debug, Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+    watch: Watch,
+}
+
+/// Called before (`false`) and after (`true`) each file that a record is written as, with its table.
+pub type Watch = fn(table: &'static str, done: bool);
+
+#[derive(Debug)]
+struct Inner {
+    url: String,
+    objects: Arc<dyn ObjectStore>,
+    /// Where the store is a folder.
+    local: Option<LocalFolder>,
+    problems: Mutex<BTreeMap<String, String>>,
+    /// Run rows read before, by path and by what told this version of the file from another.
+    runs: Mutex<BTreeMap<Path, (ObjectMeta, Arc<StoredRun>)>>,
+}
+
+impl Store {
+    /// Opens the store at `url`: a path or `file:` URL (the folder is created if absent), or any
+    /// URL that object_store knows (`s3://bucket/prefix`, set up by the `AWS_*` variables).
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`] if the URL makes no sense, [`Error::Unavailable`] if the place cannot be made or
+    /// listed.
+    pub async fn open(url: &str) -> Result<Self> {
+        let unavailable = |why: String| Error::Unavailable { url: url.to_string(), why };
+        let invalid = |why: String| Error::InvalidUrl { url: url.escape_debug().to_string(), why };
+        let (objects, local): (Arc<dyn ObjectStore>, _) = match local_path(url).map_err(invalid)? {
+            Some(path) => {
+                let shown = path.display();
+                std::fs::create_dir_all(&path)
+                    .map_err(|e| unavailable(format!("cannot make the folder {shown}: {e}")))?;
+                let open = |e: String| unavailable(format!("cannot open the folder {shown}: {e}"));
+                let files = LocalFileSystem::new_with_prefix(&path);
+                let files = Arc::new(files.map_err(|e| open(e.to_string()))?);
+                let local = LocalFolder::new(Arc::clone(&files), path.clone());
+                (files, Some(local.map_err(|e| open(e.to_string()))?))
+            }
+            None => {
+                let parsed = Url::parse(url).map_err(|e| invalid(format!("not a URL: {e}")))?;
+                let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
+                let (objects, prefix) = object_store::parse_url_opts(&parsed, settings)
+                    .map_err(|e| invalid(e.to_string()))?;
+                (Arc::new(PrefixStore::new(objects, prefix)), None)
+            }
+        };
+        let (url, problems, runs) = (url.to_string(), Mutex::default(), Mutex::default());
+        let inner = Arc::new(Inner { url, objects, local, problems, runs });
+        let store = Self { inner, watch: |_, _| () };
+        store
+            .objects()
+            .list_with_delimiter(None)
+            .await
+            .map_err(|e| store.unavailable("list", &e))?;
+        Ok(store)
+    }
+
+    /// This store, with someone who watches it being written.
+    pub fn with_watch(self, watch: Watch) -> Self {
+        Self { watch, ..self }
+    }
+
+    /// The URL the store was opened with.
+    pub fn url(&self) -> &str {
+        &self.inner.url
+    }
+
+    /// One name for this store, however it was named: the folder's full path, or the URL.
+    pub fn place(&self) -> String {
+        match &self.inner.local {
+            Some(local) => local.folder().display().to_string(),
+            None => self.url().to_string(),
+        }
+    }
+
+    /// Where the file at `path`, which is relative to the store, lies.
+    pub fn locate(&self, path: &Path) -> String {
+        format!("{}/{path}", self.url().trim_end_matches('/'))
+    }
+
+    /// Proves that the store can be written, by creating a small object and removing it; asked
+    /// before hours are spent on measuring what could not be kept.
+    pub async fn check_writable(&self) -> Result<()> {
+        // One name for all, so that a kill in here leaves nothing that the next one does not take.
+        let path = Path::from("_writable");
+        let put = self.objects().put(&path, Bytes::from_static(b"dyno").into()).await;
+        put.map_err(|e| self.unavailable("write", &e))?;
+        match self.objects().delete(&path).await {
+            // Another dyno's removal came first.
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            done => done.map_err(|e| self.unavailable("write", &e)),
+        }
+    }
+
+    /// Fails if the store is a folder and no longer the one that was opened.
+    pub(crate) fn check_place(&self) -> Result<()> {
+        let checked = self.local().map_or(Ok(()), LocalFolder::check);
+        checked.map_err(|why| Error::Unavailable { url: self.url().to_string(), why })
+    }
+
+    /// Tells who watches that a file of `folder` is begun (`false`) or done (`true`).
+    pub(crate) fn tell_watch(&self, folder: Folder, done: bool) {
+        (self.watch)(folder.name(), done);
+    }
+
+    /// Files that were set aside so far, by path.
+    pub fn problems(&self) -> Vec<Problem> {
+        let problems = lock(&self.inner.problems);
+        problems
+            .iter()
+            .map(|(path, what)| Problem { path: path.clone(), what: what.clone() })
+            .collect()
+    }
+
+    /// The files, by paths relative to the store.
+    pub fn objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.objects
+    }
+
+    /// The folder, where the store is one.
+    pub(crate) fn local(&self) -> Option<&LocalFolder> {
+        self.inner.local.as_ref()
+    }
+
+    /// Remembers the file at `path` as a problem; what reads the rest goes on without it.
+    pub fn quarantine(&self, path: &Path, fault: Fault) {
+        tracing::warn!(%path, %fault, "set aside");
+        lock(&self.inner.problems).insert(path.to_string(), fault);
+    }
+
+    /// The files of `folder` in the order in which attempts of one job count. Foreign names are
+    /// set aside; names that begin with `_` or `.` belong to other tools and are passed over.
+    pub async fn list(&self, folder: Folder) -> Result<Vec<(Shard, ObjectMeta)>> {
+        let prefix = Path::from(folder.name());
+        let listed = self.objects().list(Some(&prefix)).try_collect::<Vec<_>>().await;
+        let mut files = Vec::new();
+        for meta in listed.map_err(|e| self.unavailable("list", &e))? {
+            match Shard::parse(folder, &meta.location) {
+                Some(shard) => files.push((shard, meta)),
+                None if meta.location.filename().is_some_and(|n| n.starts_with(['_', '.'])) => {}
+                None => {
+                    let expected = "arch=…/month=yyyy-mm/<job>.parquet";
+                    self.quarantine(
+                        &meta.location,
+                        format!("not named {}/{expected}", folder.name()),
+                    );
+                }
+            }
+        }
+        files.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(files)
+    }
+
+    /// The run row in a file; `None` (and a problem) if the file is not one.
+    pub(crate) async fn read_run_row(
+        &self,
+        shard: Shard,
+        meta: ObjectMeta,
+    ) -> Option<Arc<StoredRun>> {
+        let path = meta.location.clone();
+        let cached = lock(&self.inner.runs).get(&path).filter(|(m, _)| *m == meta).cloned();
+        if let Some((_, row)) = cached {
+            return Some(row);
+        }
+        let bytes = self.bytes(&path).await?;
+        let decoded = files::read_rows(bytes, Folder::Runs, &shard)
+            .and_then(|batches| StoredRun::decode(shard, &batches));
+        match decoded {
+            Ok(row) => {
+                let row = Arc::new(row);
+                lock(&self.inner.runs).insert(path, (meta, Arc::clone(&row)));
+                Some(row)
+            }
+            Err(fault) => {
+                self.quarantine(&path, fault);
+                None
+            }
+        }
+    }
+
+    /// The bytes of a file; `None` (and a problem) if this one file cannot be read.
+    async fn bytes(&self, path: &Path) -> Option<Bytes> {
+        let read = async { self.objects().get(path).await?.bytes().await };
+        match read.await {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                self.quarantine(path, format!("cannot be read: {}", one_line(&error)));
+                None
+            }
+        }
+    }
+
+    /// The error of `doing` something to the store.
+    pub(crate) fn unavailable(&self, doing: &str, error: &object_store::Error) -> Error {
+        Error::Unavailable {
+            url: self.url().to_string(),
+            why: format!("cannot {doing} it: {}", one_line(error)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind these locks is replaced whole, so a panic elsewhere leaves it sound.
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// An error with the system's reason (`Permission denied …`) on one line.
+fn one_line(error: &object_store::Error) -> String {
+    error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The folder meant by a plain path or `file:` URL; `None` for another scheme.
+fn local_path(url: &str) -> Result<Option<std::path::PathBuf>, String> {
+    if url.is_empty() {
+        return Err(
+            "empty; expected a folder, or a URL like file:///srv/dyno or s3://bucket/dyno".into()
+        );
+    }
+    if url.starts_with("file:/") {
+        let parsed = Url::parse(url).map_err(|e| format!("not a URL: {e}"))?;
+        let path = parsed.to_file_path();
+        return path
+            .map(Some)
+            .map_err(|()| "a file: URL names no other machine: write file:///path".into());
+    }
+    if let Some(relative) = url.strip_prefix("file:") {
+        return Ok(Some(relative.into()));
+    }
+    Ok((!url.contains("://")).then(|| url.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local_path;
+
+    #[test]
+    fn places() {
+        for (url, expected) in [
+            ("store", Ok(Some("store"))),
+            ("/srv/x", Ok(Some("/srv/x"))),
+            ("file:///srv/a%20b", Ok(Some("/srv/a b"))),
+            ("file:store", Ok(Some("store"))),
+            ("s3://bucket/dyno", Ok(None)),
+        ] {
+            assert_eq!(local_path(url), expected.map(|p| p.map(Into::into)), "{url}");
+        }
+        for wrong in ["", "file://elsewhere/x"] {
+            assert!(local_path(wrong).is_err(), "{wrong}");
+        }
+    }
+}
