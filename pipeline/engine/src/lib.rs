@@ -84,7 +84,7 @@ pub struct Spec {
     pub network: bool,
     pub cpus: BTreeSet<u32>,
     /// Whether some of these cores are enough: a build's work is the same on fewer.
-    pub fewer_cores_do: bool,
+    pub cores_may_shrink: bool,
     pub memory_bytes: u64,
     pub pids: u64,
     /// Size of `/tmp`, in bytes; it counts towards the memory.
@@ -284,7 +284,7 @@ pub fn verify(spec: &Spec, inside: &Sandbox, bounds_files: bool) -> Vec<String> 
     want(inside.seccomp_mode == 2, "no seccomp filter".into());
     let cpus: BTreeSet<u32> = inside.cpus.iter().copied().collect();
     // Another dyno that measures may have taken cores for itself.
-    let fewer = spec.fewer_cores_do && !cpus.is_empty() && cpus.is_subset(&spec.cpus);
+    let fewer = spec.cores_may_shrink && !cpus.is_empty() && cpus.is_subset(&spec.cpus);
     want(
         cpus == spec.cpus || fewer,
         format!("cores {} instead of {}", format_cores(&cpus), format_cores(&spec.cpus)),

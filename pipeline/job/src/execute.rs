@@ -19,7 +19,6 @@ use dyno_model::record::{Failure, Side, phase};
 use dyno_store::PublishOutcome;
 use dyno_toolchain::prepare::Ready;
 use dyno_toolchain::sources::Sources;
-use dyno_toolchain::work;
 
 use crate::build::{Inputs, Sides, build};
 use crate::clock::PhaseClock;
@@ -106,12 +105,12 @@ async fn measure(
     let mut told = Measured { failures, ..Measured::default() };
     for (side, ready) in &ready {
         told.versions.insert(*side, ready.compiler.version.clone());
-        for (why, cases) in &ready.cannot {
+        for (why, cases) in &ready.unsupported {
             let side = side.name();
             told.notices.push(format!("not measured: {} case(s), {why} ({side})", cases.len()));
         }
     }
-    let several = |case: &Case| work::threads(&case.config).is_some_and(|n| n > 1);
+    let several = |case: &Case| case.compiler_config().threads.is_some_and(|n| n > 1);
     if job.cases.iter().any(several) {
         let ignoring = ready.iter().filter(|(_, ready)| !ready.compiler.obeys_threads());
         for (side, ready) in ignoring {

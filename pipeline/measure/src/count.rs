@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use dyno_model::metric::CACHEGRIND;
 use dyno_model::record::Side;
+use dyno_model::step::Step;
 use dyno_probe::{Settings, Spawn};
 
 use super::{Bench, Measured, Prepared};
@@ -94,7 +95,9 @@ impl Bench<'_> {
                             continue;
                         }
                         (None, None) => "under Valgrind it wrote no counts".into(),
-                        (Some(("output", reason)), _) => format!("under Valgrind it gave {reason}"),
+                        (Some((Step::Output, reason)), _) => {
+                            format!("under Valgrind it gave {reason}")
+                        }
                         (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
                     }
                 }

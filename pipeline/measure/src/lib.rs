@@ -21,10 +21,11 @@ use dyno_model::catalog::suite::{
     Benchmark, Case, Crate, ExpectedAnswer, Limits, Program, Stream, Suite, Workload, fill,
 };
 use dyno_model::id::Digest;
-use dyno_model::metric;
+use dyno_model::metric::{self, ARTIFACT_SIZE, CACHEGRIND, WALL};
 use dyno_model::plan::Job;
 use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
 use dyno_model::sampling::{Sampler, ScheduledRun, StopReason};
+use dyno_model::step::Step;
 use dyno_model::taint;
 use dyno_probe::{End, Exit, Settings, Spawn};
 
@@ -118,7 +119,7 @@ struct Prepared<'a> {
 /// What a process must have done, beside ending well.
 enum Check {
     /// This stream has this digest.
-    ExpectedAnswer(Stream, Digest),
+    Answer(Stream, Digest),
     /// It wrote something.
     Wrote,
 }
@@ -143,7 +144,7 @@ impl Bench<'_> {
         // Counts do not depend on time, and want all cores.
         quiet.share_cores();
         measured.notices.extend(counters::notices(&sandbox, &measured.samples));
-        if self.wants("instructions:cachegrind") {
+        if self.wants(CACHEGRIND) {
             if sandbox.valgrind {
                 let count = self.count(&mut prepared, &mut measured);
                 match fault::around("measure.count", count).await {
@@ -214,7 +215,7 @@ impl Bench<'_> {
             pids: limits().map(|l| l.pids).max().unwrap_or(64) + 1,
             tmp_bytes: memory.saturating_sub(held).max(memory / 4) / 2,
             user: (USER, USER),
-            fewer_cores_do: false,
+            cores_may_shrink: false,
             cgroup: None,
             probe: Settings::default(),
         }
@@ -276,20 +277,24 @@ impl Bench<'_> {
         let laid = self.sources?.crates.get(&krate.name)?.as_ref().ok()?;
         // What one of them has no means for cannot be compared.
         let ready_ones = self.subjects.values().filter_map(|subject| subject.ready.as_ref());
-        if ready_ones.flat_map(|r| r.cannot.values()).flatten().any(|cannot| cannot == case) {
+        if ready_ones
+            .flat_map(|r| r.unsupported.values())
+            .flatten()
+            .any(|unsupported| unsupported == case)
+        {
             return None;
         }
+        let config = case.compiler_config();
         if graph {
             let cores = self.benchmark_cores.len();
-            return Some(work::graph(krate, laid, &ready.compiler, &case.config, cores));
+            return Some(work::graph(krate, laid, &ready.compiler, &config, cores));
         }
-        let patched = case.config.0.get("scenario").is_some_and(|s| s == "incr-patched");
-        if patched && laid.patch_failed.is_some() {
+        if config.scenario.is_patched() && laid.patch_failed.is_some() {
             return None;
         }
-        let (build, backend) = work::build_of(&case.config);
-        let leaf = ready.leaves.get(&(krate.name.clone(), build, backend))?;
-        Some(work::leaf(krate, laid, &ready.compiler, leaf, &case.config))
+        let build = work::required_build(config.profile);
+        let leaf = ready.leaves.get(&(krate.name.clone(), build, config.backend))?;
+        Some(work::leaf(krate, laid, &ready.compiler, leaf, &config))
     }
 
     fn program(&self, case: &Case, program: &Program, limits: &Limits) -> Result<(Spawn, Check)> {
@@ -318,19 +323,19 @@ impl Bench<'_> {
             stream: false,
             count_instructions: false,
         };
-        Ok((run, Check::ExpectedAnswer(program.expected.stream, expected)))
+        Ok((run, Check::Answer(program.expected.stream, expected)))
     }
 
     /// The size of each file of each artifact: a series a file, sampled once.
     fn sizes(&self) -> Vec<Sample> {
         // Of a compiler hundreds of files are kept: each a series would drown what it compiles.
-        if !self.wants("artifact-size") || self.sources.is_some() {
+        if !self.wants(ARTIFACT_SIZE) || self.sources.is_some() {
             return Vec::new();
         }
         let sample = |side: Side, name: &String, size: u64| Sample {
             benchmark: format!("artifact:{name}"),
             config: String::new(),
-            metric: "artifact-size".into(),
+            metric: ARTIFACT_SIZE.into(),
             round: 0,
             side,
             sequence: 0,
@@ -433,7 +438,7 @@ impl Bench<'_> {
             Phase::Measure,
             format!(
                 "{} in {:.0} s, {share:.1} % of it inside measured processes",
-                came_to(&sampler),
+                sampling_summary(&sampler),
                 measured.rounds_s
             ),
         );
@@ -477,7 +482,7 @@ impl Bench<'_> {
         sequence: u32,
     ) -> Vec<Sample> {
         let values = [
-            ("wall", exit.wall_ns),
+            (WALL, exit.wall_ns),
             ("user", exit.user_ns),
             ("system", exit.system_ns),
             ("max-rss", exit.max_rss_bytes),
@@ -497,7 +502,7 @@ impl Bench<'_> {
 }
 
 /// `184 rounds (6 cases precise enough, 4 out of rounds)`.
-fn came_to(sampler: &Sampler) -> String {
+fn sampling_summary(sampler: &Sampler) -> String {
     let mut counts: BTreeMap<StopReason, u32> = BTreeMap::new();
     let mut rounds = 0;
     for (closed, done) in sampler.closed() {
@@ -530,22 +535,22 @@ impl Prepared<'_> {
     fn check(&mut self, exit: &Result<Exit, String>) {
         let exit = match exit {
             Ok(exit) => exit,
-            Err(why) => return self.fail("measure", why.clone(), String::new()),
+            Err(why) => return self.fail(Step::Measure, why.clone(), String::new()),
         };
         let Some((step, reason)) = self.wrong(exit, self.time_s) else { return };
         let log = match &self.check {
-            Check::ExpectedAnswer(Stream::Stdout, _) if step == "output" => &exit.stdout_tail,
+            Check::Answer(Stream::Stdout, _) if step == Step::Output => &exit.stdout_tail,
             _ => &exit.stderr_tail,
         };
         self.fail(step, reason, log.clone());
     }
 
-    fn fail(&mut self, step: &str, reason: String, log_tail: String) {
+    fn fail(&mut self, step: Step, reason: String, log_tail: String) {
         self.failed = Some(Failure {
             benchmark: Some(self.case.benchmark.clone()),
             config: Some(self.case.config.to_string()),
             side: Some(self.side),
-            step: step.into(),
+            step,
             reason,
             log_tail,
         });
@@ -553,51 +558,52 @@ impl Prepared<'_> {
 
     /// What is wrong with a process that was to end within `time_s`: the step and the reason, as
     /// the end of a sentence.
-    fn wrong(&self, exit: &Exit, time_s: u64) -> Option<(&'static str, String)> {
+    fn wrong(&self, exit: &Exit, time_s: u64) -> Option<(Step, String)> {
         if exit.end != End::Code(0) {
-            return Some(("measure", describe(&exit.end, time_s)));
+            return Some((Step::Measure, describe(&exit.end, time_s)));
         }
         if exit.leftovers > 0 {
             let noun = if exit.leftovers == 1 { "process" } else { "processes" };
             let names = exit.leftover_names.join(", ");
             let left = format!("left {} {noun} running ({names})", exit.leftovers);
             return Some((
-                "measure",
+                Step::Measure,
                 format!("{left}: what they do after its end is not measured"),
             ));
         }
         if let Some(residue) = &exit.residue {
-            return Some(("measure", format!("left what cannot be removed: {residue}")));
+            return Some((Step::Measure, format!("left what cannot be removed: {residue}")));
         }
         match &self.check {
-            Check::ExpectedAnswer(stream, expected) => {
+            Check::Answer(stream, expected) => {
                 let answer = match stream {
                     Stream::Stdout => &exit.stdout_sha256,
                     Stream::Stderr => &exit.stderr_sha256,
                 };
                 let expected = expected.hex();
-                (*answer != expected)
-                    .then(|| ("output", format!("a wrong answer: {answer} instead of {expected}")))
+                (*answer != expected).then(|| {
+                    (Step::Output, format!("a wrong answer: {answer} instead of {expected}"))
+                })
             }
             Check::Wrote => match exit.sizes.get(work::WRITTEN) {
                 Some(1..) if self.run.units => self.wrong_units(exit),
                 Some(1..) => None,
-                _ => Some(("output", "nothing: it wrote no file".into())),
+                _ => Some((Step::Output, "nothing: it wrote no file".into())),
             },
         }
     }
 
-    fn wrong_units(&self, exit: &Exit) -> Option<(&'static str, String)> {
-        units::units(exit, &self.sample("wall", 0, 0, 0))
+    fn wrong_units(&self, exit: &Exit) -> Option<(Step, String)> {
+        units::units(exit, &self.sample(WALL, 0, 0, 0))
             .err()
-            .map(|why| ("output", format!("units that cannot be: {why}")))
+            .map(|why| (Step::Output, format!("units that cannot be: {why}")))
     }
 
     /// The units of a build that was checked; none of any other process.
     fn units(&self, exit: &Exit, turn: ScheduledRun, sequence: u32) -> Vec<CompilationUnit> {
         match self.run.units {
             true => {
-                let like = self.sample("wall", exit.wall_ns, turn.round, sequence);
+                let like = self.sample(WALL, exit.wall_ns, turn.round, sequence);
                 units::units(exit, &like).unwrap_or_default()
             }
             false => Vec::new(),

@@ -11,12 +11,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dyno_model::catalog::suite::{Case, Crate, Limits, Suite, Workload};
+use dyno_model::catalog::suite::{
+    Backend, Case, CompilerConfig, Crate, Limits, Profile, Suite, Workload,
+};
 use dyno_model::record::{Failure, Side};
+use dyno_model::step::Step;
 use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn, UnitCommand};
 
 use super::sources::{Laid, Sources};
-use super::work::{bounded, build_of, cargo, fill_cache, plain, prepared_folder};
+use super::work::{
+    backend_flag, bounded, cargo, fill_cache, plain, prepared_folder, required_build,
+};
 use super::{CRATES, PREPARED};
 use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::{Events, Phase, Unit};
@@ -42,16 +47,6 @@ impl Build {
     }
 }
 
-/// What generates code, by its name on the axis `backend`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Backend(pub String);
-
-impl Backend {
-    pub fn is_llvm(&self) -> bool {
-        self.0 == "llvm"
-    }
-}
-
 /// What a compiler is and can, as found in its container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Compiler {
@@ -62,7 +57,7 @@ pub struct Compiler {
     pub clippy: Option<String>,
     /// `rustc 1.85.1 (4eb161250 2025-03-15)`.
     pub version: String,
-    pub backends: BTreeSet<String>,
+    pub backends: BTreeSet<Backend>,
     /// Whether it says when code generation and linking begin (`--json=timings`).
     pub timings: bool,
     /// How many threads it had under `-Zthreads=8` and under 1.
@@ -77,17 +72,19 @@ impl Compiler {
     }
 
     /// Why it cannot do what a case asks for.
-    fn cannot(&self, case: &Case) -> Option<String> {
-        let value = |axis: &str| case.config.0.get(axis).map(String::as_str);
-        let backend = value("backend").filter(|backend| !self.backends.contains(*backend));
-        let clippy = value("profile") == Some("clippy") && self.clippy.is_none();
-        let rustdoc = value("profile") == Some("doc") && self.rustdoc.is_empty();
-        backend
-            .map(|backend| format!("backend={backend}: this toolchain has none"))
-            .or_else(|| {
-                clippy.then(|| "profile=clippy: this toolchain has no clippy-driver".into())
-            })
-            .or_else(|| rustdoc.then(|| "profile=doc: this toolchain has no rustdoc".into()))
+    fn unsupported(&self, config: &CompilerConfig) -> Option<String> {
+        if !self.backends.contains(&config.backend) {
+            return Some(format!("backend={}: this toolchain has none", config.backend.name()));
+        }
+        match config.profile {
+            Profile::Clippy if self.clippy.is_none() => {
+                Some("profile=clippy: this toolchain has no clippy-driver".into())
+            }
+            Profile::Doc if self.rustdoc.is_empty() => {
+                Some("profile=doc: this toolchain has no rustdoc".into())
+            }
+            _ => None,
+        }
     }
 }
 
@@ -123,7 +120,7 @@ pub struct Ready {
     /// Of cases that cannot be measured on this side.
     pub failures: Vec<Failure>,
     /// Cases that this compiler has no means for.
-    pub cannot: BTreeMap<String, Vec<Case>>,
+    pub unsupported: BTreeMap<String, Vec<Case>>,
     pub took_s: f64,
 }
 
@@ -197,7 +194,7 @@ impl Preparing<'_> {
             mounts,
             network: false,
             cpus: self.cpus.clone(),
-            fewer_cores_do: true,
+            cores_may_shrink: true,
             memory_bytes: limits.memory_bytes + 2 * limits.output_bytes + other_jobs * JOB_BYTES,
             pids: limits.pids + 1,
             tmp_bytes: limits.memory_bytes / 2,
@@ -216,7 +213,7 @@ impl Preparing<'_> {
             compiler,
             leaves: BTreeMap::new(),
             failures: Vec::new(),
-            cannot: BTreeMap::new(),
+            unsupported: BTreeMap::new(),
             took_s: 0.0,
         };
         let mut wanted: BTreeMap<Key, (&Crate, Vec<&Case>)> = BTreeMap::new();
@@ -227,32 +224,34 @@ impl Preparing<'_> {
             else {
                 continue;
             };
-            if let Some(why) = ready.compiler.cannot(case) {
-                ready.cannot.entry(why).or_default().push(case.clone());
+            let config = case.compiler_config();
+            if let Some(why) = ready.compiler.unsupported(&config) {
+                ready.unsupported.entry(why).or_default().push(case.clone());
                 continue;
             }
             match &self.sources.crates.get(&krate.name) {
                 Some(Ok(laid)) => {
-                    let patched =
-                        case.config.0.get("scenario").is_some_and(|s| s == "incr-patched");
-                    let why = laid.patch_failed.as_ref().filter(|_| patched);
+                    let is_patched = config.scenario.is_patched();
+                    let why = laid.patch_failed.as_ref().filter(|_| is_patched);
                     if let Some(why) = why {
                         ready.failures.push(failure(
                             case,
                             None,
-                            "patch",
+                            Step::Patch,
                             "the patch does not apply",
                             why,
                         ));
                         continue;
                     }
                     if let Workload::CrateCompilation(_) = benchmark.work {
-                        let (build, backend) = build_of(&case.config);
-                        let key = (krate.name.clone(), build, backend);
+                        let build = required_build(config.profile);
+                        let key = (krate.name.clone(), build, config.backend);
                         wanted.entry(key).or_insert((krate, Vec::new())).1.push(case);
                     }
                 }
-                Some(Err((step, why))) => ready.failures.push(failure(case, None, step, why, "")),
+                Some(Err((step, why))) => {
+                    ready.failures.push(failure(case, None, step.clone(), why, ""));
+                }
                 None => {}
             }
         }
@@ -261,10 +260,7 @@ impl Preparing<'_> {
         self.events.begin(Phase::Build, what);
         for (done, (key, (krate, cases))) in wanted.into_iter().enumerate() {
             let Some(Ok(laid)) = self.sources.crates.get(&krate.name) else { continue };
-            let incremental = cases.iter().any(|case| {
-                let scenario = case.config.0.get("scenario").map_or("", String::as_str);
-                ["incr-unchanged", "incr-patched"].contains(&scenario)
-            });
+            let incremental = cases.iter().any(|case| case.compiler_config().scenario.has_cache());
             if let Some(benchmark) = cases.first().and_then(|c| self.suite.benchmark(&c.benchmark))
             {
                 at_work.limits = benchmark.limits;
@@ -278,7 +274,7 @@ impl Preparing<'_> {
                     // The log once: the cases of one build share it.
                     ready.failures.extend(all.map(|(i, case)| {
                         let log = if i == 0 { log.as_str() } else { "" };
-                        failure(case, Some(side), "prepare", &reason, log)
+                        failure(case, Some(side), Step::Prepare, &reason, log)
                     }));
                 }
             }
@@ -288,12 +284,12 @@ impl Preparing<'_> {
     }
 }
 
-fn failure(case: &Case, side: Option<Side>, step: &str, reason: &str, log: &str) -> Failure {
+fn failure(case: &Case, side: Option<Side>, step: Step, reason: &str, log: &str) -> Failure {
     Failure {
         benchmark: Some(case.benchmark.clone()),
         config: Some(case.config.to_string()),
         side,
-        step: step.into(),
+        step,
         reason: reason.into(),
         log_tail: log.into(),
     }
@@ -370,7 +366,7 @@ impl AtWork<'_> {
         }
         let mut threads = Vec::new();
         let mut found =
-            Compiler { backends: BTreeSet::from(["llvm".into()]), ..Compiler::default() };
+            Compiler { backends: BTreeSet::from([Backend::Llvm]), ..Compiler::default() };
         for (name, value) in exit.stdout_tail.lines().filter_map(|line| line.split_once('=')) {
             match name {
                 "rustc" => found.rustc = value.into(),
@@ -382,7 +378,7 @@ impl AtWork<'_> {
                 "threads" => threads.push(value.parse().unwrap_or(0)),
                 "backend" => {
                     let name = value.split(['-', '.']).next().unwrap_or(value);
-                    found.backends.insert(name.into());
+                    found.backends.extend(Backend::from_name(name));
                 }
                 _ => {}
             }
@@ -403,12 +399,12 @@ impl AtWork<'_> {
         incremental: bool,
         cores: usize,
     ) -> Result<Result<Leaf, (String, String)>> {
-        let folder = prepared_folder(&krate.name, *build, backend);
+        let folder = prepared_folder(&krate.name, *build, *backend);
         let mut run = cargo(krate, laid, compiler, *build, cores as u32);
         run.env.insert("CARGO_TARGET_DIR".into(), format!("{folder}/target"));
         run.env.insert(COMMANDS.into(), "on".into());
-        if !backend.is_llvm() {
-            run.env.insert(FLAGS.into(), format!("-Zcodegen-backend={}", backend.0));
+        if *backend != Backend::Llvm {
+            run.env.insert(FLAGS.into(), backend_flag(*backend));
         }
         let exit = self.run(run).await?;
         if exit.end != End::Code(0) {
@@ -426,7 +422,7 @@ impl AtWork<'_> {
         };
         let leaf = Leaf { command, folder };
         if incremental {
-            let exit = self.run(fill_cache(krate, laid, &leaf, backend)).await?;
+            let exit = self.run(fill_cache(krate, laid, &leaf, *backend)).await?;
             if exit.end != End::Code(0) {
                 let reason = describe(&exit.end, self.limits.time_s);
                 return Ok(Err((

@@ -97,7 +97,7 @@ pub async fn reproduce(
     keep_in: Option<&Path>,
 ) -> Result<Reproduced> {
     let run = environment.store.find_run(asked).await.map_err(store_error)?;
-    let from = enough(&run)?;
+    let from = require_provenance(&run)?;
     let suite = definition(&run.suite_digest, "suite", environment).await?;
     let images = own_images(&run, &from)?;
     let mut definitions = BTreeMap::new();
@@ -187,7 +187,7 @@ pub async fn reproduce(
 }
 
 /// What the row says it was built from, or what it lacks.
-fn enough(run: &RunRow) -> Result<BuiltFrom> {
+fn require_provenance(run: &RunRow) -> Result<BuiltFrom> {
     run.built_from.clone().ok_or_else(|| {
         Error::input(format!(
             "the run {} cannot be built again from its row, which lacks where its commits came from, the definition of its image ({}) and the digests of its inputs: it was made by dyno {} before rows had them, or its suite was too large to keep",
