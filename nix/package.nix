@@ -14,7 +14,7 @@ rustPlatform.buildRustPackage {
   cargoLock.lockFile = src + "/Cargo.lock";
 
   nativeBuildInputs = [ makeWrapper ];
-  # pipeline/build.rs links the probe statically.
+  # pipeline/engine/build.rs links the probe statically.
   buildInputs = [ stdenv.cc.libc.static ];
   cargoBuildFlags = [ "--package=dyno" ];
   # The tests of the other crates need root, containers and registries.

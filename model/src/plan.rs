@@ -105,16 +105,16 @@ impl fmt::Display for Plan {
     }
 }
 
-/// What steers each of `cases` on `host` under `policy`, and the digest of it that stands in a job's
-/// inputs.
+/// What steers each of `cases` on `host` under `policy`, by the metrics that are measured of it, and
+/// the digest that stands in a job's inputs.
 pub fn steering(
     cases: &[Case],
     host: &str,
-    metrics: &[String],
+    metrics_of: impl Fn(&Case) -> Vec<String>,
     policy: &Policy,
 ) -> (Vec<Vec<Target>>, Digest) {
     let by_case: Vec<Vec<Target>> =
-        cases.iter().map(|case| targets(case, host, metrics, policy)).collect();
+        cases.iter().map(|case| targets(case, host, &metrics_of(case), policy)).collect();
     let steers =
         serde_json::to_vec(&(&by_case, policy.confidence)).expect("plain fields serialise");
     let digest = Digest::of(&steers);

@@ -1,55 +1,312 @@
-//! Who may look into whom is a Cargo fact; this test reads `cargo metadata` and fails on any
-//! other arrow, and on the pure crates reaching for what would make them impure.
+//! The house as tests can hold it: who may look into whom, what each crate must never know, no
+//! cycle between the files of a crate, no file or function that nobody can read at once. The first
+//! two are Cargo facts, read from `cargo metadata`; the others are read from the sources as text.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Crate → the crates of ours that it may depend on.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("dyno-model", &[]),
-    ("dyno-query", &["dyno-model"]),
+    ("dyno-store", &["dyno-model"]),
+    ("dyno-query", &["dyno-model", "dyno-store"]),
     ("dyno-reports", &["dyno-model"]),
     ("dyno-probe", &[]),
-    ("dyno", &["dyno-model", "dyno-query", "dyno-reports", "dyno-probe"]),
+    ("dyno-base", &["dyno-model", "dyno-probe"]),
+    ("dyno-host", &["dyno-base", "dyno-model", "dyno-probe"]),
+    ("dyno-engine", &["dyno-base", "dyno-host", "dyno-model", "dyno-probe"]),
+    ("dyno-image", &["dyno-base", "dyno-model"]),
+    ("dyno-build", &["dyno-base", "dyno-engine", "dyno-model", "dyno-probe"]),
+    ("dyno-toolchain", &["dyno-base", "dyno-build", "dyno-engine", "dyno-model", "dyno-probe"]),
+    (
+        "dyno-measure",
+        &[
+            "dyno-base",
+            "dyno-build",
+            "dyno-engine",
+            "dyno-host",
+            "dyno-model",
+            "dyno-probe",
+            "dyno-toolchain",
+        ],
+    ),
+    (
+        "dyno-job",
+        &[
+            "dyno-base",
+            "dyno-build",
+            "dyno-engine",
+            "dyno-host",
+            "dyno-image",
+            "dyno-measure",
+            "dyno-model",
+            "dyno-store",
+            "dyno-toolchain",
+        ],
+    ),
+    ("dyno-answer", &["dyno-base", "dyno-model", "dyno-query", "dyno-reports", "dyno-store"]),
+    (
+        "dyno",
+        &[
+            "dyno-answer",
+            "dyno-base",
+            "dyno-build",
+            "dyno-engine",
+            "dyno-host",
+            "dyno-image",
+            "dyno-job",
+            "dyno-model",
+            "dyno-query",
+            "dyno-reports",
+            "dyno-store",
+            "dyno-toolchain",
+        ],
+    ),
+    ("dyno-tools", &["dyno-model", "dyno-query", "dyno-store"]),
 ];
 
-/// What no pure crate may depend on, directly.
-const IMPURE: &[&str] =
-    &["tokio", "datafusion", "bollard", "reqwest", "object_store", "nix", "libc"];
-const PURE: &[&str] = &["dyno-model", "dyno-reports"];
+/// Crate → what it must never know, as crates that it must not name.
+const NEVER: &[(&str, &[&str])] = &[
+    ("dyno-model", &["tokio", "datafusion", "bollard", "reqwest", "object_store", "nix", "libc"]),
+    ("dyno-reports", &["tokio", "datafusion", "bollard", "reqwest", "object_store", "nix", "libc"]),
+    ("dyno-store", &["datafusion", "minijinja", "bollard", "clap"]),
+    ("dyno-query", &["bollard", "libcontainer", "minijinja", "clap"]),
+    ("dyno-base", &["bollard", "libcontainer", "object_store", "datafusion", "parquet", "clap"]),
+    ("dyno-host", &["bollard", "libcontainer", "object_store", "datafusion", "reqwest"]),
+    ("dyno-engine", &["object_store", "datafusion", "reqwest", "tame-index"]),
+    ("dyno-image", &["bollard", "libcontainer", "object_store", "datafusion"]),
+    ("dyno-build", &["bollard", "libcontainer", "object_store", "datafusion"]),
+    ("dyno-toolchain", &["bollard", "libcontainer", "object_store", "datafusion"]),
+    ("dyno-measure", &["reqwest", "tame-index", "object_store", "datafusion", "bollard"]),
+    ("dyno-job", &["datafusion", "clap", "indicatif", "bollard", "libcontainer"]),
+    ("dyno-answer", &["bollard", "libcontainer", "clap", "indicatif"]),
+];
 
 /// What the probe may depend on: little, for it stands beside what is measured.
 const PROBE: &[&str] =
     &["hex", "libc", "object", "perf-event-open-sys", "seccompiler", "serde", "serde_json", "sha2"];
 
-#[test]
-fn dependencies_point_the_right_way() {
+const FILE_LINES_MAX: usize = 500;
+const FUNCTION_LINES_MAX: usize = 70;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Package → its folder and the names of its ordinary dependencies.
+fn packages() -> BTreeMap<String, (PathBuf, BTreeSet<String>)> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
-        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+        .current_dir(root())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for package in metadata["packages"].as_array().unwrap() {
-        let normal =
-            package["dependencies"].as_array().unwrap().iter().filter(|d| d["kind"].is_null());
-        let names = normal.map(|d| d["name"].as_str().unwrap().to_string()).collect();
-        found.insert(package["name"].as_str().unwrap().to_string(), names);
-    }
+    let package = |package: &serde_json::Value| {
+        let dependencies = package["dependencies"].as_array().unwrap().iter();
+        let names = dependencies.filter(|d| d["kind"].is_null());
+        let names = names.map(|d| d["name"].as_str().unwrap().to_string()).collect();
+        let manifest = Path::new(package["manifest_path"].as_str().unwrap());
+        let name = package["name"].as_str().unwrap().to_string();
+        (name, (manifest.parent().unwrap().to_path_buf(), names))
+    };
+    metadata["packages"].as_array().unwrap().iter().map(package).collect()
+}
+
+#[test]
+fn dependencies_point_the_right_way() {
+    let found = packages();
     let ours: BTreeSet<&str> = ALLOWED.iter().map(|(name, _)| *name).collect();
     assert_eq!(found.keys().map(String::as_str).collect::<BTreeSet<_>>(), ours);
     for (name, allowed) in ALLOWED {
-        let arrows: BTreeSet<&str> =
-            found[*name].iter().map(String::as_str).filter(|d| ours.contains(d)).collect();
+        let names = found[*name].1.iter().map(String::as_str);
+        let arrows: BTreeSet<&str> = names.filter(|d| ours.contains(d)).collect();
         assert_eq!(arrows, allowed.iter().copied().collect(), "arrows of {name}");
     }
-    for name in PURE {
-        let impure: Vec<&String> =
-            found[*name].iter().filter(|d| IMPURE.contains(&d.as_str())).collect();
-        assert!(impure.is_empty(), "{name} depends on {impure:?}");
+    for (name, never) in NEVER {
+        let known = never.iter().filter(|other| found[*name].1.contains(**other));
+        let known: Vec<&&str> = known.collect();
+        assert!(known.is_empty(), "{name} must never know {known:?}");
     }
-    let probe: BTreeSet<&str> = found["dyno-probe"].iter().map(String::as_str).collect();
+    let probe: BTreeSet<&str> = found["dyno-probe"].1.iter().map(String::as_str).collect();
     assert_eq!(probe, PROBE.iter().copied().collect());
+}
+
+/// The Rust files below `folder`, with their text.
+fn sources(folder: &Path) -> BTreeMap<PathBuf, String> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            files.extend(sources(&path));
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            files.insert(path, text);
+        }
+    }
+    files
+}
+
+#[test]
+fn files_and_functions_can_be_read_at_once() {
+    let mut long = Vec::new();
+    for (folder, _) in packages().values() {
+        for (path, text) in sources(&folder.join("src")) {
+            let lines: Vec<&str> = text.lines().collect();
+            if lines.len() > FILE_LINES_MAX {
+                long.push(format!("{}: {} lines", path.display(), lines.len()));
+            }
+            for (start, line) in lines.iter().enumerate() {
+                let indent = &line[..line.len() - line.trim_start().len()];
+                let modifiers = ["pub", "pub(crate)", "pub(super)", "async", "const", "unsafe"];
+                let mut words = line.trim_start().split(' ');
+                if words.find(|word| !modifiers.contains(word)) != Some("fn") {
+                    continue;
+                }
+                if line.ends_with(';') || line.ends_with('}') {
+                    continue;
+                }
+                let end = format!("{indent}}}");
+                let length = lines[start..].iter().position(|l| l.trim_end() == end).unwrap_or(0);
+                if length > FUNCTION_LINES_MAX {
+                    long.push(format!("{}:{}: {length} lines", path.display(), start + 1));
+                }
+            }
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+/// Names of modules from the crate's root to a file below its `src`.
+fn module(src: &Path, file: &Path) -> Vec<String> {
+    let path = file.strip_prefix(src).unwrap().with_extension("");
+    let mut names: Vec<String> =
+        path.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    if names.last().is_some_and(|name| name == "mod") || names == ["lib"] || names == ["main"] {
+        names.pop();
+    }
+    names
+}
+
+/// The modules of a crate that `text` of the module `me` names by `crate::` or `super::`.
+fn named_modules(
+    text: &str,
+    me: &[String],
+    modules: &BTreeSet<Vec<String>>,
+) -> BTreeSet<Vec<String>> {
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or("");
+    let code: String = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n");
+    let mut named = BTreeSet::new();
+    for (start, _) in code.match_indices("crate::").chain(code.match_indices("super::")) {
+        let before = code[..start].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        for path in use_paths(&code[start..]) {
+            let mut names = path.split("::").map(str::trim).peekable();
+            let mut base: Vec<String> = Vec::new();
+            if names.next() == Some("super") {
+                base = me[..me.len().saturating_sub(1)].to_vec();
+                while names.next_if_eq(&"super").is_some() {
+                    base.pop();
+                }
+            }
+            base.extend(names.map(str::to_string));
+            while !modules.contains(&base) && base.pop().is_some() {}
+            named.insert(base);
+        }
+    }
+    named
+}
+
+/// The paths that `text` begins with: one, or as many as its braces spell out.
+fn use_paths(text: &str) -> Vec<String> {
+    let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let end = text.find(|c: char| !is_path(c)).unwrap_or(text.len());
+    let (prefix, rest) = text.split_at(end);
+    if !prefix.ends_with("::") || !rest.starts_with('{') {
+        return vec![prefix.to_string()];
+    }
+    let (mut depth, mut item, mut paths) = (0, String::new(), Vec::new());
+    for c in rest.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if (c == ',' && depth == 1) || depth == 0 {
+            let inner = item.trim_start_matches('{').trim();
+            paths.extend(use_paths(inner).into_iter().map(|path| format!("{prefix}{path}")));
+            item.clear();
+            if depth == 0 {
+                break;
+            }
+        } else {
+            item.push(c);
+        }
+    }
+    paths
+}
+
+#[test]
+fn no_file_of_a_crate_depends_on_one_that_depends_on_it() {
+    let mut cycles = Vec::new();
+    for (name, (folder, _)) in packages() {
+        let src = folder.join("src");
+        let files = sources(&src);
+        let modules: BTreeSet<Vec<String>> = files.keys().map(|file| module(&src, file)).collect();
+        let arrows: BTreeMap<Vec<String>, BTreeSet<Vec<String>>> = files
+            .iter()
+            .map(|(file, text)| {
+                let me = module(&src, file);
+                let mut named = named_modules(text, &me, &modules);
+                // A module and its children may look into each other.
+                named.retain(|other| !other.starts_with(&me) && !me.starts_with(other));
+                (me, named)
+            })
+            .collect();
+        for start in arrows.keys() {
+            let (mut seen, mut ahead) = (BTreeSet::new(), vec![start]);
+            while let Some(next) = ahead.pop() {
+                for other in arrows.get(next).into_iter().flatten() {
+                    if other == start {
+                        cycles.push(format!(
+                            "{name}: {} by way of {}",
+                            start.join("::"),
+                            next.join("::")
+                        ));
+                    }
+                    if seen.insert(other) {
+                        ahead.push(other);
+                    }
+                }
+            }
+        }
+    }
+    assert!(cycles.is_empty(), "{}", cycles.join("\n"));
+}
+
+#[test]
+fn a_doc_comment_has_a_subject() {
+    let begins_without = ["/// Of ", "//! Of ", "/// Or ", "/// That ", "/// Those "];
+    let mut found = Vec::new();
+    for (folder, _) in packages().values() {
+        for (path, text) in sources(&folder.join("src")) {
+            let mut last_was_doc = false;
+            for (number, line) in text.lines().enumerate() {
+                let line = line.trim_start();
+                let is_doc = line.starts_with("//!") || line.starts_with("///");
+                if !last_was_doc && begins_without.iter().any(|begin| line.starts_with(begin)) {
+                    found.push(format!("{}:{}: {line}", path.display(), number + 1));
+                }
+                last_was_doc = is_doc;
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-/// Every Rust file of the workspace by its name without `.rs`, a `mod.rs` by its folder's: their
+/// Every Rust file of the workspace by its name without `.rs`, a `mod.rs` by its folder's, a `lib.rs` by its crate's: their
 /// texts together.
 fn sources(folder: &Path, found: &mut BTreeMap<String, String>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -14,6 +14,9 @@ fn sources(folder: &Path, found: &mut BTreeMap<String, String>) {
         } else if let Some(mut stem) = name.strip_suffix(".rs") {
             if stem == "mod" {
                 stem = folder.file_name().unwrap().to_str().unwrap();
+            }
+            if stem == "lib" {
+                stem = folder.parent().unwrap().file_name().unwrap().to_str().unwrap();
             }
             *found.entry(stem.to_string()).or_default() += &fs::read_to_string(&path).unwrap();
         }

@@ -15,7 +15,7 @@ pub const STEPS_MAX: usize = 512;
 pub struct Analysis {
     pub units: u32,
     pub wall_ns: i64,
-    /// Times of all units together.
+    /// Sums over all units.
     pub parts: Parts,
     pub critical_path: CriticalPath,
     pub utilisation: Utilisation,
@@ -40,9 +40,9 @@ pub enum StartReason {
 pub struct PathStep {
     pub unit: u32,
     pub because: StartReason,
-    /// Time from what let it start to its start.
+    /// From what let it start to its start.
     pub waited_ns: i64,
-    /// Times of the unit, as far as what let the next one start: without code generation where the
+    /// Parts of the unit's time, as far as what let the next one start: without code generation where the
     /// metadata were enough.
     pub parts: Parts,
 }
@@ -53,12 +53,12 @@ pub struct PathStep {
 pub struct CriticalPath {
     pub steps: Vec<PathStep>,
     pub parts: Parts,
-    /// What the steps waited, together.
+    /// How long all steps together waited.
     pub waited_ns: i64,
 }
 
 impl CriticalPath {
-    /// Time from the build's first start to its last end.
+    /// From the build's first start to its last end.
     pub const fn length_ns(&self) -> i64 {
         self.parts.total_ns() + self.waited_ns
     }

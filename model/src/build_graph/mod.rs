@@ -34,11 +34,11 @@ pub use simulate::simulate;
 
 /// More units than any crate graph has; a file with more is foreign.
 pub const UNITS_MAX: usize = 10_000;
-/// More needs of all units together than any crate graph has; see [`UNITS_MAX`].
+/// As [`UNITS_MAX`], of the needs of all units.
 pub const NEEDS_MAX: usize = 1_000_000;
 /// Longer than any build: 28 hours.
 pub const WALL_MAX_NS: i64 = 100_000_000_000_000;
-/// Moments that two processes took may contradict each other by so much.
+/// By how much moments that two processes took may contradict each other.
 pub const SLACK_NS: i64 = 5_000_000;
 
 /// The units of one build and how it was asked for. What [`Build::new`] checks holds of it.
@@ -295,12 +295,12 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// The parts of a unit. What has no metadata has its front end end where code generation begins.
+    /// Parts of a unit's time. What has no metadata has its front end end where code generation begins.
     pub fn of(unit: &CompilationUnit) -> Self {
         Self::until(unit, unit.end_ns)
     }
 
-    /// The parts of a unit as far as the moment `until`.
+    /// Parts of a unit's time as far as the moment `until`.
     fn until(unit: &CompilationUnit, until: i64) -> Self {
         let (start, end) = (unit.start_ns, unit.end_ns.min(until));
         let split = unit.metadata_ns.or(unit.codegen_ns);

@@ -77,13 +77,13 @@ struct Replay<'b> {
     dependents: Vec<Vec<(usize, bool)>>,
     /// Needs of each unit that are not yet met.
     missing: Vec<usize>,
-    /// Units that could start, by priority and then by rank: earlier first.
+    /// By priority, then by rank: earlier first.
     ready: BinaryHeap<(u32, Reverse<usize>, usize)>,
     /// Units that cargo is about to start: (when, rank, unit).
     starting: BinaryHeap<Reverse<(i64, usize, usize)>>,
     /// In the order of starts: (unit, phase).
     running: Vec<(usize, usize)>,
-    /// Work left of the phase that each unit is in.
+    /// Work of the phase that each unit is in.
     left: Vec<u128>,
     times: Vec<Times>,
 }

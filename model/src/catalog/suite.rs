@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Digest;
+use crate::metric;
 pub use config::{
     Backend, COMPILER_AXES, CompilerConfig, CompilerWorkload, Config, Profile, Scenario, THREADS,
     UnknownValue, compiler_axis, compiler_axis_names,
@@ -51,8 +52,16 @@ pub struct Recipe {
     /// none, so that artifacts of other suites keep their identity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sysroot: Option<String>,
+    /// A folder of the suite's own that the build sees beside the commit. Left out where there is
+    /// none, for the same reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
     pub env: BTreeMap<String, String>,
     pub limits: Limits,
+    /// About how long the build takes, by whoever wrote the suite; what is built does not depend
+    /// on it.
+    #[serde(skip)]
+    pub typical_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -143,6 +152,8 @@ pub struct Program {
     /// A file of the suite's folder given as standard input.
     pub stdin: Option<String>,
     pub expected: Expected,
+    /// Whether Valgrind counts its instructions: a count misleads where a program waits for memory.
+    pub count_instructions: bool,
 }
 
 /// How much a benchmark stands for real use.
@@ -179,6 +190,16 @@ pub struct Suite {
 }
 
 impl Suite {
+    /// The names among `metrics` that are measured of `case`.
+    pub fn metrics_of(&self, case: &Case, metrics: &[String]) -> Vec<String> {
+        let is_counted = match self.benchmark(&case.benchmark).map(|b| &b.work) {
+            Some(Workload::Program(program)) => program.count_instructions,
+            _ => true,
+        };
+        let measured = metrics.iter().filter(|name| is_counted || *name != metric::CACHEGRIND);
+        measured.cloned().collect()
+    }
+
     /// The benchmark called `name`.
     pub fn benchmark(&self, name: &str) -> Option<&Benchmark> {
         self.benchmarks.iter().find(|benchmark| benchmark.name == name)

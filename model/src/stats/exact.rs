@@ -20,7 +20,7 @@ pub fn sign_flip(d: &[f64], delta: f64) -> Option<f64> {
     Some((above(delta) + above(-delta)).min(1.0))
 }
 
-/// Share of all assignments of signs to `values` whose sum is at least the sum as it stands.
+/// The share, among all assignments of signs to `values`, of those whose sum is at least the sum as it stands.
 /// Sums that differ by rounding alone are ties, and ties count.
 fn share_at_least(values: &[f64]) -> f64 {
     let tolerance = 1e-12 * values.iter().map(|v| v.abs()).sum::<f64>();

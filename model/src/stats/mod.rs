@@ -101,7 +101,7 @@ pub struct Variance {
 }
 
 impl Variance {
-    /// The variance of a value that is counted: it is what it is.
+    /// The noise of a value that is counted, which is none: it is what it is.
     pub const EXACT: Self = Self { value: 0.0, df: f64::INFINITY };
 }
 
@@ -421,12 +421,12 @@ mod tests {
         fn swapping_sides_negates_the_effect(
             rounds in proptest::collection::vec((1i64..1_000_000, 1i64..1_000_000), 2..12)
         ) {
-            let moments_of = |rounds: &[(i64, i64)]| -> Moments {
+            let of = |rounds: &[(i64, i64)]| -> Moments {
                 let d: Vec<f64> = rounds.iter().map(|(b, c)| log_ratio(*b, *c).unwrap()).collect();
                 moments(&d).unwrap()
             };
             let swapped: Vec<(i64, i64)> = rounds.iter().map(|(b, c)| (*c, *b)).collect();
-            let (a, b) = (moments_of(&rounds), moments_of(&swapped));
+            let (a, b) = (of(&rounds), of(&swapped));
             prop_assert!((a.mean + b.mean).abs() < 1e-9);
             prop_assert!((a.variance.unwrap() - b.variance.unwrap()).abs() < 1e-9);
         }

@@ -48,7 +48,7 @@ const TINY_SHARE: f64 = 1e-5;
 pub struct Noise {
     /// The run's own, with n − 1 degrees of freedom.
     pub run: Variance,
-    /// The variance of past runs, with the degrees of freedom that count; `None` where none is lent.
+    /// Variance of past runs, with the degrees of freedom that count; `None` where none is lent.
     pub history: Option<Variance>,
     /// The run's own and what history lends, together.
     pub pooled: Variance,
@@ -86,7 +86,7 @@ fn lent(run: Variance, history: Option<Variance>, cap: f64) -> Option<Variance> 
 /// The prior of a crowd: s₀² with d₀ degrees of freedom. `None` for fewer than three series with
 /// a positive variance.
 ///
-/// Let e = ln s² − ψ(ν/2) + ln(ν/2): ψ′(d₀/2) = var(e) − mean ψ′(ν/2), and
+/// With e = ln s² − ψ(ν/2) + ln(ν/2): ψ′(d₀/2) = var(e) − mean ψ′(ν/2), and
 /// ln s₀² = mean(e) + ψ(d₀/2) − ln(d₀/2). Where var(e) is no larger than chance makes it, d₀ is
 /// as good as infinite.
 pub fn peer_prior(variances: &[Variance]) -> Option<Variance> {
@@ -259,13 +259,13 @@ mod tests {
             history in proptest::option::of((1e-8f64..1.0, 0.5f64..50.0)),
             scale in 1e-3f64..1e3,
         ) {
-            let prior_at = |scale: f64| {
+            let of = |scale: f64| {
                 let all: Vec<Variance> = values.iter().map(|(x, df)| v(x * scale, *df)).collect();
                 let prior = peer_prior(&all);
                 let history = history.map(|(x, df)| v(x * scale, df));
                 moderate(all[0], history, 10.0, prior, all.iter().map(|v| v.df).sum())
             };
-            let (a, b) = (prior_at(1.0), prior_at(scale));
+            let (a, b) = (of(1.0), of(scale));
             let share = if history.is_some() { 0.5 } else { 1.0 };
             prop_assert!(a.used.value >= share * a.run.value - 1e-15);
             prop_assert!(a.used.df >= a.run.df && a.used.df.is_finite());

@@ -14,8 +14,8 @@ use dyno_model::metric::CACHEGRIND;
 /// What a job is expected to take, in seconds.
 pub struct JobEstimate {
     /// In measured processes, with the least and with the most rounds.
-    least_s: u64,
-    most_s: u64,
+    pub least_s: u64,
+    pub most_s: u64,
     /// Cases of which only the suite says how long they take.
     guessed: usize,
     /// What the newest run of the suite on this host took before anything was measured, and

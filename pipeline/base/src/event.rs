@@ -33,8 +33,56 @@ impl Phase {
     }
 }
 
+/// The stages of a comparison as a newcomer is told of them: what is done in each, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    Source,
+    Image,
+    Build,
+    Rounds,
+    Count,
+    Answer,
+}
+
+impl Stage {
+    /// What is done, and why.
+    pub const fn explanation(self) -> &'static str {
+        match self {
+            Self::Source => {
+                "dyno gets both releases as source code, and builds them itself: two programs that \
+                 were built by different compilers cannot be compared."
+            }
+            Self::Image => {
+                "A container image is made of Debian packages that are pinned by their hashes. Both \
+                 releases are built and run in it, so that the compiler and the C library are the \
+                 same to the byte, today and in a year."
+            }
+            Self::Build => {
+                "Each release is built in a container of its own, without network. What is built is \
+                 kept: the next run finds it in the cache."
+            }
+            Self::Rounds => {
+                "Each program runs on both releases, one right after the other, round by round and in \
+                 random order: what disturbs this machine disturbs both. Rounds go on until the \
+                 interval of the difference is narrow, or the rounds are used up."
+            }
+            Self::Count => {
+                "Valgrind runs the programs once more and counts their instructions. That is slow, but \
+                 a count repeats exactly, so that even small changes show."
+            }
+            Self::Answer => {
+                "The samples are stored, and the verdicts are computed from the store, as they would \
+                 be in a year."
+            }
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
+    /// What is done next and why, for newcomers alone; and about how many seconds it takes, from the
+    /// least to the most, where anybody knows.
+    Explanation { text: String, seconds: Option<(u64, u64)> },
     /// Something begins: `what` is a sentence without full stop ("building wasmi_cli 0.46.0").
     Begin { phase: Phase, what: String },
     /// How far it is: `done` of `total` in `unit`s. `total` 0 means unknown.
@@ -73,6 +121,14 @@ impl Events {
 
     pub fn send(&self, event: Event) {
         (self.0)(event);
+    }
+
+    pub fn stage(&self, stage: Stage, seconds: Option<(u64, u64)>) {
+        self.explain(stage.explanation(), seconds);
+    }
+
+    pub fn explain(&self, text: impl Into<String>, seconds: Option<(u64, u64)>) {
+        self.send(Event::Explanation { text: text.into(), seconds });
     }
 
     pub fn begin(&self, phase: Phase, what: impl Into<String>) {

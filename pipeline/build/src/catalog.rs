@@ -21,9 +21,9 @@ pub struct Catalog {
 pub struct LoadedSuite {
     pub suite: Suite,
     pub folder: PathBuf,
-    /// Of every file in the folder, by name and content.
+    /// Digest of every file in the folder, by name and content.
     pub digest: Digest,
-    /// Those files, as they were when the digest was taken.
+    /// The files of the folder, as they were when the digest was taken.
     pub definition: Definition,
 }
 
@@ -119,6 +119,11 @@ impl Catalog {
                     missing.push(format!("{path} (benchmark {})", benchmark.name));
                 }
             }
+        }
+        if let Some(path) = suite.build.as_ref().and_then(|recipe| recipe.folder.as_ref())
+            && !folder.join(path).is_dir()
+        {
+            missing.push(format!("{path} (the build's folder)"));
         }
         if !missing.is_empty() {
             return Err(Error::input(format!(

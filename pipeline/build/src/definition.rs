@@ -52,7 +52,16 @@ impl Definition {
         Ok(Self { files: files.collect::<Result<_>>()? })
     }
 
-    /// Of every file, by name and content.
+    /// The part of the definition that lies in `folder`.
+    pub fn part(&self, folder: &str) -> Self {
+        let inside = |file: &File| {
+            let name = file.name.strip_prefix(folder)?.strip_prefix('/')?.to_string();
+            Some(File { name, ..file.clone() })
+        };
+        Self { files: self.files.iter().filter_map(inside).collect() }
+    }
+
+    /// Digest of every file, by name and content.
     pub fn digest(&self) -> Digest {
         Digest::of_parts(self.files.iter().flat_map(|f| [f.name.as_bytes(), f.bytes.as_slice()]))
     }
@@ -168,6 +177,11 @@ mod tests {
         definition.write(into.path()).unwrap();
         assert_eq!(Definition::read(into.path()).unwrap(), definition);
         assert!(!into.path().join("target").exists());
+
+        let part = definition.part("a");
+        let names: Vec<&str> = part.files.iter().map(|file| file.name.as_str()).collect();
+        assert_eq!(names, ["b.txt"]);
+        assert_eq!(definition.part("progra").files, []);
 
         let other = Digest::of(b"other");
         let mut torn = packed.clone();

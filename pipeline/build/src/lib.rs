@@ -2,7 +2,9 @@
 //! build, and the cache of artifacts. It knows no rounds, no store and no verdict.
 
 pub mod artifact;
+pub mod builder;
 pub mod catalog;
 pub mod definition;
 pub mod outputs;
+pub mod recipe_environment;
 pub mod source;

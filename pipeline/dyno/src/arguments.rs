@@ -12,9 +12,15 @@ use dyno_model::record::Trust;
 
 use crate::host_command::HostCommand;
 use crate::prompt;
+use crate::show::Color;
 
 /// What `demo` compares.
-pub const DEMO: [&str; 3] = ["wasmi", "0.31.2", "0.46.0"];
+pub const DEMO: [&str; 3] = ["lua", "548.1.2", "551.1.0"];
+
+/// What `demo` says first.
+pub const DEMO_EXPLANATION: &str = "This is what dyno is for, on an example: are programs slower \
+    in Lua 5.5.1 than in Lua 5.4.8? The crate lua-src calls the two 551.1.0 and 548.1.2. With all \
+    downloads it takes up to 3 minutes, the next time about 1.";
 
 /// Least rounds of a case: with fewer, its own variance says too little to stop on.
 pub const ROUNDS_LEAST: u32 = 5;
@@ -23,7 +29,7 @@ pub const ROUNDS_LEAST: u32 = 5;
 pub const ROUNDS_MOST: u32 = 30;
 
 /// Most rounds of the demo's cases: a demo is to take minutes.
-pub const ROUNDS_DEMO: u32 = 10;
+pub const ROUNDS_DEMO: u32 = 15;
 
 /// A dynamometer for compilers: builds two commits in a pinned container image, measures them
 /// side by side, and says what got slower.
@@ -67,16 +73,9 @@ pub struct Global {
     pub color: Color,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Color {
-    Auto,
-    Always,
-    Never,
-}
-
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Compare two releases of a WebAssembly interpreter: the main job, from nothing
+    /// Compare two releases of the Lua interpreter: the main job, from nothing
     Demo {
         #[command(flatten)]
         measuring: Measuring,
@@ -147,7 +146,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Measuring {
-    /// Most rounds of a case (each runs it once on each side) [default: 30; demo: 10]
+    /// Most rounds of a case (each runs it once on each side) [default: 30; demo: 15]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(ROUNDS_MAX)))]
     pub rounds: Option<u32>,
     /// Least rounds of a case; above that, rounds end when the interval is half of what the policy

@@ -19,8 +19,8 @@ use dyno_query::{Filter, Session};
 use dyno_toolchain::lock;
 
 use crate::arguments::{
-    Cli, Command, Compare, DEMO, Global, ImageCommand, Measuring, Output, ROUNDS_DEMO, ROUNDS_MOST,
-    Selfcheck, SuiteCommand,
+    Cli, Command, Compare, DEMO, DEMO_EXPLANATION, Global, ImageCommand, Measuring, Output,
+    ROUNDS_DEMO, ROUNDS_MOST, Selfcheck, SuiteCommand,
 };
 use crate::environment::{cache_folder, data_folder, environment, open_store, state_folder};
 use crate::prompt;
@@ -28,9 +28,11 @@ use crate::show::{self, Detail, out, print_as, terminal};
 
 /// Carries out a command; returns the exit code.
 pub async fn main(cli: Cli, cleanup: CleanupHandle) -> Result<u8> {
+    let is_demo = matches!(cli.command, Command::Demo { .. });
     let detail = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => Detail::Quiet,
         (_, true) => Detail::Verbose,
+        _ if is_demo => Detail::Explained,
         _ => Detail::Normal,
     };
     let events = show::events(detail);
@@ -54,6 +56,7 @@ impl Call<'_> {
                 let demo = DEMO.map(String::from);
                 let request = measuring.request(demo, ROUNDS_DEMO, self.global)?;
                 let request = Request { again: true, allow_relock: true, ..request };
+                self.events.explain(DEMO_EXPLANATION, None);
                 self.measure_and_answer(&request, measuring).await
             }
             Command::Run { suite, baseline, candidate, plan, again, untrusted, measuring } => {

@@ -32,7 +32,9 @@ impl Estimator for StoreEstimator {
     ) -> Option<Estimate> {
         let session = Session::open(&self.0, policy.clone()).await.ok()?;
         let estimate = JobEstimate::for_job(job, suite, host, &session).await?;
-        Some(Estimate { processes: estimate.to_string(), besides: estimate.last_time() })
+        let rounds_s = (estimate.least_s, estimate.most_s);
+        let (processes, besides) = (estimate.to_string(), estimate.last_time());
+        Some(Estimate { rounds_s, processes, besides })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::arguments::Cli;
 use crate::show::tell;
 use clap::Parser;
 use dyno_base::error::{Error, Kind};
-use dyno_engine::embedded;
+use dyno_engine::{CHILD, child};
 use dyno_job::context::CleanupHandle;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -22,8 +22,8 @@ fn main() -> ExitCode {
     // Before any thread is started: a container's parent forks.
     let arguments: Vec<String> =
         std::env::args_os().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
-    if arguments.first().is_some_and(|first| first == embedded::CHILD) {
-        return ExitCode::from(embedded::child_main(&arguments[1..]));
+    if arguments.first().is_some_and(|first| first == CHILD) {
+        return ExitCode::from(child::main(&arguments[1..]));
     }
     let cli = Cli::parse();
     if let Some(filter) = std::env::var_os("DYNO_LOG") {

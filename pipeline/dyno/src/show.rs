@@ -8,15 +8,22 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
 
+use clap::ValueEnum;
 use dyno_base::error::{Error, Result, While};
 use dyno_base::event::{Event, Events, Unit};
-use dyno_base::text::plain;
+use dyno_base::text::{duration, plain};
 use dyno_reports::Terminal;
-
-use crate::arguments::Color;
 
 /// How often a line about progress is printed where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// Whether the table has colours.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}
 
 /// What is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,16 +31,21 @@ pub enum Detail {
     /// Notices only.
     Quiet,
     Normal,
+    /// What is done and why, too.
+    Explained,
     /// Every line of every build too.
     Verbose,
 }
 
+/// How wide explanations are, so that they can be read at ease.
+const EXPLANATION_WIDTH: usize = 88;
+
 /// The sink for standard error as it is.
 pub fn events(detail: Detail) -> Events {
-    if std::io::stderr().is_terminal() && detail == Detail::Normal {
+    if std::io::stderr().is_terminal() && [Detail::Normal, Detail::Explained].contains(&detail) {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
         bar.set_style(spinner());
-        let state = Mutex::new(Bar { bar });
+        let state = Mutex::new(Bar { detail, bar });
         Events::new(move |event| state.lock().expect("no panic while held").show(event))
     } else {
         let state = Mutex::new(Lines { detail, last: Instant::now(), started: Instant::now() });
@@ -48,21 +60,28 @@ fn spinner() -> ProgressStyle {
 
 fn counted(unit: Unit) -> ProgressStyle {
     let template = match unit {
-        Unit::Bytes => "{spinner} {prefix:>8}  {msg} {bar:24} {bytes}/{total_bytes}, {eta} left",
+        Unit::Bytes => {
+            "{spinner} {prefix:>8}  {bar:24} {bytes}/{total_bytes}, {eta} left  {wide_msg}"
+        }
         Unit::Items | Unit::Processes => {
-            "{spinner} {prefix:>8}  {msg} {bar:24} {pos}/{len}, {eta} left"
+            "{spinner} {prefix:>8}  {bar:24} {pos}/{len}, {eta} left  {wide_msg}"
         }
     };
     ProgressStyle::with_template(template).expect("a constant template").progress_chars("=> ")
 }
 
 struct Bar {
+    detail: Detail,
     bar: ProgressBar,
 }
 
 impl Bar {
     fn show(&mut self, event: Event) {
         match event {
+            Event::Explanation { text, seconds } if self.detail == Detail::Explained => {
+                self.bar.println(explanation(&text, seconds));
+            }
+            Event::Explanation { .. } => {}
             Event::Begin { phase, what } => {
                 self.bar.reset();
                 self.bar.unset_length();
@@ -92,6 +111,27 @@ impl Bar {
             Event::Finished => self.bar.finish_and_clear(),
         }
     }
+}
+
+/// A paragraph after an empty line, with the time that what it explains takes.
+fn explanation(text: &str, seconds: Option<(u64, u64)>) -> String {
+    let time = match seconds {
+        Some((least, most)) if least == most => format!(" About {}.", duration(least)),
+        Some((least, most)) => format!(" About {} to {}.", duration(least), duration(most)),
+        None => String::new(),
+    };
+    let text = plain(text).into_owned() + &time;
+    let (mut paragraph, mut width) = (String::new(), usize::MAX);
+    for word in text.split_whitespace() {
+        width = width.saturating_add(1 + word.chars().count());
+        let space = if width > EXPLANATION_WIDTH { "\n  " } else { " " };
+        if width > EXPLANATION_WIDTH {
+            width = 2 + word.chars().count();
+        }
+        paragraph.push_str(space);
+        paragraph.push_str(word);
+    }
+    paragraph
 }
 
 /// Writes a line to standard error. A reader that has gone away (`2>&1 | head`) is no reason to
@@ -152,6 +192,9 @@ impl Lines {
     fn show(&mut self, event: Event) {
         let quiet = self.detail == Detail::Quiet;
         match event {
+            Event::Explanation { text, seconds } if self.detail == Detail::Explained => {
+                say(explanation(&text, seconds));
+            }
             Event::Notice(text) => say(format_args!("note: {}", plain(&text))),
             Event::Begin { phase, what } if !quiet => {
                 (self.started, self.last) = (Instant::now(), Instant::now());

@@ -63,8 +63,8 @@ impl Guard {
     fn start(program: &Path, socket: &str) -> std::io::Result<Self> {
         let mut guard = std::process::Command::new(program);
         guard.args([
-            super::embedded::CHILD,
-            GUARD,
+            crate::CHILD,
+            crate::GUARD,
             socket,
             &ProcessIdentity::this_process().to_string(),
         ]);
@@ -80,9 +80,6 @@ impl Drop for Guard {
         let _ = self.0.wait();
     }
 }
-
-/// The word for it after [`super::embedded::CHILD`].
-pub const GUARD: &str = "guard";
 
 /// The life of a guard: `guard SOCKET OWNER`.
 pub fn guard_main(socket: &str, owner: &str) -> std::result::Result<(), String> {

@@ -23,9 +23,6 @@ use dyno_base::error::{Error, Result, While};
 use dyno_base::fault;
 use dyno_host::exclusive::SLICE;
 
-/// First argument of a dyno that is a container's parent.
-pub const CHILD: &str = "__container";
-
 /// Where libcontainer keeps its state and dyno its bundles; gone with a reboot, as containers are.
 const STATE: &str = "/run/dyno";
 
@@ -76,7 +73,7 @@ impl Engine for Embedded {
         };
         fault::at("embedded.bundle", write).while_(doing)?;
         let mut command = Command::new(&self.program);
-        command.args([CHILD, "run", name]).arg(&bundle);
+        command.args([crate::CHILD, "run", name]).arg(&bundle);
         command
             .process_group(0)
             .stdin(Stdio::piped())
@@ -128,7 +125,7 @@ impl Engine for Embedded {
             for entry in fs::read_dir(&folder).while_(|| format!("reading {}", folder.display()))? {
                 let name = entry.while_(|| "reading a folder".into())?.file_name();
                 let Some(name) = name.to_str() else { continue };
-                if container_owner(&name).is_some_and(|owner| !owner.is_alive()) {
+                if container_owner(name).is_some_and(|owner| !owner.is_alive()) {
                     self.remove(name).await?;
                     swept.push(name.to_string());
                 }
@@ -178,7 +175,7 @@ fn freeze(name: &str, frozen: bool) -> std::io::Result<()> {
 
 async fn delete(program: &Path, name: &str) -> Result<()> {
     let output = Command::new(program)
-        .args([CHILD, "delete", name])
+        .args([crate::CHILD, "delete", name])
         .output()
         .await
         .while_(|| format!("removing the container {name}"))?;
@@ -271,28 +268,8 @@ fn memory(bytes: u64) -> Value {
     if counts_swap { json!({"limit": bytes, "swap": bytes}) } else { json!({"limit": bytes}) }
 }
 
-/// The life of a container's parent: `run NAME BUNDLE` or `delete NAME`. Returns the exit code.
-///
-/// Called before any thread is started.
-pub fn child_main(arguments: &[String]) -> u8 {
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    fault::act_on_parent();
-    let done = match words.as_slice() {
-        ["run", name, bundle] => run_container(name, Path::new(bundle)),
-        ["delete", name] => delete_container(name),
-        [super::docker::GUARD, socket, owner] => super::docker::guard_main(socket, owner),
-        _ => Err("dyno __container run NAME BUNDLE | delete NAME | guard SOCKET OWNER".into()),
-    };
-    match done {
-        Ok(()) => 0,
-        Err(error) => {
-            eprintln!("container: {error}");
-            1
-        }
-    }
-}
-
-fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
+/// The life of a container's parent: makes it, waits for it, removes its cgroups.
+pub(crate) fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
     use libcontainer::container::builder::ContainerBuilder;
     use libcontainer::syscall::syscall::SyscallType;
     use nix::sys::wait::waitpid;
@@ -401,7 +378,7 @@ fn close_streams() {
     }
 }
 
-fn delete_container(name: &str) -> Result<(), String> {
+pub(crate) fn delete_container(name: &str) -> Result<(), String> {
     const ATTEMPTS: u32 = 20;
     let state = Path::new(STATE).join("containers").join(name);
     let _ = freeze(name, false);

@@ -25,7 +25,7 @@ pub struct Summary {
     pub knobs: usize,
     pub bad: usize,
     pub unknown: usize,
-    /// Of the bad, those that `dyno host tune` sets.
+    /// The bad findings that `dyno host tune` sets.
     pub tune_sets: usize,
     /// … and those that it sets with this option.
     pub tune_sets_with: BTreeMap<&'static str, usize>,

@@ -45,7 +45,7 @@ impl Assigned {
         self.benchmark.union(&self.housekeeping).copied().collect()
     }
 
-    /// Of the programs that are built and measured, as `uname -m` says.
+    /// Architecture of the programs that are built and measured, as `uname -m` says.
     pub fn architecture(&self) -> &str {
         self.emulator.as_ref().map_or(std::env::consts::ARCH, |e| e.architecture.as_str())
     }

@@ -33,7 +33,7 @@ pub struct Entry {
 #[serde(deny_unknown_fields)]
 pub struct State {
     version: u32,
-    /// Of `/proc/sys/kernel/random/boot_id`; empty where there is none.
+    /// Content of `/proc/sys/kernel/random/boot_id`; empty where there is none.
     pub boot_id: String,
     pub entries: Vec<Entry>,
 }

@@ -6,18 +6,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dyno_base::error::{Error, Result};
-use dyno_build::artifact::{Artifact, Order, Workshop};
+use dyno_base::event::Stage;
+use dyno_build::artifact::Artifact;
+use dyno_build::builder::{BuildRequest, Builder};
 use dyno_build::catalog::LoadedSuite;
 use dyno_build::source::{Origin, Resolved};
 use dyno_engine::Root;
+use dyno_model::catalog::suite::Source;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, Trust};
-use dyno_model::step::Step;
 
 use crate::clock::PhaseClock;
 use crate::context::Context;
 use crate::plan::PreparedJob;
-use crate::record::target_name;
 
 /// What was made of the suite's own folder, if anything is to be made of it.
 pub type Inputs = Option<Result<Artifact, Failure>>;
@@ -28,7 +29,7 @@ pub type Sides = BTreeMap<Side, Result<Artifact, Failure>>;
 /// Builds the inputs and both sides at once: a build that links on one core leaves the others
 /// something to do.
 pub async fn build_all(
-    workshop: &Workshop,
+    builder: &Builder,
     loaded: &LoadedSuite,
     roots: &BTreeMap<Side, Arc<dyn Root>>,
     asked: &BTreeMap<Side, Resolved>,
@@ -37,16 +38,17 @@ pub async fn build_all(
     let suite = &loaded.suite;
     let inputs = async {
         let Some(recipe) = &suite.inputs else { return Ok(None) };
-        let order = Order {
+        let order = BuildRequest {
             what: format!("inputs of {}", suite.name),
             source: loaded.digest.to_string(),
+            folder: None,
             recipe,
             root: Arc::clone(&roots[&Side::Baseline]),
             trust: Trust::Trusted,
         };
         let lay_out = async |into: &Path| loaded.definition.write(into);
-        let made = workshop.make(&order, lay_out).await?;
-        Ok::<_, Error>(Some(made.map_err(|failure| Failure { step: Step::Inputs, ..failure })))
+        let made = builder.build_or_load(&order, lay_out).await?;
+        Ok::<_, Error>(Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure })))
     };
     let side = async |side: Side| -> Result<Result<Artifact, Failure>> {
         let resolved = &asked[&side];
@@ -62,9 +64,10 @@ pub async fn build_all(
             ))
             .hint("add a recipe, or ask for an image, a sysroot or an archive")
         })?;
-        let order = Order {
+        let order = BuildRequest {
             what: format!("{} {}", target_name(&suite.source), resolved.asked),
             source: resolved.commit.hex().to_string(),
+            folder: recipe.folder.as_ref().map(|folder| loaded.definition.part(folder)),
             recipe,
             root: Arc::clone(&roots[&side]),
             trust: match side {
@@ -74,7 +77,7 @@ pub async fn build_all(
         };
         let limits = &recipe.limits;
         let lay_out = async |into: &Path| resolved.check_out(into, limits).await;
-        let made = workshop.make(&order, lay_out).await?;
+        let made = builder.build_or_load(&order, lay_out).await?;
         Ok(made.map_err(|failure| Failure { side: Some(side), ..failure }))
     };
     let (inputs, baseline, candidate) =
@@ -88,16 +91,19 @@ pub async fn build(
     ctx: &Context,
     clock: &mut PhaseClock,
 ) -> Result<(Inputs, Sides)> {
-    let workshop = Workshop::new(
+    let builder = Builder::new(
         Arc::clone(&prepared.engines),
         ctx.cache.clone(),
         prepared.cores.all(),
         ctx.events.clone(),
     );
+    let build_s = prepared.suite.suite.build.as_ref().and_then(|recipe| recipe.typical_ms);
+    let build_s = build_s.map(|ms| ms.div_ceil(1000)).map(|seconds| (seconds, 2 * seconds));
+    ctx.events.stage(Stage::Build, build_s);
     let started = Instant::now();
     let (suite, roots, asked) = (&prepared.suite, &prepared.roots, &prepared.asked);
-    let (inputs, sides) = build_all(&workshop, suite, roots, asked, job.inputs.trust).await?;
-    let fetch_s = workshop.fetched_s();
+    let (inputs, sides) = build_all(&builder, suite, roots, asked, job.inputs.trust).await?;
+    let fetch_s = builder.fetched_s();
     clock.add("fetch", fetch_s);
     clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
     let works = sides.values().filter(|made| made.is_ok()).count();
@@ -107,4 +113,16 @@ pub async fn build(
         ctx.events.notice(format!("the {} does not build: {}{rest}", side.name(), failure.reason));
     }
     Ok((inputs, sides))
+}
+
+/// What a source is called in a sentence.
+pub fn target_name(source: &Source) -> &str {
+    match source {
+        Source::Crate(name) => name,
+        Source::Compiler(None) => "rustc",
+        Source::Git(location) | Source::Compiler(Some(location)) => {
+            let name = location.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(location);
+            name.strip_suffix(".git").unwrap_or(name)
+        }
+    }
 }

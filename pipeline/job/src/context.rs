@@ -101,8 +101,10 @@ pub trait Estimator: Send + Sync {
     ) -> Option<Estimate>;
 }
 
-/// How long a job will take, in words.
+/// How long a job will take, for people.
 pub struct Estimate {
+    /// Seconds in measured processes, with the least and with the most rounds.
+    pub rounds_s: (u64, u64),
     /// Time in measured processes: "12 min to 20 min".
     pub processes: String,
     /// What comes besides: "getting ready took 40 s last time".

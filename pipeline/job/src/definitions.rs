@@ -26,14 +26,15 @@ pub async fn store_definition(
     let Some(image_digest) = store_image_definition(image_folder, store, events).await? else {
         return Ok(None);
     };
-    if !store_if_small(&suite.digest, &suite.definition, store, events).await? {
+    let whose = format!("the suite {}", suite.suite.name);
+    if !store_if_small(&whose, &suite.digest, &suite.definition, store, events).await? {
         return Ok(None);
     }
     let source = source::absolute(&suite.suite.source, &suite.folder)?;
     Ok(Some(BuiltFrom { source, image_digest, inputs: inputs.unwrap_or_default() }))
 }
 
-/// The same of an image alone; its digest.
+/// Puts the definition of an image into the store; returns its digest.
 pub async fn store_image_definition(
     folder: &Path,
     store: &Store,
@@ -41,11 +42,14 @@ pub async fn store_image_definition(
 ) -> Result<Option<Digest>> {
     let image = Definition::read_image(folder)?;
     let digest = image.digest();
-    Ok(store_if_small(&digest, &image, store, events).await?.then_some(digest))
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let whose = format!("the image {name}");
+    Ok(store_if_small(&whose, &digest, &image, store, events).await?.then_some(digest))
 }
 
-/// False if it is too much to keep.
+/// Stores the definition of `whose`; false if it is too much to keep.
 async fn store_if_small(
+    whose: &str,
     digest: &Digest,
     definition: &Definition,
     store: &Store,
@@ -53,7 +57,7 @@ async fn store_if_small(
 ) -> Result<bool> {
     if !definition.is_small() {
         events.notice(format!(
-                "the suite's folder holds more than {} MiB and is not kept in the store: the job cannot be built again from its run row alone",
+                "the folder of {whose} holds more than {} MiB and is not kept in the store: the job cannot be built again from its run row alone",
                 DEFINITION_MAX >> 20
             ));
         return Ok(false);

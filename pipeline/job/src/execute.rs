@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::Utc;
 use dyno_base::error::{Error, Kind, Result};
-use dyno_base::event::Phase;
+use dyno_base::event::{Phase, Stage};
 use dyno_base::fault;
 use dyno_base::scratch::Scratch;
 use dyno_build::artifact::Artifact;
@@ -17,6 +17,7 @@ use dyno_model::id::JobId;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, phase};
 use dyno_store::PublishOutcome;
+use dyno_toolchain::commands;
 use dyno_toolchain::prepare::Ready;
 use dyno_toolchain::sources::Sources;
 
@@ -50,14 +51,17 @@ pub async fn run(request: &Request, ctx: &Context) -> Result<JobOutcome> {
         let suite = prepared.suite.suite.name.clone();
         return Ok(JobOutcome { job, suite, measured: false, bytes: 0, samples: 0 });
     };
-    ctx.events.end(Phase::Plan, describe_job(&prepared, job, request, ctx).await);
+    let (text, estimate) = describe_job(&prepared, job, request, ctx).await;
+    ctx.events.end(Phase::Plan, text);
     let (inputs, built) = build(&prepared, job, ctx, &mut clock).await?;
     // Before anything is measured: a store that cannot take it is found out while nothing is lost.
     let made = inputs.as_ref().and_then(|made| Some(made.as_ref().ok()?.files.clone()));
     let keeping = store_definitions(&prepared, made, ctx);
     let kept = fault::around("definition.keep", keeping).await?;
     let crates = prepare_crates(&prepared, job, &built, ctx, &mut clock).await?;
+    ctx.events.stage(Stage::Rounds, estimate.map(|estimate| estimate.rounds_s));
     let measured = measure(&prepared, job, (&inputs, &built), crates, ctx).await?;
+    ctx.events.stage(Stage::Answer, None);
     clock.add(phase::MEASURE, measured.rounds_s);
     clock.add(phase::COUNT, measured.counting_s);
     let record = record(&prepared, job, (built, inputs), measured, kept, started_us, clock);
@@ -110,7 +114,7 @@ async fn measure(
             told.notices.push(format!("not measured: {} case(s), {why} ({side})", cases.len()));
         }
     }
-    let several = |case: &Case| case.compiler_config().threads.is_some_and(|n| n > 1);
+    let several = |case: &Case| commands::threads(&case.config).is_some_and(|n| n > 1);
     if job.cases.iter().any(several) {
         let ignoring = ready.iter().filter(|(_, ready)| !ready.compiler.obeys_threads());
         for (side, ready) in ignoring {

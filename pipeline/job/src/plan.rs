@@ -13,14 +13,14 @@ use dyno_build::source::Resolved;
 use dyno_engine::{Engines, Root};
 use dyno_host::{Assigned, assign, exclusive, fingerprint};
 use dyno_model::catalog::host::Host;
-use dyno_model::catalog::suite::Selected;
+use dyno_model::catalog::suite::{Case, Selected};
 use dyno_model::id::Digest;
 use dyno_model::metric::{self, CACHEGRIND, Metric};
 use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{Fingerprint, Side};
 
 use crate::clock::PhaseClock;
-use crate::context::{Cleanup, Context, Request, store_error};
+use crate::context::{Cleanup, Context, Estimate, Request, store_error};
 use crate::resolve::{ResolvedSides, combined_image_id, resolve_sides, zip_errors};
 use crate::spool::Spool;
 
@@ -46,7 +46,7 @@ pub async fn plan_only(request: &Request, ctx: &Context) -> Result<(Plan, String
     let prepared = plan_job(request, ctx, &mut PhaseClock::new()).await?;
     let mut text = String::new();
     for job in &prepared.plan.jobs {
-        text.push_str(&format!("{}\n", describe_job(&prepared, job, request, ctx).await));
+        text.push_str(&format!("{}\n", describe_job(&prepared, job, request, ctx).await.0));
     }
     for (why, cases) in &prepared.left_out {
         text.push_str(&format!("left out: {cases} case(s), {why}\n"));
@@ -57,13 +57,13 @@ pub async fn plan_only(request: &Request, ctx: &Context) -> Result<(Plan, String
     Ok((prepared.plan, text))
 }
 
-/// A job in a sentence, with what it is expected to take, and at most.
+/// A job in a sentence, with what it is expected to take, and at most; and the estimate itself.
 pub async fn describe_job(
     prepared: &PreparedJob,
     job: &Job,
     request: &Request,
     ctx: &Context,
-) -> String {
+) -> (String, Option<Estimate>) {
     let budget = job.inputs.budget;
     let rounds = match (budget.rounds_min, budget.rounds_max) {
         (least, most) if least < most => format!("{least} to {most} rounds"),
@@ -92,7 +92,7 @@ pub async fn describe_job(
     for besides in estimate.iter().flat_map(|estimate| &estimate.besides) {
         text.push_str(&format!("; {besides}"));
     }
-    text
+    (text, estimate)
 }
 
 pub async fn plan_job(
@@ -129,7 +129,8 @@ pub async fn plan_job(
     })?;
     let all = request.selection.is_all();
     let names: Vec<String> = cases.iter().map(ToString::to_string).collect();
-    let (targets, steered) = steering(&cases, &host.name, &metrics, &request.policy);
+    let metrics_of = |case: &Case| suite.suite.metrics_of(case, &metrics);
+    let (targets, steered) = steering(&cases, &host.name, metrics_of, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),
         image_id: combined_image_id(&roots),

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use chrono::Utc;
 use dyno_base::error::Result;
 use dyno_measure::Measured;
-use dyno_model::catalog::suite::Source;
 use dyno_model::notice::Notice;
 use dyno_model::plan::Job;
 use dyno_model::record::{
     Built, BuiltFrom, Failure, Files, Outcome, OwnImage, Record, RunRow, Side,
 };
 
-use crate::build::{Inputs, Sides};
+use crate::build::{Inputs, Sides, target_name};
 use crate::clock::PhaseClock;
 use crate::context::Context;
 use crate::definitions;
@@ -23,7 +22,7 @@ use crate::resolve::combined_image_id;
 /// What a run can be made again from, as far as the store keeps it.
 pub struct Provenance {
     pub from: Option<BuiltFrom>,
-    /// Of sides that have an image of their own.
+    /// Images of sides that have an image of their own.
     pub images: BTreeMap<Side, OwnImage>,
 }
 
@@ -74,6 +73,46 @@ pub fn record(
         }
     };
     let (baseline, candidate) = (built(Side::Baseline), built(Side::Candidate));
+    let notices = notices(prepared, job, &measured);
+    let run = RunRow {
+        job: job.id.clone(),
+        dyno_version: env!("CARGO_PKG_VERSION").into(),
+        suite: suite.name.clone(),
+        suite_digest: prepared.suite.digest.clone(),
+        target: target_name(&suite.source).to_string(),
+        image: images_in_words(&prepared.images),
+        image_id: combined_image_id(&prepared.roots),
+        host: prepared.host.name.clone(),
+        fingerprint: prepared.found.clone(),
+        baseline,
+        candidate,
+        built_from: kept.from,
+        trust: job.inputs.trust,
+        ignores_threads: measured.ignores_threads,
+        metrics: job.inputs.metrics.clone(),
+        rounds: measured.rounds,
+        budget: Some(job.inputs.budget),
+        seed: job.seed,
+        outcome: if failures.is_empty() { Outcome::Done } else { Outcome::FailedCase },
+        failures,
+        notices,
+        started_us,
+        finished_us: Utc::now().timestamp_micros(),
+        measured_share: measured.share,
+        phases_s: clock.phases_s,
+    };
+    Record { run, samples: measured.samples, units: measured.units }
+}
+
+/// The image, or both where each side has its own.
+pub fn images_in_words(images: &BTreeMap<Side, (PathBuf, String)>) -> String {
+    let [(_, baseline), (_, candidate)] = Side::BOTH.map(|side| &images[&side]);
+    if baseline == candidate { baseline.clone() } else { format!("{baseline}, {candidate}") }
+}
+
+/// What a reader of the results should know of how they came about.
+fn notices(prepared: &PreparedJob, job: &Job, measured: &Measured) -> Vec<Notice> {
+    let suite = &prepared.suite.suite;
     let mut notices = prepared.cores.notices.clone();
     for (why, cases) in &prepared.left_out {
         notices.push(format!("left out: {cases} case(s), {why}"));
@@ -101,50 +140,5 @@ pub fn record(
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
         );
     }
-    let run = RunRow {
-        job: job.id.clone(),
-        dyno_version: env!("CARGO_PKG_VERSION").into(),
-        suite: suite.name.clone(),
-        suite_digest: prepared.suite.digest.clone(),
-        target: target_name(&suite.source).to_string(),
-        image: images_in_words(&prepared.images),
-        image_id: combined_image_id(&prepared.roots),
-        host: prepared.host.name.clone(),
-        fingerprint: prepared.found.clone(),
-        baseline,
-        candidate,
-        built_from: kept.from,
-        trust: job.inputs.trust,
-        ignores_threads: measured.ignores_threads,
-        metrics: job.inputs.metrics.clone(),
-        rounds: measured.rounds,
-        budget: Some(job.inputs.budget),
-        seed: job.seed,
-        outcome: if failures.is_empty() { Outcome::Done } else { Outcome::FailedCase },
-        failures,
-        notices: notices.into_iter().map(Notice::from).collect(),
-        started_us,
-        finished_us: Utc::now().timestamp_micros(),
-        measured_share: measured.share,
-        phases_s: clock.phases_s,
-    };
-    Record { run, samples: measured.samples, units: measured.units }
-}
-
-/// What a source is called in a sentence.
-pub fn target_name(source: &Source) -> &str {
-    match source {
-        Source::Crate(name) => name,
-        Source::Compiler(None) => "rustc",
-        Source::Git(location) | Source::Compiler(Some(location)) => {
-            let name = location.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(location);
-            name.strip_suffix(".git").unwrap_or(name)
-        }
-    }
-}
-
-/// The image, or both where each side has its own.
-pub fn images_in_words(images: &BTreeMap<Side, (PathBuf, String)>) -> String {
-    let [(_, baseline), (_, candidate)] = Side::BOTH.map(|side| &images[&side]);
-    if baseline == candidate { baseline.clone() } else { format!("{baseline}, {candidate}") }
+    notices.into_iter().map(Notice::from).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dyno_base::error::{Error, Result};
-use dyno_base::event::Phase;
+use dyno_base::event::{Phase, Stage};
 use dyno_build::catalog::LoadedSuite;
 use dyno_build::source::{self, Origin, Resolved};
 use dyno_engine::Root;
@@ -67,11 +67,13 @@ pub async fn resolve_sides(
     }
     let names_of: Vec<String> = commits.iter().map(|(_, name)| name.clone()).collect();
     if !commits.is_empty() {
+        ctx.events.stage(Stage::Source, None);
         let resolving =
             source::resolve(&suite.suite.source, &suite.folder, &names_of, &ctx.cache, &ctx.events);
         let resolved = clock.time("source", resolving).await?;
         asked.extend(commits.into_iter().map(|(side, _)| side).zip(resolved));
     }
+    ctx.events.stage(Stage::Image, None);
     let (mut images, mut roots) = (BTreeMap::new(), BTreeMap::new());
     let mut made: BTreeMap<String, Arc<ImageRoot>> = BTreeMap::new();
     for (side, name) in names {

@@ -5,42 +5,43 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use dyno_model::metric::CACHEGRIND;
-use dyno_model::record::Side;
-use dyno_model::step::Step;
-use dyno_probe::{Settings, Spawn};
+use dyno_model::metric::{CACHEGRIND, WALL};
+use dyno_model::record::{Sample, Side};
+use dyno_probe::{Exit, Settings, Spawn};
 
-use super::{Bench, Measured, Prepared};
+use super::{Bench, Measured};
 use crate::lasting::Lasting;
+use crate::prepared_case::PreparedCase;
 use dyno_base::error::Result;
-use dyno_base::event::{Phase, Unit};
+use dyno_base::event::{Phase, Stage, Unit};
 use dyno_engine::Spec;
 
 /// How much longer a case may take while its instructions are counted (Cachegrind was seen to
 /// take 10 to 40 times as long).
 const COUNTING_FACTOR: u64 = 100;
 
+/// How many times as long it usually takes, from the least to the most.
+const USUAL_FACTORS: (f64, f64) = (20.0, 50.0);
+
 impl Bench<'_> {
     /// Counts instructions of every case that still works, one container a core.
     pub(super) async fn count(
         &self,
-        prepared: &mut [Prepared<'_>],
+        prepared: &mut [PreparedCase<'_>],
         measured: &mut Measured,
     ) -> Result<()> {
         let started = Instant::now();
         // A build is many programs: what Valgrind makes of it says little of any.
-        let counts = |ready: &Prepared<'_>| ready.failed.is_none() && !ready.run.units;
+        let wanted = [CACHEGRIND.to_string()];
+        let counts = |ready: &PreparedCase<'_>| {
+            let is_wanted = !self.suite.metrics_of(ready.case, &wanted).is_empty();
+            ready.failed.is_none() && !ready.run.units && is_wanted
+        };
         let alive: Vec<usize> = (0..prepared.len()).filter(|&i| counts(&prepared[i])).collect();
         let total = alive.len() as u64;
+        self.events.stage(Stage::Count, self.expected_s(&alive, prepared, measured));
         self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
-        let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
-        for i in alive {
-            let mut run = prepared[i].run.clone();
-            run.count_instructions = true;
-            run.time_ms *= COUNTING_FACTOR;
-            queues.entry(prepared[i].side).or_default().push_back((i, run));
-        }
-        let queues = Mutex::new(queues);
+        let queues = Mutex::new(counting_queues(alive, prepared));
         let exits = Mutex::new(Vec::new());
         // A core counts for one side, and then for what the other has left.
         let worker = async |core: u32, sides: [Side; 2]| -> Result<Vec<String>> {
@@ -83,34 +84,78 @@ impl Bench<'_> {
         for notices in futures::future::join_all(workers).await {
             measured.notices.extend(notices?);
         }
-        for (i, exit) in exits.into_inner().expect("no panic while held") {
-            let ready = &mut prepared[i];
-            // A program may find out where it runs, and do less there: the answer counts here too.
-            let why = match exit {
-                Err(why) => why,
-                Ok(exit) => {
-                    match (ready.wrong(&exit, ready.time_s * COUNTING_FACTOR), exit.instructions) {
-                        (None, Some(count)) => {
-                            measured.samples.push(ready.sample(CACHEGRIND, count, 0, 0));
-                            continue;
-                        }
-                        (None, None) => "under Valgrind it wrote no counts".into(),
-                        (Some((Step::Output, reason)), _) => {
-                            format!("under Valgrind it gave {reason}")
-                        }
-                        (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
-                    }
-                }
-            };
-            measured.notices.push(format!(
-                "the instructions of {} ({}) were not counted: {why}",
-                ready.case,
-                ready.side.name(),
-            ));
-        }
+        record_counts(exits.into_inner().expect("no panic while held"), prepared, measured);
         measured.counting_s = started.elapsed().as_secs_f64();
-        self.events
-            .end(Phase::Measure, format!("instructions counted in {:.0} s", measured.counting_s));
+        let done = format!("instructions counted in {:.0} s", measured.counting_s);
+        self.events.end(Phase::Measure, done);
         Ok(())
+    }
+
+    /// How long counting will take, by the wall times that were just measured.
+    fn expected_s(
+        &self,
+        alive: &[usize],
+        prepared: &[PreparedCase<'_>],
+        measured: &Measured,
+    ) -> Option<(u64, u64)> {
+        let wall_ns = |ready: &PreparedCase<'_>| {
+            let of_case = |sample: &&Sample| {
+                sample.metric == WALL
+                    && sample.side == ready.side
+                    && sample.benchmark == ready.case.benchmark
+                    && sample.config == ready.case.config.to_string()
+            };
+            measured.samples.iter().rev().find(of_case).map(|sample| sample.value)
+        };
+        let wall_ns: Vec<i64> = alive.iter().filter_map(|&i| wall_ns(&prepared[i])).collect();
+        let core_s = wall_ns.iter().sum::<i64>() as f64 / 1e9 / self.all_cores.len() as f64;
+        let [least, most] = [USUAL_FACTORS.0, USUAL_FACTORS.1].map(|factor| factor * core_s);
+        (core_s > 0.0).then_some((least.ceil() as u64, most.ceil() as u64))
+    }
+}
+
+/// The processes to count, in a queue for each side, with their places in `prepared`.
+fn counting_queues(
+    alive: Vec<usize>,
+    prepared: &[PreparedCase<'_>],
+) -> BTreeMap<Side, VecDeque<(usize, Spawn)>> {
+    let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
+    for i in alive {
+        let mut run = prepared[i].run.clone();
+        run.count_instructions = true;
+        run.time_ms *= COUNTING_FACTOR;
+        queues.entry(prepared[i].side).or_default().push_back((i, run));
+    }
+    queues
+}
+
+/// Keeps the counts, and says why where there is none.
+fn record_counts(
+    exits: Vec<(usize, std::result::Result<Exit, String>)>,
+    prepared: &mut [PreparedCase<'_>],
+    measured: &mut Measured,
+) {
+    for (i, exit) in exits {
+        let ready = &mut prepared[i];
+        // A program may find out where it runs, and do less there: the answer counts here too.
+        let why = match exit {
+            Err(why) => why,
+            Ok(exit) => {
+                match (ready.wrong(&exit, ready.time_s * COUNTING_FACTOR), exit.instructions) {
+                    (None, Some(count)) => {
+                        measured.samples.push(ready.sample(CACHEGRIND, count, 0, 0));
+                        continue;
+                    }
+                    (None, None) => "under Valgrind it wrote no counts".into(),
+                    (Some(("output", reason)), _) => format!("under Valgrind it gave {reason}"),
+                    (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
+                }
+            }
+        };
+        measured.notices.push(format!(
+            "the instructions of {} ({}) were not counted: {why}",
+            ready.case,
+            ready.side.name(),
+        ));
     }
 }

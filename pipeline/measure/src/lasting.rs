@@ -44,7 +44,7 @@ pub type Verify<'a> = &'a (dyn Fn() -> Result<()> + Sync);
 
 /// How one process went.
 pub struct Ran {
-    /// Or why it never came to an end of its own.
+    /// How the process ended, or why it never came to an end of its own.
     pub exit: Result<Exit, String>,
     /// Whether its container was lost and it ran again in another.
     pub again: bool,

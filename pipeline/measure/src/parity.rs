@@ -22,7 +22,7 @@ use crate::lasting::Lasting;
 use dyno_base::error::{Error, Kind, Result, While};
 use dyno_base::event::{Phase, Unit};
 use dyno_base::scratch::Scratch;
-use dyno_build::artifact::describe;
+use dyno_build::builder::describe;
 use dyno_engine::{Mount, Spec};
 use dyno_host::quiet::QuietHost;
 
@@ -50,7 +50,7 @@ pub struct Row {
     pub other: f64,
     /// Whose word that is.
     pub tool: &'static str,
-    /// Of the process where they are furthest apart, `dyno / other`.
+    /// Ratio of the process where they are furthest apart, `dyno / other`.
     pub ratio: f64,
 }
 

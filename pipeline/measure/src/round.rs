@@ -12,7 +12,7 @@ pub struct Round {
     /// One for each side that worked.
     pub taints: Vec<String>,
     pub samples: Vec<Sample>,
-    /// Of processes that were builds.
+    /// Units of the processes that were builds.
     pub units: Vec<CompilationUnit>,
 }
 

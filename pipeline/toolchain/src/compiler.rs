@@ -13,7 +13,7 @@ use dyno_model::id::Digest;
 use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::{Events, Phase};
 use dyno_base::http;
-use dyno_build::artifact::{Artifact, keep_sysroot};
+use dyno_build::artifact::{Artifact, import_toolchain};
 
 /// The largest archive, and the largest tree in one.
 const ARCHIVE_MAX: u64 = 4 << 30;
@@ -58,7 +58,7 @@ pub async fn keep(asked: &Asked, cache: &Path, events: &Events) -> Result<Artifa
             events.begin(Phase::Source, format!("copying {what}"));
             let sysroot =
                 path.canonicalize().map_err(|error| Error::input(format!("{what}: {error}")))?;
-            keep_sysroot(cache, events, &what, None, async |_| Ok(sysroot)).await
+            import_toolchain(cache, events, &what, None, async |_| Ok(sysroot)).await
         }
         Asked::Archive { location, sha256 } => {
             let what = format!("the archive {location}");
@@ -81,7 +81,7 @@ pub async fn keep(asked: &Asked, cache: &Path, events: &Events) -> Result<Artifa
                 })?;
                 sysroot_in(folder).map_err(|why| Error::input(format!("{what}: {why}")))
             };
-            keep_sysroot(cache, events, &what, Some(&identity), lay_out).await
+            import_toolchain(cache, events, &what, Some(&identity), lay_out).await
         }
     }
 }

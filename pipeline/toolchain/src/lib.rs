@@ -15,12 +15,13 @@
 //! | `/prepared/<crate>/<build>` | `target` with the crates it depends on, `incr` | [`prepare`]; read-only while measuring |
 //! | `/tmp` | a copy of the source, and what a measured process writes | each process; emptied after it |
 
+pub mod commands;
 pub mod compiler;
+pub mod compiler_facts;
 pub mod lock;
 pub mod prepare;
 pub mod sources;
 pub mod units;
-pub mod work;
 
 /// Where the folders stand in containers.
 pub const CRATES: &str = "/crates";

@@ -11,105 +11,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dyno_model::catalog::suite::{
-    Backend, Case, CompilerConfig, Crate, Limits, Profile, Suite, Workload,
-};
+use dyno_model::catalog::suite::{Case, Crate, Limits, Suite, Workload};
 use dyno_model::record::{Failure, Side};
-use dyno_model::step::Step;
-use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn, UnitCommand};
+use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn};
 
+use super::commands::{bounded, build_of, cargo, fill_cache, plain, prepared_folder};
+use super::compiler_facts::{Compiler, Key, Leaf};
 use super::sources::{Laid, Sources};
-use super::work::{
-    backend_flag, bounded, cargo, fill_cache, plain, prepared_folder, required_build,
-};
 use super::{CRATES, PREPARED};
 use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::{Events, Phase, Unit};
 use dyno_base::fault;
-use dyno_build::artifact::describe;
+use dyno_build::builder::describe;
 use dyno_engine::{Container, Engines, Mount, Root, Spec, base_env};
-
-/// How a crate is built.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Build {
-    Check,
-    Debug,
-    Opt,
-}
-
-impl Build {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Check => "check",
-            Self::Debug => "debug",
-            Self::Opt => "opt",
-        }
-    }
-}
-
-/// What a compiler is and can, as found in its container.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Compiler {
-    /// Programs, by their paths inside.
-    pub rustc: String,
-    pub rustdoc: String,
-    pub cargo: String,
-    pub clippy: Option<String>,
-    /// `rustc 1.85.1 (4eb161250 2025-03-15)`.
-    pub version: String,
-    pub backends: BTreeSet<Backend>,
-    /// Whether it says when code generation and linking begin (`--json=timings`).
-    pub timings: bool,
-    /// How many threads it had under `-Zthreads=8` and under 1.
-    pub threads_seen: (u32, u32),
-}
-
-impl Compiler {
-    /// Whether it does what `-Zthreads` says. Some versions take the option and ignore it.
-    pub fn obeys_threads(&self) -> bool {
-        let (eight, one) = self.threads_seen;
-        eight >= one + 4
-    }
-
-    /// Why it cannot do what a case asks for.
-    fn unsupported(&self, config: &CompilerConfig) -> Option<String> {
-        if !self.backends.contains(&config.backend) {
-            return Some(format!("backend={}: this toolchain has none", config.backend.name()));
-        }
-        match config.profile {
-            Profile::Clippy if self.clippy.is_none() => {
-                Some("profile=clippy: this toolchain has no clippy-driver".into())
-            }
-            Profile::Doc if self.rustdoc.is_empty() => {
-                Some("profile=doc: this toolchain has no rustdoc".into())
-            }
-            _ => None,
-        }
-    }
-}
-
-/// A crate whose dependencies are there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf {
-    /// Cargo's, for the crate itself.
-    pub command: UnitCommand,
-    /// Below `/prepared`.
-    folder: String,
-}
-
-impl Leaf {
-    /// The incremental cache of the unchanged source.
-    pub fn incremental(&self) -> String {
-        format!("{}/incr", self.folder)
-    }
-}
 
 /// A limit says what one process of a benchmark may use, and cargo starts one on each core: what each
 /// further one may.
 const JOB_BYTES: u64 = 1 << 30;
-
-/// Crate, how it is built, and by what.
-pub type Key = (String, Build, Backend);
 
 /// A side that is ready to be measured.
 pub struct Ready {
@@ -117,7 +35,7 @@ pub struct Ready {
     pub folder: PathBuf,
     pub compiler: Compiler,
     pub leaves: BTreeMap<Key, Leaf>,
-    /// Of cases that cannot be measured on this side.
+    /// Failures of cases that cannot be measured on this side.
     pub failures: Vec<Failure>,
     /// Cases that this compiler has no means for.
     pub unsupported: BTreeMap<String, Vec<Case>>,
@@ -153,7 +71,7 @@ impl Preparing<'_> {
         let mut container = self.engines.start(&spec).await?;
         let mut at_work =
             AtWork { container: &mut container, user: spec.user, limits, site: &site };
-        let prepared = self.all(&mut at_work).await;
+        let prepared = self.build_wanted(&mut at_work).await;
         container.remove().await?;
         let mut ready = prepared?;
         ready.took_s = started.elapsed().as_secs_f64();
@@ -194,7 +112,7 @@ impl Preparing<'_> {
             mounts,
             network: false,
             cpus: self.cpus.clone(),
-            cores_may_shrink: true,
+            fewer_cores_do: true,
             memory_bytes: limits.memory_bytes + 2 * limits.output_bytes + other_jobs * JOB_BYTES,
             pids: limits.pids + 1,
             tmp_bytes: limits.memory_bytes / 2,
@@ -204,7 +122,50 @@ impl Preparing<'_> {
         }
     }
 
-    async fn all(&self, at_work: &mut AtWork<'_>) -> Result<Ready> {
+    /// What must be built for which cases; cases that this compiler cannot do, or whose crate is not
+    /// there, go into `ready` with the reason.
+    fn wanted_builds<'s>(&'s self, ready: &mut Ready) -> BTreeMap<Key, (&'s Crate, Vec<&'s Case>)> {
+        let mut wanted: BTreeMap<Key, (&Crate, Vec<&Case>)> = BTreeMap::new();
+        for case in self.cases {
+            let benchmark = self.suite.benchmark(&case.benchmark).expect("cases are of benchmarks");
+            let (Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate)) =
+                &benchmark.work
+            else {
+                continue;
+            };
+            if let Some(why) = ready.compiler.unsupported(case) {
+                ready.unsupported.entry(why).or_default().push(case.clone());
+                continue;
+            }
+            match &self.sources.crates.get(&krate.name) {
+                Some(Ok(laid)) => {
+                    let patched =
+                        case.config.0.get("scenario").is_some_and(|s| s == "incr-patched");
+                    let why = laid.patch_failed.as_ref().filter(|_| patched);
+                    if let Some(why) = why {
+                        ready.failures.push(failure(
+                            case,
+                            None,
+                            "patch",
+                            "the patch does not apply",
+                            why,
+                        ));
+                        continue;
+                    }
+                    if let Workload::CrateCompilation(_) = benchmark.work {
+                        let (build, backend) = build_of(&case.config);
+                        let key = (krate.name.clone(), build, backend);
+                        wanted.entry(key).or_insert((krate, Vec::new())).1.push(case);
+                    }
+                }
+                Some(Err((step, why))) => ready.failures.push(failure(case, None, step, why, "")),
+                None => {}
+            }
+        }
+        wanted
+    }
+
+    async fn build_wanted(&self, at_work: &mut AtWork<'_>) -> Result<Ready> {
         let side = at_work.site.side;
         let compiler = at_work.look_at_compiler().await?;
         let folder = at_work.site.folder.clone();
@@ -216,51 +177,16 @@ impl Preparing<'_> {
             unsupported: BTreeMap::new(),
             took_s: 0.0,
         };
-        let mut wanted: BTreeMap<Key, (&Crate, Vec<&Case>)> = BTreeMap::new();
-        for case in self.cases {
-            let benchmark = self.suite.benchmark(&case.benchmark).expect("cases are of benchmarks");
-            let (Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate)) =
-                &benchmark.work
-            else {
-                continue;
-            };
-            let config = case.compiler_config();
-            if let Some(why) = ready.compiler.unsupported(&config) {
-                ready.unsupported.entry(why).or_default().push(case.clone());
-                continue;
-            }
-            match &self.sources.crates.get(&krate.name) {
-                Some(Ok(laid)) => {
-                    let is_patched = config.scenario.is_patched();
-                    let why = laid.patch_failed.as_ref().filter(|_| is_patched);
-                    if let Some(why) = why {
-                        ready.failures.push(failure(
-                            case,
-                            None,
-                            Step::Patch,
-                            "the patch does not apply",
-                            why,
-                        ));
-                        continue;
-                    }
-                    if let Workload::CrateCompilation(_) = benchmark.work {
-                        let build = required_build(config.profile);
-                        let key = (krate.name.clone(), build, config.backend);
-                        wanted.entry(key).or_insert((krate, Vec::new())).1.push(case);
-                    }
-                }
-                Some(Err((step, why))) => {
-                    ready.failures.push(failure(case, None, step.clone(), why, ""));
-                }
-                None => {}
-            }
-        }
+        let wanted = self.wanted_builds(&mut ready);
         let total = wanted.len() as u64;
         let what = format!("{}: {total} builds with {}", side.name(), ready.compiler.version);
         self.events.begin(Phase::Build, what);
         for (done, (key, (krate, cases))) in wanted.into_iter().enumerate() {
             let Some(Ok(laid)) = self.sources.crates.get(&krate.name) else { continue };
-            let incremental = cases.iter().any(|case| case.compiler_config().scenario.has_cache());
+            let incremental = cases.iter().any(|case| {
+                let scenario = case.config.0.get("scenario").map_or("", String::as_str);
+                ["incr-unchanged", "incr-patched"].contains(&scenario)
+            });
             if let Some(benchmark) = cases.first().and_then(|c| self.suite.benchmark(&c.benchmark))
             {
                 at_work.limits = benchmark.limits;
@@ -274,7 +200,7 @@ impl Preparing<'_> {
                     // The log once: the cases of one build share it.
                     ready.failures.extend(all.map(|(i, case)| {
                         let log = if i == 0 { log.as_str() } else { "" };
-                        failure(case, Some(side), Step::Prepare, &reason, log)
+                        failure(case, Some(side), "prepare", &reason, log)
                     }));
                 }
             }
@@ -284,12 +210,12 @@ impl Preparing<'_> {
     }
 }
 
-fn failure(case: &Case, side: Option<Side>, step: Step, reason: &str, log: &str) -> Failure {
+fn failure(case: &Case, side: Option<Side>, step: &str, reason: &str, log: &str) -> Failure {
     Failure {
         benchmark: Some(case.benchmark.clone()),
         config: Some(case.config.to_string()),
         side,
-        step,
+        step: step.into(),
         reason: reason.into(),
         log_tail: log.into(),
     }
@@ -366,7 +292,7 @@ impl AtWork<'_> {
         }
         let mut threads = Vec::new();
         let mut found =
-            Compiler { backends: BTreeSet::from([Backend::Llvm]), ..Compiler::default() };
+            Compiler { backends: BTreeSet::from(["llvm".into()]), ..Compiler::default() };
         for (name, value) in exit.stdout_tail.lines().filter_map(|line| line.split_once('=')) {
             match name {
                 "rustc" => found.rustc = value.into(),
@@ -378,7 +304,7 @@ impl AtWork<'_> {
                 "threads" => threads.push(value.parse().unwrap_or(0)),
                 "backend" => {
                     let name = value.split(['-', '.']).next().unwrap_or(value);
-                    found.backends.extend(Backend::from_name(name));
+                    found.backends.insert(name.into());
                 }
                 _ => {}
             }
@@ -399,12 +325,12 @@ impl AtWork<'_> {
         incremental: bool,
         cores: usize,
     ) -> Result<Result<Leaf, (String, String)>> {
-        let folder = prepared_folder(&krate.name, *build, *backend);
+        let folder = prepared_folder(&krate.name, *build, backend);
         let mut run = cargo(krate, laid, compiler, *build, cores as u32);
         run.env.insert("CARGO_TARGET_DIR".into(), format!("{folder}/target"));
         run.env.insert(COMMANDS.into(), "on".into());
-        if *backend != Backend::Llvm {
-            run.env.insert(FLAGS.into(), backend_flag(*backend));
+        if !backend.is_llvm() {
+            run.env.insert(FLAGS.into(), format!("-Zcodegen-backend={}", backend.0));
         }
         let exit = self.run(run).await?;
         if exit.end != End::Code(0) {
@@ -422,7 +348,7 @@ impl AtWork<'_> {
         };
         let leaf = Leaf { command, folder };
         if incremental {
-            let exit = self.run(fill_cache(krate, laid, &leaf, *backend)).await?;
+            let exit = self.run(fill_cache(krate, laid, &leaf, backend)).await?;
             if exit.end != End::Code(0) {
                 let reason = describe(&exit.end, self.limits.time_s);
                 return Ok(Err((

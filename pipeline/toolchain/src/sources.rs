@@ -12,7 +12,6 @@ use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::suite::{Crate, CrateSource, Workload};
 use dyno_model::id::Digest;
-use dyno_model::step::Step;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
@@ -33,13 +32,13 @@ pub struct Sources {
     /// On the host; `/crates` in containers.
     pub folder: PathBuf,
     /// Crate → the name of its folder there, or why it cannot be measured: with its step.
-    pub crates: BTreeMap<String, Result<Laid, (Step, String)>>,
+    pub crates: BTreeMap<String, Result<Laid, (&'static str, String)>>,
 }
 
 /// A crate laid out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Laid {
-    /// Of its folder.
+    /// Digest of its folder.
     pub digest: Digest,
     /// Why there is no `patched`, where the suite has a patch.
     pub patch_failed: Option<String>,
@@ -86,7 +85,7 @@ pub async fn bring(
             // What is wrong with one crate is no reason to measure no other.
             Err(error) if matches!(error.kind, Kind::Case | Kind::Input) => {
                 events.notice(format!("{}: {error}", krate.name));
-                Err((Step::Source, error.message))
+                Err(("source", error.message))
             }
             Err(error) => return Err(error),
         };
@@ -306,7 +305,7 @@ pub fn only_for_building(manifest: &str) -> Result<String> {
 /// The file beside what was laid out that holds its digest.
 const CONTENT: &str = "content";
 
-/// Of all files but that one, by name and content.
+/// Digest of all files but that one, by name and content.
 fn content(folder: &Path) -> std::io::Result<Digest> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];

@@ -264,7 +264,7 @@ mod tests {
         assert!(units.iter().all(|unit| (unit.round, unit.sequence) == (1, 7)));
     }
 
-    /// Of a check, which cargo does not pipeline.
+    /// Units of a check, which cargo does not pipeline.
     #[test]
     fn what_comes_to_metadata_alone_is_waited_for_to_its_end() {
         let checked = |name: &str, externs: &[&str]| Seen {

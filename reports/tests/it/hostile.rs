@@ -150,7 +150,7 @@ fn filled_scenario(name: &str, log: &str) -> (Scenario, View) {
         (run.fingerprint.cpu, run.fingerprint.engine) = (text(), text());
         run.notices = vec![text().into()];
         run.phases_s = [(text(), 1.0)].into();
-        run.metrics = vec![text().into()];
+        run.metrics = vec![text()];
         for failure in &mut run.failures {
             failure.benchmark = Some(text());
             (failure.step, failure.reason, failure.log_tail) =

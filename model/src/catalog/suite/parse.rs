@@ -22,9 +22,9 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
         let build = match &source {
             Some(Source::Compiler(None)) => Some(None),
             Some(Source::Compiler(Some(_))) | None => {
-                Some(table.optional_table("build", |table| recipe(table, is_compiler)))
+                Some(table.optional_table("build", |table| build_recipe(table, is_compiler)))
             }
-            _ => table.required_table("build", |table| recipe(table, false)).map(Some),
+            _ => table.required_table("build", |table| build_recipe(table, false)).map(Some),
         };
         let inputs = table.optional_table("inputs", |table| recipe(table, false));
         let axes = table.optional_table("axes", |table| Some(axes(table))).unwrap_or_default();
@@ -156,6 +156,12 @@ fn metrics(table: &mut Table<'_>, has_crates: bool) -> Vec<String> {
     written.into_iter().map(|w| w.value).collect()
 }
 
+/// Reads a recipe that builds a commit: unlike one of inputs, it may name a folder of the suite.
+fn build_recipe(table: &mut Table<'_>, is_compiler: bool) -> Option<Recipe> {
+    let folder = table.optional_str("folder").and_then(|path| suite_file(table, path));
+    Some(Recipe { folder, ..recipe(table, is_compiler)? })
+}
+
 fn recipe(table: &mut Table<'_>, is_compiler: bool) -> Option<Recipe> {
     let fetch = table.strings("fetch");
     let build = table.required_strings("command");
@@ -174,10 +180,12 @@ fn recipe(table: &mut Table<'_>, is_compiler: bool) -> Option<Recipe> {
     }
     let outputs = if is_compiler { Some(BTreeMap::new()) } else { outputs(table) };
     let limits = limits(table, Limits::BUILD);
+    let typical_ms = typical_ms(table, "typical_s");
     let words = |list: Vec<Located<String>>| list.into_iter().map(|w| w.value).collect::<Vec<_>>();
     let fetch = Some(words(fetch)).filter(|fetch| !fetch.is_empty());
     let sysroot = sysroot.map(|path| path.value);
-    Some(Recipe { fetch, build: words(build), outputs: outputs?, sysroot, env, limits })
+    let (build, outputs) = (words(build), outputs?);
+    Some(Recipe { fetch, build, outputs, sysroot, folder: None, env, limits, typical_ms })
 }
 
 fn outputs(table: &mut Table<'_>) -> Option<BTreeMap<String, String>> {
@@ -281,8 +289,10 @@ fn benchmark(
     let limits = limits(table, Limits::BENCHMARK);
     let priority = priority(table);
     let typical_ms = typical_ms(table, "typical_s");
+    let count_instructions = table.optional_bool("count_instructions").unwrap_or(true);
     let command = command.into_iter().map(|w| w.value).collect();
-    let work = Workload::Program(Program { command, env, stdin, expected: expected? });
+    let expected = expected?;
+    let work = Workload::Program(Program { command, env, stdin, expected, count_instructions });
     Some(Benchmark { name: name?, what: what?, priority, work, limits, typical_ms })
 }
 

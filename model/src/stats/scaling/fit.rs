@@ -81,7 +81,7 @@ pub struct Best {
     pub threads: u32,
     pub low: u32,
     pub high: u32,
-    /// The limit up to which threads are looked at: a `threads` or `high` there means "or more".
+    /// The limit of a range: a `threads` or `high` there means "or more".
     pub limit: u32,
 }
 
@@ -134,7 +134,7 @@ impl Free {
         Self::within(points, NO_BOUNDS)
     }
 
-    /// The fit with κ fixed for Amdahl's law.
+    /// With κ fixed for Amdahl's law.
     fn of_law(points: &[Point], law: Law) -> Self {
         match law {
             Law::Amdahl => Self::within(points, [NO_BOUNDS[0], (0.0, 0.0)]),
@@ -149,7 +149,7 @@ impl Free {
         Self::at(points, &at, at.free(bounds))
     }
 
-    /// The fit with parameter `i` fixed where it is.
+    /// With parameter `i` fixed where it is.
     fn on_edge(points: &[Point], at: &At, i: usize) -> Self {
         Self::at(points, at, [i != 0, i != 1])
     }

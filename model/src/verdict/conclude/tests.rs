@@ -159,7 +159,7 @@ const SCENARIOS: &[(&str, &[Series])] = &[
     ),
 ];
 
-/// The conclusion of every scenario, the reasons, whom to ask again.
+/// For every scenario: the conclusion, the reasons, whom to ask again.
 #[test]
 fn named_scenarios() {
     let mut text = String::new();

@@ -158,7 +158,7 @@ impl Words {
     }
 }
 
-/// Those of `all` that begin with `prefix`, whatever the case, each once.
+/// The names among `all` that begin with `prefix`, whatever the case, each once.
 fn matching(prefix: &str, all: impl Iterator<Item = String>) -> Vec<String> {
     let fits = |word: &String| {
         word.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))

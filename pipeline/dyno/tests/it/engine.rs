@@ -190,7 +190,7 @@ impl Ground {
             ],
             network: false,
             cpus: BTreeSet::from([last]),
-            cores_may_shrink: false,
+            fewer_cores_do: false,
             memory_bytes: 128 << 20,
             pids: 32,
             tmp_bytes: 16 << 20,

@@ -103,6 +103,41 @@ fn a_run_is_built_again_from_its_row_alone() {
 }
 
 #[test]
+fn a_build_sees_a_folder_of_the_suite_and_is_known_by_it() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    fs::create_dir(world.path().join("suites/made/driver")).unwrap();
+    world.write("suites/made/driver/words", "print words\n");
+    world.edit("suites/made/suite.toml", "[build]", "[build]\nfolder = \"driver\"");
+    world.edit("suites/made/suite.toml", "program = \"program\"", "program = \"words\"");
+    world.write("suites/made/hello.txt", "words");
+    world.commit("v3", &format!("{BUILD}copy /suite/words /build/words\n"), "print no\n");
+    let run = ["run", "made", "v3", "v3", "--rounds", "1", "--again"];
+    let told = world.dyno(&run);
+    assert_eq!(told.code, Some(0), "{told:?}");
+
+    // What lies elsewhere in the suite's folder is no part of it.
+    world.write("suites/made/README.md", "about it");
+    let told = world.dyno(&run);
+    assert_eq!((told.code, told.err.matches("from the cache").count()), (Some(0), 2), "{told:?}");
+    world.write("suites/made/driver/words", "print others\n");
+    world.write("suites/made/hello.txt", "others");
+    let told = world.dyno(&run);
+    assert_eq!((told.code, told.err.matches("from the cache").count()), (Some(0), 0), "{told:?}");
+
+    let runs = world.dyno(&["sql", "--output", "csv", "SELECT job FROM runs"]);
+    let jobs: Vec<&str> = runs.out.lines().skip(1).collect();
+    fs::remove_dir_all(world.path().join("suites/made")).unwrap();
+    assert_eq!(jobs.len(), 3);
+    for job in jobs {
+        let told = world.dyno(&["reproduce", job]);
+        assert_eq!(told.code, Some(0), "{told:?}");
+    }
+}
+
+#[test]
 fn a_build_that_differs_each_time_is_named() {
     if !embedded() {
         return;

@@ -16,7 +16,7 @@ const SECTIONS_MAX: usize = 6;
 /// How a rebuilt file differs from the recorded one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Of the first byte that differs; the shorter length where one file begins like the other.
+    /// Offset of the first byte that differs; the shorter length where one file begins like the other.
     pub offset: u64,
     /// ELF sections that differ in size or content, or that only one file has; in the order of
     /// names, at most six. Empty for what is not ELF.
@@ -24,7 +24,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Of the files `a` and `b`; `None` if they are equal.
+    /// The difference of the files `a` and `b`; `None` if they are equal.
     pub fn between(a: &Path, b: &Path) -> Result<Option<Self>> {
         let read =
             |path: &Path| std::fs::read(path).while_(|| format!("reading {}", path.display()));

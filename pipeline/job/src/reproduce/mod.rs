@@ -27,9 +27,10 @@ use crate::context::{Cleanup, Environment, store_error};
 use crate::resolve::ImageRoot;
 use dyno_base::digest::file_digest;
 use dyno_base::error::{Error, Kind, Result, While};
-use dyno_base::event::Phase;
+use dyno_base::event::{Events, Phase};
 use dyno_base::scratch::Scratch;
-use dyno_build::artifact::{Artifact, Workshop};
+use dyno_build::artifact::Artifact;
+use dyno_build::builder::Builder;
 use dyno_build::catalog::Catalog;
 use dyno_build::definition::Definition;
 use dyno_build::source::{self, Origin, Resolved};
@@ -100,11 +101,7 @@ pub async fn reproduce(
     let from = require_provenance(&run)?;
     let suite = definition(&run.suite_digest, "suite", environment).await?;
     let images = own_images(&run, &from)?;
-    let mut definitions = BTreeMap::new();
-    for image in images.values() {
-        let digest = image.digest.as_ref().unwrap_or(&from.image_digest);
-        definitions.insert(image.name.clone(), definition(digest, "image", environment).await?);
-    }
+    let definitions = image_definitions(&images, &from, environment).await?;
 
     let scratch = Scratch::new(&environment.cache)?;
     let fresh = scratch.folder("fresh")?;
@@ -133,20 +130,9 @@ pub async fn reproduce(
         cache: fresh.clone(),
         keys: catalog.keys(),
     };
-    let mut roots: BTreeMap<Side, Arc<dyn Root>> = BTreeMap::new();
-    let id = |id: &Digest| Some(Found { id: id.to_string(), bytes: None });
-    for (side, image) in &images {
-        let same = images.iter().find(|(other, known)| *other < side && *known == image);
-        if let Some(root) = same.map(|(other, _)| Arc::clone(&roots[other])) {
-            roots.insert(*side, root);
-            continue;
-        }
-        let folder = catalog.image(&image.name)?;
-        let made = image::rebuild(&folder, architecture, &settings, &environment.events).await;
-        let root: Arc<dyn Root> = Arc::new(ImageRoot(made.map_err(Error::from)?));
-        parts.push(Part::new("image", &image.name, id(&image.id), id(root.id())));
-        roots.insert(*side, root);
-    }
+    let roots =
+        rebuild_images(&images, &catalog, architecture, &settings, &environment.events, &mut parts)
+            .await?;
 
     let asked = found_again(&run, &from, &roots, &loaded.folder, environment).await?;
     for (side, built) in [(Side::Baseline, &run.baseline), (Side::Candidate, &run.candidate)] {
@@ -157,33 +143,47 @@ pub async fn reproduce(
 
     if parts.iter().all(|part| part.equal) {
         let (cpus, events) = (cores.all(), environment.events.clone());
-        let workshop = Workshop::new(engines, fresh.clone(), cpus, events);
-        let (inputs, sides) = build_all(&workshop, &loaded, &roots, &asked, run.trust).await?;
+        let builder = Builder::new(engines, fresh.clone(), cpus, events);
+        let (inputs, sides) = build_all(&builder, &loaded, &roots, &asked, run.trust).await?;
         parts.extend(compare(&run, &from, &inputs, &sides, &environment.cache)?);
         if let Some(folder) = keep_in {
             keep(&inputs, &sides, folder)?;
         }
     } else {
-        for (of, files) in recorded_files(&run, &from) {
-            let part = |(name, recorded): (&String, &_)| Part {
-                note: Some("not built: what it is built from differs".into()),
-                ..Part::new(of, name, Some(found_file(recorded)), None)
-            };
-            parts.extend(files.iter().map(part));
-        }
+        parts.extend(not_built(&run, &from));
     }
     environment.events.end(Phase::Build, format!("{} parts compared", parts.len()));
-    Ok(Reproduced {
-        job: run.job.clone(),
-        suite: run.suite.clone(),
-        target: run.target.clone(),
-        baseline: run.baseline.asked.clone(),
-        candidate: run.candidate.asked.clone(),
-        recorded_by: run.dyno_version.clone(),
-        rebuilt_by: env!("CARGO_PKG_VERSION").into(),
-        equal: parts.iter().all(|part| part.equal),
-        parts,
-    })
+    Ok(Reproduced::new(&run, parts))
+}
+
+impl Reproduced {
+    fn new(run: &RunRow, parts: Vec<Part>) -> Self {
+        Self {
+            job: run.job.clone(),
+            suite: run.suite.clone(),
+            target: run.target.clone(),
+            baseline: run.baseline.asked.clone(),
+            candidate: run.candidate.asked.clone(),
+            recorded_by: run.dyno_version.clone(),
+            rebuilt_by: env!("CARGO_PKG_VERSION").into(),
+            equal: parts.iter().all(|part| part.equal),
+            parts,
+        }
+    }
+}
+
+/// The definition of each image, by its name.
+async fn image_definitions(
+    images: &BTreeMap<Side, OwnImage>,
+    from: &BuiltFrom,
+    environment: &Environment,
+) -> Result<BTreeMap<String, Definition>> {
+    let mut definitions = BTreeMap::new();
+    for image in images.values() {
+        let digest = image.digest.as_ref().unwrap_or(&from.image_digest);
+        definitions.insert(image.name.clone(), definition(digest, "image", environment).await?);
+    }
+    Ok(definitions)
 }
 
 /// What the row says it was built from, or what it lacks.
@@ -375,6 +375,45 @@ fn compare(
         }
     }
     Ok(parts)
+}
+
+/// The files of a run whose sources or images differ: nothing is built of them.
+fn not_built(run: &RunRow, from: &BuiltFrom) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (of, files) in recorded_files(run, from) {
+        let part = |(name, recorded): (&String, &_)| Part {
+            note: Some("not built: what it is built from differs".into()),
+            ..Part::new(of, name, Some(found_file(recorded)), None)
+        };
+        parts.extend(files.iter().map(part));
+    }
+    parts
+}
+
+/// Makes the image of each side anew, and compares its ID with the recorded one.
+async fn rebuild_images(
+    images: &BTreeMap<Side, OwnImage>,
+    catalog: &Catalog,
+    architecture: &str,
+    settings: &image::Settings,
+    events: &Events,
+    parts: &mut Vec<Part>,
+) -> Result<BTreeMap<Side, Arc<dyn Root>>> {
+    let mut roots: BTreeMap<Side, Arc<dyn Root>> = BTreeMap::new();
+    let id = |id: &Digest| Some(Found { id: id.to_string(), bytes: None });
+    for (side, image) in images {
+        let same = images.iter().find(|(other, known)| *other < side && *known == image);
+        if let Some(root) = same.map(|(other, _)| Arc::clone(&roots[other])) {
+            roots.insert(*side, root);
+            continue;
+        }
+        let folder = catalog.image(&image.name)?;
+        let made = image::rebuild(&folder, architecture, settings, events).await;
+        let root: Arc<dyn Root> = Arc::new(ImageRoot(made.map_err(Error::from)?));
+        parts.push(Part::new("image", &image.name, id(&image.id), id(root.id())));
+        roots.insert(*side, root);
+    }
+    Ok(roots)
 }
 
 /// Where a file differs from the recorded one, if the cache still has that. It lies there under the

@@ -38,6 +38,38 @@ fn a_suite_gives_the_product_of_its_axes() {
     assert_eq!(fill("{suite}/fib-{level}.wasm{x}{", &values), "/s/fib-3.wasm{x}{");
 }
 
+#[test]
+fn a_case_may_be_judged_without_a_count_and_a_build_see_a_folder() {
+    let text = GOOD
+        .replace("metrics = [\"wall\",", "metrics = [\"wall\", \"instructions:cachegrind\",")
+        .replace("[build]\n", "[build]\nfolder = \"driver\"\ntypical_s = 1.5\n");
+    let parsed = |text: &str| parse("s", "suites/s/suite.toml", text).unwrap();
+    let measured = |suite: &Suite| suite.metrics_of(&suite.cases()[0], &suite.metrics);
+    assert_eq!(measured(&parsed(&text)), ["wall", "instructions:cachegrind", "max-rss"]);
+    let uncounted = text.replace("what = \"rec", "count_instructions = false\nwhat = \"rec");
+    assert_eq!(measured(&parsed(&uncounted)), ["wall", "max-rss"]);
+
+    // The key of an artifact: as before without a folder, and whatever the build takes.
+    let build = parsed(&text).build.unwrap();
+    assert_eq!((build.folder.as_deref(), build.typical_ms), (Some("driver"), Some(1500)));
+    let written = |recipe: &Recipe| serde_json::to_value(recipe).unwrap();
+    assert_eq!(written(&build)["folder"], "driver");
+    let plain = parsed(GOOD).build.unwrap();
+    let without = Recipe { folder: None, ..build };
+    assert_eq!(written(&without), written(&plain));
+    let keys = |recipe: &Recipe| {
+        let object = written(recipe).as_object().unwrap().clone();
+        object.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys(&plain), ["build", "env", "fetch", "limits", "outputs"]);
+
+    let outside = text.replace("\"driver\"", "\"../driver\"");
+    assert!(parse("s", "suites/s/suite.toml", &outside).is_err());
+    let of_inputs =
+        format!("{text}[inputs]\nfolder = \"x\"\ncommand = [\"x\"]\noutputs = {{ a = \"a\" }}\n");
+    assert!(parse("s", "suites/s/suite.toml", &of_inputs).is_err());
+}
+
 const CRATES: &str = r#"
 what = "compilers"
 image = "rust"

@@ -1,0 +1,345 @@
+//! Artifacts: what building one commit with one recipe in one image gave.
+//!
+//! Two containers, the first of which alone has the network: `fetch`, then `build`. The build
+//! sees what was fetched read-only. Only the outputs the suite names are taken, only if they are
+//! regular files that are reached without following a link, and only up to the suite's limit. The
+//! cache is keyed by (source, image ID, recipe, trust) and each file in it is checked before it is
+//! used.
+//!
+//! **Trust.** The same commit is built once as a trusted one and once as an untrusted one. What an
+//! untrusted build gave has a place and an identity of its own, so it is never taken for the trusted
+//! one and never lies in its way; an untrusted order may use what a trusted one gave. Everything
+//! else that a build can write (its source, Cargo's home, its build folder, `/tmp`) is made for it
+//! and thrown away.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use dyno_base::scratch::Scratch;
+use dyno_model::catalog::suite::Recipe;
+use dyno_model::id::Digest;
+use dyno_model::record::{Failure, Trust};
+use dyno_probe::{End, Settings, Spawn};
+
+use crate::outputs::{copy_bounded, open_beneath};
+use dyno_base::disk::Watch;
+use dyno_base::error::{DISK_FULL, Error, Kind, Result, While};
+use dyno_base::event::{Event, Events, Phase};
+use dyno_base::fault;
+use dyno_engine::{Engines, Mount, Root, Spec};
+
+use crate::artifact::{Artifact, Manifest, cached, place, take_sysroot};
+use crate::definition::Definition;
+use crate::recipe_environment::{build_env, cargo_configuration, chown_recursive, grant_network};
+
+/// What is built, from what, and how.
+pub struct BuildRequest<'a> {
+    /// For people: "wasmi_cli 0.46.0".
+    pub what: String,
+    /// What identifies the source: a commit, or the digest of a suite.
+    pub source: String,
+    /// The folder of the suite's own that the recipe names, if it names one.
+    pub folder: Option<Definition>,
+    pub recipe: &'a Recipe,
+    pub root: Arc<dyn Root>,
+    pub trust: Trust,
+}
+
+impl BuildRequest<'_> {
+    /// The identity of what is built of this order in the class `trust`.
+    fn key(&self, trust: Trust) -> Digest {
+        let recipe = serde_json::to_vec(self.recipe).expect("plain fields serialise");
+        let kind: &[u8] = match trust {
+            Trust::Trusted => b"artifact 1",
+            Trust::Untrusted => b"artifact 1 untrusted",
+        };
+        let image = self.root.id().hex();
+        let folder = self.folder.as_ref().map(|folder| folder.digest().to_string());
+        let parts = [kind, self.source.as_bytes(), image.as_bytes(), &recipe];
+        Digest::of_parts(parts.into_iter().chain(folder.as_ref().map(String::as_bytes)))
+    }
+}
+
+/// Where and with what builds are done.
+pub struct Builder {
+    pub engines: Arc<Engines>,
+    pub cache: PathBuf,
+    pub cpus: std::collections::BTreeSet<u32>,
+    pub events: Events,
+    /// Begin of the first fetch and end of the last: builds go on beside each other.
+    fetching: Mutex<Option<(Instant, Instant)>>,
+}
+
+impl Builder {
+    pub fn new(
+        engines: Arc<Engines>,
+        cache: PathBuf,
+        cpus: std::collections::BTreeSet<u32>,
+        events: Events,
+    ) -> Self {
+        Self { engines, cache, cpus, events, fetching: Mutex::default() }
+    }
+
+    /// Seconds from the begin of the first fetch step to the end of the last.
+    pub fn fetched_s(&self) -> f64 {
+        let fetching = *self.fetching.lock().expect("no panic while held");
+        fetching.map_or(0.0, |(begin, end)| (end - begin).as_secs_f64())
+    }
+
+    /// The artifact of `order`, from the cache or built. `lay_out` writes the source into the
+    /// folder it is given; its error of the kind [`Kind::Case`] is the source's own. The inner
+    /// error is the case's own: the source or the build did not work.
+    pub async fn build_or_load(
+        &self,
+        order: &BuildRequest<'_>,
+        lay_out: impl AsyncFnOnce(&Path) -> Result<()>,
+    ) -> Result<Result<Artifact, Failure>> {
+        if let Some(artifact) = self.load(order)? {
+            return Ok(Ok(artifact));
+        }
+        let (digest, folder) = self.place(order, order.trust);
+        let started = Instant::now();
+        let scratch = Scratch::new(&self.cache)?;
+        let source = scratch.folder("src")?;
+        match fault::around("source.checkout", lay_out(&source)).await {
+            Err(error) if error.kind == Kind::Case => {
+                return Ok(Err(failure(Phase::Source.name(), error.message, String::new())));
+            }
+            laid_out => laid_out?,
+        }
+        let (cargo, build) = (scratch.folder("cargo")?, scratch.folder("build")?);
+        cargo_configuration(&cargo)?;
+        let user = self.engines.build_user();
+        for folder in [&source, &cargo, &build] {
+            chown_recursive(folder, user)?;
+        }
+        let mut shared = Vec::new();
+        if let Some(folder) = &order.folder {
+            let own = scratch.folder("suite")?;
+            folder.write(&own)?;
+            shared.push(Mount::read_only(own, "/suite"));
+        }
+        if let Err(failure) = self.fetch(order, &shared, &source, &cargo).await? {
+            return Ok(Err(failure));
+        }
+        let mut mounts = shared;
+        mounts.push(Mount::writable(&source, "/src"));
+        mounts.push(Mount::read_only(&cargo, "/cargo"));
+        mounts.push(Mount::writable(&build, "/build"));
+        let env = build_env(order.recipe);
+        let step = self.step(order, Phase::Build, &order.recipe.build, mounts, env);
+        if let Err(failure) = fault::around("artifact.build", step).await? {
+            return Ok(Err(failure));
+        }
+        let files = match self.collect(order.recipe, &build, &scratch, &folder) {
+            Ok(files) => files,
+            Err(error) if error.kind == Kind::Case => {
+                return Ok(Err(failure("build", error.message, String::new())));
+            }
+            Err(error) => return Err(error),
+        };
+        let build_s = started.elapsed().as_secs_f64();
+        self.events.end(Phase::Build, format!("{} in {build_s:.0} s", order.what));
+        Ok(Ok(Artifact { digest, folder, files, build_s: Some(build_s) }))
+    }
+
+    /// The digest and the place in the cache of what the request gives in the class `trust`.
+    fn place(&self, order: &BuildRequest<'_>, trust: Trust) -> (Digest, PathBuf) {
+        let digest = order.key(trust);
+        let folder = self.cache.join("artifacts").join(trust.name()).join(digest.hex());
+        (digest, folder)
+    }
+
+    /// The artifact from the cache, if it is there and whole.
+    fn load(&self, order: &BuildRequest<'_>) -> Result<Option<Artifact>> {
+        // What a trusted build gave is good enough for everyone.
+        let may_use: &[Trust] = match order.trust {
+            Trust::Trusted => &[Trust::Trusted],
+            Trust::Untrusted => &[Trust::Trusted, Trust::Untrusted],
+        };
+        for class in may_use {
+            let (digest, folder) = self.place(order, *class);
+            if let Some(files) = cached(&self.cache, &self.events, &folder, *class == order.trust)?
+            {
+                self.events.end(Phase::Build, format!("{} from the cache", order.what));
+                return Ok(Some(Artifact { digest, folder, files, build_s: None }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs the fetch step, the only one with the network, if the recipe has one.
+    async fn fetch(
+        &self,
+        order: &BuildRequest<'_>,
+        shared: &[Mount],
+        source: &Path,
+        cargo: &Path,
+    ) -> Result<Result<(), Failure>> {
+        let Some(fetch) = &order.recipe.fetch else { return Ok(Ok(())) };
+        let mut mounts = shared.to_vec();
+        mounts.push(Mount::writable(source, "/src"));
+        mounts.push(Mount::writable(cargo, "/cargo"));
+        let mut env = build_env(order.recipe);
+        grant_network(&mut mounts, &mut env);
+        let begin = Instant::now();
+        let step = self.step(order, Phase::Fetch, fetch, mounts, env);
+        let fetched = fault::around("artifact.fetch", step).await?;
+        {
+            let mut fetching = self.fetching.lock().expect("no panic while held");
+            let (first, _) = fetching.unwrap_or((begin, begin));
+            *fetching = Some((first, Instant::now()));
+        }
+        Ok(fetched)
+    }
+
+    /// Runs one step in a container of its own. The inner error is the step's failure.
+    async fn step(
+        &self,
+        order: &BuildRequest<'_>,
+        phase: Phase,
+        command: &[String],
+        mounts: Vec<Mount>,
+        env: BTreeMap<String, String>,
+    ) -> Result<Result<(), Failure>> {
+        let limits = order.recipe.limits;
+        self.events.begin(phase, order.what.clone());
+        let spec = Spec {
+            root: Arc::clone(&order.root),
+            mounts,
+            network: phase == Phase::Fetch,
+            cpus: self.cpus.clone(),
+            fewer_cores_do: true,
+            memory_bytes: limits.memory_bytes,
+            pids: limits.pids,
+            tmp_bytes: limits.memory_bytes / 2,
+            user: self.engines.build_user(),
+            cgroup: None,
+            probe: Settings::default(),
+        };
+        let mut container = self.engines.start(&spec).await?;
+        let (uid, gid) = spec.user;
+        let run = Spawn {
+            argv: command.to_vec(),
+            env,
+            cwd: "/src".into(),
+            uid,
+            gid,
+            stdin: None,
+            setup: None,
+            sizes: BTreeMap::new(),
+            units: false,
+            time_ms: limits.time_s * 1000,
+            output_bytes: limits.output_bytes,
+            stream: true,
+            count_instructions: false,
+        };
+        let folders = spec.mounts.iter().filter(|m| m.writable).map(|m| m.source.clone());
+        let watch = Watch::new(folders.collect(), limits.disk_bytes);
+        let line = |text: String| {
+            let text = format!("{}: {}", order.what, text.trim());
+            self.events.send(Event::Line { phase, text });
+        };
+        let ran = tokio::select! {
+            ran = container.run(&run, line) => Ok(ran),
+            too_much = watch.until_too_much() => Err(too_much),
+        };
+        container.remove().await?;
+        let exit = match ran {
+            Ok(exit) => exit?,
+            Err(too_much) => match too_much.reason(phase.name(), limits.disk_bytes) {
+                Some(reason) => return Ok(Err(failure(phase.name(), reason, String::new()))),
+                None => return Err(self.disk_full(order, phase)),
+            },
+        };
+        if exit.end == End::Code(0) {
+            return Ok(Ok(()));
+        }
+        if exit.stdout_tail.contains(DISK_FULL) && nearly_full(&self.cache) {
+            return Err(self.disk_full(order, phase));
+        }
+        let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
+        Ok(Err(failure(phase.name(), reason, exit.stdout_tail)))
+    }
+
+    fn disk_full(&self, order: &BuildRequest<'_>, phase: Phase) -> Error {
+        let doing = format!("{} of {} in {}", phase.name(), order.what, self.cache.display());
+        Error::from_io(std::io::ErrorKind::StorageFull.into(), doing)
+    }
+
+    /// Takes the named outputs out of the build folder and puts them into the cache.
+    fn collect(
+        &self,
+        recipe: &Recipe,
+        build: &Path,
+        scratch: &Scratch,
+        folder: &Path,
+    ) -> Result<BTreeMap<String, (Digest, u64)>> {
+        let parent = folder.parent().expect("the artifact is in the cache");
+        let doing = || format!("keeping the artifact in {}", parent.display());
+        let new = scratch.path().join("kept");
+        fault::before("artifact.take");
+        fs::create_dir_all(parent).and_then(|()| fs::create_dir(&new)).while_(doing)?;
+        fs::create_dir(new.join("files")).while_(doing)?;
+        let mut files = BTreeMap::new();
+        if let Some(sysroot) = &recipe.sysroot {
+            let limit = recipe.limits.disk_bytes;
+            files = take_sysroot(&build.join(sysroot), &new.join("files"), limit, &doing())?;
+        }
+        for (name, path) in &recipe.outputs {
+            let file = open_beneath(build, path).map_err(|error| {
+                Error::new(
+                    Kind::Case,
+                    format!("the output {name} ({path}) cannot be taken: {error}"),
+                )
+            })?;
+            let dest = new.join("files").join(name);
+            let kept = copy_bounded(file, &dest, recipe.limits.output_bytes);
+            let kept = kept.map_err(|error| match error.kind() {
+                std::io::ErrorKind::FileTooLarge => Error::new(
+                    Kind::Case,
+                    format!(
+                        "the output {name} is larger than {} bytes",
+                        recipe.limits.output_bytes
+                    ),
+                ),
+                _ => Error::from_io(error, doing()),
+            })?;
+            files.insert(name.clone(), kept);
+        }
+        let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
+        fs::write(new.join("manifest.json"), manifest.expect("plain fields")).while_(doing)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).while_(doing)?;
+        fault::after("artifact.take");
+        place(&new, folder).while_(doing)?;
+        Ok(files)
+    }
+}
+
+/// Whether less than 16 MiB are free there: a build that met a full disk of this machine did not
+/// fail by itself. (A full `/tmp` of its container is its own doing.)
+fn nearly_full(folder: &Path) -> bool {
+    nix::sys::statvfs::statvfs(folder)
+        .is_ok_and(|found| found.blocks_available() * found.fragment_size() <= 16 << 20)
+}
+
+fn failure(step: &str, reason: String, log_tail: String) -> Failure {
+    Failure { benchmark: None, config: None, side: None, step: step.into(), reason, log_tail }
+}
+
+/// How a process ended, as the end of a sentence.
+pub fn describe(end: &End, time_s: u64) -> String {
+    match end {
+        End::Code(code) => format!("ended with exit code {code}"),
+        End::Signal(9) => "was killed (signal 9), as happens when memory runs out".into(),
+        End::Signal(25) => "wrote more than it may (signal 25)".into(),
+        End::Signal(31) => "made a system call that only an attack makes (signal 31)".into(),
+        End::Signal(signal) => format!("was ended by signal {signal}"),
+        End::Timeout => format!("took longer than {time_s} s"),
+        End::NotStarted(why) => format!("did not start: {why}"),
+    }
+}

@@ -1,0 +1,232 @@
+//! A case on a side, ready to run, and what its process must have done.
+
+use std::collections::BTreeMap;
+
+use dyno_model::catalog::suite::{
+    Benchmark, Case, Crate, ExpectedAnswer, Limits, Program, Stream, Workload, fill,
+};
+use dyno_model::id::Digest;
+use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
+use dyno_model::sampling::ScheduledRun;
+use dyno_probe::{End, Exit, Spawn};
+
+use dyno_base::digest::file_digest;
+use dyno_base::error::{Result, While};
+use dyno_build::builder::describe;
+use dyno_engine::base_env;
+use dyno_toolchain::{commands, units};
+
+use crate::{Bench, Subject, USER};
+
+/// A case on a side, ready to run.
+pub(crate) struct PreparedCase<'a> {
+    pub(crate) case: &'a Case,
+    pub(crate) side: Side,
+    pub(crate) run: Spawn,
+    pub(crate) check: Check,
+    pub(crate) time_s: u64,
+    /// Why it runs no more.
+    pub(crate) failed: Option<Failure>,
+}
+
+/// What a process must have done, beside ending well.
+pub(crate) enum Check {
+    /// This stream has this digest.
+    ExpectedAnswer(Stream, Digest),
+    /// It wrote something.
+    Wrote,
+}
+
+impl Bench<'_> {
+    /// Every case on every side that can measure it, in the order of the job's cases.
+    pub(crate) fn prepare(&self) -> Result<Vec<PreparedCase<'_>>> {
+        let mut prepared = Vec::new();
+        for case in &self.job.cases {
+            let benchmark =
+                self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
+            for (side, subject) in &self.subjects {
+                prepared.extend(self.prepare_one(case, benchmark, *side, subject)?);
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn prepare_one<'a>(
+        &self,
+        case: &'a Case,
+        benchmark: &Benchmark,
+        side: Side,
+        subject: &Subject,
+    ) -> Result<Option<PreparedCase<'a>>> {
+        let (run, check) = match &benchmark.work {
+            Workload::Program(program) => self.program(case, program, &benchmark.limits)?,
+            Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate) => {
+                let graph = matches!(benchmark.work, Workload::CrateGraphBuild(_));
+                match self.compilation(case, krate, graph, subject) {
+                    Some(run) => {
+                        (commands::bounded(run, (USER, USER), &benchmark.limits), Check::Wrote)
+                    }
+                    None => return Ok(None),
+                }
+            }
+        };
+        let time_s = benchmark.limits.time_s;
+        Ok(Some(PreparedCase { case, side, run, check, time_s, failed: None }))
+    }
+
+    /// The process of a case that is a crate; `None` where it was found out before that it cannot
+    /// be, which is told elsewhere.
+    fn compilation(
+        &self,
+        case: &Case,
+        krate: &Crate,
+        graph: bool,
+        subject: &Subject,
+    ) -> Option<Spawn> {
+        let ready = subject.ready.as_ref()?;
+        let laid = self.sources?.crates.get(&krate.name)?.as_ref().ok()?;
+        // What one of them has no means for cannot be compared.
+        let ready_ones = self.subjects.values().filter_map(|subject| subject.ready.as_ref());
+        if ready_ones.flat_map(|r| r.unsupported.values()).flatten().any(|cannot| cannot == case) {
+            return None;
+        }
+        if graph {
+            let cores = self.benchmark_cores.len();
+            return Some(commands::graph(krate, laid, &ready.compiler, &case.config, cores));
+        }
+        let patched = case.config.0.get("scenario").is_some_and(|s| s == "incr-patched");
+        if patched && laid.patch_failed.is_some() {
+            return None;
+        }
+        let (build, backend) = commands::build_of(&case.config);
+        let leaf = ready.leaves.get(&(krate.name.clone(), build, backend))?;
+        Some(commands::leaf(krate, laid, &ready.compiler, leaf, &case.config))
+    }
+
+    fn program(&self, case: &Case, program: &Program, limits: &Limits) -> Result<(Spawn, Check)> {
+        let mut values =
+            BTreeMap::from([("artifact", "/artifact"), ("inputs", "/inputs"), ("suite", "/suite")]);
+        values.extend(case.config.0.iter().map(|(axis, value)| (axis.as_str(), value.as_str())));
+        let expected = match &program.expected.answer {
+            ExpectedAnswer::Digest(digest) => digest.clone(),
+            ExpectedAnswer::File(path) => file_digest(&self.suite_folder.join(path))
+                .while_(|| format!("reading {path} of the suite"))?,
+        };
+        let mut env = base_env();
+        env.extend(program.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
+        let run = Spawn {
+            argv: program.command.iter().map(|word| fill(word, &values)).collect(),
+            env,
+            cwd: "/tmp".into(),
+            uid: USER,
+            gid: USER,
+            stdin: program.stdin.as_ref().map(|path| format!("/suite/{path}")),
+            setup: None,
+            sizes: BTreeMap::new(),
+            units: false,
+            time_ms: limits.time_s * 1000,
+            output_bytes: limits.output_bytes,
+            stream: false,
+            count_instructions: false,
+        };
+        Ok((run, Check::ExpectedAnswer(program.expected.stream, expected)))
+    }
+}
+
+impl PreparedCase<'_> {
+    /// Notes the case as failed on this side if what came of it cannot be believed.
+    pub(crate) fn check(&mut self, exit: &Result<Exit, String>) {
+        let exit = match exit {
+            Ok(exit) => exit,
+            Err(why) => return self.fail("measure", why.clone(), String::new()),
+        };
+        let Some((step, reason)) = self.wrong(exit, self.time_s) else { return };
+        let log = match &self.check {
+            Check::ExpectedAnswer(Stream::Stdout, _) if step == "output" => &exit.stdout_tail,
+            _ => &exit.stderr_tail,
+        };
+        self.fail(step, reason, log.clone());
+    }
+
+    pub(crate) fn fail(&mut self, step: &str, reason: String, log_tail: String) {
+        self.failed = Some(Failure {
+            benchmark: Some(self.case.benchmark.clone()),
+            config: Some(self.case.config.to_string()),
+            side: Some(self.side),
+            step: step.into(),
+            reason,
+            log_tail,
+        });
+    }
+
+    /// What is wrong with a process that was to end within `time_s`: the step and the reason, as
+    /// the end of a sentence.
+    pub(crate) fn wrong(&self, exit: &Exit, time_s: u64) -> Option<(&'static str, String)> {
+        if exit.end != End::Code(0) {
+            return Some(("measure", describe(&exit.end, time_s)));
+        }
+        if exit.leftovers > 0 {
+            let noun = if exit.leftovers == 1 { "process" } else { "processes" };
+            let names = exit.leftover_names.join(", ");
+            let left = format!("left {} {noun} running ({names})", exit.leftovers);
+            return Some((
+                "measure",
+                format!("{left}: what they do after its end is not measured"),
+            ));
+        }
+        if let Some(residue) = &exit.residue {
+            return Some(("measure", format!("left what cannot be removed: {residue}")));
+        }
+        match &self.check {
+            Check::ExpectedAnswer(stream, expected) => {
+                let answer = match stream {
+                    Stream::Stdout => &exit.stdout_sha256,
+                    Stream::Stderr => &exit.stderr_sha256,
+                };
+                let expected = expected.hex();
+                (*answer != expected)
+                    .then(|| ("output", format!("a wrong answer: {answer} instead of {expected}")))
+            }
+            Check::Wrote => match exit.sizes.get(commands::WRITTEN) {
+                Some(1..) if self.run.units => self.wrong_units(exit),
+                Some(1..) => None,
+                _ => Some(("output", "nothing: it wrote no file".into())),
+            },
+        }
+    }
+
+    pub(crate) fn wrong_units(&self, exit: &Exit) -> Option<(&'static str, String)> {
+        units::units(exit, &self.sample("wall", 0, 0, 0))
+            .err()
+            .map(|why| ("output", format!("units that cannot be: {why}")))
+    }
+
+    /// The units of a build that was checked; none of any other process.
+    pub(crate) fn units(
+        &self,
+        exit: &Exit,
+        turn: ScheduledRun,
+        sequence: u32,
+    ) -> Vec<CompilationUnit> {
+        match self.run.units {
+            true => {
+                let like = self.sample("wall", exit.wall_ns, turn.round, sequence);
+                units::units(exit, &like).unwrap_or_default()
+            }
+            false => Vec::new(),
+        }
+    }
+
+    pub(crate) fn sample(&self, metric: &str, value: u64, round: u32, sequence: u32) -> Sample {
+        Sample {
+            benchmark: self.case.benchmark.clone(),
+            config: self.case.config.to_string(),
+            metric: metric.into(),
+            round,
+            side: self.side,
+            sequence,
+            value: i64::try_from(value).unwrap_or(i64::MAX),
+            taint: String::new(),
+        }
+    }
+}

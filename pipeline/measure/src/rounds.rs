@@ -1,0 +1,229 @@
+//! The rounds: which process runs next is the sampler's word; each is looked at for what disturbed it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use dyno_model::metric;
+use dyno_model::record::Sample;
+use dyno_model::sampling::{Sampler, ScheduledRun, StopReason};
+use dyno_model::taint;
+use dyno_probe::Exit;
+
+use crate::pair::Pair;
+use crate::prepared_case::PreparedCase;
+use crate::round::Round;
+use crate::{Bench, Measured};
+use dyno_base::error::Result;
+use dyno_base::event::{Phase, Unit};
+use dyno_host::quiet::QuietHost;
+
+/// The variable that moves a process's stack, by as much as the round says.
+const LAYOUT: &str = "DYNO_LAYOUT";
+
+/// How many cases a sentence names.
+const NAMED_MAX: usize = 5;
+
+impl Bench<'_> {
+    /// Runs the warm-up pass and then the rounds, as the sampler asks for them.
+    pub(super) async fn rounds(
+        &self,
+        quiet: &QuietHost,
+        pair: &mut Pair<'_>,
+        prepared: &mut [PreparedCase<'_>],
+        measured: &mut Measured,
+    ) -> Result<()> {
+        let (job, budget) = (self.job, self.job.inputs.budget);
+        let mut sampler = Sampler::new(job.targets.clone(), budget, job.confidence, job.seed);
+        let (least, most) = (budget.rounds_min, budget.rounds_max);
+        let rounds = if least < most { format!("{least} to {most}") } else { most.to_string() };
+        let cases = job.cases.len();
+        let how = quiet.how();
+        self.events.begin(
+            Phase::Measure,
+            format!("{cases} case(s), {rounds} round(s) after one to warm up; {how}"),
+        );
+        self.warm_up(pair, prepared, measured, &sampler).await?;
+        let warming = prepared.len() as u64;
+        let started = Instant::now();
+        let (mut inside_ns, mut sequence) = (0, 0);
+        while let Some(round) = sampler.next_round() {
+            let case = round[0].case;
+            let done = self.round(round, quiet, pair, prepared, &mut sequence).await?;
+            inside_ns += done.spent_ns;
+            match done.taints.len() {
+                0 => sampler.fail(case),
+                1 => sampler.measure_alone(case),
+                _ => {}
+            }
+            match done.disturbed() {
+                true => sampler.repeat_round(case, done.spent_ns),
+                false => {
+                    sampler.finish_round(case, done.spent_ns, &done.values(&job.targets[case]))
+                }
+            }
+            let (samples, units) = done.into_rows();
+            measured.samples.extend(samples);
+            measured.units.extend(units);
+            let (done, total) = sampler.progress();
+            let (done, total) = (warming + 2 * done, warming + 2 * total);
+            self.events.progress(Phase::Measure, done, total, Unit::Processes);
+        }
+        measured.rounds_s = started.elapsed().as_secs_f64();
+        measured.share = inside_ns as f64 / 1e9 / measured.rounds_s.max(1e-9);
+        measured.notices.extend(self.disturbed(&sampler));
+        measured.rounds = sampler.closed().map(|(_, rounds)| rounds).max().unwrap_or(0);
+        let share = measured.share * 100.0;
+        self.events.end(
+            Phase::Measure,
+            format!(
+                "{} in {:.0} s, {share:.1} % of it inside measured processes",
+                sampling_summary(&sampler),
+                measured.rounds_s
+            ),
+        );
+        Ok(())
+    }
+
+    /// Runs every case once on each side, not recorded: it fills the page cache and finds what does
+    /// not work.
+    async fn warm_up(
+        &self,
+        pair: &mut Pair<'_>,
+        prepared: &mut [PreparedCase<'_>],
+        measured: &mut Measured,
+        sampler: &Sampler,
+    ) -> Result<()> {
+        let warming = prepared.len() as u64;
+        for (done, ready) in prepared.iter_mut().enumerate() {
+            let ran = pair.run(ready.side, &ready.run).await?;
+            ready.check(&ran.exit);
+            measured.samples.extend(self.outputs(ready, &ran.exit));
+            let total = warming + 2 * sampler.progress().1;
+            self.events.progress(Phase::Measure, done as u64 + 1, total, Unit::Processes);
+        }
+        Ok(())
+    }
+
+    /// Runs one round of a case: its two processes next to each other.
+    async fn round(
+        &self,
+        round: [ScheduledRun; 2],
+        quiet: &QuietHost,
+        pair: &mut Pair<'_>,
+        prepared: &mut [PreparedCase<'_>],
+        sequence: &mut u32,
+    ) -> Result<Round> {
+        let job = self.job;
+        let mut done = Round::default();
+        for turn in round {
+            let case = &job.cases[turn.case];
+            let is_of_turn =
+                |p: &&mut PreparedCase<'_>| p.side == turn.side && std::ptr::eq(p.case, case);
+            let ready = prepared.iter_mut().find(is_of_turn).filter(|p| p.failed.is_none());
+            let Some(ready) = ready else { continue };
+            let mut run = ready.run.clone();
+            run.env.insert(LAYOUT.into(), "x".repeat(turn.padding(job.seed)));
+            let before = quiet.glance();
+            let ran = pair.run(ready.side, &run).await?;
+            let after = quiet.glance();
+            ready.check(&ran.exit);
+            let Ok(exit) = ran.exit else { continue };
+            let taint = match ran.again {
+                true => taint::LOST.to_string(),
+                false => quiet.taint(before, after, &exit),
+            };
+            done.spent_ns += exit.wall_ns;
+            if ready.failed.is_none() {
+                done.taints.push(taint);
+                done.samples.extend(self.samples(ready, &exit, turn, *sequence));
+                done.units.extend(ready.units(&exit, turn, *sequence));
+            }
+            *sequence += 1;
+        }
+        Ok(done)
+    }
+
+    /// What to say of rounds that were disturbed, if any were.
+    fn disturbed(&self, sampler: &Sampler) -> Option<String> {
+        let disturbed: u32 = sampler.disturbed().sum();
+        let cases = self.job.cases.iter().zip(sampler.closed());
+        let noisy = cases.filter(|(_, (closed, _))| *closed == Some(StopReason::Noisy));
+        let noisy: Vec<String> = noisy.map(|(case, _)| case.to_string()).collect();
+        let named = &noisy[..noisy.len().min(NAMED_MAX)];
+        let rest = match noisy.len() - named.len() {
+            _ if noisy.is_empty() => String::new(),
+            0 => format!("; too noisy to get all theirs: {}", named.join(", ")),
+            more => format!("; too noisy to get all theirs: {} and {more} more", named.join(", ")),
+        };
+        (disturbed > 0).then(|| {
+            format!("{disturbed} round(s) were disturbed by something else on the machine and repeated{rest}")
+        })
+    }
+
+    /// Sizes of what a process wrote: the same each time, so that the first is told.
+    fn outputs(&self, ready: &PreparedCase<'_>, exit: &Result<Exit, String>) -> Vec<Sample> {
+        let Some(exit) = exit.as_ref().ok().filter(|_| ready.failed.is_none()) else {
+            return Vec::new();
+        };
+        let sizes = exit.sizes.iter().filter(|(name, _)| self.wants(name));
+        sizes
+            .filter(|(name, _)| metric::measures_output(name))
+            .map(|(name, size)| ready.sample(name, *size, 0, 0))
+            .collect()
+    }
+
+    fn samples(
+        &self,
+        ready: &PreparedCase<'_>,
+        exit: &Exit,
+        turn: ScheduledRun,
+        sequence: u32,
+    ) -> Vec<Sample> {
+        let values = [
+            ("wall", exit.wall_ns),
+            ("user", exit.user_ns),
+            ("system", exit.system_ns),
+            ("max-rss", exit.max_rss_bytes),
+            ("minor-faults", exit.minor_faults),
+            ("major-faults", exit.major_faults),
+            ("voluntary-switches", exit.voluntary_switches),
+            ("involuntary-switches", exit.involuntary_switches),
+        ];
+        let wanted = values.iter().filter(|(metric, _)| self.wants(metric));
+        let read = wanted.map(|(metric, value)| (*metric, *value, ""));
+        let sample = |(metric, value, taint): (&str, u64, &str)| Sample {
+            taint: taint.into(),
+            ..ready.sample(metric, value, turn.round, sequence)
+        };
+        read.chain(crate::counters::counted(exit)).map(sample).collect()
+    }
+}
+
+/// `184 rounds (6 cases precise enough, 4 out of rounds)`.
+fn sampling_summary(sampler: &Sampler) -> String {
+    let mut counts: BTreeMap<StopReason, u32> = BTreeMap::new();
+    let mut rounds = 0;
+    for (closed, done) in sampler.closed() {
+        rounds += done;
+        *counts.entry(closed.unwrap_or(StopReason::Failed)).or_default() += 1;
+    }
+    let words = |(closed, cases): (&StopReason, &u32)| {
+        let noun = if *cases == 1 { "case" } else { "cases" };
+        let why = match closed {
+            StopReason::Precise => "precise enough",
+            StopReason::LeastRounds => "with nothing to be precise about",
+            StopReason::OutOfRounds => "out of rounds",
+            StopReason::OutOfTime => "out of time",
+            StopReason::Noisy => "too noisy",
+            StopReason::Failed => "that failed or cannot be",
+        };
+        format!("{cases} {noun} {why}")
+    };
+    let words: Vec<String> = counts.iter().map(words).collect();
+    let disturbed: u32 = sampler.disturbed().sum();
+    let repeated = match disturbed {
+        0 => String::new(),
+        _ => format!(" and {disturbed} that were disturbed"),
+    };
+    format!("{rounds} rounds{repeated} ({})", words.join(", "))
+}
