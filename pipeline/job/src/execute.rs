@@ -17,7 +17,6 @@ use dyno_model::id::JobId;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, phase};
 use dyno_store::PublishOutcome;
-use dyno_toolchain::commands;
 use dyno_toolchain::prepare::Ready;
 use dyno_toolchain::sources::Sources;
 
@@ -114,7 +113,7 @@ async fn measure(
             told.notices.push(format!("not measured: {} case(s), {why} ({side})", cases.len()));
         }
     }
-    let several = |case: &Case| commands::threads(&case.config).is_some_and(|n| n > 1);
+    let several = |case: &Case| case.compiler_config().threads.is_some_and(|n| n > 1);
     if job.cases.iter().any(several) {
         let ignoring = ready.iter().filter(|(_, ready)| !ready.compiler.obeys_threads());
         for (side, ready) in ignoring {
