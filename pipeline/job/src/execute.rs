@@ -22,7 +22,7 @@ use dyno_toolchain::sources::Sources;
 
 use crate::build::{Inputs, Sides, build};
 use crate::clock::PhaseClock;
-use crate::context::{Context, Request};
+use crate::context::{Context, JobRequest};
 use crate::crates::{Crates, prepare_crates};
 use crate::plan::{PreparedJob, describe_job, plan_job};
 use crate::record::{record, store_definitions};
@@ -40,7 +40,7 @@ pub struct JobOutcome {
 }
 
 /// Carries out a request.
-pub async fn run(request: &Request, ctx: &Context) -> Result<JobOutcome> {
+pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
     let mut clock = PhaseClock::new();
     let started_us = Utc::now().timestamp_micros();
     let prepared = plan_job(request, ctx, &mut clock).await?;
@@ -206,7 +206,7 @@ fn assemble_bench<'a>(
 ///
 /// # Errors
 /// Anything that does not build or work: there is nothing to compare then.
-pub async fn parity(request: &Request, ctx: &Context) -> Result<Parity> {
+pub async fn parity(request: &JobRequest, ctx: &Context) -> Result<Parity> {
     let mut clock = PhaseClock::new();
     let prepared = plan_job(request, ctx, &mut clock).await?;
     let job = prepared.plan.jobs.first().expect("it is asked for again, so that none is held");
