@@ -72,7 +72,7 @@ pub struct Sample {
     /// `axis=value,…`; empty for a suite without axes.
     pub config: String,
     pub metric: String,
-    /// From 0; the same round of both sides stood next to each other in time.
+    /// Number of the round, from 0; the same round of both sides stood next to each other in time.
     pub round: u32,
     pub side: Side,
     /// Place of the process in the job, from 0: the order in which things really ran.
@@ -259,7 +259,7 @@ pub type Files = BTreeMap<String, (Digest, u64)>;
 /// One side of a job: what was asked, what it meant, what was built.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Built {
-    /// As the person wrote it (a ref, a version, an id).
+    /// Name as the person wrote it (a ref, a version, an id).
     pub asked: String,
     pub commit: CommitId,
     /// `None` when the build failed.

@@ -42,7 +42,7 @@ pub struct Target {
 /// What steers `case` on `host`: of the metrics measured in rounds, those that decide under
 /// `policy`; where none does, those that would otherwise.
 pub fn targets(case: &Case, host: &str, metrics: &[String], policy: &Policy) -> Vec<Target> {
-    let of = |wanted: Decides| -> Vec<Target> {
+    let deciding_by = |wanted: Decides| -> Vec<Target> {
         metrics
             .iter()
             .filter(|name| metric::find(name).is_some_and(|m| m.sampling == Sampling::Rounds))
@@ -54,8 +54,8 @@ pub fn targets(case: &Case, host: &str, metrics: &[String], policy: &Policy) -> 
             })
             .collect()
     };
-    let deciding = of(Decides::Yes);
-    if deciding.is_empty() { of(Decides::Otherwise) } else { deciding }
+    let deciding = deciding_by(Decides::Yes);
+    if deciding.is_empty() { deciding_by(Decides::Otherwise) } else { deciding }
 }
 
 /// One process to start: which case (index into the job's), which side, in which round.

@@ -205,13 +205,13 @@ mod tests {
 
     #[test]
     fn says_whether_the_rate_is_nominal() {
-        let of = |rejected: u64, checks: u64| {
+        let sentence = |rejected: u64, checks: u64| {
             let (low, high) = stats::share_interval(rejected, checks, 0.95);
             let empty = checked(&[]);
             SelfCheck { comparisons: 20, checks, rejected, low, high, ..empty }.to_string()
         };
         insta::assert_snapshot!(
-            [of(7, 200), of(30, 200), of(1, 200), of(0, 0)].join("\n"),
+            [sentence(7, 200), sentence(30, 200), sentence(1, 200), sentence(0, 0)].join("\n"),
             @r"
         false positives at their nominal rate: 7 of 200 checks at 5 % (3.5 %, interval 1.4 to 7.1 %); no change was claimed in 20 comparisons
         false positives more often than nominal: 30 of 200 checks at 5 % (15.0 %, interval 10.4 to 20.7 %); no change was claimed in 20 comparisons

@@ -50,7 +50,7 @@ fn chain() -> Vec<CompilationUnit> {
 
 #[test]
 fn foreign_rows_are_refused() {
-    let of = |change: &dyn Fn(&mut Vec<CompilationUnit>)| {
+    let broken_by = |change: &dyn Fn(&mut Vec<CompilationUnit>)| {
         let mut units = chain();
         change(&mut units);
         Build::new(units, 310 * MS, 1, true, 2).map(|_| ()).map_err(|broken| broken.to_string())
@@ -75,9 +75,9 @@ fn foreign_rows_are_refused() {
         (&|u| u[0].system_ns = -1, "unit 0: a processor time below zero"),
     ];
     for (change, expected) in rows {
-        assert_eq!(of(*change), Err((*expected).to_string()));
+        assert_eq!(broken_by(*change), Err((*expected).to_string()));
     }
-    assert_eq!(of(&|u| u.reverse()), Ok(()));
+    assert_eq!(broken_by(&|u| u.reverse()), Ok(()));
     for (what, wall, jobs, cores) in
         [("wall", 0, 1, 1), ("wall", i64::MIN, 1, 1), ("jobs", 1, 0, 1), ("cores", 1, 1, 0)]
     {
@@ -178,11 +178,11 @@ fn utilisation_over_time() {
 
 #[test]
 fn a_long_series_is_shown_by_means() {
-    let of = |n: u32| {
+    let build_of = |n: u32| {
         let start = i64::from(n) * 10;
         unit(n, [start, start + 3, start + 6], &[])
     };
-    let build = build((0..5000).map(of).collect(), 1, true);
+    let build = build((0..5000).map(build_of).collect(), 1, true);
     let used = analyse(&build).utilisation;
     assert_eq!(used.series.len(), STEPS_MAX);
     let mean = used.series.iter().map(|r| r.cores).sum::<f64>() / STEPS_MAX as f64;
@@ -401,7 +401,7 @@ fn hostile() -> impl Strategy<Value = Vec<CompilationUnit>> {
     let times = ([moment.clone(), moment], [optional.clone(), optional.clone(), optional]);
     let one = (times, [processor.clone(), processor], 0..3u32, 0..6usize, needs);
     proptest::collection::vec(one, 1..6).prop_map(|all| {
-        let of = |(number, one): (u32, _)| {
+        let unit_of = |(number, one): (u32, _)| {
             let (([start, end], [metadata, codegen, link]), [user, system], threads, kind, needs) =
                 one;
             let mut needs: Vec<(u32, bool)> = needs;
@@ -420,7 +420,7 @@ fn hostile() -> impl Strategy<Value = Vec<CompilationUnit>> {
                 ..unit(number, [0, 0, 0], &needs)
             }
         };
-        (0..).zip(all).map(of).collect()
+        (0..).zip(all).map(unit_of).collect()
     })
 }
 

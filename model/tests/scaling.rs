@@ -263,11 +263,11 @@ fn coverage() {
             (true, _) => (0.94, 1.0),
             (false, true) => (0.93, 0.95),
         };
-        let of = |hits, share, name: &str| counted(hits, REPETITIONS, share, &(name, made));
-        of(of_sigma, share(sigma_on_bound, kappa == 0.0), "σ");
-        of(of_kappa, share(kappa == 0.0, sigma_on_bound), "κ");
-        of(of_best, (0.95, 1.0), "best N");
-        of(of_speedup, (0.95, 0.95), "S(16)");
+        let count = |hits, share, name: &str| counted(hits, REPETITIONS, share, &(name, made));
+        count(of_sigma, share(sigma_on_bound, kappa == 0.0), "σ");
+        count(of_kappa, share(kappa == 0.0, sigma_on_bound), "κ");
+        count(of_best, (0.95, 1.0), "best N");
+        count(of_speedup, (0.95, 0.95), "S(16)");
     }
 }
 
@@ -289,19 +289,19 @@ fn false_positives() {
         for _ in 0..REPETITIONS {
             let drift: Vec<f64> = (0..5 * 5).map(|_| 0.05 * normal(&mut random)).collect();
             let [a, b] = [0, 1].map(|_| made.times(&POWERS, &mut random));
-            let of = |a: &[Times], b: &[Times], pairing| {
+            let difference_of = |a: &[Times], b: &[Times], pairing| {
                 difference(a, b, pairing, 0.0, CONFIDENCE).unwrap().estimate
             };
-            found += u32::from(of(&a, &b, Pairing::None).p < 0.05);
+            found += u32::from(difference_of(&a, &b, Pairing::None).p < 0.05);
             let [a, b] = [a, b].map(|mut times: Vec<Times>| {
                 let rounds = times.iter_mut().flat_map(|t| &mut t.rounds);
                 rounds.zip(&drift).for_each(|(r, d)| r.1 = (r.1 as f64 * d.exp()).round() as i64);
                 times
             });
-            let by_round = of(&a, &b, Pairing::ByRound);
+            let by_round = difference_of(&a, &b, Pairing::ByRound);
             paired += u32::from(by_round.p < 0.05);
             paired_width += by_round.half_width;
-            apart_width += of(&a, &b, Pairing::None).half_width;
+            apart_width += difference_of(&a, &b, Pairing::None).half_width;
         }
         counted(found, REPETITIONS, (0.04, 0.06), &("apart", made));
         counted(paired, REPETITIONS, (0.04, 0.06), &("paired", made));
@@ -393,17 +393,17 @@ fn verdicts() {
 #[test]
 fn no_curve_is_inconclusive_and_lends_nothing() {
     let worse = |sigma| Made { sigma, kappa: 0.0, rounds: 2, noise: 0.0, noise_max: 0.0 };
-    let of = |sigma| exact(&POWERS, |n| worse(sigma).time(n));
+    let times_at = |sigma| exact(&POWERS, |n| worse(sigma).time(n));
     let differ = |a: &[Times], b: &[Times]| difference(a, b, Pairing::ByRound, 0.01, CONFIDENCE);
-    let none = differ(&of(0.1), &of(0.1)[1..]);
+    let none = differ(&times_at(0.1), &times_at(0.1)[1..]);
     assert_eq!(none, Err((Side::Baseline, NoCurve::NoSingleThread)));
-    let unpaired: Vec<Times> = of(0.1)
+    let unpaired: Vec<Times> = times_at(0.1)
         .into_iter()
         .map(|t| Times { rounds: t.rounds.into_iter().map(|r| (r.0 + 1, r.1)).collect(), ..t })
         .collect();
     let one = NoCurve::TooFewRounds { threads: 1, rounds: 1 };
-    assert_eq!(differ(&of(0.1), &unpaired), Err((Side::Baseline, one)));
-    let judged = judge_scaling(vec![none, differ(&of(0.1), &of(0.2))], &policy());
+    assert_eq!(differ(&times_at(0.1), &unpaired), Err((Side::Baseline, one)));
+    let judged = judge_scaling(vec![none, differ(&times_at(0.1), &times_at(0.2))], &policy());
     let verdicts: Vec<_> = judged.iter().map(|j| (j.q, j.verdict.name())).collect();
     assert_eq!(verdicts, [(None, "Inconclusive"), (Some(0.0), "Regressed")]);
     let Verdict::Inconclusive(reason) = &judged[0].verdict else { panic!() };
@@ -626,8 +626,8 @@ proptest! {
     #[test]
     fn times_may_be_in_any_unit(times in curves(), other in curves(), by in 2i64..1000) {
         let close = |a: f64, b: f64| (a - b).abs() <= 1e-6 * (1.0 + a.abs());
-        let of = |by: i64| fitted(&scaled(&times, by), Law::Universal);
-        match (of(1), of(by)) {
+        let fit_scaled = |by: i64| fitted(&scaled(&times, by), Law::Universal);
+        match (fit_scaled(1), fit_scaled(by)) {
             (Ok(a), Ok(b)) => {
                 prop_assert!(close(a.sigma.estimate, b.sigma.estimate), "{a:?} {b:?}");
                 prop_assert!(close(a.sigma.high, b.sigma.high), "{a:?} {b:?}");

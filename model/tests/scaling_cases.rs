@@ -61,8 +61,8 @@ fn cases(all: &[Vec<ScalingSample>]) -> Vec<ScalingCase> {
 }
 
 fn verdicts(cases: &[ScalingCase]) -> Vec<String> {
-    let one = |c: &ScalingCase| format!("{} {} {}", c.host, c.benchmark, c.scaled.verdict.name());
-    cases.iter().map(one).collect()
+    let line = |c: &ScalingCase| format!("{} {} {}", c.host, c.benchmark, c.scaled.verdict.name());
+    cases.iter().map(line).collect()
 }
 
 #[test]
@@ -154,11 +154,11 @@ fn what_is_left_out() {
 #[test]
 fn instructions_stand_beside_and_decide_nothing() {
     let mut samples = [BASELINE.samples(), CANDIDATE.samples()].concat();
-    let of = |side, metric, value| ScalingSample { side, metric, value, ..samples[0] };
+    let sample = |side, metric, value| ScalingSample { side, metric, value, ..samples[0] };
     let counted = [
-        of(Side::Baseline, "instructions", 100),
-        of(Side::Candidate, "instructions", 900),
-        of(Side::Candidate, "instructions:cachegrind", 5),
+        sample(Side::Baseline, "instructions", 100),
+        sample(Side::Candidate, "instructions", 900),
+        sample(Side::Candidate, "instructions:cachegrind", 5),
     ];
     samples.extend(counted);
     let case = scaling_cases(samples, &BTreeSet::new(), &policy()).remove(0);

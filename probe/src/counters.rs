@@ -22,7 +22,7 @@ use perf_event_open_sys::perf_event_open;
 /// Which part of a process an event can tell of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// With the kernel's share as `name`, without it as `name:u`: two metrics.
+    /// Both: `name` has the kernel's share, `name:u` has not; they are two metrics.
     Either,
     /// It happens in the kernel: without the kernel's share the count is always 0.
     Kernel,
@@ -76,7 +76,7 @@ struct Counter {
     last: Reading,
 }
 
-/// As the kernel writes it: the count, and for how long it was asked to count and did, in ns.
+/// What the kernel writes: the count, and for how long it was asked to count and did, in ns.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 struct Reading {
     value: u64,

@@ -219,7 +219,7 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
     pub end: End,
-    /// From before the fork to the exit seen by the probe (CLOCK_MONOTONIC_RAW).
+    /// Time from before the fork to the exit seen by the probe (CLOCK_MONOTONIC_RAW).
     pub wall_ns: u64,
     /// User time of the process, of the children it waited for and of those that nobody did
     /// (`wait4`). The counts below are of the same processes.

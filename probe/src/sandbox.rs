@@ -141,7 +141,7 @@ fn allowed() -> Result<Rules, BackendError> {
 /// `personality(2)`: asks and changes nothing.
 const ASK: libc::c_ulong = 0xFFFF_FFFF;
 
-/// From now on every program that is started gets the same address layout. It is inherited, and
+/// Gives every program that is started from now on the same address layout. It is inherited, and
 /// must be done before [`confine`], whose filter allows no personality but the plain one.
 pub fn fix_layout() -> Result<(), String> {
     // SAFETY: both calls touch no memory.

@@ -43,7 +43,7 @@ impl fmt::Display for NoGain {
 /// (Welch 1947, Biometrika 34) on ln T: the two are different cases, minutes apart, so a round has
 /// little in common.
 pub fn gain(on: &[i64], off: &[i64], confidence: f64) -> Result<Gain, NoGain> {
-    let of = |walls: &[i64], pipelining| {
+    let moments_of = |walls: &[i64], pipelining| {
         if walls.iter().any(|wall| *wall <= 0) {
             return Err(NoGain::NotPositive { pipelining });
         }
@@ -51,7 +51,7 @@ pub fn gain(on: &[i64], off: &[i64], confidence: f64) -> Result<Gain, NoGain> {
         let moments = moments(&logs).and_then(|m| Some((m.n, m.mean, m.variance?)));
         moments.ok_or(NoGain::TooFewRounds { pipelining, rounds: walls.len() as u32 })
     };
-    let (on, off) = (of(on, "on")?, of(off, "off")?);
+    let (on, off) = (moments_of(on, "on")?, moments_of(off, "off")?);
     let part = |(n, _, variance): (u32, f64, f64)| (variance / f64::from(n), f64::from(n) - 1.0);
     let variance = satterthwaite([part(on), part(off)]);
     let half_width = t_quantile(confidence, variance.df) * variance.value.sqrt();

@@ -41,9 +41,9 @@ pub(super) const PHASES: usize = 3;
 /// One unit to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Task {
-    /// By phase, in [`ONE`]s.
+    /// Work by phase, in [`ONE`]s.
     pub work: [u128; PHASES],
-    /// By number of tokens, from one; of code generation.
+    /// Rate of code generation by number of tokens, from one.
     pub rates: Vec<u64>,
     /// Units that cannot start before this one is done, itself included: cargo's priority.
     pub priority: u32,
@@ -53,7 +53,7 @@ pub(super) struct Task {
     pub measured: [i64; PHASES],
 }
 
-/// From a build: its tasks, and how long cargo took to start a unit that could start.
+/// The tasks of a build, and how long cargo took to start a unit that could start.
 pub(super) fn tasks(build: &Build) -> (Vec<Task>, i64) {
     let units = build.units();
     let starts = by_start(units);
@@ -214,8 +214,8 @@ fn serial_shares(units: &[CompilationUnit], spare: &[[i64; TOKENS_MAX]]) -> Vec<
         }
     }
     let pooled = serial_share(&all.0, all.1).unwrap_or(SERIAL_SHARE);
-    let one = |(unit, spare)| serial_share(spare, parallel(unit)).unwrap_or(pooled);
-    units.iter().zip(spare).map(one).collect()
+    let share_of = |(unit, spare)| serial_share(spare, parallel(unit)).unwrap_or(pooled);
+    units.iter().zip(spare).map(share_of).collect()
 }
 
 /// The s with which code generation does `parallel` nanoseconds of work more than it takes; `None`

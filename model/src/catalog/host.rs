@@ -31,7 +31,7 @@ pub const LOAD_MAX: f64 = 1.0;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Host {
     pub name: String,
-    /// As `uname -m` says; `None` means whatever the machine is.
+    /// Architecture as `uname -m` says; `None` means whatever the machine is.
     pub architecture: Option<String>,
     pub benchmark_cores: Cores,
     pub housekeeping_cores: Cores,

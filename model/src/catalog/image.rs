@@ -74,7 +74,7 @@ pub enum Origin {
 /// `host/repository@sha256:…`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reference {
-    /// With port, if one was written.
+    /// Name of the host, with the port if one was written.
     pub host: String,
     pub repository: String,
     /// Digest of a manifest or of an index of manifests.

@@ -83,7 +83,7 @@ impl Condition {
     }
 }
 
-/// As it may follow the axis: `> 1`, `= doc or clippy`.
+/// The condition as it may follow the axis: `> 1`, `= doc or clippy`.
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -191,7 +191,7 @@ pub struct Policy {
     pub procedure: Procedure,
     /// Past runs lend to a variance until it has so many degrees of freedom.
     pub history: f64,
-    /// By metric name; a metric that is not named is shown with `default_effect` and does not decide.
+    /// Metric name → what holds for it; a metric that is not named is shown with `default_effect` and does not decide.
     pub metrics: BTreeMap<String, MetricPolicy>,
     /// δ of a metric that is not named.
     pub default_effect: f64,

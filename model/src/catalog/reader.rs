@@ -257,7 +257,7 @@ impl<'a> Table<'a> {
         strings
     }
 
-    /// As [`Table::strings`], but at least one.
+    /// A list of at least one string; see [`Table::strings`].
     pub fn required_strings(&mut self, key: &'static str) -> Vec<Located<String>> {
         if !self.has(key) {
             self.asked.push(key);

@@ -45,7 +45,7 @@ impl<'a> Failing<'a> {
         Self::new(runs.iter().flat_map(|run| run.failures.iter().map(|f| (run.host.as_str(), f))))
     }
 
-    /// From failures, each with its host.
+    /// What fails by `failures`, each with its host.
     pub fn new(failures: impl IntoIterator<Item = (&'a str, &'a Failure)>) -> Self {
         let mut sides: BTreeMap<About<'a>, [bool; 2]> = BTreeMap::new();
         for (host, failure) in failures {

@@ -23,6 +23,7 @@ use dyno_base::scratch::Scratch;
 use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::{Failure, Trust};
+use dyno_model::step::Step;
 use dyno_probe::{End, Settings, Spawn};
 
 use crate::outputs::{copy_bounded, open_beneath};
@@ -107,7 +108,7 @@ impl Builder {
         let source = scratch.folder("src")?;
         match fault::around("source.checkout", lay_out(&source)).await {
             Err(error) if error.kind == Kind::Case => {
-                return Ok(Err(failure(Phase::Source.name(), error.message, String::new())));
+                return Ok(Err(failure(Step::Source, error.message, String::new())));
             }
             laid_out => laid_out?,
         }
@@ -138,7 +139,7 @@ impl Builder {
         let files = match self.collect(order.recipe, &build, &scratch, &folder) {
             Ok(files) => files,
             Err(error) if error.kind == Kind::Case => {
-                return Ok(Err(failure("build", error.message, String::new())));
+                return Ok(Err(failure(Step::Build, error.message, String::new())));
             }
             Err(error) => return Err(error),
         };
@@ -213,7 +214,7 @@ impl Builder {
             mounts,
             network: phase == Phase::Fetch,
             cpus: self.cpus.clone(),
-            fewer_cores_do: true,
+            cores_may_shrink: true,
             memory_bytes: limits.memory_bytes,
             pids: limits.pids,
             tmp_bytes: limits.memory_bytes / 2,
@@ -252,7 +253,7 @@ impl Builder {
         let exit = match ran {
             Ok(exit) => exit?,
             Err(too_much) => match too_much.reason(phase.name(), limits.disk_bytes) {
-                Some(reason) => return Ok(Err(failure(phase.name(), reason, String::new()))),
+                Some(reason) => return Ok(Err(failure(step_of(phase), reason, String::new()))),
                 None => return Err(self.disk_full(order, phase)),
             },
         };
@@ -263,7 +264,7 @@ impl Builder {
             return Err(self.disk_full(order, phase));
         }
         let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
-        Ok(Err(failure(phase.name(), reason, exit.stdout_tail)))
+        Ok(Err(failure(step_of(phase), reason, exit.stdout_tail)))
     }
 
     fn disk_full(&self, order: &BuildRequest<'_>, phase: Phase) -> Error {
@@ -327,8 +328,13 @@ fn nearly_full(folder: &Path) -> bool {
         .is_ok_and(|found| found.blocks_available() * found.fragment_size() <= 16 << 20)
 }
 
-fn failure(step: &str, reason: String, log_tail: String) -> Failure {
-    Failure { benchmark: None, config: None, side: None, step: step.into(), reason, log_tail }
+/// The step that a phase of building is, when it fails.
+fn step_of(phase: Phase) -> Step {
+    if phase == Phase::Fetch { Step::Fetch } else { Step::Build }
+}
+
+fn failure(step: Step, reason: String, log_tail: String) -> Failure {
+    Failure { benchmark: None, config: None, side: None, step, reason, log_tail }
 }
 
 /// How a process ended, as the end of a sentence.

@@ -5,14 +5,18 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dyno_base::error::{Error, Result};
 use dyno_build::catalog::Catalog;
-use dyno_job::context::Request;
 use dyno_model::budget::{Budget, ROUNDS_MAX};
+use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::{Priority, Selection};
 use dyno_model::record::Trust;
+use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
 
 use crate::host_command::HostCommand;
 use crate::prompt;
 use crate::show::Color;
+
+/// Who asks, in requests of this program.
+pub const REQUESTER: &str = "the command line";
 
 /// What `demo` compares.
 pub const DEMO: [&str; 3] = ["lua", "548.1.2", "551.1.0"];
@@ -227,26 +231,30 @@ impl Measuring {
         Ok(Budget { rounds_min, rounds_max, seconds: self.budget })
     }
 
+    /// What is asked for, and the policy that it names.
     pub fn request(
         &self,
         [suite, baseline, candidate]: [String; 3],
         most: u32,
         global: &Global,
-    ) -> Result<Request> {
-        Ok(Request {
+    ) -> Result<(Request, Policy)> {
+        let policy = Catalog::open(global.catalog.as_deref())?.policy(&self.output.policy)?;
+        let request = Request {
+            version: REQUEST_VERSION,
+            requester: REQUESTER.into(),
             suite,
             baseline,
             candidate,
-            host: self.host.clone(),
-            budget: self.budget(most)?,
+            host: HostChoice::Name(self.host.clone()),
+            policy: PolicyReference::from(&policy),
             selection: self.choosing.selection(),
-            policy: Catalog::open(global.catalog.as_deref())?.policy(&self.output.policy)?,
+            budget: self.budget(most)?,
             counting: true,
             cachegrind: !self.no_counting,
             trust: Trust::Trusted,
             again: false,
-            allow_relock: false,
-        })
+        };
+        Ok((request, policy))
     }
 }
 

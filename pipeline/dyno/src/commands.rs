@@ -8,19 +8,20 @@ use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::{Event, Events, Phase};
 use dyno_build::catalog::Catalog;
 use dyno_image as image;
-use dyno_job::context::{CleanupHandle, Context, Environment, Request};
+use dyno_job::context::{CleanupHandle, Context, Environment, JobRequest};
 use dyno_job::reproduce::reproduce;
 use dyno_job::{execute, plan, selfcheck};
 use dyno_model::budget::Budget;
 use dyno_model::catalog::image::debian_architecture;
 use dyno_model::record::Trust;
+use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
 use dyno_model::verdict::Conclusion;
 use dyno_query::{Filter, Session};
 use dyno_toolchain::lock;
 
 use crate::arguments::{
     Cli, Command, Compare, DEMO, DEMO_EXPLANATION, Global, ImageCommand, Measuring, Output,
-    ROUNDS_DEMO, ROUNDS_MOST, Selfcheck, SuiteCommand,
+    REQUESTER, ROUNDS_DEMO, ROUNDS_MOST, Selfcheck, SuiteCommand,
 };
 use crate::environment::{cache_folder, data_folder, environment, open_store, state_folder};
 use crate::prompt;
@@ -54,16 +55,17 @@ impl Call<'_> {
         match command {
             Command::Demo { measuring } => {
                 let demo = DEMO.map(String::from);
-                let request = measuring.request(demo, ROUNDS_DEMO, self.global)?;
-                let request = Request { again: true, allow_relock: true, ..request };
+                let (request, policy) = measuring.request(demo, ROUNDS_DEMO, self.global)?;
+                let mut request = JobRequest::new(Request { again: true, ..request }, policy)?;
+                request.allow_relock = true;
                 self.events.explain(DEMO_EXPLANATION, None);
                 self.measure_and_answer(&request, measuring).await
             }
             Command::Run { suite, baseline, candidate, plan, again, untrusted, measuring } => {
                 let names = [suite, baseline, candidate].map(String::clone);
-                let request = measuring.request(names, ROUNDS_MOST, self.global)?;
+                let (request, policy) = measuring.request(names, ROUNDS_MOST, self.global)?;
                 let trust = if *untrusted { Trust::Untrusted } else { Trust::Trusted };
-                let request = Request { again: *again, trust, ..request };
+                let request = JobRequest::new(Request { again: *again, trust, ..request }, policy)?;
                 if *plan {
                     return self.show_plan(&request, measuring).await;
                 }
@@ -106,7 +108,7 @@ impl Call<'_> {
         Ok(Context { catalog, environment: self.environment().await? })
     }
 
-    async fn show_plan(&self, request: &Request, measuring: &Measuring) -> Result<u8> {
+    async fn show_plan(&self, request: &JobRequest, measuring: &Measuring) -> Result<u8> {
         let (plan, text) = plan::plan_only(request, &self.context().await?).await?;
         self.events.send(Event::Finished);
         print_as(measuring.output.json, &plan, &text)?;
@@ -136,21 +138,24 @@ impl Call<'_> {
     async fn selfcheck(&self, arguments: &Selfcheck) -> Result<u8> {
         let Selfcheck { suite, commit, comparisons, rounds, parity, host, choosing, policy, json } =
             arguments;
+        let policy = Catalog::open(self.global.catalog.as_deref())?.policy(policy)?;
         let request = Request {
+            version: REQUEST_VERSION,
+            requester: REQUESTER.into(),
             suite: suite.clone(),
             baseline: commit.clone(),
             candidate: commit.clone(),
-            host: host.clone(),
+            host: HostChoice::Name(host.clone()),
             budget: Budget { rounds_min: *rounds, rounds_max: *rounds, seconds: u64::MAX },
             selection: choosing.selection(),
-            policy: Catalog::open(self.global.catalog.as_deref())?.policy(policy)?,
+            policy: PolicyReference::from(&policy),
             // A count that repeats has no false positives to look for.
             counting: false,
             cachegrind: false,
             trust: Trust::Trusted,
             again: true,
-            allow_relock: false,
         };
+        let request = JobRequest::new(request, policy)?;
         let ctx = self.context().await?;
         if *parity {
             let parity = execute::parity(&request, &ctx).await?;
@@ -167,7 +172,7 @@ impl Call<'_> {
     }
 
     /// Measures, then asks the store for the answer: what is shown is what is stored.
-    async fn measure_and_answer(&self, request: &Request, measuring: &Measuring) -> Result<u8> {
+    async fn measure_and_answer(&self, request: &JobRequest, measuring: &Measuring) -> Result<u8> {
         let ctx = self.context().await?;
         let done = execute::run(request, &ctx).await?;
         let run = ctx.store.run(&done.job).await.map_err(store_error)?;

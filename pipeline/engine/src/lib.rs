@@ -93,7 +93,7 @@ pub struct Spec {
     pub network: bool,
     pub cpus: BTreeSet<u32>,
     /// Whether some of these cores are enough: a build's work is the same on fewer.
-    pub fewer_cores_do: bool,
+    pub cores_may_shrink: bool,
     pub memory_bytes: u64,
     pub pids: u64,
     /// Size of `/tmp`, in bytes; it counts towards the memory.

@@ -27,7 +27,7 @@ pub fn verify(spec: &Spec, inside: &Sandbox, bounds_files: bool) -> Vec<String> 
     want(inside.seccomp_mode == 2, "no seccomp filter".into());
     let cpus: BTreeSet<u32> = inside.cpus.iter().copied().collect();
     // Another dyno that measures may have taken cores for itself.
-    let fewer = spec.fewer_cores_do && !cpus.is_empty() && cpus.is_subset(&spec.cpus);
+    let fewer = spec.cores_may_shrink && !cpus.is_empty() && cpus.is_subset(&spec.cpus);
     want(
         cpus == spec.cpus || fewer,
         format!("cores {} instead of {}", format_cores(&cpus), format_cores(&spec.cpus)),

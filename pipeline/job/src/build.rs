@@ -15,6 +15,7 @@ use dyno_engine::Root;
 use dyno_model::catalog::suite::Source;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, Trust};
+use dyno_model::step::Step;
 
 use crate::clock::PhaseClock;
 use crate::context::Context;
@@ -48,7 +49,7 @@ pub async fn build_all(
         };
         let lay_out = async |into: &Path| loaded.definition.write(into);
         let made = builder.build_or_load(&order, lay_out).await?;
-        Ok::<_, Error>(Some(made.map_err(|failure| Failure { step: "inputs".into(), ..failure })))
+        Ok::<_, Error>(Some(made.map_err(|failure| Failure { step: Step::Inputs, ..failure })))
     };
     let side = async |side: Side| -> Result<Result<Artifact, Failure>> {
         let resolved = &asked[&side];

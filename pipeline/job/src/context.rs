@@ -10,35 +10,54 @@ use dyno_base::scratch::clear_scratch;
 use dyno_build::catalog::Catalog;
 use dyno_engine::Engines;
 use dyno_host::exclusive;
-use dyno_model::budget::Budget;
 use dyno_model::catalog::policy::Policy;
-use dyno_model::catalog::suite::{Selection, Suite};
+use dyno_model::catalog::suite::Suite;
 use dyno_model::plan::Job;
-use dyno_model::record::Trust;
+use dyno_model::request::{HostChoice, PolicyReference, Request};
 use dyno_store::Store;
 
-/// Who asked to compare what.
+/// A request with what its names mean here.
 #[derive(Debug, Clone)]
-pub struct Request {
-    pub suite: String,
-    pub baseline: String,
-    pub candidate: String,
+pub struct JobRequest {
+    request: Request,
+    /// Name of the host of the catalog.
     pub host: String,
-    pub budget: Budget,
-    /// Which cases of the suite.
-    pub selection: Selection,
-    /// Whose δ steer the sampling.
+    /// The policy whose δ steer the sampling.
     pub policy: Policy,
-    /// Whether metrics that are counted once per case are measured too.
-    pub counting: bool,
-    /// Whether instructions are counted by Valgrind, which takes long.
-    pub cachegrind: bool,
-    /// How far the candidate is trusted; the baseline always is.
-    pub trust: Trust,
-    /// Measure even if the store holds the very same job already.
-    pub again: bool,
-    /// Pin the image anew if the mirror no longer has what its lock names (the demo alone).
+    /// Whether to pin the image anew if the mirror no longer has what its lock names (the demo
+    /// alone).
     pub allow_relock: bool,
+}
+
+impl JobRequest {
+    /// # Errors
+    /// A policy that says something else than the one that was asked for, or a class of hosts, of
+    /// which somebody has to choose one before.
+    pub fn new(request: Request, policy: Policy) -> Result<Self> {
+        if request.policy != PolicyReference::from(&policy) {
+            let PolicyReference { name, .. } = &request.policy;
+            return Err(Error::input(format!(
+                "the policy {name} is not what it was when asked for"
+            ))
+            .hint("ask again, under the policy as it is now"));
+        }
+        let HostChoice::Name(host) = &request.host else {
+            return Err(Error::input(format!(
+                "a job is measured on one host, not on {}",
+                request.host
+            )));
+        };
+        let host = host.clone();
+        Ok(Self { request, host, policy, allow_relock: false })
+    }
+}
+
+impl std::ops::Deref for JobRequest {
+    type Target = Request;
+
+    fn deref(&self) -> &Request {
+        &self.request
+    }
 }
 
 /// What is of this machine and this call.
@@ -115,4 +134,48 @@ pub struct Estimate {
 pub fn store_error(error: dyno_store::Error) -> Error {
     let is_input = error.is_input();
     Error::classify(error, is_input, "the store")
+}
+
+#[cfg(test)]
+mod tests {
+    use dyno_model::budget::Budget;
+    use dyno_model::catalog::policy;
+    use dyno_model::catalog::suite::Selection;
+    use dyno_model::record::Trust;
+    use dyno_model::request::REQUEST_VERSION;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_carried_out_as_it_was_asked() {
+        let policy = |q: f64| {
+            let text = format!("q = {q}\n[metric.wall]\ndecides = true\n");
+            policy::parse("default", "p.toml", &text, &[]).unwrap()
+        };
+        let request = Request {
+            version: REQUEST_VERSION,
+            requester: "a test".into(),
+            suite: "s".into(),
+            baseline: "a".into(),
+            candidate: "b".into(),
+            host: HostChoice::Name("local".into()),
+            policy: PolicyReference::from(&policy(0.05)),
+            selection: Selection::default(),
+            budget: Budget { rounds_min: 1, rounds_max: 2, seconds: 3 },
+            counting: true,
+            cachegrind: true,
+            trust: Trust::Trusted,
+            again: false,
+        };
+        let resolved = JobRequest::new(request.clone(), policy(0.05)).unwrap();
+        assert_eq!((resolved.host.as_str(), resolved.suite.as_str()), ("local", "s"));
+        let error = JobRequest::new(request.clone(), policy(0.01)).unwrap_err();
+        assert_eq!(error.message, "the policy default is not what it was when asked for");
+        let classed = Request { host: HostChoice::Class("quiet".into()), ..request };
+        let error = JobRequest::new(classed, policy(0.05)).unwrap_err();
+        assert_eq!(
+            error.message,
+            "a job is measured on one host, not on any host of the class quiet"
+        );
+    }
 }

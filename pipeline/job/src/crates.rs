@@ -9,6 +9,7 @@ use dyno_build::artifact::Artifact;
 use dyno_model::catalog::suite::{Case, Workload};
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side};
+use dyno_model::step::Step;
 use dyno_toolchain::prepare::{Preparing, Ready, Site};
 use dyno_toolchain::sources::{self, Sources};
 
@@ -88,7 +89,7 @@ pub async fn prepare_crates(
                 benchmark: None,
                 config: None,
                 side: Some(side),
-                step: "prepare".into(),
+                step: Step::Prepare,
                 reason,
                 log_tail: String::new(),
             }),

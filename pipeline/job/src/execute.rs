@@ -17,13 +17,12 @@ use dyno_model::id::JobId;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, phase};
 use dyno_store::PublishOutcome;
-use dyno_toolchain::commands;
 use dyno_toolchain::prepare::Ready;
 use dyno_toolchain::sources::Sources;
 
 use crate::build::{Inputs, Sides, build};
 use crate::clock::PhaseClock;
-use crate::context::{Context, Request};
+use crate::context::{Context, JobRequest};
 use crate::crates::{Crates, prepare_crates};
 use crate::plan::{PreparedJob, describe_job, plan_job};
 use crate::record::{record, store_definitions};
@@ -41,7 +40,7 @@ pub struct JobOutcome {
 }
 
 /// Carries out a request.
-pub async fn run(request: &Request, ctx: &Context) -> Result<JobOutcome> {
+pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
     let mut clock = PhaseClock::new();
     let started_us = Utc::now().timestamp_micros();
     let prepared = plan_job(request, ctx, &mut clock).await?;
@@ -114,7 +113,7 @@ async fn measure(
             told.notices.push(format!("not measured: {} case(s), {why} ({side})", cases.len()));
         }
     }
-    let several = |case: &Case| commands::threads(&case.config).is_some_and(|n| n > 1);
+    let several = |case: &Case| case.compiler_config().threads.is_some_and(|n| n > 1);
     if job.cases.iter().any(several) {
         let ignoring = ready.iter().filter(|(_, ready)| !ready.compiler.obeys_threads());
         for (side, ready) in ignoring {
@@ -207,7 +206,7 @@ fn assemble_bench<'a>(
 ///
 /// # Errors
 /// Anything that does not build or work: there is nothing to compare then.
-pub async fn parity(request: &Request, ctx: &Context) -> Result<Parity> {
+pub async fn parity(request: &JobRequest, ctx: &Context) -> Result<Parity> {
     let mut clock = PhaseClock::new();
     let prepared = plan_job(request, ctx, &mut clock).await?;
     let job = prepared.plan.jobs.first().expect("it is asked for again, so that none is held");

@@ -20,7 +20,7 @@ use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{Fingerprint, Side};
 
 use crate::clock::PhaseClock;
-use crate::context::{Cleanup, Context, Estimate, Request, store_error};
+use crate::context::{Cleanup, Context, Estimate, JobRequest, store_error};
 use crate::resolve::{ResolvedSides, combined_image_id, resolve_sides, zip_errors};
 use crate::spool::Spool;
 
@@ -42,7 +42,7 @@ pub struct PreparedJob {
 }
 
 /// The plan of a request, without carrying it out.
-pub async fn plan_only(request: &Request, ctx: &Context) -> Result<(Plan, String)> {
+pub async fn plan_only(request: &JobRequest, ctx: &Context) -> Result<(Plan, String)> {
     let prepared = plan_job(request, ctx, &mut PhaseClock::new()).await?;
     let mut text = String::new();
     for job in &prepared.plan.jobs {
@@ -61,7 +61,7 @@ pub async fn plan_only(request: &Request, ctx: &Context) -> Result<(Plan, String
 pub async fn describe_job(
     prepared: &PreparedJob,
     job: &Job,
-    request: &Request,
+    request: &JobRequest,
     ctx: &Context,
 ) -> (String, Option<Estimate>) {
     let budget = job.inputs.budget;
@@ -96,7 +96,7 @@ pub async fn describe_job(
 }
 
 pub async fn plan_job(
-    request: &Request,
+    request: &JobRequest,
     ctx: &Context,
     clock: &mut PhaseClock,
 ) -> Result<PreparedJob> {

@@ -18,7 +18,7 @@ use dyno_model::record::Side;
 use dyno_toolchain::compiler;
 
 use crate::clock::PhaseClock;
-use crate::context::{Context, Request};
+use crate::context::{Context, JobRequest};
 
 /// What both names mean, and the image that each side lives in.
 pub struct ResolvedSides {
@@ -32,7 +32,7 @@ pub struct ResolvedSides {
 pub async fn resolve_sides(
     suite: &LoadedSuite,
     machine: &str,
-    request: &Request,
+    request: &JobRequest,
     ctx: &Context,
     clock: &mut PhaseClock,
 ) -> Result<ResolvedSides> {
@@ -142,7 +142,7 @@ pub fn zip_errors<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
 async fn ensure_image(
     folder: &Path,
     machine: &str,
-    request: &Request,
+    request: &JobRequest,
     ctx: &Context,
 ) -> Result<image::Built> {
     let settings = image::Settings {

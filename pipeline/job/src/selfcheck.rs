@@ -6,7 +6,7 @@
 
 use dyno_model::record::RunRow;
 
-use crate::context::{Context, Request, store_error};
+use crate::context::{Context, JobRequest, store_error};
 use crate::execute::run;
 use dyno_base::error::{Error, Kind, Result};
 use dyno_base::fault;
@@ -15,7 +15,11 @@ use dyno_base::fault;
 ///
 /// # Errors
 /// A comparison that cannot be made, or a case that does not work: there is nothing to check then.
-pub async fn run_comparisons(request: &Request, comparisons: u32, ctx: &Context) -> Result<RunRow> {
+pub async fn run_comparisons(
+    request: &JobRequest,
+    comparisons: u32,
+    ctx: &Context,
+) -> Result<RunRow> {
     let mut last = None;
     for number in 1..=comparisons {
         ctx.events.notice(format!("comparison {number} of {comparisons}"));

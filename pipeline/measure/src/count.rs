@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use dyno_model::metric::{CACHEGRIND, WALL};
 use dyno_model::record::{Sample, Side};
+use dyno_model::step::Step;
 use dyno_probe::{Exit, Settings, Spawn};
 
 use super::{Bench, Measured};
@@ -147,7 +148,7 @@ fn record_counts(
                         continue;
                     }
                     (None, None) => "under Valgrind it wrote no counts".into(),
-                    (Some(("output", reason)), _) => format!("under Valgrind it gave {reason}"),
+                    (Some((Step::Output, reason)), _) => format!("under Valgrind it gave {reason}"),
                     (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
                 }
             }

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dyno_model::catalog::suite::Suite;
+use dyno_model::metric::{ARTIFACT_SIZE, CACHEGRIND};
 use dyno_model::plan::Job;
 use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
 use dyno_probe::Settings;
@@ -111,7 +112,7 @@ impl Bench<'_> {
         // Counts do not depend on time, and want all cores.
         quiet.share_cores();
         measured.notices.extend(counters::notices(&sandbox, &measured.samples));
-        if self.wants("instructions:cachegrind") {
+        if self.wants(CACHEGRIND) {
             if sandbox.valgrind {
                 let count = self.count(&mut prepared, &mut measured);
                 match fault::around("measure.count", count).await {
@@ -182,7 +183,7 @@ impl Bench<'_> {
             pids: limits().map(|l| l.pids).max().unwrap_or(64) + 1,
             tmp_bytes: memory.saturating_sub(held).max(memory / 4) / 2,
             user: (USER, USER),
-            fewer_cores_do: false,
+            cores_may_shrink: false,
             cgroup: None,
             probe: Settings::default(),
         }
@@ -198,13 +199,13 @@ impl Bench<'_> {
     /// The size of each file of each artifact: a series a file, sampled once.
     fn sizes(&self) -> Vec<Sample> {
         // Of a compiler hundreds of files are kept: each a series would drown what it compiles.
-        if !self.wants("artifact-size") || self.sources.is_some() {
+        if !self.wants(ARTIFACT_SIZE) || self.sources.is_some() {
             return Vec::new();
         }
         let sample = |side: Side, name: &String, size: u64| Sample {
             benchmark: format!("artifact:{name}"),
             config: String::new(),
-            metric: "artifact-size".into(),
+            metric: ARTIFACT_SIZE.into(),
             round: 0,
             side,
             sequence: 0,

@@ -6,8 +6,10 @@ use dyno_model::catalog::suite::{
     Benchmark, Case, Crate, ExpectedAnswer, Limits, Program, Stream, Workload, fill,
 };
 use dyno_model::id::Digest;
+use dyno_model::metric::WALL;
 use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
 use dyno_model::sampling::ScheduledRun;
+use dyno_model::step::Step;
 use dyno_probe::{End, Exit, Spawn};
 
 use dyno_base::digest::file_digest;
@@ -32,7 +34,7 @@ pub(crate) struct PreparedCase<'a> {
 /// What a process must have done, beside ending well.
 pub(crate) enum Check {
     /// This stream has this digest.
-    ExpectedAnswer(Stream, Digest),
+    Answer(Stream, Digest),
     /// It wrote something.
     Wrote,
 }
@@ -87,20 +89,24 @@ impl Bench<'_> {
         let laid = self.sources?.crates.get(&krate.name)?.as_ref().ok()?;
         // What one of them has no means for cannot be compared.
         let ready_ones = self.subjects.values().filter_map(|subject| subject.ready.as_ref());
-        if ready_ones.flat_map(|r| r.unsupported.values()).flatten().any(|cannot| cannot == case) {
+        if ready_ones
+            .flat_map(|r| r.unsupported.values())
+            .flatten()
+            .any(|unsupported| unsupported == case)
+        {
             return None;
         }
+        let config = case.compiler_config();
         if graph {
             let cores = self.benchmark_cores.len();
-            return Some(commands::graph(krate, laid, &ready.compiler, &case.config, cores));
+            return Some(commands::graph(krate, laid, &ready.compiler, &config, cores));
         }
-        let patched = case.config.0.get("scenario").is_some_and(|s| s == "incr-patched");
-        if patched && laid.patch_failed.is_some() {
+        if config.scenario.is_patched() && laid.patch_failed.is_some() {
             return None;
         }
-        let (build, backend) = commands::build_of(&case.config);
-        let leaf = ready.leaves.get(&(krate.name.clone(), build, backend))?;
-        Some(commands::leaf(krate, laid, &ready.compiler, leaf, &case.config))
+        let build = commands::required_build(config.profile);
+        let leaf = ready.leaves.get(&(krate.name.clone(), build, config.backend))?;
+        Some(commands::leaf(krate, laid, &ready.compiler, leaf, &config))
     }
 
     fn program(&self, case: &Case, program: &Program, limits: &Limits) -> Result<(Spawn, Check)> {
@@ -129,7 +135,7 @@ impl Bench<'_> {
             stream: false,
             count_instructions: false,
         };
-        Ok((run, Check::ExpectedAnswer(program.expected.stream, expected)))
+        Ok((run, Check::Answer(program.expected.stream, expected)))
     }
 }
 
@@ -138,22 +144,22 @@ impl PreparedCase<'_> {
     pub(crate) fn check(&mut self, exit: &Result<Exit, String>) {
         let exit = match exit {
             Ok(exit) => exit,
-            Err(why) => return self.fail("measure", why.clone(), String::new()),
+            Err(why) => return self.fail(Step::Measure, why.clone(), String::new()),
         };
         let Some((step, reason)) = self.wrong(exit, self.time_s) else { return };
         let log = match &self.check {
-            Check::ExpectedAnswer(Stream::Stdout, _) if step == "output" => &exit.stdout_tail,
+            Check::Answer(Stream::Stdout, _) if step == Step::Output => &exit.stdout_tail,
             _ => &exit.stderr_tail,
         };
         self.fail(step, reason, log.clone());
     }
 
-    pub(crate) fn fail(&mut self, step: &str, reason: String, log_tail: String) {
+    pub(crate) fn fail(&mut self, step: Step, reason: String, log_tail: String) {
         self.failed = Some(Failure {
             benchmark: Some(self.case.benchmark.clone()),
             config: Some(self.case.config.to_string()),
             side: Some(self.side),
-            step: step.into(),
+            step,
             reason,
             log_tail,
         });
@@ -161,44 +167,45 @@ impl PreparedCase<'_> {
 
     /// What is wrong with a process that was to end within `time_s`: the step and the reason, as
     /// the end of a sentence.
-    pub(crate) fn wrong(&self, exit: &Exit, time_s: u64) -> Option<(&'static str, String)> {
+    pub(crate) fn wrong(&self, exit: &Exit, time_s: u64) -> Option<(Step, String)> {
         if exit.end != End::Code(0) {
-            return Some(("measure", describe(&exit.end, time_s)));
+            return Some((Step::Measure, describe(&exit.end, time_s)));
         }
         if exit.leftovers > 0 {
             let noun = if exit.leftovers == 1 { "process" } else { "processes" };
             let names = exit.leftover_names.join(", ");
             let left = format!("left {} {noun} running ({names})", exit.leftovers);
             return Some((
-                "measure",
+                Step::Measure,
                 format!("{left}: what they do after its end is not measured"),
             ));
         }
         if let Some(residue) = &exit.residue {
-            return Some(("measure", format!("left what cannot be removed: {residue}")));
+            return Some((Step::Measure, format!("left what cannot be removed: {residue}")));
         }
         match &self.check {
-            Check::ExpectedAnswer(stream, expected) => {
+            Check::Answer(stream, expected) => {
                 let answer = match stream {
                     Stream::Stdout => &exit.stdout_sha256,
                     Stream::Stderr => &exit.stderr_sha256,
                 };
                 let expected = expected.hex();
-                (*answer != expected)
-                    .then(|| ("output", format!("a wrong answer: {answer} instead of {expected}")))
+                (*answer != expected).then(|| {
+                    (Step::Output, format!("a wrong answer: {answer} instead of {expected}"))
+                })
             }
             Check::Wrote => match exit.sizes.get(commands::WRITTEN) {
                 Some(1..) if self.run.units => self.wrong_units(exit),
                 Some(1..) => None,
-                _ => Some(("output", "nothing: it wrote no file".into())),
+                _ => Some((Step::Output, "nothing: it wrote no file".into())),
             },
         }
     }
 
-    pub(crate) fn wrong_units(&self, exit: &Exit) -> Option<(&'static str, String)> {
-        units::units(exit, &self.sample("wall", 0, 0, 0))
+    pub(crate) fn wrong_units(&self, exit: &Exit) -> Option<(Step, String)> {
+        units::units(exit, &self.sample(WALL, 0, 0, 0))
             .err()
-            .map(|why| ("output", format!("units that cannot be: {why}")))
+            .map(|why| (Step::Output, format!("units that cannot be: {why}")))
     }
 
     /// The units of a build that was checked; none of any other process.
@@ -210,7 +217,7 @@ impl PreparedCase<'_> {
     ) -> Vec<CompilationUnit> {
         match self.run.units {
             true => {
-                let like = self.sample("wall", exit.wall_ns, turn.round, sequence);
+                let like = self.sample(WALL, exit.wall_ns, turn.round, sequence);
                 units::units(exit, &like).unwrap_or_default()
             }
             false => Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use dyno_model::metric;
+use dyno_model::metric::{self, WALL};
 use dyno_model::record::Sample;
 use dyno_model::sampling::{Sampler, ScheduledRun, StopReason};
 use dyno_model::taint;
@@ -180,7 +180,7 @@ impl Bench<'_> {
         sequence: u32,
     ) -> Vec<Sample> {
         let values = [
-            ("wall", exit.wall_ns),
+            (WALL, exit.wall_ns),
             ("user", exit.user_ns),
             ("system", exit.system_ns),
             ("max-rss", exit.max_rss_bytes),

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use dyno_model::catalog::suite::{Config, Crate, Limits};
+use dyno_model::catalog::suite::{Backend, CompilerConfig, Crate, Limits, Profile};
 use dyno_model::metric;
 use dyno_probe::{
     FLAGS, PIPELINING, SizeQuery, SizedFiles, Spawn, TIMINGS, UNITS, UNITS_FILE, UnitCommand,
 };
 
-use super::compiler_facts::{Backend, Build, Compiler, Leaf};
+use super::compiler_facts::{Build, Compiler, Leaf};
 use super::sources::Laid;
 use super::{CRATES, PREPARED};
 use dyno_engine::base_env;
@@ -24,23 +24,13 @@ const OUT: &str = "/tmp/out";
 const INCREMENTAL: &str = "/tmp/incr";
 const TARGET: &str = "/tmp/target";
 
-fn value<'a>(config: &'a Config, axis: &str, default: &'a str) -> &'a str {
-    config.0.get(axis).map_or(default, String::as_str)
-}
-
-/// How many threads the compiler is to have; `None` where the suite does not say.
-pub fn threads(config: &Config) -> Option<u32> {
-    config.0.get("threads")?.parse().ok()
-}
-
-/// What must have been built before the crate is compiled under `config`.
-pub fn build_of(config: &Config) -> (Build, Backend) {
-    let build = match value(config, "profile", "debug") {
-        "check" | "doc" | "clippy" => Build::Check,
-        "opt" => Build::Opt,
-        _ => Build::Debug,
-    };
-    (build, Backend(value(config, "backend", "llvm").into()))
+/// What must have been built before a crate is compiled under `profile`.
+pub const fn required_build(profile: Profile) -> Build {
+    match profile {
+        Profile::Check | Profile::Doc | Profile::Clippy => Build::Check,
+        Profile::Opt => Build::Opt,
+        Profile::Debug => Build::Debug,
+    }
 }
 
 /// Where the source of a crate is compiled, the same whatever was changed in it.
@@ -107,16 +97,16 @@ pub fn graph(
     krate: &Crate,
     laid: &Laid,
     compiler: &Compiler,
-    config: &Config,
+    config: &CompilerConfig,
     cores: usize,
 ) -> Spawn {
-    let (build, backend) = build_of(config);
-    let jobs = config.0.get("jobs").and_then(|jobs| jobs.parse().ok()).unwrap_or(cores as u32);
+    let build = required_build(config.profile);
+    let jobs = config.jobs.unwrap_or(cores as u32);
     let mut run = cargo(krate, laid, compiler, build, jobs);
     run.env.insert("CARGO_TARGET_DIR".into(), TARGET.into());
-    run.env.insert(PIPELINING.into(), value(config, "pipelining", "on").into());
+    run.env.insert(PIPELINING.into(), if config.pipelining { "on" } else { "off" }.into());
     run.env.insert(TIMINGS.into(), if compiler.timings { "on" } else { "off" }.into());
-    let flags = flags(threads(config), &backend);
+    let flags = flags(config.threads, config.backend);
     run.env.insert(FLAGS.into(), flags.join(" "));
     let folder = format!("{TARGET}/{}", if build == Build::Opt { "release" } else { "debug" });
     run.sizes = sizes((&folder, TARGET), SizedFiles::Archived, None);
@@ -124,10 +114,17 @@ pub fn graph(
     run
 }
 
+/// The option that makes the compiler generate code by `backend`.
+pub fn backend_flag(backend: Backend) -> String {
+    format!("-Zcodegen-backend={}", backend.name())
+}
+
+/// Options of a number of threads and of a backend.
+///
 /// One thread is asked for too: it need not be what a compiler does by itself.
-fn flags(threads: Option<u32>, backend: &Backend) -> Vec<String> {
+fn flags(threads: Option<u32>, backend: Backend) -> Vec<String> {
     let threads = threads.map(|n| format!("-Zthreads={n}"));
-    let backend = (!backend.is_llvm()).then(|| format!("-Zcodegen-backend={}", backend.0));
+    let backend = (backend != Backend::Llvm).then(|| backend_flag(backend));
     threads.into_iter().chain(backend).collect()
 }
 
@@ -137,23 +134,22 @@ pub fn leaf(
     laid: &Laid,
     compiler: &Compiler,
     leaf: &Leaf,
-    config: &Config,
+    config: &CompilerConfig,
 ) -> Spawn {
-    let (profile, scenario) =
-        (value(config, "profile", "debug"), value(config, "scenario", "full"));
-    let (_, backend) = build_of(config);
-    let incremental = scenario.starts_with("incr").then_some(INCREMENTAL);
+    let CompilerConfig { profile, scenario, .. } = *config;
+    let incremental = scenario.is_incremental().then_some(INCREMENTAL);
     let mut argv = match profile {
-        "doc" => documenting(&compiler.rustdoc, &leaf.command.argv),
-        "clippy" => {
+        Profile::Doc => documenting(&compiler.rustdoc, &leaf.command.argv),
+        Profile::Clippy => {
             let driver = compiler.clippy.clone().unwrap_or_default();
             std::iter::once(driver).chain(compiling(&leaf.command.argv, None)).collect()
         }
-        _ => compiling(&leaf.command.argv, incremental),
+        Profile::Check | Profile::Debug | Profile::Opt => {
+            compiling(&leaf.command.argv, incremental)
+        }
     };
-    argv.extend(flags(threads(config), &backend));
-    let has_cache = ["incr-unchanged", "incr-patched"].contains(&scenario);
-    let more = if has_cache {
+    argv.extend(flags(config.threads, config.backend));
+    let more = if scenario.has_cache() {
         format!("cp -R {} {INCREMENTAL}", leaf.incremental())
     } else {
         String::new()
@@ -162,9 +158,9 @@ pub fn leaf(
     sizes.insert(WRITTEN.into(), SizeQuery { folder: OUT.into(), files: SizedFiles::All });
     Spawn {
         cwd: source(krate),
-        setup: Some(set_up(krate, laid, scenario == "incr-patched", &more)),
+        setup: Some(set_up(krate, laid, scenario.is_patched(), &more)),
         sizes,
-        ..plain(argv, environment(&leaf.command, profile == "clippy"))
+        ..plain(argv, environment(&leaf.command, profile == Profile::Clippy))
     }
 }
 
@@ -267,7 +263,7 @@ fn environment(command: &UnitCommand, clippy: bool) -> BTreeMap<String, String> 
 /// The compiler filling the incremental cache that `incr-unchanged` and `incr-patched` begin with.
 ///
 /// By the backend that will use it: to the compiler another's is none.
-pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf, backend: &Backend) -> Spawn {
+pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf, backend: Backend) -> Spawn {
     let mut argv = compiling(&leaf.command.argv, Some(&leaf.incremental()));
     argv.extend(flags(None, backend));
     Spawn {
@@ -278,8 +274,11 @@ pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf, backend: &Backend) ->
 }
 
 /// Where the crates that one crate depends on are built.
-pub fn prepared_folder(krate: &str, build: Build, backend: &Backend) -> String {
-    let backend = if backend.is_llvm() { String::new() } else { format!("-{}", backend.0) };
+pub fn prepared_folder(krate: &str, build: Build, backend: Backend) -> String {
+    let backend = match backend {
+        Backend::Llvm => String::new(),
+        other => format!("-{}", other.name()),
+    };
     format!("{PREPARED}/{krate}/{}{backend}", build.name())
 }
 
@@ -349,10 +348,10 @@ mod tests {
 
     #[test]
     fn flags_of_an_axis() {
-        let llvm = Backend("llvm".into());
-        assert!(flags(None, &llvm).is_empty());
-        assert_eq!(flags(Some(1), &llvm), ["-Zthreads=1"]);
-        let both = flags(Some(4), &Backend("cranelift".into()));
+        let llvm = Backend::Llvm;
+        assert!(flags(None, llvm).is_empty());
+        assert_eq!(flags(Some(1), llvm), ["-Zthreads=1"]);
+        let both = flags(Some(4), Backend::Cranelift);
         assert_eq!(both, ["-Zthreads=4", "-Zcodegen-backend=cranelift"]);
     }
 }

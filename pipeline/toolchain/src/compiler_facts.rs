@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dyno_model::catalog::suite::Case;
+use dyno_model::catalog::suite::{Backend, CompilerConfig, Profile};
 use dyno_probe::UnitCommand;
 
 /// How a crate is built.
@@ -23,16 +23,6 @@ impl Build {
     }
 }
 
-/// What generates code, by its name on the axis `backend`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Backend(pub String);
-
-impl Backend {
-    pub fn is_llvm(&self) -> bool {
-        self.0 == "llvm"
-    }
-}
-
 /// What a compiler is and can, as found in its container.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Compiler {
@@ -43,7 +33,7 @@ pub struct Compiler {
     pub clippy: Option<String>,
     /// `rustc 1.85.1 (4eb161250 2025-03-15)`.
     pub version: String,
-    pub backends: BTreeSet<String>,
+    pub backends: BTreeSet<Backend>,
     /// Whether it says when code generation and linking begin (`--json=timings`).
     pub timings: bool,
     /// How many threads it had under `-Zthreads=8` and under 1.
@@ -58,17 +48,19 @@ impl Compiler {
     }
 
     /// Why it cannot do what a case asks for.
-    pub(crate) fn unsupported(&self, case: &Case) -> Option<String> {
-        let value = |axis: &str| case.config.0.get(axis).map(String::as_str);
-        let backend = value("backend").filter(|backend| !self.backends.contains(*backend));
-        let clippy = value("profile") == Some("clippy") && self.clippy.is_none();
-        let rustdoc = value("profile") == Some("doc") && self.rustdoc.is_empty();
-        backend
-            .map(|backend| format!("backend={backend}: this toolchain has none"))
-            .or_else(|| {
-                clippy.then(|| "profile=clippy: this toolchain has no clippy-driver".into())
-            })
-            .or_else(|| rustdoc.then(|| "profile=doc: this toolchain has no rustdoc".into()))
+    pub(crate) fn unsupported(&self, config: &CompilerConfig) -> Option<String> {
+        if !self.backends.contains(&config.backend) {
+            return Some(format!("backend={}: this toolchain has none", config.backend.name()));
+        }
+        match config.profile {
+            Profile::Clippy if self.clippy.is_none() => {
+                Some("profile=clippy: this toolchain has no clippy-driver".into())
+            }
+            Profile::Doc if self.rustdoc.is_empty() => {
+                Some("profile=doc: this toolchain has no rustdoc".into())
+            }
+            _ => None,
+        }
     }
 }
 

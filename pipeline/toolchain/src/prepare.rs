@@ -11,11 +11,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use dyno_model::catalog::suite::{Case, Crate, Limits, Suite, Workload};
+use dyno_model::catalog::suite::{Backend, Case, Crate, Limits, Suite, Workload};
 use dyno_model::record::{Failure, Side};
+use dyno_model::step::Step;
 use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn};
 
-use super::commands::{bounded, build_of, cargo, fill_cache, plain, prepared_folder};
+use super::commands::{
+    backend_flag, bounded, cargo, fill_cache, plain, prepared_folder, required_build,
+};
 use super::compiler_facts::{Compiler, Key, Leaf};
 use super::sources::{Laid, Sources};
 use super::{CRATES, PREPARED};
@@ -112,7 +115,7 @@ impl Preparing<'_> {
             mounts,
             network: false,
             cpus: self.cpus.clone(),
-            fewer_cores_do: true,
+            cores_may_shrink: true,
             memory_bytes: limits.memory_bytes + 2 * limits.output_bytes + other_jobs * JOB_BYTES,
             pids: limits.pids + 1,
             tmp_bytes: limits.memory_bytes / 2,
@@ -133,32 +136,34 @@ impl Preparing<'_> {
             else {
                 continue;
             };
-            if let Some(why) = ready.compiler.unsupported(case) {
+            let config = case.compiler_config();
+            if let Some(why) = ready.compiler.unsupported(&config) {
                 ready.unsupported.entry(why).or_default().push(case.clone());
                 continue;
             }
             match &self.sources.crates.get(&krate.name) {
                 Some(Ok(laid)) => {
-                    let patched =
-                        case.config.0.get("scenario").is_some_and(|s| s == "incr-patched");
-                    let why = laid.patch_failed.as_ref().filter(|_| patched);
+                    let is_patched = config.scenario.is_patched();
+                    let why = laid.patch_failed.as_ref().filter(|_| is_patched);
                     if let Some(why) = why {
                         ready.failures.push(failure(
                             case,
                             None,
-                            "patch",
+                            Step::Patch,
                             "the patch does not apply",
                             why,
                         ));
                         continue;
                     }
                     if let Workload::CrateCompilation(_) = benchmark.work {
-                        let (build, backend) = build_of(&case.config);
-                        let key = (krate.name.clone(), build, backend);
+                        let build = required_build(config.profile);
+                        let key = (krate.name.clone(), build, config.backend);
                         wanted.entry(key).or_insert((krate, Vec::new())).1.push(case);
                     }
                 }
-                Some(Err((step, why))) => ready.failures.push(failure(case, None, step, why, "")),
+                Some(Err((step, why))) => {
+                    ready.failures.push(failure(case, None, step.clone(), why, ""));
+                }
                 None => {}
             }
         }
@@ -183,10 +188,7 @@ impl Preparing<'_> {
         self.events.begin(Phase::Build, what);
         for (done, (key, (krate, cases))) in wanted.into_iter().enumerate() {
             let Some(Ok(laid)) = self.sources.crates.get(&krate.name) else { continue };
-            let incremental = cases.iter().any(|case| {
-                let scenario = case.config.0.get("scenario").map_or("", String::as_str);
-                ["incr-unchanged", "incr-patched"].contains(&scenario)
-            });
+            let incremental = cases.iter().any(|case| case.compiler_config().scenario.has_cache());
             if let Some(benchmark) = cases.first().and_then(|c| self.suite.benchmark(&c.benchmark))
             {
                 at_work.limits = benchmark.limits;
@@ -200,7 +202,7 @@ impl Preparing<'_> {
                     // The log once: the cases of one build share it.
                     ready.failures.extend(all.map(|(i, case)| {
                         let log = if i == 0 { log.as_str() } else { "" };
-                        failure(case, Some(side), "prepare", &reason, log)
+                        failure(case, Some(side), Step::Prepare, &reason, log)
                     }));
                 }
             }
@@ -210,12 +212,12 @@ impl Preparing<'_> {
     }
 }
 
-fn failure(case: &Case, side: Option<Side>, step: &str, reason: &str, log: &str) -> Failure {
+fn failure(case: &Case, side: Option<Side>, step: Step, reason: &str, log: &str) -> Failure {
     Failure {
         benchmark: Some(case.benchmark.clone()),
         config: Some(case.config.to_string()),
         side,
-        step: step.into(),
+        step,
         reason: reason.into(),
         log_tail: log.into(),
     }
@@ -292,7 +294,7 @@ impl AtWork<'_> {
         }
         let mut threads = Vec::new();
         let mut found =
-            Compiler { backends: BTreeSet::from(["llvm".into()]), ..Compiler::default() };
+            Compiler { backends: BTreeSet::from([Backend::Llvm]), ..Compiler::default() };
         for (name, value) in exit.stdout_tail.lines().filter_map(|line| line.split_once('=')) {
             match name {
                 "rustc" => found.rustc = value.into(),
@@ -304,7 +306,7 @@ impl AtWork<'_> {
                 "threads" => threads.push(value.parse().unwrap_or(0)),
                 "backend" => {
                     let name = value.split(['-', '.']).next().unwrap_or(value);
-                    found.backends.insert(name.into());
+                    found.backends.extend(Backend::from_name(name));
                 }
                 _ => {}
             }
@@ -325,12 +327,12 @@ impl AtWork<'_> {
         incremental: bool,
         cores: usize,
     ) -> Result<Result<Leaf, (String, String)>> {
-        let folder = prepared_folder(&krate.name, *build, backend);
+        let folder = prepared_folder(&krate.name, *build, *backend);
         let mut run = cargo(krate, laid, compiler, *build, cores as u32);
         run.env.insert("CARGO_TARGET_DIR".into(), format!("{folder}/target"));
         run.env.insert(COMMANDS.into(), "on".into());
-        if !backend.is_llvm() {
-            run.env.insert(FLAGS.into(), format!("-Zcodegen-backend={}", backend.0));
+        if *backend != Backend::Llvm {
+            run.env.insert(FLAGS.into(), backend_flag(*backend));
         }
         let exit = self.run(run).await?;
         if exit.end != End::Code(0) {
@@ -348,7 +350,7 @@ impl AtWork<'_> {
         };
         let leaf = Leaf { command, folder };
         if incremental {
-            let exit = self.run(fill_cache(krate, laid, &leaf, backend)).await?;
+            let exit = self.run(fill_cache(krate, laid, &leaf, *backend)).await?;
             if exit.end != End::Code(0) {
                 let reason = describe(&exit.end, self.limits.time_s);
                 return Ok(Err((

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::suite::{Crate, CrateSource, Workload};
 use dyno_model::id::Digest;
+use dyno_model::step::Step;
 use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
@@ -32,7 +33,7 @@ pub struct Sources {
     /// On the host; `/crates` in containers.
     pub folder: PathBuf,
     /// Crate → the name of its folder there, or why it cannot be measured: with its step.
-    pub crates: BTreeMap<String, Result<Laid, (&'static str, String)>>,
+    pub crates: BTreeMap<String, Result<Laid, (Step, String)>>,
 }
 
 /// A crate laid out.
@@ -85,7 +86,7 @@ pub async fn bring(
             // What is wrong with one crate is no reason to measure no other.
             Err(error) if matches!(error.kind, Kind::Case | Kind::Input) => {
                 events.notice(format!("{}: {error}", krate.name));
-                Err(("source", error.message))
+                Err((Step::Source, error.message))
             }
             Err(error) => return Err(error),
         };

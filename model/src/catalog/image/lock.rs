@@ -23,7 +23,7 @@ pub struct Lock {
     pub meaning: Digest,
     /// `Date` of the suite's signed index; `None` for a registry's image.
     pub released: Option<String>,
-    /// By Debian architecture.
+    /// Debian architecture → what is pinned for it.
     pub architectures: BTreeMap<String, Locked>,
 }
 
@@ -261,9 +261,11 @@ mod tests {
             |body: &str| format!("# x\nchecksum = \"{}\"\n{body}", Digest::of(body.as_bytes()));
         let text = lock().write("i");
         let body = text.split_once("version").map(|(_, rest)| format!("version{rest}")).unwrap();
-        let told = |body: &str| parse_lock("i", "l", &sealed(body)).unwrap_err().to_string();
-        assert!(told(&body.replace("version = 1\n", "version = 9\n")).contains("another version"));
-        assert!(told(&body.replace("pool/main/bash", "pool/../../bash")).contains("leaves"));
-        assert!(told(&body.replace("pool/main/bash", "//example.org/bash")).contains("leaves"));
+        let message = |body: &str| parse_lock("i", "l", &sealed(body)).unwrap_err().to_string();
+        assert!(
+            message(&body.replace("version = 1\n", "version = 9\n")).contains("another version")
+        );
+        assert!(message(&body.replace("pool/main/bash", "pool/../../bash")).contains("leaves"));
+        assert!(message(&body.replace("pool/main/bash", "//example.org/bash")).contains("leaves"));
     }
 }

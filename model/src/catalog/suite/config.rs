@@ -114,9 +114,9 @@ impl Scenario {
 axis_values!(
     /// What generates code.
     Backend {
-        Llvm = "llvm",
         Cranelift = "cranelift",
         Gcc = "gcc",
+        Llvm = "llvm",
     }
 );
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use wildmatch::WildMatch;
 
-use super::config::{CompilerWorkload, Config, compiler_axis_names};
+use super::config::{CompilerConfig, CompilerWorkload, Config, compiler_axis_names};
 use super::{Benchmark, Priority, Suite, Workload, unsupported_reason};
 use crate::catalog::reader::one_of;
 
@@ -14,6 +14,16 @@ use crate::catalog::reader::one_of;
 pub struct Case {
     pub benchmark: String,
     pub config: Config,
+}
+
+impl Case {
+    /// What the case asks of a compiler.
+    ///
+    /// # Panics
+    /// A case of a suite that was not read: reading refuses values that are not known.
+    pub fn compiler_config(&self) -> CompilerConfig {
+        CompilerConfig::try_from(&self.config).expect("values are checked when a suite is read")
+    }
 }
 
 impl std::fmt::Display for Case {

@@ -263,8 +263,8 @@ pub fn difference(
 ) -> Result<Difference, (Side, NoCurve)> {
     let [baseline, candidate] = [(baseline, candidate), (candidate, baseline)]
         .map(|(of, other)| in_common(of, other, pairing));
-    let of = |times: &[Times], side| Curve::of(times).map_err(|why| (side, why));
-    let curves = [of(&baseline, Side::Baseline)?, of(&candidate, Side::Candidate)?];
+    let curve_of = |times: &[Times], side| Curve::of(times).map_err(|why| (side, why));
+    let curves = [curve_of(&baseline, Side::Baseline)?, curve_of(&candidate, Side::Candidate)?];
     let unbounded = |curve: &Curve, side: Side| match curve.fit(Law::Universal, confidence) {
         Ok(_) => Ok(fit::Free::of(&curve.points)),
         Err(why) => Err(Basis::Measured { side: side.name(), why }),
@@ -280,18 +280,18 @@ pub fn difference(
     };
     let (basis, (mean, variance)) = match fits {
         Ok(fits) => {
-            let of = |what: fit::What| {
+            let parameter = |what: fit::What| {
                 let answers = fits.each_ref().map(|fit| fit.answer(what));
                 let [b, c] = answers;
                 answer([b.0, c.0], [b.1, c.1])
             };
             let shown = |what| {
-                let (mean, variance): (f64, Variance) = of(what);
+                let (mean, variance): (f64, Variance) = parameter(what);
                 (mean, t_quantile(confidence, variance.df) * variance.value.sqrt())
             };
             let basis =
                 Basis::Law { sigma: shown(fit::What::Sigma), kappa: shown(fit::What::Kappa) };
-            (basis, of(fit::What::LogInflation(threads)))
+            (basis, parameter(fit::What::LogInflation(threads)))
         }
         Err(basis) => {
             let value = curves.each_ref().map(|c| c.points[last].mean - c.points[0].mean);

@@ -87,7 +87,7 @@ impl At {
 
 /// M⁻¹ over the parameters that are `free`; zero elsewhere, or where M is singular.
 pub(super) fn inverse(m: [[f64; 2]; 2], free: [bool; 2]) -> [[f64; 2]; 2] {
-    let one = |x: f64| if x > 0.0 { 1.0 / x } else { 0.0 };
+    let inverse = |x: f64| if x > 0.0 { 1.0 / x } else { 0.0 };
     match free {
         [true, true] => {
             let det = m[0][0] * m[1][1] - m[0][1] * m[1][0];
@@ -96,8 +96,8 @@ pub(super) fn inverse(m: [[f64; 2]; 2], free: [bool; 2]) -> [[f64; 2]; 2] {
             }
             [[m[1][1] / det, -m[0][1] / det], [-m[1][0] / det, m[0][0] / det]]
         }
-        [true, false] => [[one(m[0][0]), 0.0], [0.0, 0.0]],
-        [false, true] => [[0.0, 0.0], [0.0, one(m[1][1])]],
+        [true, false] => [[inverse(m[0][0]), 0.0], [0.0, 0.0]],
+        [false, true] => [[0.0, 0.0], [0.0, inverse(m[1][1])]],
         [false, false] => [[0.0; 2]; 2],
     }
 }

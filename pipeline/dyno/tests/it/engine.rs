@@ -190,7 +190,7 @@ impl Ground {
             ],
             network: false,
             cpus: BTreeSet::from([last]),
-            fewer_cores_do: false,
+            cores_may_shrink: false,
             memory_bytes: 128 << 20,
             pids: 32,
             tmp_bytes: 16 << 20,
