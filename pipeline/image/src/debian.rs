@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dyno_model::catalog::image::Package;
 use futures::{StreamExt as _, TryStreamExt as _};
-use pgp::composed::SignedPublicKey;
 
 use super::release::{self, Release};
 use super::resolve::{self, Index};
+use super::signature::Keyring;
 use super::unpack::{self, Member};
 use super::{BuildError, Settings};
 use dyno_base::error::{Error, Result, While as _};
@@ -35,7 +35,7 @@ impl<'a> Suite<'a> {
     pub async fn open(name: &'a str, settings: &Settings) -> Result<Self> {
         let mirror = settings.mirror()?;
         let client = http::client()?;
-        let keys: Vec<SignedPublicKey> = release::keys(&settings.keys)?;
+        let keys = Keyring::read(&settings.keys)?;
         let url = format!("{mirror}/dists/{name}/InRelease");
         let text = http::get(&client, &url, INDEX_MAX).await.map_err(|failure| match failure {
             Failure::Gone(_) => Error::input(format!("the mirror has no suite {name} ({url})")),

@@ -28,6 +28,7 @@ mod mirror;
 mod registry;
 mod release;
 mod resolve;
+mod signature;
 #[cfg(test)]
 #[path = "../../base/src/http/testing.rs"]
 mod testing;
@@ -122,7 +123,7 @@ pub struct Verified {
 /// Pins the image in `dir` (`images/<name>`) to what its suite or registry has now, builds it
 /// for each architecture, and writes `image.lock`.
 ///
-/// Errors: mistakes in `image.toml`; no mirror; an index that no kept key signed; packages that
+/// Errors: mistakes in `image.toml`; no mirror; an index that no key of the catalog signed; packages that
 /// do not fit together.
 pub async fn lock(dir: &Path, settings: &Settings, events: &Events) -> Result<Lock> {
     let image = read_image(dir)?;

@@ -1,19 +1,16 @@
 //! A suite's signed index: `InRelease` names the hash of every other index, and the archive's
-//! keys sign it. Nothing is taken from the text but what a kept key has signed.
+//! keys sign it. Nothing is taken from the text but what a key of the catalog has signed.
 //!
-//! Format: Debian wiki, "DebianRepository/Format"; signatures: RFC 9580, section 7.
+//! Format: Debian wiki, "DebianRepository/Format".
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::Path;
 
 use chrono::{DateTime, Utc};
 use dyno_model::id::Digest;
-use pgp::composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey};
-use pgp::packet::{Signature, SignatureType};
-use pgp::types::KeyDetails as _;
 
-use dyno_base::error::{Error, Result, While as _};
+use dyno_base::error::{Error, Result};
+
+use super::signature::Keyring;
 
 /// What a suite's signed index says.
 #[derive(Debug)]
@@ -23,36 +20,6 @@ pub struct Release {
     files: BTreeMap<String, (Digest, u64)>,
 }
 
-/// The archive keys in `folder`: `.asc` (armoured) and `.gpg`/`.pgp` (binary).
-pub fn keys(folder: &Path) -> Result<Vec<SignedPublicKey>> {
-    let reading = || format!("reading the archive keys in {}", folder.display());
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).while_(reading)? {
-        paths.push(entry.while_(reading)?.path());
-    }
-    paths.sort();
-    let mut keys = Vec::new();
-    for path in paths {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-        if !["asc", "gpg", "pgp"].contains(&extension) {
-            continue;
-        }
-        let bytes = fs::read(&path).while_(reading)?;
-        let not_a_key = |error: pgp::errors::Error| {
-            Error::input(format!("{} is not an OpenPGP key: {error}", path.display()))
-        };
-        let (found, _) = SignedPublicKey::from_reader_many(&bytes[..]).map_err(not_a_key)?;
-        for key in found {
-            keys.push(key.map_err(not_a_key)?);
-        }
-    }
-    if keys.is_empty() {
-        return Err(Error::input(format!("{} holds no archive key", folder.display()))
-            .hint("put the archive's keys there, from Debian's package debian-archive-keyring"));
-    }
-    Ok(keys)
-}
-
 /// The variable by which a person says that a mirror's index may be older than it says it is good for.
 pub const ACCEPT_EXPIRED: &str = "DYNO_DEBIAN_EXPIRED";
 
@@ -60,7 +27,7 @@ pub const ACCEPT_EXPIRED: &str = "DYNO_DEBIAN_EXPIRED";
 pub fn verified(
     inrelease: &[u8],
     suite: &str,
-    keys: &[SignedPublicKey],
+    keys: &Keyring,
     now: DateTime<Utc>,
     accept_expired: bool,
 ) -> Result<Release> {
@@ -69,21 +36,7 @@ pub fn verified(
             "the mirror may be wrong; for a new Debian release its keys go to images/keys (package debian-archive-keyring)",
         )
     };
-    let text = std::str::from_utf8(inrelease).map_err(|_| bad("it is not text".into()))?;
-    let (message, _) = CleartextSignedMessage::from_string(text)
-        .map_err(|error| bad(format!("it is not signed text ({error})")))?;
-    let signed = message.signed_text();
-    let known = |signature: &&Signature| {
-        keys.iter().any(|key| signs(key, signature, signed.as_bytes(), now))
-    };
-    if message.signatures().iter().find(known).is_none() {
-        let issuers: Vec<String> = message.signatures().iter().map(issuer).collect();
-        return Err(bad(format!(
-            "none of the {} kept keys has signed these bytes (signatures by {})",
-            keys.len(),
-            issuers.join(", ")
-        )));
-    }
+    let signed = keys.signed_text(inrelease, now)?.map_err(bad)?;
     let release = parse(&signed.replace("\r\n", "\n")).map_err(bad)?;
     if ![release.field("Suite"), release.field("Codename")].contains(&Some(suite)) {
         return Err(bad("it is the index of another suite".into()));
@@ -99,71 +52,6 @@ pub fn verified(
         }
     }
     Ok(release)
-}
-
-fn issuer(signature: &Signature) -> String {
-    let print = signature.issuer_fingerprint().first().map(|print| format!("{print:X}"));
-    let id = || signature.issuer_key_id().first().map(|id| id.to_string());
-    print.or_else(id).unwrap_or_else(|| "an unnamed key".into())
-}
-
-/// Whether `key` or a signing subkey of it made `signature` over `text`, and might.
-fn signs(key: &SignedPublicKey, signature: &Signature, text: &[u8], now: DateTime<Utc>) -> bool {
-    let of_text = matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary));
-    let Some(made) = signature.created().map(|created| i64::from(created.as_secs())) else {
-        return false;
-    };
-    // A clock a day off must not fail the build; a signature from next year must.
-    let in_time = made <= now.timestamp() + 86_400
-        && signature.signature_expiration_time().is_none_or(|span| {
-            span.as_secs() == 0 || made + i64::from(span.as_secs()) > now.timestamp()
-        });
-    let primary = &key.primary_key;
-    let revoked = key.details.revocation_signatures.iter().any(|r| r.verify_key(primary).is_ok());
-    if !of_text || !in_time || revoked {
-        return false;
-    }
-    let own = |id: &Signature| {
-        id.issuer_fingerprint().contains(&&primary.fingerprint())
-            || id.issuer_key_id().contains(&&primary.legacy_key_id())
-    };
-    let certifications: Vec<&Signature> = key
-        .details
-        .users
-        .iter()
-        .flat_map(|user| {
-            user.signatures.iter().filter(|s| {
-                own(s)
-                    && s.is_certification()
-                    && s.verify_certification(primary, pgp::types::Tag::UserId, &user.id).is_ok()
-            })
-        })
-        .chain(key.details.direct_signatures.iter().filter(|s| s.verify_key(primary).is_ok()))
-        .collect();
-    let alive = |born: u32, bindings: &[&Signature]| {
-        let newest = bindings.iter().max_by_key(|s| s.created().map(|t| t.as_secs()));
-        let Some(newest) = newest else { return false };
-        newest.key_flags().sign()
-            && newest.key_expiration_time().is_none_or(|span| {
-                span.as_secs() == 0 || i64::from(born) + i64::from(span.as_secs()) > made
-            })
-    };
-    if alive(primary.created_at().as_secs(), &certifications)
-        && signature.verify(primary, text).is_ok()
-    {
-        return true;
-    }
-    key.public_subkeys.iter().any(|subkey| {
-        let bound = subkey.verify_bindings(primary).is_ok();
-        let (revocations, bindings): (Vec<&Signature>, Vec<&Signature>) = subkey
-            .signatures
-            .iter()
-            .partition(|s| s.typ() == Some(SignatureType::SubkeyRevocation));
-        bound
-            && revocations.is_empty()
-            && alive(subkey.key.created_at().as_secs(), &bindings)
-            && signature.verify(&subkey.key, text).is_ok()
-    })
 }
 
 fn parse(text: &str) -> Result<Release, String> {

@@ -317,8 +317,8 @@ async fn an_index_that_no_kept_key_signed_is_refused() {
     let release = "Suite: stable\nCodename: made\nArchitectures: amd64\nSHA256:\n";
     let good_key = fs::read(world.folder.path().join("keys/a.asc")).unwrap();
     for (text, expected) in [
-        (good.replace("amd64/Packages", "arm64/Packages"), "none of the 1 kept keys"),
-        (signed(release, &other), "none of the 1 kept keys"),
+        (good.replace("amd64/Packages", "arm64/Packages"), "none of the keys of 1 files"),
+        (signed(release, &other), "none of the keys of 1 files"),
         (release.to_string(), "it is not signed text"),
         (format!("Suite: evil\n{good}"), "it is not signed text"),
         (
