@@ -29,13 +29,19 @@ fn main() {
     let mut cargo = Command::new(env::var("CARGO").unwrap());
     cargo
         .current_dir(&workspace)
-        .args(["build", "--package", "dyno-probe", "--bin", "probe", "--release", "--locked"])
+        .args([
+            "build",
+            "--package",
+            "dyno-probe",
+            "--bin",
+            "probe",
+            "--profile",
+            "probe",
+            "--locked",
+        ])
         // Naming the target keeps the flags below away from procedural macros, which cannot be static.
         .args(["--target", &target, "--target-dir"])
         .arg(&target_dir)
-        // Optimised, but not to the last: it sleeps while others are measured.
-        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
-        .env("CARGO_PROFILE_RELEASE_DEBUG", "0")
         .env(
             "CARGO_ENCODED_RUSTFLAGS",
             "-Ctarget-feature=+crt-static\x1f-Crelocation-model=static",
@@ -52,6 +58,6 @@ fn main() {
         String::from_utf8_lossy(&output.stderr)
     );
     let probe = out.join("probe.bin");
-    fs::copy(target_dir.join(target).join("release/probe"), &probe).expect("the probe was built");
+    fs::copy(target_dir.join(target).join("probe/probe"), &probe).expect("the probe was built");
     println!("cargo::rustc-env=DYNO_PROBE={}", probe.display());
 }

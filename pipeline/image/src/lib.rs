@@ -30,6 +30,8 @@ mod release;
 mod resolve;
 mod signature;
 #[cfg(test)]
+mod test_key;
+#[cfg(test)]
 #[path = "../../base/src/http/testing.rs"]
 mod testing;
 #[cfg(test)]

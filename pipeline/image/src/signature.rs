@@ -46,15 +46,20 @@ impl Keyring {
             keyring.files += 1;
         }
         if keyring.files == 0 {
-            return Err(Error::input(format!("{} holds no archive key", folder.display()))
-                .hint("put the archive's keys there, from Debian's package debian-archive-keyring"));
+            return Err(Error::input(format!("{} holds no archive key", folder.display())).hint(
+                "put the archive's keys there, from Debian's package debian-archive-keyring",
+            ));
         }
         Ok(keyring)
     }
 
     /// The text within `message` that one of the keys has signed, or why there is none. A
     /// signature later than a day after `now` does not count: a clock may be a day off.
-    pub fn signed_text(&self, message: &[u8], now: DateTime<Utc>) -> Result<Result<String, String>> {
+    pub fn signed_text(
+        &self,
+        message: &[u8],
+        now: DateTime<Utc>,
+    ) -> Result<Result<String, String>> {
         if !message.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
             return Ok(Err("it is not signed text".into()));
         }

@@ -3,12 +3,7 @@
 use std::collections::HashMap;
 use std::io::{Read as _, Write as _};
 
-use pgp::composed::{
-    ArmorOptions, CleartextSignedMessage, KeyType, SecretKeyParamsBuilder, SignedSecretKey,
-};
-use pgp::types::Password;
-use rand_08::rngs::OsRng;
-
+use super::test_key::ArchiveKey;
 use super::testing::{Site, serve};
 use super::unpack::Kind;
 use super::*;
@@ -84,26 +79,6 @@ fn deb(lines: &str, compression: &str) -> Vec<u8> {
     out
 }
 
-fn key() -> SignedSecretKey {
-    let mut parameters = SecretKeyParamsBuilder::default();
-    parameters
-        .key_type(KeyType::Ed25519Legacy)
-        .can_certify(true)
-        .can_sign(true)
-        .primary_user_id("archive <a@example.org>".into());
-    parameters.build().unwrap().generate(OsRng).unwrap()
-}
-
-fn signed(text: &str, key: &SignedSecretKey) -> String {
-    let message =
-        CleartextSignedMessage::sign(OsRng, text, &key.primary_key, &Password::empty()).unwrap();
-    message.to_armored_string(ArmorOptions::default()).unwrap()
-}
-
-fn armoured(key: &SignedSecretKey) -> String {
-    key.to_public_key().to_armored_string(ArmorOptions::default()).unwrap()
-}
-
 /// A suite of two packages and its keys, and a folder with an image of them.
 pub(super) struct World {
     folder: tempfile::TempDir,
@@ -113,7 +88,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let key = key();
+        let key = ArchiveKey::random();
         let base = deb("./, ./bin -> usr/bin, ./usr/, ./usr/bin/, ./etc/, ./etc/a = 1", ".xz");
         let tool = deb("./, ./bin/, ./bin/tool = #!, ./bin/again => ./bin/tool", ".zst");
         let mut files = HashMap::new();
@@ -133,11 +108,11 @@ impl World {
             Digest::of(&packages).hex(),
             packages.len()
         );
-        files.insert("/dists/made/InRelease".into(), signed(&release, &key).into_bytes());
+        files.insert("/dists/made/InRelease".into(), key.sign(&release).into_bytes());
         files.insert("/dists/made/main/binary-amd64/Packages.xz".into(), packages);
         fs::create_dir_all(folder.path().join("keys")).unwrap();
         fs::create_dir_all(folder.path().join("images/made")).unwrap();
-        fs::write(folder.path().join("keys/a.asc"), armoured(&key)).unwrap();
+        fs::write(folder.path().join("keys/a.asc"), key.armoured()).unwrap();
         let world = Self { folder, files };
         world.write_toml("");
         world
@@ -313,12 +288,12 @@ async fn an_index_that_no_kept_key_signed_is_refused() {
     let mut world = World::new();
     let path = "/dists/made/InRelease";
     let good = String::from_utf8(world.files[path].clone()).unwrap();
-    let other = key();
+    let other = ArchiveKey::random();
     let release = "Suite: stable\nCodename: made\nArchitectures: amd64\nSHA256:\n";
     let good_key = fs::read(world.folder.path().join("keys/a.asc")).unwrap();
     for (text, expected) in [
         (good.replace("amd64/Packages", "arm64/Packages"), "none of the keys of 1 files"),
-        (signed(release, &other), "none of the keys of 1 files"),
+        (other.sign(release), "none of the keys of 1 files"),
         (release.to_string(), "it is not signed text"),
         (format!("Suite: evil\n{good}"), "it is not signed text"),
         (
@@ -330,14 +305,14 @@ async fn an_index_that_no_kept_key_signed_is_refused() {
         let error = told(world.lock("cache").await.unwrap_err());
         assert!(error.contains(expected), "{expected}: {error}");
     }
-    fs::write(world.folder.path().join("keys/a.asc"), armoured(&other)).unwrap();
+    fs::write(world.folder.path().join("keys/a.asc"), other.armoured()).unwrap();
     for (text, expected) in [
         (release.replace("made", "forky"), "it is the index of another suite"),
         (format!("Valid-Until: Sat, 01 Jan 2000 00:00:00 UTC\n{release}"), "it was valid until"),
         (format!("{release} xyz 3 main/x\n"), "is broken"),
         (release.to_string(), "does not name main/binary-amd64"),
     ] {
-        world.files.insert(path.into(), signed(&text, &other).into_bytes());
+        world.files.insert(path.into(), other.sign(&text).into_bytes());
         let error = told(world.lock("cache").await.unwrap_err());
         assert!(error.contains(expected), "{expected}: {error}");
     }
