@@ -10,7 +10,6 @@ use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
 use dyno_model::id::JobId;
 use dyno_model::record::{Extent, RunRow, Summary};
-use futures::future::BoxFuture;
 
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
@@ -54,31 +53,29 @@ impl SummaryReader {
 
     /// The named columns (all, where none is named) of the rows of `runs` in a stored table that
     /// `filter` leaves, in no order; other runs' may be among them.
-    pub(crate) fn read<'a>(
-        &'a self,
-        table: &'a str,
-        runs: &'a [&'a RunRow],
-        columns: &'a [&'a str],
+    pub(crate) async fn read(
+        &self,
+        table: &str,
+        runs: &[&RunRow],
+        columns: &[&str],
         filter: Option<Expr>,
-    ) -> BoxFuture<'a, Result<Vec<RecordBatch>>> {
-        Box::pin(async move {
-            if runs.is_empty() {
-                return Ok(Vec::new());
-            }
-            let sql = |e: DataFusionError| Error::sql(&e);
-            let mut rows = self.stored.table(table).await.map_err(sql)?;
-            if runs.len() <= JOBS_LISTED_MAX {
-                let jobs = runs.iter().map(|run| lit(run.job.hex())).collect();
-                rows = rows.filter(col("job").in_list(jobs, false)).map_err(sql)?;
-            }
-            if let Some(filter) = filter {
-                rows = rows.filter(filter).map_err(sql)?;
-            }
-            if !columns.is_empty() {
-                rows = rows.select_columns(columns).map_err(sql)?;
-            }
-            collect(&self.stored, &self.snapshot, rows.into_unoptimized_plan()).await
-        })
+    ) -> Result<Vec<RecordBatch>> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = |e: DataFusionError| Error::sql(&e);
+        let mut rows = self.stored.table(table).await.map_err(sql)?;
+        if runs.len() <= JOBS_LISTED_MAX {
+            let jobs = runs.iter().map(|run| lit(run.job.hex())).collect();
+            rows = rows.filter(col("job").in_list(jobs, false)).map_err(sql)?;
+        }
+        if let Some(filter) = filter {
+            rows = rows.filter(filter).map_err(sql)?;
+        }
+        if !columns.is_empty() {
+            rows = rows.select_columns(columns).map_err(sql)?;
+        }
+        collect(&self.stored, &self.snapshot, rows.into_unoptimized_plan()).await
     }
 }
 

@@ -16,7 +16,6 @@ use dyno_model::id::JobId;
 use dyno_model::record::RunRow;
 use dyno_model::verdict::ScalingCase;
 use dyno_store::{Folder, Problem, Store, schema};
-use futures::future::BoxFuture;
 use tokio::sync::OnceCell;
 
 use crate::build_tables::{BuildTable, BuildTableKind};
@@ -256,38 +255,34 @@ fn session_config() -> SessionConfig {
 }
 
 /// A context with everything in [`SQL_CATALOG`].
-fn query_context(
+async fn query_context(
     judge: &Arc<Judge>,
     has_old_columns: bool,
-) -> BoxFuture<'_, Result<SessionContext, DataFusionError>> {
-    Box::pin(async move {
-        let SummaryReader { snapshot, stored } = &judge.reader;
-        let context = SessionContext::new_with_config_rt(session_config(), stored.runtime_env());
-        let runs = MemTable::try_new(
-            schema::table_schema(Folder::Runs),
-            vec![vec![snapshot.rows.clone()]],
-        )?;
-        context.register_table("runs", Arc::new(runs))?;
-        for folder in STORED {
-            context.register_table(folder.name(), stored.table_provider(folder.name()).await?)?;
-        }
-        for table in PairTable::ALL {
-            let judged = JudgedTable::all_pairs(Arc::clone(judge), table, has_old_columns);
-            context.register_table(table.name(), Arc::new(judged))?;
-            let judge = Arc::clone(judge);
-            let function = CompareFunction { judge, table, has_old_columns };
-            context.register_udtf(table.function(), Arc::new(function));
-        }
-        for kind in BuildTableKind::ALL {
-            let table = BuildTable::new(Arc::clone(judge), kind);
-            context.register_table(kind.name(), Arc::new(table))?;
-        }
-        functions::register(&context);
-        for (name, sql) in VIEWS {
-            context.sql(&format!("CREATE VIEW {name} AS {sql}")).await?;
-        }
-        Ok(context)
-    })
+) -> Result<SessionContext, DataFusionError> {
+    let SummaryReader { snapshot, stored } = &judge.reader;
+    let context = SessionContext::new_with_config_rt(session_config(), stored.runtime_env());
+    let runs =
+        MemTable::try_new(schema::table_schema(Folder::Runs), vec![vec![snapshot.rows.clone()]])?;
+    context.register_table("runs", Arc::new(runs))?;
+    for folder in STORED {
+        context.register_table(folder.name(), stored.table_provider(folder.name()).await?)?;
+    }
+    for table in PairTable::ALL {
+        let judged = JudgedTable::all_pairs(Arc::clone(judge), table, has_old_columns);
+        context.register_table(table.name(), Arc::new(judged))?;
+        let judge = Arc::clone(judge);
+        let function = CompareFunction { judge, table, has_old_columns };
+        context.register_udtf(table.function(), Arc::new(function));
+    }
+    for kind in BuildTableKind::ALL {
+        let table = BuildTable::new(Arc::clone(judge), kind);
+        context.register_table(kind.name(), Arc::new(table))?;
+    }
+    functions::register(&context);
+    for (name, sql) in VIEWS {
+        context.sql(&format!("CREATE VIEW {name} AS {sql}")).await?;
+    }
+    Ok(context)
 }
 
 /// Whether a statement can only ask. What it asks is checked again on the plan.

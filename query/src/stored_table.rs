@@ -27,7 +27,6 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::SessionContext;
 use dyno_store::{Folder, PANICKED, READS_AT_ONCE, StoredRun, check_footer, parquet_fault, schema};
-use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use object_store::ObjectMeta;
 
@@ -186,36 +185,24 @@ fn scan_files(
 
 /// Runs a plan. If it fails although every footer was sound, the files it scanned are read to
 /// their last page; where that finds bad ones, the plan runs once more without them.
-///
-/// Boxed, as all that waits for DataFusion: rustc proves anew that its plans may be sent to another
-/// thread in each function whose future has them inside, a second each.
-pub(crate) fn collect<'a>(
-    context: &'a SessionContext,
-    snapshot: &'a Snapshot,
-    plan: LogicalPlan,
-) -> BoxFuture<'a, crate::error::Result<Vec<RecordBatch>>> {
-    Box::pin(async move {
-        match run_caught(context, plan.clone()).await {
-            Ok(batches) => Ok(batches),
-            Err(error) => match quarantine_corrupt_files(context, snapshot).await {
-                true => run_caught(context, plan).await,
-                false => Err(error),
-            },
-        }
-    })
-}
-
-/// Runs a plan; a panic below is an error, too.
-fn run_caught(
+pub(crate) async fn collect(
     context: &SessionContext,
+    snapshot: &Snapshot,
     plan: LogicalPlan,
-) -> BoxFuture<'_, crate::error::Result<Vec<RecordBatch>>> {
-    Box::pin(async move {
+) -> crate::error::Result<Vec<RecordBatch>> {
+    let run = async |plan| {
         let answer = async { context.execute_logical_plan(plan).await?.collect().await };
         let caught = AssertUnwindSafe(answer).catch_unwind().await;
         let panicked = || DataFusionError::Execution("a panic while carrying out the query".into());
         caught.unwrap_or_else(|_| Err(panicked())).map_err(|e| Error::sql(&e))
-    })
+    };
+    match run(plan.clone()).await {
+        Ok(batches) => Ok(batches),
+        Err(error) => match quarantine_corrupt_files(context, snapshot).await {
+            true => run(plan).await,
+            false => Err(error),
+        },
+    }
 }
 
 /// Sets aside the scanned files that cannot be read whole; the answer is true if there was one. Each is read as
