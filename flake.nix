@@ -53,6 +53,7 @@
               pkgs.clippy
               pkgs.rustfmt
               pkgs.git
+              pkgs.gnupg
             ];
           };
         }

@@ -4,6 +4,7 @@
 , rustPlatform
 , makeWrapper
 , git
+, gnupg
 , src
 ,
 }:
@@ -30,7 +31,7 @@ rustPlatform.buildRustPackage {
     mkdir -p $out/share/dyno
     cp -r suites images hosts policies $out/share/dyno/
     wrapProgram $out/bin/dyno \
-      --prefix PATH : ${lib.makeBinPath [ git ]} \
+      --prefix PATH : ${lib.makeBinPath [ git gnupg ]} \
       --set-default DYNO_CATALOG $out/share/dyno
   '';
 
