@@ -21,6 +21,7 @@ let
       args: named "${args.pname}-${args.version}" // { inherit args; };
     makeWrapper = named "make-wrapper";
     git = named "git";
+    gnupg = named "gnupg";
     cargo = named "cargo";
     clippy = named "clippy";
     rustfmt = named "rustfmt";
