@@ -20,32 +20,33 @@ pub struct Release {
     files: BTreeMap<String, (Digest, u64)>,
 }
 
-/// The variable by which a person says that a mirror's index may be older than it says it is good for.
+/// The variable by which a person says that a mirror's index may be older than it says it is good
+/// for.
 pub const ACCEPT_EXPIRED: &str = "DYNO_DEBIAN_EXPIRED";
 
 /// Verifies `InRelease` and reads what was signed. `suite` must be the suite's name or codename.
-pub fn verified(
+pub fn verify(
     inrelease: &[u8],
     suite: &str,
     keys: &Keyring,
     now: DateTime<Utc>,
     accept_expired: bool,
 ) -> Result<Release> {
-    let bad = |why: String| {
+    let untrusted = |why: String| {
         Error::infrastructure(format!("the index of {suite} is not to be trusted: {why}")).hint(
             "the mirror may be wrong; for a new Debian release its keys go to images/keys (package debian-archive-keyring)",
         )
     };
-    let signed = keys.signed_text(inrelease, now)?.map_err(bad)?;
-    let release = parse(&signed.replace("\r\n", "\n")).map_err(bad)?;
+    let signed = keys.signed_text(inrelease, now)?.map_err(untrusted)?;
+    let release = parse(&signed.replace("\r\n", "\n")).map_err(untrusted)?;
     if ![release.field("Suite"), release.field("Codename")].contains(&Some(suite)) {
-        return Err(bad("it is the index of another suite".into()));
+        return Err(untrusted("it is the index of another suite".into()));
     }
     if let Some(until) = release.field("Valid-Until") {
         match DateTime::parse_from_rfc2822(&until.replace("UTC", "+0000")) {
             Ok(until) if until >= now || accept_expired => {}
             _ => {
-                return Err(bad(format!("it was valid until {until}")).hint(format!(
+                return Err(untrusted(format!("it was valid until {until}")).hint(format!(
                     "somebody may be holding newer packages back; for a mirror that is frozen on purpose set {ACCEPT_EXPIRED}=yes"
                 )));
             }
@@ -83,23 +84,23 @@ impl Release {
         self.fields.get(name).map(String::as_str)
     }
 
-    fn says(&self, name: &str, word: &str) -> bool {
+    fn lists_word(&self, name: &str, word: &str) -> bool {
         self.field(name).is_some_and(|value| value.split_whitespace().any(|w| w == word))
     }
 
     /// The package indices of the main component that hold what `architecture` may install:
     /// address below `dists/<suite>/`, SHA-256, size in bytes.
     pub fn indices(&self, architecture: &str) -> Result<Vec<(String, Digest, u64)>> {
-        if !self.says("Architectures", architecture) {
+        if !self.lists_word("Architectures", architecture) {
             let known = self.field("Architectures").unwrap_or("none");
             return Err(Error::input(format!("the suite has no architecture {architecture}"))
                 .hint(format!("it has {known}")));
         }
-        let apart = self.says("Architectures", "all")
+        let has_separate_all = self.lists_word("Architectures", "all")
             && self.field("No-Support-for-Architecture-all") != Some("Packages");
         let mut indices = Vec::new();
         for name in [architecture, "all"] {
-            if name == "all" && !apart {
+            if name == "all" && !has_separate_all {
                 continue;
             }
             let folder = format!("main/binary-{name}");

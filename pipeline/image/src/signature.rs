@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, Utc};
 
-use dyno_base::error::{Error, Result, While as _};
+use dyno_base::error::{Error, Result, WithContext as _};
 
 /// Archive keys as `gpgv` reads them.
 pub struct Keyring {
@@ -27,8 +27,8 @@ impl Keyring {
     pub fn read(folder: &Path) -> Result<Self> {
         let reading = || format!("reading the archive keys in {}", folder.display());
         let mut paths = Vec::new();
-        for entry in fs::read_dir(folder).while_(reading)? {
-            paths.push(entry.while_(reading)?.path());
+        for entry in fs::read_dir(folder).context(reading)? {
+            paths.push(entry.context(reading)?.path());
         }
         paths.sort();
         let mut keyring = Self { packets: Vec::new(), files: 0 };
@@ -37,7 +37,7 @@ impl Keyring {
             if !["asc", "gpg", "pgp"].contains(&extension) {
                 continue;
             }
-            let bytes = fs::read(&path).while_(reading)?;
+            let bytes = fs::read(&path).context(reading)?;
             let packets = if is_public_key(&bytes) { Some(bytes) } else { unarmoured(&bytes) };
             let packets = packets.filter(|packets| is_public_key(packets)).ok_or_else(|| {
                 Error::input(format!("{} is not an OpenPGP public key", path.display()))
@@ -63,10 +63,10 @@ impl Keyring {
         if !message.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
             return Ok(Err("it is not signed text".into()));
         }
-        let folder = tempfile::tempdir().while_(|| "making a folder for gpgv".into())?;
+        let folder = tempfile::tempdir().context(|| "making a folder for gpgv".into())?;
         let file = |name: &str| folder.path().join(name);
         for (name, bytes) in [("keys.gpg", &self.packets[..]), ("message", message)] {
-            fs::write(file(name), bytes).while_(|| "writing what gpgv reads".into())?;
+            fs::write(file(name), bytes).context(|| "writing what gpgv reads".into())?;
         }
         let output = Command::new("gpgv")
             .args(["--status-fd", "1", "--weak-digest", "SHA1", "--homedir"])
@@ -93,7 +93,7 @@ impl Keyring {
                 status.signers.join(", ")
             )));
         }
-        let text = fs::read(file("text")).while_(|| "reading what gpgv wrote".into())?;
+        let text = fs::read(file("text")).context(|| "reading what gpgv wrote".into())?;
         Ok(String::from_utf8(text).map_err(|_| "it is not text".into()))
     }
 }
