@@ -1,4 +1,5 @@
-//! Metrics: what is measured, in which unit, which direction is better, and what else holds of each.
+//! Metrics: what is measured, in which unit, which direction is better, and what else holds of
+//! each.
 //!
 //! Values are `i64` in base units, so nothing is rounded before it is stored. The names here are
 //! the names in suites, policies, the store and reports. A metric is added by a row of [`METRICS`]
@@ -51,7 +52,7 @@ pub enum Sampling {
     Once,
 }
 
-/// Who tells a metric's value.
+/// The source of a metric's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum MetricSource {

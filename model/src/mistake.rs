@@ -23,7 +23,7 @@ pub struct Mistakes {
     /// The file's path as the person would write it.
     pub file: String,
     pub text: String,
-    /// Ordered by position; never empty.
+    /// Mistakes ordered by position; never empty.
     pub list: Vec<Mistake>,
 }
 
@@ -39,7 +39,8 @@ impl Mistakes {
 }
 
 impl fmt::Display for Mistakes {
-    /// One line a mistake, as compilers print them: `file:line:column: message; expected …; hint: …`.
+    /// One line a mistake, as compilers print them: `file:line:column: message; expected …; hint:
+    /// …`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, mistake) in self.list.iter().enumerate() {
             let (line, column) = self.position(mistake);

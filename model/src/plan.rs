@@ -19,16 +19,16 @@ pub struct JobInputs {
     pub image_id: Digest,
     pub baseline: CommitId,
     pub candidate: CommitId,
-    /// Trust in the candidate: what an untrusted one came to is no answer for a trusted one. Left out
-    /// where trusted, so that jobs from before there were classes keep their ids.
+    /// Trust in the candidate: what an untrusted one came to is no answer for a trusted one. Left
+    /// out where trusted, so that jobs from before there were classes keep their ids.
     #[serde(skip_serializing_if = "Trust::is_trusted")]
     pub trust: Trust,
     pub host: String,
     pub fingerprint: Digest,
     pub metrics: Vec<String>,
     pub budget: Budget,
-    /// Digest of what steers the sampling of each case: the policy's δ are in it, nothing else of the
-    /// policy is, so that another q does not measure anew.
+    /// Digest of what steers the sampling of each case: the policy's δ are in it, nothing else of
+    /// the policy is, so that another q does not measure anew.
     pub targets: Digest,
     /// Digest of the cases, where not all of the suite are asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,7 +57,7 @@ pub struct Job {
     pub confidence: f64,
 }
 
-/// At most so many jobs has a plan: more is a mistake of whoever asks.
+/// The most jobs that a plan has: more is a mistake of whoever asks.
 pub const JOBS_MAX: usize = 10_000;
 
 /// What is still to do, in order. No job stands in it twice.
@@ -76,8 +76,8 @@ pub struct PlanIsFull;
 impl Plan {
     /// Puts the jobs of `other` behind those that are there, without those that are there already.
     pub fn append(&mut self, other: Self) -> Result<(), PlanIsFull> {
-        let known: HashSet<JobId> = self.jobs.iter().map(|job| job.id.clone()).collect();
-        let new = other.jobs.into_iter().filter(|job| !known.contains(&job.id));
+        let known_jobs: HashSet<JobId> = self.jobs.iter().map(|job| job.id.clone()).collect();
+        let new = other.jobs.into_iter().filter(|job| !known_jobs.contains(&job.id));
         let new: Vec<Job> = new.collect();
         if self.jobs.len() + new.len() > JOBS_MAX {
             return Err(PlanIsFull);
@@ -105,8 +105,8 @@ impl fmt::Display for Plan {
     }
 }
 
-/// What steers each of `cases` on `host` under `policy`, by the metrics that are measured of it, and
-/// the digest that stands in a job's inputs.
+/// What steers each of `cases` on `host` under `policy`, by the metrics that are measured of it,
+/// and the digest that stands in a job's inputs.
 pub fn steering(
     cases: &[Case],
     host: &str,

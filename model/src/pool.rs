@@ -22,10 +22,10 @@ pub fn pool(parts: &[&Summary]) -> Option<Summary> {
     let n: f64 = means.iter().map(|(n, ..)| n).sum();
     let mean = (n > 0.0).then(|| means.iter().map(|(n, mean, _)| n * mean).sum::<f64>() / n);
     let variance = mean.filter(|_| n > 1.0).map(|whole| {
-        let squares = |(n, mean, variance): &(f64, f64, f64)| {
+        let weighted_squares = |(n, mean, variance): &(f64, f64, f64)| {
             (n - 1.0) * variance + n * (mean - whole).powi(2)
         };
-        means.iter().map(squares).sum::<f64>() / (n - 1.0)
+        means.iter().map(weighted_squares).sum::<f64>() / (n - 1.0)
     });
     Some(Summary {
         benchmark: first.benchmark.clone(),

@@ -77,7 +77,7 @@ pub struct Sample {
     pub side: Side,
     /// Place of the process in the job, from 0: the order in which things really ran.
     pub sequence: u32,
-    /// In the metric's base unit.
+    /// The value in the metric's base unit.
     pub value: i64,
     /// Why this sample should not be trusted; empty when nothing disturbed it.
     pub taint: String,
@@ -315,12 +315,12 @@ pub struct RunRow {
     /// What it can be built from again; `None` in records of a dyno that kept no definitions.
     #[serde(default)]
     pub built_from: Option<BuiltFrom>,
-    /// How far the candidate is trusted; a baseline always is. Records of a dyno that knew no classes are
-    /// of trusted ones.
+    /// How far the candidate is trusted; a baseline always is. Records of a dyno that knew no
+    /// classes are of trusted ones.
     #[serde(default)]
     pub trust: Trust,
-    /// The sides whose compiler takes a number of threads and ignores it: what they took with several
-    /// says nothing of threads.
+    /// The sides whose compiler takes a number of threads and ignores it: what they took with
+    /// several says nothing of threads.
     #[serde(default)]
     pub ignores_threads: Vec<Side>,
     pub metrics: Vec<String>,
@@ -368,14 +368,14 @@ mod tests {
 
     #[test]
     fn a_fingerprint_from_before_fixed_layouts_is_the_same_machine() {
-        let before = r#"{"architecture":"x86_64","cpu":"c","microcode":"m","kernel":"k","governor":"g",
+        let without_emulator = r#"{"architecture":"x86_64","cpu":"c","microcode":"m","kernel":"k","governor":"g",
             "cores":2,"memory_bytes":1,"virtualised":true,"cgroup":"v1","engine":"e","benchmark_cores":"1"}"#;
-        let before: String = before.split_whitespace().collect();
-        let read: Fingerprint = serde_json::from_str(&before).unwrap();
-        assert_eq!(read.digest(), Digest::of(before.as_bytes()));
+        let without_emulator: String = without_emulator.split_whitespace().collect();
+        let read: Fingerprint = serde_json::from_str(&without_emulator).unwrap();
+        assert_eq!(read.digest(), Digest::of(without_emulator.as_bytes()));
         let fixed = Fingerprint { fixed_layout: true, ..read.clone() };
         assert_ne!(fixed.digest(), read.digest());
-        let again = serde_json::to_string(&fixed).unwrap();
-        assert_eq!(serde_json::from_str::<Fingerprint>(&again).unwrap(), fixed);
+        let rewritten = serde_json::to_string(&fixed).unwrap();
+        assert_eq!(serde_json::from_str::<Fingerprint>(&rewritten).unwrap(), fixed);
     }
 }

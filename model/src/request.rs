@@ -19,7 +19,7 @@ pub const REQUEST_VERSION: u32 = 1;
 pub struct Request {
     /// [`REQUEST_VERSION`].
     pub version: u32,
-    /// Who asks: a person, a watched branch, a bot. For people; nothing is decided by it.
+    /// The one who asks: a person, a watched branch, a bot. For people; nothing is decided by it.
     pub requester: String,
     pub suite: String,
     /// Names of commits, as a person wrote them.

@@ -9,12 +9,13 @@
 //!
 //! It is the *precision* that stops a case, never its significance: looking at the verdict after
 //! each round and stopping when it pleases would multiply false alarms. The interval here is that
-//! of the run's own rounds (Student's t), whatever history and crowd lend later. Stopping a mean of
-//! normal values on their variance leaves the mean unbiased (the two are independent); what it
-//! costs in coverage is measured in docs/decisions.md.
+//! of the run's own rounds (Student's t), whatever history and the peer prior lend later. Stopping
+//! a mean of normal values on their variance leaves the mean unbiased (the two are independent);
+//! what it costs in coverage is measured in docs/decisions.md.
 //!
 //! A round that something else on the machine disturbed comes again in a later pass, under the same
-//! number: what disturbs is seen from outside, so leaving it out does not depend on the times measured.
+//! number: what disturbs is seen from outside, so leaving it out does not depend on the times
+//! measured.
 //!
 //! Within a round baseline and candidate run next to each other; which goes first alternates from
 //! round to round of a case (ABBA) from a random start, so that a linear drift within a pair
@@ -90,7 +91,7 @@ pub enum StopReason {
     LeastRounds,
     OutOfRounds,
     OutOfTime,
-    /// So many of its rounds were disturbed and repeated that it gets no more.
+    /// Its rounds were disturbed and repeated so often that it gets no more.
     Noisy,
     /// It failed.
     Failed,
@@ -182,9 +183,9 @@ impl Sampler {
         }
     }
 
-    /// A round of `case` was disturbed: it counts for nothing, and the same round is to come again in
-    /// a later pass, when the disturbance may have gone. A case is repeated at most as often as it
-    /// may have rounds, and not beyond its seconds.
+    /// A round of `case` was disturbed: it counts for nothing, and the same round is to come again
+    /// in a later pass, when the disturbance may have gone. A case is repeated at most as often as
+    /// it may have rounds, and not beyond its seconds.
     pub fn repeat_round(&mut self, case: usize, spent_ns: u64) {
         let budget = self.budget;
         let state = &mut self.cases[case];
@@ -209,23 +210,23 @@ impl Sampler {
     }
 
     /// Why each case was closed, with its rounds; `None` for one that is open.
-    pub fn closed(&self) -> impl Iterator<Item = (Option<StopReason>, u32)> {
+    pub fn stop_reasons(&self) -> impl Iterator<Item = (Option<StopReason>, u32)> {
         self.cases.iter().map(|state| (state.closed, state.rounds))
     }
 
     /// How many rounds of each case were disturbed.
-    pub fn disturbed(&self) -> impl Iterator<Item = u32> {
+    pub fn disturbed_rounds(&self) -> impl Iterator<Item = u32> {
         self.cases.iter().map(|state| state.disturbed)
     }
 
     /// Rounds that are done, and at most to come.
     pub fn progress(&self) -> (u64, u64) {
         let done: u64 = self.cases.iter().map(|s| u64::from(s.rounds)).sum();
-        let left = |s: &CaseState| match s.closed {
+        let runs_left = |s: &CaseState| match s.closed {
             Some(_) => 0,
             None => u64::from(self.budget.rounds_max.saturating_sub(s.rounds)),
         };
-        (done, done + self.cases.iter().map(left).sum::<u64>())
+        (done, done + self.cases.iter().map(runs_left).sum::<u64>())
     }
 
     fn begin_pass(&mut self) {
@@ -241,8 +242,8 @@ impl Sampler {
             self.order.sort_by(|&a, &b| widths[b].total_cmp(&widths[a]));
         }
         self.passes += 1;
-        let open = |i: &usize| self.cases[*i].closed.is_none();
-        self.pass = self.order.iter().copied().filter(open).collect();
+        let is_open = |i: &usize| self.cases[*i].closed.is_none();
+        self.pass = self.order.iter().copied().filter(is_open).collect();
     }
 }
 
@@ -297,7 +298,8 @@ mod tests {
             sampler.finish_round(case, round_ns, &[Some((1_000_000_000, candidate))]);
             assert!(turns.len() < 100_000, "it ends");
         }
-        let closed = sampler.closed().map(|(closed, rounds)| (closed.unwrap(), rounds)).collect();
+        let closed =
+            sampler.stop_reasons().map(|(closed, rounds)| (closed.unwrap(), rounds)).collect();
         (turns, closed)
     }
 
@@ -387,8 +389,8 @@ mod tests {
                     sampler.finish_round(0, round_ns, &[Some((100, 100))]);
                 }
             }
-            let (closed, rounds) = sampler.closed().next().unwrap();
-            let disturbed = sampler.disturbed().next().unwrap();
+            let (closed, rounds) = sampler.stop_reasons().next().unwrap();
+            let disturbed = sampler.disturbed_rounds().next().unwrap();
             assert_eq!((closed.unwrap(), rounds, disturbed), expected, "{what}");
             seen.dedup();
             let mut numbers: Vec<u32> = seen.iter().map(|(round, _)| *round).collect();
@@ -400,10 +402,10 @@ mod tests {
     #[test]
     fn the_widest_come_first_and_the_failed_no_more() {
         let mut sampler = Sampler::new(vec![wall(0.005); 3], budget(2, 3, 60), 0.95, 1);
-        let mut last = Vec::new();
+        let mut last_rounds = Vec::new();
         while let Some([turn, _]) = sampler.next_round() {
             if turn.round == 2 {
-                last.push(turn.case);
+                last_rounds.push(turn.case);
             }
             if turn.case == 1 {
                 sampler.fail(1);
@@ -416,7 +418,7 @@ mod tests {
                 &[Some((1 << 30, (2f64.powi(30) * far.exp()) as i64))],
             );
         }
-        assert_eq!(last, [2, 0]);
+        assert_eq!(last_rounds, [2, 0]);
         assert_eq!(sampler.progress(), (6, 6));
     }
 
@@ -426,7 +428,10 @@ mod tests {
         while sampler.next_round().is_some() {
             sampler.finish_round(0, 1, &[None]);
         }
-        assert_eq!(sampler.closed().collect::<Vec<_>>(), [(Some(StopReason::LeastRounds), 4)]);
+        assert_eq!(
+            sampler.stop_reasons().collect::<Vec<_>>(),
+            [(Some(StopReason::LeastRounds), 4)]
+        );
     }
 
     #[test]

@@ -78,8 +78,8 @@ pub fn selfcheck(
     let checks = p.len() as u64;
     let rejected = p.iter().filter(|p| **p <= alpha).count() as u64;
     let (low, high) = stats::share_interval(rejected, checks, confidence);
-    let changed = |j: &Judged| matches!(j.verdict, Verdict::Regressed | Verdict::Improved);
-    let false_verdicts = comparisons.iter().filter(|all| all.iter().any(changed)).count() as u32;
+    let is_changed = |j: &Judged| matches!(j.verdict, Verdict::Regressed | Verdict::Improved);
+    let false_verdicts = comparisons.iter().filter(|all| all.iter().any(is_changed)).count() as u32;
     SelfCheck {
         host: host.to_string(),
         fingerprint,
@@ -112,7 +112,7 @@ fn p_of_zero(comparison: &Comparison) -> Option<f64> {
 /// One sentence, without its full stop.
 impl fmt::Display for SelfCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = match self.rate() {
+        let comparison_text = match self.rate() {
             Rate::Unknown => {
                 return f
                     .write_str("nothing was checked: no metric that is sampled in rounds varied");
@@ -125,7 +125,7 @@ impl fmt::Display for SelfCheck {
         let nominal = percent(self.expected);
         write!(
             f,
-            "false positives {what}: {} of {} checks at {} % ({} %, interval {} to {} %)",
+            "false positives {comparison_text}: {} of {} checks at {} % ({} %, interval {} to {} %)",
             self.rejected,
             self.checks,
             nominal.strip_suffix(".0").unwrap_or(&nominal),
@@ -188,13 +188,13 @@ mod tests {
         let still = ("wall", 0.0, 0.000_1);
         let constant = ("max-rss", 0.0, 0.0);
         let counted = ("artifact-size", 0.5, 0.0);
-        let wrong = ("wall", 0.5, 0.000_1);
+        let exaggerated = ("wall", 0.5, 0.000_1);
         for (what, comparisons, expected) in [
             ("nothing", vec![], (0, 0, 0, 0)),
             ("one is rejected", vec![vec![quiet, still]], (1, 2, 1, 0)),
             ("what cannot be is left out", vec![vec![still, constant]], (1, 1, 0, 0)),
             ("counted values are verdicts, not checks", vec![vec![still, counted]], (1, 1, 0, 1)),
-            ("of several", vec![vec![wrong], vec![still], vec![still]], (3, 3, 1, 1)),
+            ("of several", vec![vec![exaggerated], vec![still], vec![still]], (3, 3, 1, 1)),
         ] {
             let comparisons: Vec<_> = comparisons.iter().map(|c| compared(c)).collect();
             let SelfCheck { comparisons, checks, rejected, false_verdicts, .. } =

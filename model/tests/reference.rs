@@ -119,15 +119,15 @@ fn trigamma() {
 }
 
 #[derive(Debug, Deserialize)]
-struct Crowd {
+struct PeerPrior {
     variances: Vec<(f64, f64)>,
     value: f64,
     df: f64,
 }
 
 #[test]
-fn priors_of_a_crowd() {
-    for case in scipy::<Crowd>("crowd") {
+fn peer_priors() {
+    for case in scipy::<PeerPrior>("peer_prior") {
         let variance = |(value, df): &(f64, f64)| Variance { value: *value, df: *df };
         let variances: Vec<Variance> = case.variances.iter().map(variance).collect();
         let prior = stats::peer_prior(&variances).unwrap();

@@ -59,7 +59,7 @@ fn exact(counts: &[u32], time: impl Fn(u32) -> f64) -> Vec<Times> {
 }
 
 fn fitted(times: &[Times], law: Law) -> Result<Fit, NoFit> {
-    Curve::of(times).unwrap().fit(law, CONFIDENCE)
+    Curve::from_times(times).unwrap().fit(law, CONFIDENCE)
 }
 
 #[track_caller]
@@ -180,12 +180,12 @@ fn what_makes_no_curve() {
             "a time with 0 thread(s) is not positive",
         ),
     ] {
-        let got = Curve::of(&input).unwrap_err();
+        let got = Curve::from_times(&input).unwrap_err();
         assert_eq!((got.to_string().as_str(), &got), (text, &expected));
     }
     // Parts of one N are taken together, in any order.
     let parts = [two.clone(), times(1, &[100]), times(1, &[101])];
-    assert_eq!(Curve::of(&parts), Curve::of(&[one, two]));
+    assert_eq!(Curve::from_times(&parts), Curve::from_times(&[one, two]));
 }
 
 /// A number of threads at which no round has both sides was not measured on both.
@@ -241,7 +241,7 @@ fn coverage() {
         let mut refused = 0;
         let truth = (1..=32).min_by(|a, b| made.time(*a).total_cmp(&made.time(*b))).unwrap();
         for _ in 0..REPETITIONS {
-            let curve = Curve::of(&made.times(&POWERS, &mut random)).unwrap();
+            let curve = Curve::from_times(&made.times(&POWERS, &mut random)).unwrap();
             let last = curve.speedups(CONFIDENCE)[4];
             let (low, high) = last.interval();
             let speedup = made.time(1) / made.time(16);
@@ -473,7 +473,7 @@ mod reference {
         let all = all();
         assert!(all.curves.len() > 5);
         for case in &all.curves {
-            let curve = Curve::of(&times(&case.times)).unwrap();
+            let curve = Curve::from_times(&times(&case.times)).unwrap();
             let fit = curve.fit(Law::Universal, CONFIDENCE).unwrap();
             let [t, sigma, kappa] = case.law;
             near(fit.one_thread.ln(), t, 1e-7, case);
@@ -554,7 +554,7 @@ fn scaled(times: &[Times], by: i64) -> Vec<Times> {
 proptest! {
     #[test]
     fn nothing_panics(a in any_times(), b in any_times()) {
-        if let Ok(curve) = Curve::of(&a) {
+        if let Ok(curve) = Curve::from_times(&a) {
             for law in [Law::Amdahl, Law::Universal] {
                 if let Ok(fit) = curve.fit(law, CONFIDENCE) {
                     prop_assert!(fit.one_thread.is_finite() && fit.residual.is_finite(), "{fit:?}");
@@ -574,7 +574,7 @@ proptest! {
 
     #[test]
     fn bounds_hold_and_one_thread_is_one(times in curves()) {
-        let curve = Curve::of(&times).unwrap();
+        let curve = Curve::from_times(&times).unwrap();
         let speedups: Vec<Speedup> = curve.speedups(CONFIDENCE);
         prop_assert_eq!((speedups[0].speedup(), speedups[0].interval()), (1.0, (1.0, 1.0)));
         prop_assert_eq!(speedups[0].efficiency(), 1.0);
@@ -594,7 +594,7 @@ proptest! {
     /// No σ and κ beside those found describe the times better.
     #[test]
     fn least_squares_are_least(times in curves(), at in (0.0f64..=1.0, 0.0f64..1.0), near in 1e-6f64..0.1) {
-        let curve = Curve::of(&times).unwrap();
+        let curve = Curve::from_times(&times).unwrap();
         let Ok(fit) = curve.fit(Law::Universal, CONFIDENCE) else { return Ok(()) };
         let squares = |sigma: f64, kappa: f64| {
             let law = |n: u32| {

@@ -20,11 +20,11 @@ use std::path::Path;
 pub fn empty_folder(top: &Path) -> io::Result<()> {
     let name = CString::new(top.as_os_str().as_bytes())?;
     let folder = open(libc::AT_FDCWD, &name)?;
-    let mut moved = 0;
+    let mut depth_moved = 0;
     loop {
         let (mut left, mut gone) = (None, false);
         for entry in entries(&folder)? {
-            match remove(&folder, &entry, &mut moved) {
+            match remove(&folder, &entry, &mut depth_moved) {
                 Ok(()) => gone = true,
                 Err(error) => left = Some((entry, error)),
             }
@@ -51,11 +51,11 @@ fn remove(top: &OwnedFd, entry: &CStr, moved: &mut u64) -> io::Result<()> {
     allow(top, entry);
     let folder = open(top.as_raw_fd(), entry)?;
     loop {
-        let inside = entries(&folder)?;
-        if inside.is_empty() {
+        let children = entries(&folder)?;
+        if children.is_empty() {
             return unlink(top, entry).map_err(|_| error);
         }
-        for inner in inside {
+        for inner in children {
             if unlink(&folder, &inner).is_err() {
                 // To move a folder is to write its `..`.
                 allow(&folder, &inner);
@@ -118,16 +118,16 @@ fn open(at: RawFd, name: &CStr) -> io::Result<OwnedFd> {
 fn entries(folder: &OwnedFd) -> io::Result<Vec<CString>> {
     const ENTRIES_MAX: usize = 4096;
     // A description of its own: its place in the folder begins at the start.
-    let again = open(folder.as_raw_fd(), c".")?;
+    let reopened = open(folder.as_raw_fd(), c".")?;
     let mut names = Vec::new();
     // SAFETY: the stream owns the descriptor from fdopendir on, and is closed once; an entry is
     // read before the next call.
     unsafe {
-        let stream = libc::fdopendir(again.as_raw_fd());
+        let stream = libc::fdopendir(reopened.as_raw_fd());
         if stream.is_null() {
             return Err(io::Error::last_os_error());
         }
-        std::mem::forget(again);
+        std::mem::forget(reopened);
         while names.len() < ENTRIES_MAX {
             let entry = libc::readdir(stream);
             if entry.is_null() {

@@ -21,7 +21,7 @@ use perf_event_open_sys::perf_event_open;
 
 /// Which part of a process an event can tell of.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum CountedPart {
     /// Both: `name` has the kernel's share, `name:u` has not; they are two metrics.
     Either,
     /// It happens in the kernel: without the kernel's share the count is always 0.
@@ -34,28 +34,29 @@ struct Event {
     name: &'static str,
     kind: u32,
     config: u64,
-    part: Part,
+    part: CountedPart,
 }
 
 const fn hardware(name: &'static str, id: kernel::perf_hw_id) -> Event {
-    Event { name, kind: kernel::PERF_TYPE_HARDWARE, config: id as u64, part: Part::Either }
+    Event { name, kind: kernel::PERF_TYPE_HARDWARE, config: id as u64, part: CountedPart::Either }
 }
 
-const fn software(name: &'static str, id: kernel::perf_sw_ids, part: Part) -> Event {
+const fn software(name: &'static str, id: kernel::perf_sw_ids, part: CountedPart) -> Event {
     Event { name, kind: kernel::PERF_TYPE_SOFTWARE, config: id as u64, part }
 }
 
-/// Under the names of `perf list`. The first come first where the PMU has room for a few only.
+/// The events, under the names of `perf list`. The first come first where the PMU has room for a
+/// few only.
 const EVENTS: &[Event] = &[
     hardware("instructions", kernel::PERF_COUNT_HW_INSTRUCTIONS),
     hardware("cycles", kernel::PERF_COUNT_HW_CPU_CYCLES),
     hardware("branches", kernel::PERF_COUNT_HW_BRANCH_INSTRUCTIONS),
     hardware("branch-misses", kernel::PERF_COUNT_HW_BRANCH_MISSES),
     hardware("cache-misses", kernel::PERF_COUNT_HW_CACHE_MISSES),
-    software("task-clock", kernel::PERF_COUNT_SW_TASK_CLOCK, Part::Whole),
-    software("page-faults", kernel::PERF_COUNT_SW_PAGE_FAULTS, Part::Either),
-    software("context-switches", kernel::PERF_COUNT_SW_CONTEXT_SWITCHES, Part::Kernel),
-    software("cpu-migrations", kernel::PERF_COUNT_SW_CPU_MIGRATIONS, Part::Kernel),
+    software("task-clock", kernel::PERF_COUNT_SW_TASK_CLOCK, CountedPart::Whole),
+    software("page-faults", kernel::PERF_COUNT_SW_PAGE_FAULTS, CountedPart::Either),
+    software("context-switches", kernel::PERF_COUNT_SW_CONTEXT_SWITCHES, CountedPart::Kernel),
+    software("cpu-migrations", kernel::PERF_COUNT_SW_CPU_MIGRATIONS, CountedPart::Kernel),
 ];
 
 /// The events that are open, and why others are not.
@@ -73,7 +74,7 @@ pub struct Counters {
 struct Counter {
     name: String,
     file: File,
-    last: Reading,
+    last_reading: Reading,
 }
 
 /// What the kernel writes: the count, and for how long it was asked to count and did, in ns.
@@ -92,45 +93,45 @@ impl Counters {
         let mut counters = Self::default();
         for event in EVENTS {
             let user = format!("{}:u", event.name);
-            let user_wanted = event.part == Part::Either && wanted.contains(&user);
+            let user_wanted = event.part == CountedPart::Either && wanted.contains(&user);
             if wanted.contains(event.name) {
-                let opened = event.open(event.part == Part::Whole, true).map_err(|error| {
+                let opened = event.open(event.part == CountedPart::Whole, true).map_err(|error| {
                     // Who may not count the kernel's share is told no more than that, even where
                     // there is no such counter at all.
                     let with_less =
-                        (event.part == Part::Either).then(|| event.open(true, true).err());
+                        (event.part == CountedPart::Either).then(|| event.open(true, true).err());
                     with_less.flatten().unwrap_or(error)
                 });
-                if counters.take_in(event.name, opened) {
+                if counters.add_opened(event.name, opened) {
                     continue;
                 }
             }
             if user_wanted {
-                counters.take_in(&user, event.open(true, true));
+                counters.add_opened(&user, event.open(true, true));
             }
         }
-        counters.drop_anchor();
+        counters.open_anchor();
         counters
     }
 
-    /// Where anything is to be counted. Without it nothing can be.
-    fn drop_anchor(&mut self) {
-        let anchor = software("", kernel::PERF_COUNT_SW_DUMMY, Part::Whole);
+    /// Opens the anchor where anything is to be counted. Without it nothing can be.
+    fn open_anchor(&mut self) {
+        let anchor = software("", kernel::PERF_COUNT_SW_DUMMY, CountedPart::Whole);
         match anchor.open(true, false) {
             _ if self.open.is_empty() => {}
             Ok(anchor) => self._anchor = Some(anchor),
             Err(error) => {
-                let lost = self.open.drain(..).map(|counter| (counter.name, why(&error)));
-                self.missing.extend(lost);
+                let lost_events = self.open.drain(..).map(|counter| (counter.name, why(&error)));
+                self.missing.extend(lost_events);
             }
         }
     }
 
-    fn take_in(&mut self, name: &str, opened: io::Result<File>) -> bool {
+    fn add_opened(&mut self, name: &str, opened: io::Result<File>) -> bool {
         let name = name.to_string();
         match opened {
             Ok(file) => {
-                self.open.push(Counter { name, file, last: Reading::default() });
+                self.open.push(Counter { name, file, last_reading: Reading::default() });
                 true
             }
             Err(error) => {
@@ -152,8 +153,8 @@ impl Counters {
         let mut counts = BTreeMap::new();
         for counter in &mut self.open {
             let Ok(now) = read(&counter.file) else { continue };
-            let count = now.since(counter.last, used_ns);
-            counter.last = now;
+            let count = now.since(counter.last_reading, used_ns);
+            counter.last_reading = now;
             counts.extend(count.map(|count| (counter.name.clone(), count)));
         }
         counts
@@ -256,8 +257,8 @@ mod tests {
     fn children_are_counted_whoever_waits_for_them() {
         let mut counters = Counters::open(&wanted(&["page-faults", "page-faults:u"]));
         let mut faults = |script| count(&mut counters, script, "page-faults").0;
-        let alone = faults("true");
-        assert!(alone > 20, "{alone}");
+        let faults_alone = faults("true");
+        assert!(faults_alone > 20, "{faults_alone}");
         // A dynamic program has some hundred faults of its own. The last waits until the process
         // that nobody waits for has ended: its end of the pipe is closed.
         let cases = [
@@ -266,12 +267,18 @@ mod tests {
             "(((/bin/true; /bin/true; /bin/true; /bin/true; /bin/true) & ) & ) | cat",
         ];
         for script in cases {
-            let more = faults(script);
-            assert!(more > alone + 5 * 20, "{script}: {more}, and {alone} without children");
+            let faults_with_children = faults(script);
+            assert!(
+                faults_with_children > faults_alone + 5 * 20,
+                "{script}: {faults_with_children}, and {faults_alone} without children"
+            );
         }
         for run in 0..100 {
-            let again = faults("true");
-            assert!(again > 20 && again < alone + 20, "run {run} by itself: {again}, {alone}");
+            let faults_again = faults("true");
+            assert!(
+                faults_again > 20 && faults_again < faults_alone + 20,
+                "run {run} by itself: {faults_again}, {faults_alone}"
+            );
         }
     }
 
@@ -300,10 +307,10 @@ mod tests {
                 let header = [0x2008_0522_u32, 0];
                 // SAFETY: version 3 of the header, this thread, and three empty sets of two words;
                 // giving up is always allowed. Capabilities are a thread's own.
-                let done = unsafe {
+                let outcome = unsafe {
                     libc::syscall(libc::SYS_capset, header.as_ptr(), [0_u32; 6].as_ptr())
                 };
-                assert_eq!(done, 0);
+                assert_eq!(outcome, 0);
             }
             let counters = Counters::open(&every());
             (counters.names(), counters.missing)
@@ -340,8 +347,8 @@ mod tests {
             };
             assert_eq!(software, expected, "level {level}, privileged {privileged}: {missing:?}");
             for name in ["context-switches", "cpu-migrations"] {
-                let said = format!("perf_event_paranoid is {level}");
-                assert!(open.contains(name) || missing[name].contains(&said), "{missing:?}");
+                let reason = format!("perf_event_paranoid is {level}");
+                assert!(open.contains(name) || missing[name].contains(&reason), "{missing:?}");
             }
         }
     }
@@ -356,11 +363,11 @@ mod tests {
     #[test]
     fn what_was_off_for_most_of_the_time_is_not_there() {
         const MS: u64 = 1_000_000;
-        let on = |ns| Reading { value: 7, enabled_ns: ns, running_ns: ns };
+        let reading_after = |ns| Reading { value: 7, enabled_ns: ns, running_ns: ns };
         for (on_ms, used_ms, there) in
             [(100, 100, true), (100, 205, true), (100, 206, false), (1, 5, true), (0, 0, false)]
         {
-            let count = on(on_ms * MS).since(Reading::default(), used_ms * MS);
+            let count = reading_after(on_ms * MS).since(Reading::default(), used_ms * MS);
             assert_eq!(count.is_some(), there, "{on_ms} of {used_ms}");
         }
     }
@@ -368,7 +375,7 @@ mod tests {
     #[test]
     fn a_shared_counter_is_scaled_and_marked() {
         let reading = |value, enabled_ns, running_ns| Reading { value, enabled_ns, running_ns };
-        let last = reading(1_000, 500, 400);
+        let last_reading = reading(1_000, 500, 400);
         let cases = [
             (reading(1_000, 500, 400), None),
             (reading(1_000, 900, 400), None),
@@ -377,7 +384,7 @@ mod tests {
             (reading(u64::MAX, u64::MAX, 401), Some(Count { value: u64::MAX, scaled: true })),
         ];
         for (now, expected) in cases {
-            assert_eq!(now.since(last, 400), expected, "{now:?}");
+            assert_eq!(now.since(last_reading, 400), expected, "{now:?}");
         }
     }
 }

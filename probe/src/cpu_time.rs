@@ -57,17 +57,17 @@ impl CgroupCounter {
     /// another cgroup than that of process 1, the whole machine's say.
     fn find() -> Option<Self> {
         let top = PathBuf::from("/sys/fs/cgroup");
-        let own = |folder: &PathBuf| {
-            let inside = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-            std::process::id() == 1 && inside.lines().any(|id| id == "1")
+        let holds_this_process = |folder: &PathBuf| {
+            let processes = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            std::process::id() == 1 && processes.lines().any(|id| id == "1")
         };
-        if own(&top) {
+        if holds_this_process(&top) {
             return Some(Self::Stat(top.join("cpu.stat")));
         }
         // Whatever the mount is called: "cpuacct", "cpu,cpuacct".
         let mounts = fs::read_dir(top).ok()?.flatten().map(|entry| entry.path());
         let mut counting = mounts.filter(|folder| folder.join("cpuacct.usage").exists());
-        Some(Self::Usage(counting.find(own)?.join("cpuacct.usage")))
+        Some(Self::Usage(counting.find(holds_this_process)?.join("cpuacct.usage")))
     }
 
     fn read(&self) -> Option<u64> {

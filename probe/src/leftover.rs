@@ -32,7 +32,7 @@ pub struct Leftovers {
     pub usage: libc::rusage,
 }
 
-/// At most so many are named.
+/// The most processes that are named.
 const NAMES_MAX: usize = 5;
 
 /// How often what is left is ended: ten seconds together.
@@ -42,32 +42,32 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
 /// Ends everything that `pid`, which was waited for, left behind. As process 1 of a container
 /// that is everything else in it; elsewhere (tests) it is the process's own session.
 pub fn end_all(pid: libc::pid_t) -> Leftovers {
-    let mut left = Leftovers { running: 0, names: Vec::new(), usage: zero_usage() };
+    let mut leftovers = Leftovers { running: 0, names: Vec::new(), usage: zero_usage() };
     if !is_init() {
         end_group(pid);
-        return left;
+        return leftovers;
     }
-    while reap(&mut left.usage, libc::WNOHANG) {}
+    while reap(&mut leftovers.usage, libc::WNOHANG) {}
     // To signal all others fails only where there is none: new ones cannot slip through, since a
     // fork that is under way when its process is killed does not come about.
     for _ in 0..LOOKS_MAX {
         if !signal_all(0) {
-            return left;
+            return leftovers;
         }
-        if left.names.is_empty() {
-            left.names = names();
+        if leftovers.names.is_empty() {
+            leftovers.names = names();
         }
         signal_all(libc::SIGKILL);
         // They take a moment to end, and orphans become children of this process only as their
         // parents do. Never waited for without a bound: one may be stuck in the kernel.
         std::thread::sleep(BETWEEN_LOOKS);
-        while reap(&mut left.usage, libc::WNOHANG) {
-            left.running += 1;
+        while reap(&mut leftovers.usage, libc::WNOHANG) {
+            leftovers.running += 1;
         }
     }
     // Somebody from outside keeps processes in here. Nothing can be measured beside them, and with
     // this process everything ends.
-    eprintln!("probe: processes in the container do not end: {}", left.names.join(", "));
+    eprintln!("probe: processes in the container do not end: {}", leftovers.names.join(", "));
     std::process::exit(1)
 }
 

@@ -66,12 +66,12 @@ pub struct Spawn {
     pub gid: u32,
     /// A file for standard input; `None` is `/dev/null`.
     pub stdin: Option<String>,
-    /// Killed after this long, in milliseconds.
+    /// Milliseconds after which it is killed.
     pub time_ms: u64,
     /// The largest file it may write, its standard streams included, in bytes.
     pub output_bytes: u64,
-    /// A command that runs before, as the same user in `/tmp`; nothing of it is measured. If it fails
-    /// the process does not start.
+    /// A command that runs before, as the same user in `/tmp`; nothing of it is measured. If it
+    /// fails the process does not start.
     #[serde(default)]
     pub setup: Option<Vec<String>>,
     /// What to tell the size of, once the process has ended, by name.
@@ -87,8 +87,8 @@ pub struct Spawn {
     pub count_instructions: bool,
 }
 
-/// Which of the files in a folder a size is of. Links are not followed, and a file with several names
-/// counts once.
+/// Which of the files in a folder a size is of. Links are not followed, and a file with several
+/// names counts once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SizeQuery {
     pub folder: String,
@@ -125,8 +125,8 @@ pub const PIPELINING: &str = "DYNO_PIPELINING";
 pub const TIMINGS: &str = "DYNO_TIMINGS";
 
 /// What the compiler is given beside what cargo says, in words between spaces. It is allowed
-/// everything then (`RUSTC_BOOTSTRAP`), which build scripts do not see: some ask what a compiler can
-/// do and choose other code by the answer.
+/// everything then (`RUSTC_BOOTSTRAP`), which build scripts do not see: some ask what a compiler
+/// can do and choose other code by the answer.
 pub const FLAGS: &str = "DYNO_FLAGS";
 
 /// `on`: units of the primary package carry their command, and build scripts are left alone.
@@ -153,7 +153,8 @@ pub struct WrapperUnit {
     pub out_dir: String,
     /// `OUT_DIR`: of the run of a build script, what it fills; of others, what they read.
     pub script_out_dir: Option<String>,
-    /// Library that the package of a build script says it links (`links`); of the script's run alone.
+    /// Library that the package of a build script says it links (`links`); of the script's run
+    /// alone.
     #[serde(default)]
     pub links: Option<String>,
     /// Names of the variables through which packages that link pass words to a build script
@@ -209,7 +210,7 @@ pub enum End {
     Code(i32),
     /// 25 (SIGXFSZ) too when it wrote more than [`Spawn::output_bytes`] to a stream.
     Signal(i32),
-    /// Killed after [`Spawn::time_ms`].
+    /// It was killed after [`Spawn::time_ms`].
     Timeout,
     /// It never ran: which step failed and why.
     NotStarted(String),
@@ -332,7 +333,8 @@ pub struct Sandbox {
     /// Network interfaces other than the loopback.
     pub interfaces: Vec<String>,
     pub root_read_only: bool,
-    /// Mount point → whether anyone but root may write there, of everything but kernel file systems.
+    /// Mount point → whether anyone but root may write there, of everything but kernel file
+    /// systems.
     pub mounts: BTreeMap<String, bool>,
     /// Mount point → what it can hold, of the file systems in memory that programs may write
     /// ([`IN_MEMORY`]).

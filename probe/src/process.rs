@@ -153,7 +153,7 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> String {
     move |error| format!("{what}: {error}")
 }
 
-/// In the child: everything from fork to exec. Returns the name of the step that failed.
+/// Does in the child everything from fork to exec. Returns the name of the step that failed.
 fn become_program(
     spawn: &Spawn,
     cwd: &CString,
@@ -209,8 +209,8 @@ impl Child {
             leftover::kill_all(self.pid);
         }
         let (status, mut usage) = wait4(self.pid);
-        let left = leftover::end_all(self.pid);
-        leftover::add_usage(&mut usage, &left.usage);
+        let leftovers = leftover::end_all(self.pid);
+        leftover::add_usage(&mut usage, &leftovers.usage);
         let mut exec_error = String::new();
         let _ = self.exec_error.read_to_string(&mut exec_error);
         lines.finish(&mut self.stdout, spawn.stream, line);
@@ -235,8 +235,8 @@ impl Child {
             stdout_tail,
             stderr_sha256,
             stderr_tail,
-            leftovers: left.running,
-            leftover_names: left.names,
+            leftovers: leftovers.running,
+            leftover_names: leftovers.names,
             ..Exit::new(stop.end(status, exec_error))
         }
     }

@@ -13,7 +13,7 @@ const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/random.so"));
 /// Where programs may write; it goes with all else that the run left there.
 const LIBRARY_PATH: &str = "/tmp/.dyno-random.so";
 
-/// In the child, as the program's user: puts the library where [`environment`] says.
+/// Puts, in the child and as the program's user, the library where [`environment`] says.
 pub fn place_library() -> io::Result<()> {
     write(LIBRARY_PATH)
 }

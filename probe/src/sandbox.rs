@@ -47,8 +47,8 @@ pub fn confine() -> Result<(), String> {
     };
     let arch: TargetArch =
         std::env::consts::ARCH.try_into().map_err(|e| format!("seccomp: {e}"))?;
-    // `clone3` hides its flags behind a pointer, which a filter cannot follow: with ENOSYS every
-    // C library falls back to `clone`, whose flags the second filter sees. Programs that count events
+    // `clone3` hides its flags behind a pointer, which a filter cannot follow: with ENOSYS every C
+    // library falls back to `clone`, whose flags the second filter sees. Programs that count events
     // do without them if the kernel seems to have none.
     install(SeccompFilter::new(
         Rules::from([(libc::SYS_clone3, vec![]), (libc::SYS_perf_event_open, vec![])]),
@@ -121,18 +121,18 @@ fn allowed() -> Result<Rules, BackendError> {
     rules.extend([(libc::SYS_clone3, vec![]), (libc::SYS_perf_event_open, vec![])]);
     // The same with those that are deadly.
     rules.extend([(libc::SYS_ptrace, vec![]), (libc::SYS_process_vm_writev, vec![])]);
-    let only = |argument: u8, op: SeccompCmpOp, value: u64| {
+    let argument_is = |argument: u8, op: SeccompCmpOp, value: u64| {
         SeccompRule::new(vec![SeccompCondition::new(argument, SeccompCmpArgLen::Dword, op, value)?])
     };
     // No new namespaces.
     const NAMESPACES: u64 = 0x7E02_0000;
-    rules.insert(libc::SYS_clone, vec![only(0, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?]);
+    rules.insert(libc::SYS_clone, vec![argument_is(0, SeccompCmpOp::MaskedEq(NAMESPACES), 0)?]);
     // Local, IP and netlink sockets; no AF_ALG, AF_VSOCK, AF_PACKET.
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
-    let family = |f: &i32| only(0, SeccompCmpOp::Eq, *f as u64);
+    let family = |f: &i32| argument_is(0, SeccompCmpOp::Eq, *f as u64);
     rules.insert(libc::SYS_socket, families.iter().map(family).collect::<Result<_, _>>()?);
     // Asking for the personality, or setting the plain one.
-    let personality = |p: &u64| only(0, SeccompCmpOp::Eq, *p);
+    let personality = |p: &u64| argument_is(0, SeccompCmpOp::Eq, *p);
     rules
         .insert(libc::SYS_personality, [0, ASK].iter().map(personality).collect::<Result<_, _>>()?);
     Ok(rules)
@@ -145,11 +145,11 @@ const ASK: libc::c_ulong = 0xFFFF_FFFF;
 /// must be done before [`confine`], whose filter allows no personality but the plain one.
 pub fn fix_layout() -> Result<(), String> {
     // SAFETY: both calls touch no memory.
-    let done = unsafe {
-        let now = libc::personality(ASK) as libc::c_ulong;
-        libc::personality(now | libc::ADDR_NO_RANDOMIZE as libc::c_ulong)
+    let outcome = unsafe {
+        let current = libc::personality(ASK) as libc::c_ulong;
+        libc::personality(current | libc::ADDR_NO_RANDOMIZE as libc::c_ulong)
     };
-    if done < 0 {
+    if outcome < 0 {
         return Err(format!("personality: {}", std::io::Error::last_os_error()));
     }
     Ok(())
@@ -240,8 +240,8 @@ impl Status {
     /// The names in any of these sets; all there are where one cannot be read.
     fn capabilities(&self, sets: &[&str]) -> Vec<String> {
         let set = |name| u64::from_str_radix(self.field(&format!("Cap{name}")), 16);
-        let all = sets.iter().fold(0, |all, name| all | set(name).unwrap_or(u64::MAX));
-        (0..64).filter(|bit| all >> bit & 1 == 1).map(capability).collect()
+        let bits = sets.iter().fold(0, |bits, name| bits | set(name).unwrap_or(u64::MAX));
+        (0..64).filter(|bit| bits >> bit & 1 == 1).map(capability).collect()
     }
 }
 
@@ -280,8 +280,9 @@ fn swap(memory: Option<u64>) -> Option<u64> {
         return Some(0);
     }
     // cgroup v1 bounds the sum of both.
-    let both = || Some(limit(&["memory/memory.memsw.limit_in_bytes"])?.saturating_sub(memory?));
-    limit(&["memory.swap.max"]).or_else(both)
+    let swap_beyond_memory =
+        || Some(limit(&["memory/memory.memsw.limit_in_bytes"])?.saturating_sub(memory?));
+    limit(&["memory.swap.max"]).or_else(swap_beyond_memory)
 }
 
 fn interfaces() -> Vec<String> {
@@ -302,9 +303,9 @@ fn mounts() -> BTreeMap<String, bool> {
         }
         let writable = |options: &str| options.split(',').any(|option| option == "rw");
         // Writable only if both the mount and the file system below it are.
-        let both = writable(fields.get(5)?) && rest.nth(1).is_none_or(writable);
+        let is_writable = writable(fields.get(5)?) && rest.nth(1).is_none_or(writable);
         let point = (*fields.get(4)?).to_string();
-        let writable = both && (point == "/" || others_may_write(&point));
+        let writable = is_writable && (point == "/" || others_may_write(&point));
         Some((point, writable))
     };
     table.lines().filter_map(mount).collect()
@@ -314,9 +315,9 @@ fn capacity(path: &str) -> Option<Capacity> {
     let path = std::ffi::CString::new(path).ok()?;
     // SAFETY: a live string, and a struct of plain numbers that is filled.
     unsafe {
-        let mut found: libc::statvfs = std::mem::zeroed();
-        let done = libc::statvfs(path.as_ptr(), &mut found) == 0;
-        done.then_some(Capacity { bytes: found.f_blocks * found.f_frsize, files: found.f_files })
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        let is_read = libc::statvfs(path.as_ptr(), &mut stat) == 0;
+        is_read.then_some(Capacity { bytes: stat.f_blocks * stat.f_frsize, files: stat.f_files })
     }
 }
 

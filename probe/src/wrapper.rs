@@ -3,14 +3,14 @@
 //! cargo starts the wrapper instead of the compiler, with the compiler's command line. The wrapper
 //! starts the compiler, passes its messages on, notes when it says that its metadata are ready
 //! (`"emit":"metadata"`, a line of JSON on standard error), and how it ended. No nightly and no
-//! feature of cargo is needed. With pipelining off it keeps that one line back until the compiler has
-//! ended: dependents wait, as if there were no pipelining.
+//! feature of cargo is needed. With pipelining off it keeps that one line back until the compiler
+//! has ended: dependents wait, as if there were no pipelining.
 //!
 //! Runs of build scripts are no compilations. To see them too, the wrapper puts a script in the
 //! place of a build script that was just linked, which names this program as its interpreter.
 //!
-//! Each unit is one line appended to a file. The wrapper runs as the build's user, since cargo starts
-//! it: a hostile compiler could write there too. The times of the build as a whole are the
+//! Each unit is one line appended to a file. The wrapper runs as the build's user, since cargo
+//! starts it: a hostile compiler could write there too. The times of the build as a whole are the
 //! probe's, and whoever reads the units compares.
 
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ const MESSAGE_MAX: usize = 8 << 20;
 /// More of the file of units than this is not read.
 const FILE_MAX: u64 = 32 << 20;
 
-/// Between looks at the number of threads: the first soon, for short processes, then seldom.
+/// Pauses between looks at the number of threads: the first soon, for short processes, then seldom.
 const LOOK_PAUSE_MIN: Duration = Duration::from_millis(4);
 const LOOK_PAUSE_MAX: Duration = Duration::from_millis(128);
 
@@ -56,12 +56,12 @@ pub fn read_units(file: &str) -> Vec<WrapperUnit> {
 /// The life of a wrapper.
 pub fn main(units: &Path) -> ExitCode {
     let mut words = std::env::args_os().skip(1);
-    let done = match words.next() {
+    let outcome = match words.next() {
         None => Err("a wrapper needs a command".to_string()),
         Some(word) if word == BUILD_SCRIPT => run_script(words.collect(), units),
         Some(program) => compile(&program, words.collect(), units),
     };
-    done.unwrap_or_else(|error| {
+    outcome.unwrap_or_else(|error| {
         eprintln!("error: dyno's wrapper: {error}");
         ExitCode::FAILURE
     })
@@ -92,9 +92,9 @@ fn compile(program: &OsString, words: Vec<OsString>, units: &Path) -> Result<Exi
     command.args(&words).stderr(Stdio::piped());
     let flags = std::env::var(FLAGS).unwrap_or_default();
     let timings = ["--json=timings", "-Zunstable-options"].into_iter().filter(|_| is_on(TIMINGS));
-    let more: Vec<&str> = flags.split_whitespace().chain(timings).collect();
-    if !more.is_empty() {
-        command.args(more).env("RUSTC_BOOTSTRAP", "1");
+    let extra_flags: Vec<&str> = flags.split_whitespace().chain(timings).collect();
+    if !extra_flags.is_empty() {
+        command.args(extra_flags).env("RUSTC_BOOTSTRAP", "1");
     }
     let hold = std::env::var_os(PIPELINING).is_some_and(|value| value == "off");
     let code = run_watched(command, &mut unit, hold)?;
@@ -121,13 +121,13 @@ fn is_build_script(unit: &WrapperUnit) -> bool {
 }
 
 /// What a command line says of the unit; `None` where cargo compiles none: it asks for the version
-/// (`-vV`) and prints (`--print`), and build scripts try out what a compiler can do. Only cargo's own
-/// units have messages as JSON and `-C metadata`.
+/// (`-vV`) and prints (`--print`), and build scripts try out what a compiler can do. Only cargo's
+/// own units have messages as JSON and `-C metadata`.
 fn parse_unit(words: &[String]) -> Option<WrapperUnit> {
     let value = |name: &str| {
-        let at = words.iter().position(|word| word == name);
+        let position = words.iter().position(|word| word == name);
         let joined = || words.iter().find_map(|w| w.strip_prefix(&format!("{name}=")));
-        at.and_then(|at| words.get(at + 1)).map(String::as_str).or_else(joined)
+        position.and_then(|position| words.get(position + 1)).map(String::as_str).or_else(joined)
     };
     let values = |name: &str| -> Vec<&str> {
         let pairs = words.windows(2).filter(|pair| pair[0] == name);
@@ -222,8 +222,8 @@ fn poll(fd: RawFd, pause: Duration) -> bool {
 fn threads(pid: u32) -> u32 {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // proc(5): field 20; the second is a name in brackets and may hold anything.
-    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    after.split_whitespace().nth(17).and_then(|n| n.parse().ok()).unwrap_or(0)
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    fields.split_whitespace().nth(17).and_then(|n| n.parse().ok()).unwrap_or(0)
 }
 
 /// The compiler's messages on their way to cargo.
@@ -232,7 +232,7 @@ struct Messages {
     /// Keep the notice of the metadata.
     hold: bool,
     partial: Vec<u8>,
-    held: Vec<u8>,
+    held_notice: Vec<u8>,
 }
 
 impl Messages {
@@ -247,7 +247,7 @@ impl Messages {
                     Some(Notice::Metadata) => {
                         unit.metadata_ns.get_or_insert(now);
                         if self.hold {
-                            self.held.extend_from_slice(&line);
+                            self.held_notice.extend_from_slice(&line);
                             continue;
                         }
                     }
@@ -273,7 +273,7 @@ impl Messages {
     }
 
     fn release_held(&mut self) {
-        send(&std::mem::take(&mut self.held));
+        send(&std::mem::take(&mut self.held_notice));
     }
 }
 
@@ -287,8 +287,8 @@ enum Notice {
     Section { name: String, starts: bool },
 }
 
-/// What a line is, of those that matter here. Anything else may stand on standard error, cut in half
-/// or mixed with others: it is no notice.
+/// What a line is, of those that matter here. Anything else may stand on standard error, cut in
+/// half or mixed with others: it is no notice.
 fn parse_notice(line: &[u8]) -> Option<Notice> {
     // Most lines are diagnostics, and long.
     let has = |text: &str| line.windows(text.len()).any(|window| window == text.as_bytes());
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn what_a_command_line_says() {
-        let found = parse_unit(&words(
+        let unit = parse_unit(&words(
             "--crate-name syn --edition=2021 src/lib.rs --error-format=json --json=artifacts \
              --crate-type lib --emit=dep-info,metadata,link -C embed-bitcode=no -C metadata=1 \
              -C extra-filename=-5a --out-dir /tmp/target/debug/deps -L dependency=/tmp/d \
@@ -365,16 +365,16 @@ mod tests {
              --extern noprelude:alloc=/tmp/d/liballoc-2.rlib --cap-lints allow",
         ))
         .unwrap();
-        assert_eq!((&*found.crate_name, &*found.extra_filename), ("syn", "-5a"));
-        assert_eq!(found.crate_types, ["lib"]);
-        assert_eq!(found.externs, ["/tmp/d/libproc_macro2-1.rmeta", "/tmp/d/liballoc-2.rlib"]);
-        assert_eq!(found.out_dir, "/tmp/target/debug/deps");
-        assert!(found.generates_code);
+        assert_eq!((&*unit.crate_name, &*unit.extra_filename), ("syn", "-5a"));
+        assert_eq!(unit.crate_types, ["lib"]);
+        assert_eq!(unit.externs, ["/tmp/d/libproc_macro2-1.rmeta", "/tmp/d/liballoc-2.rlib"]);
+        assert_eq!(unit.out_dir, "/tmp/target/debug/deps");
+        assert!(unit.generates_code);
         let file = std::env::temp_dir().join(format!("dyno-words-{}", std::process::id()));
         fs::write(&file, "--crate-name\nx\n--error-format=json\n-C\nmetadata=1\n").unwrap();
-        let given = ["--emit=dep-info,metadata".into(), format!("@{}", file.display())];
-        let found = parse_unit(&expand_response_files(given.into())).unwrap();
-        assert_eq!((&*found.crate_name, found.generates_code), ("x", false));
+        let arguments = ["--emit=dep-info,metadata".into(), format!("@{}", file.display())];
+        let unit = parse_unit(&expand_response_files(arguments.into())).unwrap();
+        assert_eq!((&*unit.crate_name, unit.generates_code), ("x", false));
         fs::remove_file(&file).unwrap();
         assert_eq!(expand_response_files(words("@gone a")), ["@gone", "a"]);
         let script = "--edition=2021 --crate-name=x --crate-type=lib --emit=metadata src/probe.rs";
@@ -410,8 +410,8 @@ mod tests {
     fn wrapped(script: &str, hold: bool) -> (WrapperUnit, u64, String) {
         let folder = std::env::temp_dir().join(format!("dyno-wrapper-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        let seen = folder.join(format!("seen-{hold}-{}", script.len()));
-        let file = File::create(&seen).unwrap();
+        let output_file = folder.join(format!("seen-{hold}-{}", script.len()));
+        let file = File::create(&output_file).unwrap();
         // SAFETY: one child that gets a standard error of its own, and ends.
         let (read, mut write) = crate::sys::pipe().unwrap();
         let pid = unsafe { libc::fork() };
@@ -429,8 +429,8 @@ mod tests {
         drop(write);
         let unit: WrapperUnit = serde_json::from_reader(read).unwrap();
         wait4(pid);
-        let said = fs::read_to_string(&seen).unwrap();
-        (unit.clone(), unit.end_ns - unit.start_ns, said)
+        let output = fs::read_to_string(&output_file).unwrap();
+        (unit.clone(), unit.end_ns - unit.start_ns, output)
     }
 
     #[test]

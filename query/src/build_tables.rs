@@ -99,7 +99,8 @@ impl BuildTable {
 
     /// Whether a column of [`SETTINGS`] or `predicted_ns` is asked for.
     fn wants_simulation(&self, projection: Option<&Vec<usize>>) -> bool {
-        let is_predicted = |at: &usize| self.schema.field(*at).name().starts_with("predicted");
+        let is_predicted =
+            |column: &usize| self.schema.field(*column).name().starts_with("predicted");
         self.kind == BuildTableKind::Builds
             && projection.is_none_or(|columns| columns.iter().any(is_predicted))
     }
@@ -173,8 +174,8 @@ async fn measured<'a>(
     let runs: Vec<&RunRow> = run_rows.iter().map(|row| &row.run).collect();
     let measured = |build: MeasuredBuild| {
         // RunRow rows are ordered by job.
-        let at = run_rows.binary_search_by(|row| row.run.job.cmp(&build.job)).ok()?;
-        Some(Measured { stored: run_rows[at].as_ref(), build })
+        let position = run_rows.binary_search_by(|row| row.run.job.cmp(&build.job)).ok()?;
+        Some(Measured { stored: run_rows[position].as_ref(), build })
     };
     Ok(builds::read(reader, &runs, filter).await?.into_iter().filter_map(measured).collect())
 }
@@ -242,8 +243,8 @@ fn path<'a>(row: &'a BuildRow<'_>) -> Option<&'a CriticalPath> {
 }
 
 fn predicted(build: &Build) -> [i64; 1 + SETTINGS.len()] {
-    let own = simulate(build, build.jobs(), build.pipelining()).wall_ns();
-    let mut walls = [own; 1 + SETTINGS.len()];
+    let simulated_ns = simulate(build, build.jobs(), build.pipelining()).wall_ns();
+    let mut walls = [simulated_ns; 1 + SETTINGS.len()];
     for (predicted, (_, jobs, pipelining)) in walls[1..].iter_mut().zip(SETTINGS) {
         *predicted = simulate(build, jobs, pipelining).wall_ns();
     }
@@ -263,13 +264,13 @@ fn build_rows(builds: Vec<Measured<'_>>, simulated: bool) -> RecordBatch {
     run_columns(&mut rows, |row| row.measured.stored, |row| row.measured.build.side);
     rows.text("benchmark", |row| Some(&row.measured.build.benchmark));
     rows.text("config", |row| Some(&row.measured.build.config));
-    rows.small("round", |row| Some(row.measured.build.round));
-    rows.small("sequence", |row| Some(row.measured.build.sequence));
+    rows.u32("round", |row| Some(row.measured.build.round));
+    rows.u32("sequence", |row| Some(row.measured.build.sequence));
     rows.text("taint", |row| Some(&row.measured.build.taint));
-    rows.small("jobs", |row| row.measured.build.jobs);
+    rows.u32("jobs", |row| row.measured.build.jobs);
     rows.flag("pipelining", |row| row.measured.build.pipelining);
-    rows.small("cores", |row| Some(row.measured.build.cores));
-    rows.small("units", |row| Some(row.measured.build.units));
+    rows.u32("cores", |row| Some(row.measured.build.cores));
+    rows.u32("units", |row| Some(row.measured.build.units));
     rows.integer("wall_ns", |row| row.measured.build.wall_ns);
     rows.integer("critical_path_ns", |row| Some(path(row)?.length_ns()));
     rows.text("critical_path", |row| {
@@ -307,8 +308,8 @@ fn utilisation_rows(builds: &[Measured<'_>]) -> RecordBatch {
     run_columns(&mut rows, |(m, ..)| m.stored, |(m, ..)| m.build.side);
     rows.text("benchmark", |(m, ..)| Some(&m.build.benchmark));
     rows.text("config", |(m, ..)| Some(&m.build.config));
-    rows.small("round", |(m, ..)| Some(m.build.round));
-    rows.small("sequence", |(m, ..)| Some(m.build.sequence));
+    rows.u32("round", |(m, ..)| Some(m.build.round));
+    rows.u32("sequence", |(m, ..)| Some(m.build.sequence));
     rows.integer("from_ns", |(_, (from, _), ..)| Some(*from));
     rows.integer("to_ns", |(_, (_, to), ..)| Some(*to));
     rows.float("units", |(.., units, _)| Some(*units));
@@ -338,9 +339,9 @@ fn pipelining_rows(builds: Vec<Measured<'_>>, confidence: f64) -> RecordBatch {
     stored.dedup_by_key(|stored| &stored.run.job);
     let cases = builds::pipelining(builds.into_iter().map(|m| m.build).collect(), confidence);
     let row = |case: Pipelining| {
-        let at = stored.binary_search_by(|stored| stored.run.job.cmp(&case.job)).ok()?;
+        let position = stored.binary_search_by(|stored| stored.run.job.cmp(&case.job)).ok()?;
         let analyses = [&case.on, &case.off].map(|mode| typical(mode).map(analyse));
-        Some(CaseRow { stored: stored[at], case, analyses })
+        Some(CaseRow { stored: stored[position], case, analyses })
     };
     let cases: Vec<CaseRow<'_>> = cases.into_iter().filter_map(row).collect();
     let mut rows = Columns::new(&cases);
@@ -351,8 +352,8 @@ fn pipelining_rows(builds: Vec<Measured<'_>>, confidence: f64) -> RecordBatch {
     rows.float("gain_low", |row| Some(row.case.gain.as_ref().ok()?.low));
     rows.float("gain_high", |row| Some(row.case.gain.as_ref().ok()?.high));
     rows.text("no_gain", |row| row.case.gain.as_ref().err().map(ToString::to_string));
-    for (at, names) in MODES.into_iter().enumerate() {
-        mode_columns(&mut rows, at, names);
+    for (position, names) in MODES.into_iter().enumerate() {
+        mode_columns(&mut rows, position, names);
     }
     rows.batch()
 }
@@ -389,9 +390,9 @@ fn analysis<'a>(row: &'a CaseRow<'_>, at: usize) -> Option<&'a Analysis> {
 
 fn mode_columns(rows: &mut Columns<'_, CaseRow<'_>>, at: usize, names: [&'static str; 9]) {
     let [builds, median, units, path_ns, path, front, codegen, utilisation, overlap] = names;
-    rows.small(builds, |row| Some(row.mode(at).builds));
+    rows.u32(builds, |row| Some(row.mode(at).builds));
     rows.float(median, |row| row.mode(at).median_ns);
-    rows.small(units, |row| Some(analysis(row, at)?.units));
+    rows.u32(units, |row| Some(analysis(row, at)?.units));
     rows.integer(path_ns, |row| Some(analysis(row, at)?.critical_path.length_ns()));
     rows.text(path, |row| {
         Some(critical_path::text(typical(row.mode(at))?, &analysis(row, at)?.critical_path))

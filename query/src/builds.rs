@@ -156,10 +156,10 @@ fn measured(
         (None, Ok(units)) => units.first().map(|unit| unit.taint.clone()).unwrap_or_default(),
         (None, Err(_)) => String::new(),
     };
-    let asked = Config::read(&config);
+    let axes = Config::read(&config);
     let cores = parse_cores(&run.fingerprint.benchmark_cores).map_or(0, |cores| cores.len() as u32);
-    let jobs = asked.0.get(JOBS).map_or((cores > 0).then_some(cores), |jobs| jobs.parse().ok());
-    let pipelining = match asked.0.get(PIPELINING).map_or("on", String::as_str) {
+    let jobs = axes.0.get(JOBS).map_or((cores > 0).then_some(cores), |jobs| jobs.parse().ok());
+    let pipelining = match axes.0.get(PIPELINING).map_or("on", String::as_str) {
         "on" => Some(true),
         "off" => Some(false),
         _ => None,
@@ -220,7 +220,7 @@ fn unit(batch: &RecordBatch, row: usize) -> Result<CompilationUnit, String> {
     let (_, benchmark, config, side, round, sequence) =
         process(batch, row).ok_or("a side that is none")?;
     let kind = name("kind");
-    let known = UnitKind::ALL.into_iter().find(|known| known.name() == kind);
+    let known_kind = UnitKind::ALL.into_iter().find(|known_kind| known_kind.name() == kind);
     let moment = |name: &str| {
         let moments = integer(batch, name);
         moments.is_valid(row).then(|| moments.value(row))
@@ -234,9 +234,9 @@ fn unit(batch: &RecordBatch, row: usize) -> Result<CompilationUnit, String> {
         };
         listed.as_primitive::<Int32Type>().values().iter().map(need).collect()
     };
-    let mut both = needs("needs_metadata", false)?;
-    both.extend(needs("needs_end", true)?);
-    both.sort_by_key(|need| (need.unit, need.end));
+    let mut all_needs = needs("needs_metadata", false)?;
+    all_needs.extend(needs("needs_end", true)?);
+    all_needs.sort_by_key(|need| (need.unit, need.end));
     Ok(CompilationUnit {
         benchmark,
         config,
@@ -246,7 +246,7 @@ fn unit(batch: &RecordBatch, row: usize) -> Result<CompilationUnit, String> {
         unit: count(batch, "unit", row),
         name: name("name"),
         version: name("version"),
-        kind: known.ok_or_else(|| format!("a unit of the kind `{}`", kind.escape_debug()))?,
+        kind: known_kind.ok_or_else(|| format!("a unit of the kind `{}`", kind.escape_debug()))?,
         start_ns: number("start_ns"),
         metadata_ns: moment("metadata_ns"),
         codegen_ns: moment("codegen_ns"),
@@ -256,7 +256,7 @@ fn unit(batch: &RecordBatch, row: usize) -> Result<CompilationUnit, String> {
         system_ns: number("system_ns"),
         max_rss_bytes: number("max_rss_bytes"),
         threads: count(batch, "threads", row),
-        needs: both,
+        needs: all_needs,
         taint: name("taint"),
     })
 }
@@ -325,13 +325,13 @@ pub(crate) fn pipelining(builds: Vec<MeasuredBuild>, confidence: f64) -> Vec<Pip
 /// The builds of one case with pipelining this way, and their wall times.
 fn mode(builds: &[MeasuredBuild], pipelining: bool) -> (Mode, Vec<i64>) {
     let mut rounds: BTreeMap<u32, &MeasuredBuild> = BTreeMap::new();
-    let usable = |b: &&MeasuredBuild| {
+    let is_usable = |b: &&MeasuredBuild| {
         b.pipelining == Some(pipelining) && b.taint.is_empty() && b.wall_ns.is_some()
     };
-    for build in builds.iter().filter(usable) {
-        let last = rounds.entry(build.round).or_insert(build);
-        if last.sequence < build.sequence {
-            *last = build;
+    for build in builds.iter().filter(is_usable) {
+        let newest = rounds.entry(build.round).or_insert(build);
+        if newest.sequence < build.sequence {
+            *newest = build;
         }
     }
     let mut walls: Vec<i64> = rounds.values().filter_map(|build| build.wall_ns).collect();

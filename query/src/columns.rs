@@ -39,7 +39,7 @@ impl<'a, R> Columns<'a, R> {
     }
 
     /// Counts beyond i32 do not occur; were they to, the largest says more than a wrapped one.
-    pub(crate) fn small(&mut self, name: &'static str, value: impl Fn(&'a R) -> Option<u32>) {
+    pub(crate) fn u32(&mut self, name: &'static str, value: impl Fn(&'a R) -> Option<u32>) {
         let count = |row| value(row).map(|count| i32::try_from(count).unwrap_or(i32::MAX));
         let array: Int32Array = self.rows.iter().map(count).collect();
         self.columns.push((name, Arc::new(array)));

@@ -19,11 +19,13 @@ pub struct PairComparison {
     pub filter: Filter,
     /// The runs that count, oldest first.
     pub runs: Vec<RunRow>,
-    /// Where the samples of each run lie, as `runs`; [`dyno_store::Store::locate`] makes it a place.
+    /// Where the samples of each run lie, as `runs`; [`dyno_store::Store::locate`] makes it a
+    /// place.
     pub sample_files: Vec<Path>,
-    /// Jobs of the same pair that measured something else (another kernel, image …) than the newest.
+    /// Jobs of the same pair that measured something else (another kernel, image …) than the
+    /// newest.
     pub excluded_jobs: Vec<JobId>,
-    /// Ordered by benchmark, config, metric, host.
+    /// The series, ordered by benchmark, config, metric, host.
     pub judged: Vec<Judged>,
     /// Past runs whose noise the estimates borrow.
     pub history_runs: Vec<JobId>,
@@ -81,11 +83,11 @@ impl PairComparison {
 
     /// The call of `compare(…)` that has all its series.
     pub(crate) fn as_table(&self) -> String {
-        self.as_call_of("compare")
+        self.call_text("compare")
     }
 
     /// The call of a table function of one pair that has everything compared here.
-    pub(crate) fn as_call_of(&self, function: &str) -> String {
+    pub(crate) fn call_text(&self, function: &str) -> String {
         let mut arguments = vec![quoted(self.baseline.hex()), quoted(self.candidate.hex())];
         arguments.push(quoted(&self.suite));
         arguments.extend(self.filter.host.as_deref().map(quoted));

@@ -13,7 +13,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] dyno_store::Error),
     /// No run compares the two; `stored` names what the store has instead, newest first.
-    #[error("{}", no_comparison(.baseline, .candidate, .hint, .stored))]
+    #[error("{}", no_comparison_message(.baseline, .candidate, .hint, .stored))]
     NoComparison { baseline: String, candidate: String, hint: String, stored: Vec<String> },
     /// What was asked could mean more than one thing.
     #[error("`{asked}` could mean: {}; say which", .meanings.join(", "))]
@@ -29,7 +29,7 @@ pub enum Error {
     Output(String),
 }
 
-fn no_comparison(baseline: &str, candidate: &str, hint: &str, stored: &[String]) -> String {
+fn no_comparison_message(baseline: &str, candidate: &str, hint: &str, stored: &[String]) -> String {
     let mut text = format!("the store has no comparison of `{baseline}` with `{candidate}`");
     if !hint.is_empty() {
         text.push_str(&format!(" ({hint})"));
@@ -59,8 +59,9 @@ impl Error {
         };
         let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         // What a function of dyno says of its arguments, out of DataFusion's words around it.
-        let said = line.split_once("coercion failed with: Error during planning: ");
-        if let Some((own, _)) = said.and_then(|(_, rest)| rest.split_once(". No function matches"))
+        let planning_message = line.split_once("coercion failed with: Error during planning: ");
+        if let Some((own, _)) =
+            planning_message.and_then(|(_, rest)| rest.split_once(". No function matches"))
         {
             line = own.to_string();
         }

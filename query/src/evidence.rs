@@ -17,7 +17,8 @@ use crate::sql_text::quoted;
 /// See [`Session::evidence`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
-    /// In the order in which they were taken: jobs as in [`PairComparison::runs`], then by sequence.
+    /// The samples in the order in which they were taken: jobs as in [`PairComparison::runs`], then
+    /// by sequence.
     pub samples: Vec<(JobId, Sample)>,
     /// How many past runs lend this series their noise, and their pooled variance, before the
     /// policy caps its degrees of freedom.
@@ -32,8 +33,9 @@ impl Session {
     /// # Errors
     /// The errors of [`Session::sql`].
     pub async fn evidence(&self, compared: &PairComparison, key: &SeriesKey) -> Result<Evidence> {
-        let on_host = |run: &&RunRow| run.host == key.host;
-        let jobs: Vec<&JobId> = compared.runs.iter().filter(on_host).map(|run| &run.job).collect();
+        let is_on_host = |run: &&RunRow| run.host == key.host;
+        let jobs: Vec<&JobId> =
+            compared.runs.iter().filter(is_on_host).map(|run| &run.job).collect();
         let history_runs = self.jobs_on_host(&compared.history_runs, &key.host);
         let samples_sql = samples_of(key, &jobs);
         let mut samples: Vec<(JobId, Sample)> = self
@@ -127,7 +129,7 @@ fn family(compared: &PairComparison, key: &SeriesKey) -> String {
 fn decode(batch: &RecordBatch, key: &SeriesKey, jobs: &[&JobId]) -> Vec<(JobId, Sample)> {
     let [job, side, taint] = ["job", "side", "taint"]
         .map(|name| batch.column_by_name(name).expect("a column asked for").as_string_view());
-    let small = |name: &str, row: usize| number::<Int32Type>(batch, name, row).unwrap_or(0) as u32;
+    let u32_of = |name: &str, row: usize| number::<Int32Type>(batch, name, row).unwrap_or(0) as u32;
     let row = |row: usize| {
         let job = jobs.iter().find(|known| known.hex() == job.value(row))?;
         let side = Side::BOTH.into_iter().find(|s| s.name() == side.value(row))?;
@@ -135,9 +137,9 @@ fn decode(batch: &RecordBatch, key: &SeriesKey, jobs: &[&JobId]) -> Vec<(JobId, 
             benchmark: key.benchmark.clone(),
             config: key.config.clone(),
             metric: key.metric.clone(),
-            round: small("round", row),
+            round: u32_of("round", row),
             side,
-            sequence: small("sequence", row),
+            sequence: u32_of("sequence", row),
             value: number::<Int64Type>(batch, "value", row)?,
             taint: taint.value(row).to_string(),
         };

@@ -134,9 +134,10 @@ impl Estimator {
 
     /// The struct it gives: a count, and as many numbers as [`Estimator::fields`] has behind that.
     fn row(self, count: usize, numbers: &[Option<f64>]) -> Result<ScalarValue> {
-        let finite = |value: &Option<f64>| ScalarValue::Float64(value.filter(|v| v.is_finite()));
+        let finite_scalar =
+            |value: &Option<f64>| ScalarValue::Float64(value.filter(|v| v.is_finite()));
         let count = ScalarValue::Int64(Some(count as i64)).to_array()?;
-        let numbers = numbers.iter().map(|value| finite(value).to_array());
+        let numbers = numbers.iter().map(|value| finite_scalar(value).to_array());
         let arrays = std::iter::once(Ok(count)).chain(numbers).collect::<Result<Vec<_>>>()?;
         Ok(ScalarValue::Struct(Arc::new(StructArray::try_new(self.fields(), arrays, None)?)))
     }
@@ -163,16 +164,17 @@ fn paired(d: &[[f64; 1]], delta: f64, confidence: f64) -> Result<ScalarValue> {
 
 /// The answer of `geometric_mean` for sorted series.
 fn geometric_mean(series: &[[f64; 4]], confidence: f64) -> Result<ScalarValue> {
-    let known = series.iter().all(|[_, variance, ..]| variance.is_finite());
-    let part = |&[d, value, rounds, df]: &[f64; 4]| match known {
+    let is_known = series.iter().all(|[_, variance, ..]| variance.is_finite());
+    let part = |&[d, value, rounds, df]: &[f64; 4]| match is_known {
         true => (d, Variance { value, df }, rounds as u32),
         // The mean alone is shown; it does not depend on these.
         false => (d, Variance { value: 0.0, df: 1.0 }, 1),
     };
     let parts: Vec<_> = series.iter().map(part).collect();
     let mean = stats::geometric_mean(&parts, confidence);
-    let bound = |sign: f64| mean.filter(|_| known).map(|m| (m.mean + sign * m.half_width).exp_m1());
-    let numbers = [mean.map(|m| m.mean.exp_m1()), bound(-1.0), bound(1.0)];
+    let interval_end =
+        |sign: f64| mean.filter(|_| is_known).map(|m| (m.mean + sign * m.half_width).exp_m1());
+    let numbers = [mean.map(|m| m.mean.exp_m1()), interval_end(-1.0), interval_end(1.0)];
     Estimator::GeometricMean.row(series.len(), &numbers)
 }
 
@@ -190,8 +192,8 @@ impl EstimateAggregate {
     /// The value of the argument at `index`, which must be the same for all rows.
     fn constant(&self, args: &AccumulatorArgs, index: usize, name: &str) -> Result<Option<f64>> {
         let Some(expr) = args.exprs.get(index) else { return Ok(None) };
-        let one = RecordBatchOptions::new().with_row_count(Some(1));
-        let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &one)?;
+        let one_row = RecordBatchOptions::new().with_row_count(Some(1));
+        let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &one_row)?;
         match expr.evaluate(&row) {
             Ok(ColumnarValue::Scalar(ScalarValue::Float64(Some(value)))) => Ok(Some(value)),
             _ => plan_err!("{}: {name} must be a number, the same for all rows", self.name()),
@@ -222,8 +224,8 @@ impl AggregateUDFImpl for EstimateAggregate {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
-        let number = |kind: &DataType| kind.is_numeric() || kind.is_null();
-        if !self.estimator.arguments().contains(&types.len()) || !types.iter().all(number) {
+        let is_numeric = |kind: &DataType| kind.is_numeric() || kind.is_null();
+        if !self.estimator.arguments().contains(&types.len()) || !types.iter().all(is_numeric) {
             let usage = SQL_CATALOG.iter().find(|d| d.name == self.name()).map_or("", |d| d.usage);
             return plan_err!("{} takes numbers: {usage}", self.name());
         }

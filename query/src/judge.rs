@@ -183,7 +183,7 @@ impl Judge {
         rows.integer("candidate_max", |(_, j, _)| Some(j.comparison.candidate?.max));
         rows.integer("rounds", |(_, j, _)| Some(i64::from(j.comparison.rounds)));
         rows.integer("tainted", |(_, j, _)| Some(i64::from(j.comparison.tainted)));
-        rows.small("jobs", |(_, _, jobs)| Some(*jobs));
+        rows.u32("jobs", |(_, _, jobs)| Some(*jobs));
         rows.flag("decides", |(_, j, _)| Some(j.comparison.decides));
         rows.time("finished", |(family, ..)| family.pair.finished_us);
         rows.batch()

@@ -35,7 +35,7 @@ pub(crate) async fn null_comparisons(
     runs: &[RunRow],
 ) -> Result<Vec<NullComparisons>> {
     let past = PastRuns::new(judge.run_rows());
-    let mut found: Vec<NullComparisons> = Vec::new();
+    let mut hosts: Vec<NullComparisons> = Vec::new();
     for run in runs {
         let fingerprint = run.fingerprint.digest();
         let is_same = |known: &NullComparisons| {
@@ -43,7 +43,7 @@ pub(crate) async fn null_comparisons(
                 && known.fingerprint == fingerprint
                 && known.image_id == run.image_id
         };
-        if found.iter().any(is_same) {
+        if hosts.iter().any(is_same) {
             continue;
         }
         let mut null_runs: Vec<&RunRow> = past
@@ -64,16 +64,17 @@ pub(crate) async fn null_comparisons(
         let history = History::read(&judge.reader, &distinct).await?;
         let summaries = judge.reader.summaries(&null_runs).await?;
         for (run, history_runs) in null_runs.iter().zip(&history_runs) {
-            let of_run: Vec<_> = summaries.iter().filter(|s| s.job == run.job).cloned().collect();
+            let run_summaries: Vec<_> =
+                summaries.iter().filter(|s| s.job == run.job).cloned().collect();
             let history = history.pooled(history_runs);
-            comparisons.push(judge_family(&of_run, &history, &judge.policy).0);
+            comparisons.push(judge_family(&run_summaries, &history, &judge.policy).0);
         }
-        found.push(NullComparisons {
+        hosts.push(NullComparisons {
             host: run.host.clone(),
             fingerprint,
             image_id: run.image_id.clone(),
             comparisons,
         });
     }
-    Ok(found)
+    Ok(hosts)
 }

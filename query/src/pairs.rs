@@ -34,7 +34,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    pub(crate) fn of_run(run: &RunRow) -> Self {
+    pub(crate) fn from_run(run: &RunRow) -> Self {
         Self {
             suite: run.suite.clone(),
             baseline: run.baseline.commit.clone(),
@@ -57,19 +57,23 @@ pub(crate) fn resolve(
     candidate: &str,
     filter: &Filter,
 ) -> Result<PairRuns> {
-    let passes = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+    let matches_filter =
+        |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
     let eligible: Vec<&Arc<StoredRun>> = rows
         .iter()
-        .filter(|row| passes(&filter.suite, &row.run.suite) && passes(&filter.host, &row.run.host))
+        .filter(|row| {
+            matches_filter(&filter.suite, &row.run.suite)
+                && matches_filter(&filter.host, &row.run.host)
+        })
         .collect();
     let mut pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>> = BTreeMap::new();
     for row in &eligible {
         if names(baseline, &row.run.baseline) && names(candidate, &row.run.candidate) {
-            pairs.entry(Pair::of_run(&row.run)).or_default().push(Arc::clone(row));
+            pairs.entry(Pair::from_run(&row.run)).or_default().push(Arc::clone(row));
         }
     }
     if pairs.len() > 1 {
-        return Err(ambiguous(&pairs, baseline, candidate));
+        return Err(ambiguous_error(&pairs, baseline, candidate));
     }
     pairs.pop_first().ok_or_else(|| Error::NoComparison {
         baseline: baseline.into(),
@@ -104,7 +108,7 @@ fn names(asked: &str, built: &Built) -> bool {
     built.asked == asked || is_prefix
 }
 
-fn ambiguous(
+fn ambiguous_error(
     pairs: &BTreeMap<Pair, Vec<Arc<StoredRun>>>,
     baseline: &str,
     candidate: &str,
@@ -117,8 +121,8 @@ fn ambiguous(
         };
         let commits: BTreeSet<CommitId> = runs().map(|run| built(run).commit).collect();
         if commits.len() > 1 {
-            let shown = |b: Built| format!("{} (asked as {})", b.commit.hex(), b.asked);
-            let meanings: BTreeSet<String> = runs().map(|run| shown(built(run))).collect();
+            let built_text = |b: Built| format!("{} (asked as {})", b.commit.hex(), b.asked);
+            let meanings: BTreeSet<String> = runs().map(|run| built_text(built(run))).collect();
             return Error::Ambiguous { asked: asked.into(), meanings: Vec::from_iter(meanings) };
         }
     }
@@ -130,7 +134,7 @@ fn ambiguous(
 fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
     let mut newest: Vec<&RunRow> = runs.iter().map(|stored| &stored.run).collect();
     newest.sort_by_key(|run| std::cmp::Reverse(run.finished_us));
-    let mut seen = BTreeSet::new();
+    let mut texts_seen = BTreeSet::new();
     let commit_name = |built: &Built| match built.asked == built.commit.hex() {
         true => built.commit.short().to_string(),
         false => format!("{} ({})", built.asked, built.commit.short()),
@@ -145,11 +149,11 @@ fn stored_pairs(runs: &[Arc<StoredRun>]) -> Vec<String> {
         )
     };
     let mut texts: Vec<String> =
-        newest.iter().map(description).filter(|text| seen.insert(text.clone())).collect();
-    let more = texts.len().saturating_sub(LISTED_MAX);
+        newest.iter().map(description).filter(|text| texts_seen.insert(text.clone())).collect();
+    let rest_count = texts.len().saturating_sub(LISTED_MAX);
     texts.truncate(LISTED_MAX);
-    if more > 0 {
-        texts.push(format!("{more} more"));
+    if rest_count > 0 {
+        texts.push(format!("{rest_count} more"));
     }
     texts
 }
@@ -186,7 +190,7 @@ pub(crate) fn comparable_runs(rows: &[Arc<StoredRun>]) -> (Vec<&StoredRun>, Vec<
 pub(crate) fn pairs_with_runs(rows: &[Arc<StoredRun>]) -> Vec<PairRuns> {
     let mut pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>> = BTreeMap::new();
     for row in rows {
-        pairs.entry(Pair::of_run(&row.run)).or_default().push(Arc::clone(row));
+        pairs.entry(Pair::from_run(&row.run)).or_default().push(Arc::clone(row));
     }
     pairs.into_iter().collect()
 }

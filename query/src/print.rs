@@ -118,9 +118,9 @@ fn flatten_column(
 /// Lists as text, which CSV has no other form for.
 fn lists_as_text(lists: &ArrayRef) -> Result<ArrayRef> {
     let options = format_options();
-    let shown = ArrayFormatter::try_new(lists, &options).map_err(output)?;
+    let formatter = ArrayFormatter::try_new(lists, &options).map_err(output)?;
     let list_text = |row| match lists.is_valid(row) {
-        true => shown.value(row).try_to_string().map(Some),
+        true => formatter.value(row).try_to_string().map(Some),
         false => Ok(None),
     };
     let texts: Result<StringArray, _> = (0..lists.len()).map(list_text).collect();

@@ -15,7 +15,8 @@ use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
 use crate::stored_table::collect;
 
-/// Above this many jobs all summaries are read rather than a list of jobs compared with each.
+/// The number of jobs above which all summaries are read rather than a list of jobs compared with
+/// each.
 const JOBS_LISTED_MAX: usize = 500;
 
 /// One row of `summaries` with where it comes from.
@@ -84,7 +85,7 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &RunRow>) -> Vec<StoredSu
     let column = |name: &str| batch.column_by_name(name).expect("a column of the table");
     let [jobs, benchmarks, configs, metrics] =
         ["job", "benchmark", "config", "metric"].map(|name| column(name).as_string_view());
-    let small = |name: &str| column(name).as_primitive::<Int32Type>();
+    let int32 = |name: &str| column(name).as_primitive::<Int32Type>();
     let float = |name: &str, row: usize| {
         let array = column(name).as_primitive::<Float64Type>();
         arrow::array::Array::is_valid(array, row).then(|| array.value(row))
@@ -100,7 +101,7 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &RunRow>) -> Vec<StoredSu
             max: integer(max, row)?,
         })
     };
-    let (rounds, tainted) = (small("rounds"), small("tainted"));
+    let (rounds, tainted) = (int32("rounds"), int32("tainted"));
     let series = column("series").as_primitive::<Int64Type>();
     let summary = |row: usize| {
         let run = runs.get(jobs.value(row))?;

@@ -35,7 +35,7 @@ pub(crate) fn run_rows_matching(
 
 /// Takes the table's name off the columns of a filter: run rows have none.
 pub(crate) fn strip_qualifiers(filter: Expr) -> Result<Expr> {
-    let strip = |expr| {
+    let strip_qualifier = |expr| {
         Ok(match expr {
             Expr::Column(column) => {
                 Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
@@ -43,5 +43,5 @@ pub(crate) fn strip_qualifiers(filter: Expr) -> Result<Expr> {
             other => Transformed::no(other),
         })
     };
-    Ok(filter.transform(strip)?.data)
+    Ok(filter.transform(strip_qualifier)?.data)
 }

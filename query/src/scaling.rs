@@ -36,7 +36,7 @@ impl PairComparison {
              best_threads, residual, no_fit, effect, low, high, sigma_change, kappa_change, q, verdict\n\
              FROM {}\n\
              WHERE benchmark = {} AND config = {} AND host = {}\nORDER BY side, threads",
-            self.as_call_of("compare_scaling"),
+            self.call_text("compare_scaling"),
             quoted(benchmark),
             quoted(config),
             quoted(host)
@@ -202,7 +202,7 @@ fn difference<'a>((_, case, ..): &Row<'a>) -> Option<&'a Difference> {
     case.scaled.difference.as_ref().ok()
 }
 
-/// By how much σ and κ differ, candidate − baseline; `None` where a side has no fit of both.
+/// Differences of σ and κ, candidate − baseline; `None` where a side has no fit of both.
 fn changes(row: &Row<'_>) -> Option<(Parameter, Parameter)> {
     let Basis::Law { sigma, kappa } = difference(row)?.basis else { return None };
     let interval = |(estimate, half_width): (f64, f64)| Parameter {
@@ -230,8 +230,8 @@ fn family_rows(policy: &Policy, families: &[(PairColumns, Vec<ScalingCase>)]) ->
     rows.text("benchmark", |(_, case, ..)| Some(&case.benchmark));
     rows.text("config", |(_, case, ..)| Some(&case.config));
     rows.text("side", |(_, _, side, _)| Some(side.name()));
-    rows.small("threads", |(.., point)| Some(point.threads));
-    rows.small("rounds", |(.., point)| Some(point.rounds));
+    rows.u32("threads", |(.., point)| Some(point.threads));
+    rows.u32("rounds", |(.., point)| Some(point.rounds));
     rows.float("median_ns", |(.., point)| Some(point.time_ns));
     rows.text("instructions_metric", |(.., point)| Some(instructions(point)?.0));
     rows.float("instructions", |(.., point)| Some(instructions(point)?.1));
@@ -239,7 +239,7 @@ fn family_rows(policy: &Policy, families: &[(PairColumns, Vec<ScalingCase>)]) ->
     parameter(&mut rows, ["speedup", "speedup_low", "speedup_high"], speedup);
     let efficiency = |row: &Row<'_>| row.3.efficiency;
     parameter(&mut rows, ["efficiency", "efficiency_low", "efficiency_high"], efficiency);
-    rows.small("tainted", |(_, case, side, _)| Some(side_of(case, *side).tainted));
+    rows.u32("tainted", |(_, case, side, _)| Some(side_of(case, *side).tainted));
     rows.text("law", |row| {
         Some(match law(row)?.law {
             Law::Universal => "universal",
@@ -248,16 +248,16 @@ fn family_rows(policy: &Policy, families: &[(PairColumns, Vec<ScalingCase>)]) ->
     });
     parameter(&mut rows, ["sigma", "sigma_low", "sigma_high"], |row| Some(law(row)?.sigma));
     parameter(&mut rows, ["kappa", "kappa_low", "kappa_high"], |row| Some(law(row)?.kappa));
-    rows.small("best_threads", |row| Some(law(row)?.best?.threads));
-    rows.small("best_threads_low", |row| Some(law(row)?.best?.low));
-    rows.small("best_threads_high", |row| Some(law(row)?.best?.high));
-    rows.small("best_threads_limit", |row| Some(law(row)?.best?.limit));
+    rows.u32("best_threads", |row| Some(law(row)?.best?.threads));
+    rows.u32("best_threads_low", |row| Some(law(row)?.best?.low));
+    rows.u32("best_threads_high", |row| Some(law(row)?.best?.high));
+    rows.u32("best_threads_limit", |row| Some(law(row)?.best?.limit));
     rows.float("residual", |row| Some(law(row)?.residual));
     let names = ["amdahl_sigma", "amdahl_sigma_low", "amdahl_sigma_high"];
     parameter(&mut rows, names, |row| Some(amdahl(row)?.sigma));
     rows.float("amdahl_residual", |row| Some(amdahl(row)?.residual));
     rows.text("no_fit", no_fit);
-    rows.small("threads_compared", |row| Some(difference(row)?.threads));
+    rows.u32("threads_compared", |row| Some(difference(row)?.threads));
     rows.float("effect", |row| Some(difference(row)?.estimate.mean.exp_m1()));
     let interval_end = |row: &Row<'_>, sign: f64| {
         let estimate = difference(row)?.estimate;

@@ -54,7 +54,7 @@ impl Session {
     /// [`Error::Store`] if the store cannot be listed.
     pub async fn open(store: &Store, policy: Policy) -> Result<Self> {
         let snapshot = Arc::new(Snapshot::read(store).await?);
-        let opened = async || -> Result<Self, DataFusionError> {
+        let open_context = async || -> Result<Self, DataFusionError> {
             let stored = SessionContext::new_with_config(session_config());
             let url = ObjectStoreUrl::parse(STORE_URL)?;
             stored.register_object_store(url.as_ref(), Arc::clone(store.objects()));
@@ -66,7 +66,7 @@ impl Session {
             let context = query_context(&judge, false).await?;
             Ok(Self { context, old_spellings: OnceCell::new(), judge })
         };
-        opened().await.map_err(|e| Error::sql(&e))
+        open_context().await.map_err(|e| Error::sql(&e))
     }
 
     /// The context that knows the names which `sql` uses.
@@ -93,7 +93,7 @@ impl Session {
         let state = context.state();
         let statement = state.sql_to_statement(sql, &state.config().options().sql_parser.dialect);
         let statement = statement.map_err(sql_error)?;
-        if !only_asks(&statement) {
+        if !is_read_only(&statement) {
             return Err(read_only());
         }
         let plan = state.statement_to_plan(statement).await.map_err(sql_error)?;
@@ -286,7 +286,7 @@ async fn query_context(
 }
 
 /// Whether a statement can only ask. What it asks is checked again on the plan.
-fn only_asks(statement: &Statement) -> bool {
+fn is_read_only(statement: &Statement) -> bool {
     match statement {
         Statement::Statement(statement) => matches!(
             statement.as_ref(),
@@ -298,7 +298,7 @@ fn only_asks(statement: &Statement) -> bool {
                 | ast::Statement::ShowFunctions { .. }
                 | ast::Statement::ShowVariable { .. }
         ),
-        Statement::Explain(explain) => only_asks(&explain.statement),
+        Statement::Explain(explain) => is_read_only(&explain.statement),
         _ => false,
     }
 }

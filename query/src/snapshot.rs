@@ -22,7 +22,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub store: Store,
-    /// Ordered by job; of several attempts with a readable run row, the first.
+    /// Run rows ordered by job; of several attempts with a readable run row, the first.
     pub runs: Vec<Arc<StoredRun>>,
     /// All run rows as the table `runs`, in the same order.
     pub rows: RecordBatch,
@@ -45,16 +45,17 @@ impl Snapshot {
     }
 
     /// The files of `folder` that count, each with the index of its run in `runs`: those whose run
-    /// row has the same name. A run row without its file is a problem, but for units: many have none.
+    /// row has the same name. A run row without its file is a problem, but for units: many have
+    /// none.
     pub(crate) async fn files(&self, folder: Folder) -> Result<Vec<(usize, ObjectMeta)>> {
         let cell = &self.listed[folder as usize];
         let listed = cell.get_or_try_init(|| self.store.list(folder)).await?;
         let found: BTreeMap<&Shard, &ObjectMeta> = listed.iter().map(|(s, m)| (s, m)).collect();
-        let bad = lock(&self.bad).clone();
+        let bad_files = lock(&self.bad).clone();
         let mut files = Vec::new();
         for (index, run) in self.runs.iter().enumerate() {
             match found.get(&run.shard) {
-                Some(meta) if bad.contains(&meta.location) => {}
+                Some(meta) if bad_files.contains(&meta.location) => {}
                 Some(meta) => files.push((index, (*meta).clone())),
                 None if folder == Folder::Units => {}
                 None => {

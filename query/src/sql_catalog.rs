@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 pub enum EntryKind {
     Table,
     View,
-    /// Called in FROM; gives rows.
+    /// A function called in FROM, which gives rows.
     TableFunction,
     Function,
     Aggregate,

@@ -33,8 +33,8 @@ pub fn split_statements(text: &str) -> SplitStatements<'_> {
             _ => blank = false,
         }
     }
-    let rest = if blank && closed.is_ok() { "" } else { text[start..].trim() };
-    SplitStatements { complete, rest }
+    let remainder = if blank && closed.is_ok() { "" } else { text[start..].trim() };
+    SplitStatements { complete, rest: remainder }
 }
 
 /// Byte offsets of places that are asked for in their order.

@@ -1,4 +1,5 @@
-//! The tables `samples`, `summaries` and `units`: Parquet files of the jobs that count, as one table.
+//! The tables `samples`, `summaries` and `units`: Parquet files of the jobs that count, as one
+//! table.
 //!
 //! A scan (1) drops files by what the run rows know of them (job, commits, host, month …), which
 //! costs no reading; (2) reads the footers of the others, setting bad files aside; (3) leaves the
@@ -57,10 +58,10 @@ impl StoredTable {
         filters: &[Expr],
     ) -> Result<Vec<(usize, ObjectMeta)>> {
         let mut files = self.snapshot.files(self.folder).await?;
-        // What a table and `runs` both name is the same for every row of a job's file, but for `rounds`, which
-        // in `summaries` counts one series' usable rounds.
-        let shared = |name: &str| name != "rounds" && self.schema.index_of(name).is_ok();
-        let matching = run_rows_matching(state, &self.snapshot.rows, filters, shared)?;
+        // What a table and `runs` both name is the same for every row of a job's file, but for
+        // `rounds`, which in `summaries` counts one series' usable rounds.
+        let is_shared = |name: &str| name != "rounds" && self.schema.index_of(name).is_ok();
+        let matching = run_rows_matching(state, &self.snapshot.rows, filters, is_shared)?;
         files.retain(|(index, _)| matching[*index]);
         Ok(files)
     }
@@ -190,23 +191,24 @@ pub(crate) async fn collect(
     snapshot: &Snapshot,
     plan: LogicalPlan,
 ) -> crate::error::Result<Vec<RecordBatch>> {
-    let run = async |plan| {
+    let execute = async |plan| {
         let answer = async { context.execute_logical_plan(plan).await?.collect().await };
         let caught = AssertUnwindSafe(answer).catch_unwind().await;
-        let panicked = || DataFusionError::Execution("a panic while carrying out the query".into());
-        caught.unwrap_or_else(|_| Err(panicked())).map_err(|e| Error::sql(&e))
+        let panic_error =
+            || DataFusionError::Execution("a panic while carrying out the query".into());
+        caught.unwrap_or_else(|_| Err(panic_error())).map_err(|e| Error::sql(&e))
     };
-    match run(plan.clone()).await {
+    match execute(plan.clone()).await {
         Ok(batches) => Ok(batches),
         Err(error) => match quarantine_corrupt_files(context, snapshot).await {
-            true => run(plan).await,
+            true => execute(plan).await,
             false => Err(error),
         },
     }
 }
 
-/// Sets aside the scanned files that cannot be read whole; the answer is true if there was one. Each is read as
-/// a query reads it, since a bad page index stops that and nothing else.
+/// Sets aside the scanned files that cannot be read whole; the answer is true if there was one.
+/// Each is read as a query reads it, since a bad page index stops that and nothing else.
 async fn quarantine_corrupt_files(context: &SessionContext, snapshot: &Snapshot) -> bool {
     let mut found = false;
     for (folder, file) in snapshot.scanned() {

@@ -39,7 +39,7 @@ pub fn lines(text: &str) -> Cow<'_, str> {
 /// `text` with everything hidden but line ends and tabs replaced by something visible that takes as
 /// many bytes: for text that others point into by bytes.
 pub fn in_place(text: &str) -> String {
-    let visible = |c: char| match (c, c.len_utf8()) {
+    let visible_character = |c: char| match (c, c.len_utf8()) {
         ('\n' | '\t', _) => c,
         _ if !is_hidden(c) => c,
         (_, 1) => '?',
@@ -47,7 +47,7 @@ pub fn in_place(text: &str) -> String {
         (_, 3) => '\u{fffd}',
         _ => '\u{10102}',
     };
-    text.chars().map(visible).collect()
+    text.chars().map(visible_character).collect()
 }
 
 /// `text` cut to `chars_max` characters, with `…` for what was cut.
@@ -55,8 +55,8 @@ pub fn bounded(text: &str, chars_max: usize) -> Cow<'_, str> {
     match text.char_indices().nth(chars_max) {
         None => Cow::Borrowed(text),
         Some(_) => {
-            let kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
-            Cow::Owned(kept + "…")
+            let shown_text: String = text.chars().take(chars_max.saturating_sub(1)).collect();
+            Cow::Owned(shown_text + "…")
         }
     }
 }

@@ -2,7 +2,7 @@
 //! test, the rule of the policy that holds, and the SQL that gives the numbers.
 //!
 //! Everything is taken from what was judged, or computed again from the samples by the model's own
-//! functions; nothing is decided here. [`Explained`] is the answer as data, and is itself an
+//! functions; nothing is decided here. [`Explanation`] is the answer as data, and is itself an
 //! output ([`json`]); [`text`] lays it out for a terminal.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ use crate::view::{Row, VERSION, View};
 mod find;
 mod text;
 
-pub use find::{Unclear, find};
+pub use find::{UnclearSeries, find};
 pub use text::text;
 
 /// The facts that an explanation is made from.
@@ -42,7 +42,7 @@ pub struct Input<'a> {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Explained {
+pub struct Explanation {
     pub version: u32,
     pub title: String,
     /// The series as its report shows it: verdict, effect, interval, q and why.
@@ -158,13 +158,13 @@ pub struct Query {
 }
 
 /// The explanation as JSON, for programs. Ends with a newline.
-pub fn json(explained: &Explained) -> String {
+pub fn json(explained: &Explanation) -> String {
     let mut text = serde_json::to_string_pretty(explained).expect("an explanation is plain data");
     text.push('\n');
     text
 }
 
-impl Explained {
+impl Explanation {
     /// `None` where `row` is of no series of `judged`.
     pub fn new(input: &Input<'_>) -> Option<Self> {
         let key = input.row.key();
@@ -205,7 +205,9 @@ fn pairs(samples: &[(JobId, Sample)], metric: &str) -> Vec<Pair> {
     let mut jobs: Vec<&JobId> = order.iter().map(|(job, _)| *job).collect();
     jobs.dedup();
     // Jobs as they come, rounds by number: cases of one round run in any order.
-    order.sort_by_key(|(job, round)| (jobs.iter().position(|known| known == job), *round));
+    order.sort_by_key(|(job, round)| {
+        (jobs.iter().position(|number_with_interval| number_with_interval == job), *round)
+    });
     order.into_iter().map(|key| pair(key, &rounds[&key], unit)).collect()
 }
 
@@ -339,8 +341,9 @@ fn rule(comparison: &Comparison, input: &Input<'_>) -> RuleView {
 /// Metrics that decide for the same case on the same host.
 fn deciding_beside<'a>(comparison: &Comparison, judged: &'a [Judged]) -> Vec<&'a str> {
     let is_of_same_case = |key: &SeriesKey| {
-        let own = &comparison.key;
-        (&key.benchmark, &key.config, &key.host) == (&own.benchmark, &own.config, &own.host)
+        let compared = &comparison.key;
+        (&compared.benchmark, &compared.config, &compared.host)
+            == (&key.benchmark, &key.config, &key.host)
     };
     judged
         .iter()

@@ -37,7 +37,7 @@ const ROWS_MAX: usize = 300;
 /// The report as one HTML file.
 pub fn html(view: &View) -> String {
     let mut env = environment();
-    let scale = Scale::over(view);
+    let scale = Scale::for_view(view);
     env.add_function("bar", move |row: Serde<BarRow>| Serde(scale.bar(&row.0)));
     env.add_template("report", PAGE.trim_end()).expect("the template parses: a test renders it");
     let mut sections = Vec::new();

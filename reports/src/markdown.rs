@@ -22,8 +22,9 @@ const MEANS_MAX: usize = 8;
 
 /// The hidden first line of the comment on `suite`: one comment a suite.
 pub fn marker(suite: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '-' };
-    let name: String = suite.chars().take(64).map(plain).collect();
+    let plain_character =
+        |c: char| if c.is_ascii_alphanumeric() || "._".contains(c) { c } else { '-' };
+    let name: String = suite.chars().take(64).map(plain_character).collect();
     // `--` may not stand inside a comment.
     format!("<!-- dyno report: {} -->", name.split('-').collect::<Vec<_>>().join("_"))
 }

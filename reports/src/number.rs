@@ -84,28 +84,29 @@ pub fn effect(effect: f64, low: f64, high: f64) -> (String, String) {
 
 /// A number and its interval, with as many digits as the interval supports: (`2.91`,
 /// `[2.80, 3.02]`). Where it is a point, three significant digits.
-pub fn known(estimate: f64, low: f64, high: f64) -> (String, String) {
+pub fn number_with_interval(estimate: f64, low: f64, high: f64) -> (String, String) {
     let number = |x: f64, decimals: usize| fixed(x, decimals);
-    known_as(number, estimate, low, high)
+    with_interval(number, estimate, low, high)
 }
 
-/// A change and its interval as [`known`] writes them, with signs.
-pub fn known_signed(estimate: f64, low: f64, high: f64) -> (String, String) {
+/// A change and its interval as [`number_with_interval`] writes them, with signs.
+pub fn signed_with_interval(estimate: f64, low: f64, high: f64) -> (String, String) {
     let number = |x: f64, decimals: usize| {
         let text = fixed(x, decimals);
         let plus = x > 0.0 && text.bytes().any(|b| (b'1'..=b'9').contains(&b));
         if plus { format!("+{text}") } else { text }
     };
-    known_as(number, estimate, low, high)
+    with_interval(number, estimate, low, high)
 }
 
-/// A fraction and its interval as [`known`] writes them, in per cent: (`73 %`, `[70 %, 76 %]`).
-pub fn known_percent(estimate: f64, low: f64, high: f64) -> (String, String) {
+/// A fraction and its interval as [`number_with_interval`] writes them, in per cent: (`73 %`, `[70
+/// %, 76 %]`).
+pub fn percent_with_interval(estimate: f64, low: f64, high: f64) -> (String, String) {
     let number = |x: f64, decimals: usize| format!("{} %", fixed(x, decimals));
-    known_as(number, 100.0 * estimate, 100.0 * low, 100.0 * high)
+    with_interval(number, 100.0 * estimate, 100.0 * low, 100.0 * high)
 }
 
-fn known_as(
+fn with_interval(
     number: impl Fn(f64, usize) -> String,
     estimate: f64,
     low: f64,
@@ -178,8 +179,10 @@ pub fn quantity(value: f64, unit: MetricUnit, half_width: Option<f64>) -> String
         name += 1;
     }
     let significant = (3.0 - scaled.abs().max(1.0).log10().floor()).max(0.0) as usize;
-    let known = half_width.and_then(|h| decimals(h * scaled.abs())).unwrap_or(significant);
-    let decimals = if name == 0 && value.fract() == 0.0 { 0 } else { significant.min(known) };
+    let number_with_interval =
+        half_width.and_then(|h| decimals(h * scaled.abs())).unwrap_or(significant);
+    let decimals =
+        if name == 0 && value.fract() == 0.0 { 0 } else { significant.min(number_with_interval) };
     format!("{} {}", fixed(scaled, decimals), names[name])
 }
 
@@ -237,11 +240,17 @@ mod tests {
             (0.0, 0.0, 0.0, "0.00 exact"),
             (0.5, 0.0, f64::INFINITY, "0.500 unbounded"),
         ] {
-            let (number, interval) = known(estimate, low, high);
+            let (number, interval) = number_with_interval(estimate, low, high);
             assert_eq!(format!("{number} {interval}"), expected);
         }
-        assert_eq!(known_percent(0.731, 0.68, 0.78), ("73 %".into(), "[68 %, 78 %]".into()));
-        assert_eq!(known_signed(0.02, -0.01, 0.05), ("+0.020".into(), "[−0.010, +0.050]".into()));
+        assert_eq!(
+            percent_with_interval(0.731, 0.68, 0.78),
+            ("73 %".into(), "[68 %, 78 %]".into())
+        );
+        assert_eq!(
+            signed_with_interval(0.02, -0.01, 0.05),
+            ("+0.020".into(), "[−0.010, +0.050]".into())
+        );
         assert_eq!(range("−9 %", "+2 %"), "−9 % to +2 %");
     }
 

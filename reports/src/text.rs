@@ -36,9 +36,9 @@ pub fn text(view: &View, path: Option<&str>, terminal: Terminal) -> String {
 /// The lines that follow the sentence: reasons, remarks, means.
 fn reasons(view: &View) -> Vec<String> {
     let mut texts: Vec<String> = view.reasons.iter().take(REASONS_MAX).cloned().collect();
-    let more = view.reasons.len() - texts.len();
-    if more > 0 {
-        texts.push(format!("… and {}.", plural(more, "more reason")));
+    let rest_count = view.reasons.len() - texts.len();
+    if rest_count > 0 {
+        texts.push(format!("… and {}.", plural(rest_count, "more reason")));
     }
     texts.extend(view.remarks.iter().cloned());
     texts.extend(view.means.iter().take(MEANS_MAX).map(|mean| mean.text.clone()));

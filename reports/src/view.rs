@@ -37,16 +37,16 @@ mod selfchecks;
 
 pub use crate::counts::{Counts, FailingCases, Tally};
 pub use ask_again::AskAgain;
-pub use axes::{AxisValue, AxisView, BenchmarkFold, Fold, Range};
+pub use axes::{AxisFold, AxisValue, AxisView, BenchmarkFold, Range};
 pub use builds::{BuildShown, BuildView, PartsView, PathView, StepView, UnitView};
 pub use data::Links;
-pub use estimates::{Effect, Known};
-pub use failing::{Alike, FailureView};
-pub use listings::Changed;
+pub use estimates::{Effect, NumberWithInterval};
+pub use failing::{FailureView, SimilarFailures};
+pub use listings::ChangedRows;
 pub use means::Mean;
 pub use policy::PolicyView;
 pub use provenance::{BuiltView, Provenance};
-pub use rows::{Beside, Row, Value};
+pub use rows::{MetricBeside, Row, Value};
 pub use scaling::{CurveView, LawView, PointView, ScalingShown, ScalingView};
 pub use selfchecks::SelfCheckView;
 
@@ -147,7 +147,7 @@ pub struct View {
 impl View {
     /// The view of `input`: everything there is to say about it.
     pub fn new(input: Input<'_>) -> Self {
-        let judged = rows::in_order(input.judged);
+        let judged = rows::sort_by_importance(input.judged);
         let rows = rows::rows(&judged, &input);
         let rows_where = |is_wanted: &dyn Fn(&Row) -> bool| -> Vec<Row> {
             rows.iter().filter(|row| is_wanted(row)).cloned().collect()

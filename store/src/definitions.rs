@@ -27,9 +27,9 @@ pub enum DefinitionOutcome {
 }
 
 impl Store {
-    /// Stores a definition, which `pack` packs, under the digest of what is in it. One that is there
-    /// already stays if `is_intact` says so and is replaced if not: a disk may have torn it, and another
-    /// name would not be found.
+    /// Stores a definition, which `pack` packs, under the digest of what is in it. One that is
+    /// there already stays if `is_intact` says so and is replaced if not: a disk may have torn it,
+    /// and another name would not be found.
     ///
     /// # Errors
     /// [`crate::Error::Unavailable`] if the store cannot be read or written.
@@ -40,10 +40,10 @@ impl Store {
         is_intact: impl Fn(&[u8]) -> bool,
     ) -> Result<DefinitionOutcome> {
         self.check_place()?;
-        let held = self.definition(digest).await?;
-        let (path, damaged) = match held {
+        let stored = self.definition(digest).await?;
+        let (path, damaged) = match stored {
             Some((_, packed)) if is_intact(&packed) => return Ok(DefinitionOutcome::AlreadyStored),
-            held => (path(digest), held.is_some()),
+            stored => (path(digest), stored.is_some()),
         };
         let (objects, packed) = (self.objects().as_ref(), Bytes::from(pack()));
         let written = match damaged {

@@ -42,7 +42,7 @@ pub(crate) fn series(run: &RunRow, benchmark: &str, config: &str, metric: &str) 
 }
 
 /// Counts beyond i32 do not occur; were they to, the largest says more than a wrapped one.
-fn small(value: u32) -> i32 {
+fn int32(value: u32) -> i32 {
     i32::try_from(value).unwrap_or(i32::MAX)
 }
 
@@ -80,14 +80,14 @@ impl<'a, R> Columns<'a, R> {
 
     fn lists(&mut self, name: &'static str, value: impl Fn(&'a R) -> Vec<u32>) {
         let lists: Vec<Vec<u32>> = self.rows.iter().map(value).collect();
-        let items = Int32Array::from_iter_values(lists.iter().flatten().map(|item| small(*item)));
+        let items = Int32Array::from_iter_values(lists.iter().flatten().map(|item| int32(*item)));
         let lengths = OffsetBuffer::from_lengths(lists.iter().map(Vec::len));
         let DataType::List(element) = schema::list() else { unreachable!("a list") };
         self.push(name, ListArray::new(element, lengths, Arc::new(items), None));
     }
 
-    fn small(&mut self, name: &'static str, value: impl Fn(&'a R) -> u32) {
-        let values = self.rows.iter().map(|row| small(value(row)));
+    fn u32(&mut self, name: &'static str, value: impl Fn(&'a R) -> u32) {
+        let values = self.rows.iter().map(|row| int32(value(row)));
         self.push(name, Int32Array::from_iter_values(values));
     }
 
@@ -108,7 +108,7 @@ impl<'a, R> Columns<'a, R> {
     fn job(&mut self, run: &RunRow, shard: &Shard) {
         let job = run.job.to_string();
         self.text("job", |_| &job);
-        self.small("attempt", |_| shard.attempt);
+        self.u32("attempt", |_| shard.attempt);
         self.text("suite", |_| &run.suite);
         self.text("host", |_| &run.host);
         self.time("finished", run.finished_us);
@@ -117,8 +117,8 @@ impl<'a, R> Columns<'a, R> {
     fn batch(self, folder: Folder) -> RecordBatch {
         let schema = schema::file_schema(folder);
         let column = |name: &str| {
-            let found = self.columns.iter().find(|(have, _)| *have == name);
-            Arc::clone(&found.unwrap_or_else(|| panic!("no column {name}")).1)
+            let column_found = self.columns.iter().find(|(have, _)| *have == name);
+            Arc::clone(&column_found.unwrap_or_else(|| panic!("no column {name}")).1)
         };
         let columns = schema.fields().iter().map(|field| column(field.name())).collect();
         RecordBatch::try_new(Arc::clone(&schema), columns).expect("columns are as the schema says")
@@ -146,9 +146,9 @@ pub(crate) fn samples(record: &Record, shard: &Shard) -> RecordBatch {
     columns.text("config", |s| s.config.as_str());
     columns.text("metric", |s| s.metric.as_str());
     columns.optional_text("unit", |s| metric::find(&s.metric).map(|m| m.unit.name()));
-    columns.small("round", |s| s.round);
+    columns.u32("round", |s| s.round);
     columns.text("side", |s| s.side.name());
-    columns.small("sequence", |s| s.sequence);
+    columns.u32("sequence", |s| s.sequence);
     columns.integer("value", |s| Some(s.value));
     columns.text("taint", |s| s.taint.as_str());
     columns.text("commit", |s| commits[s.side as usize].as_str());
@@ -170,10 +170,10 @@ pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
     let mut columns = Columns::new(&rows);
     columns.text("benchmark", |u| u.benchmark.as_str());
     columns.text("config", |u| u.config.as_str());
-    columns.small("round", |u| u.round);
+    columns.u32("round", |u| u.round);
     columns.text("side", |u| u.side.name());
-    columns.small("sequence", |u| u.sequence);
-    columns.small("unit", |u| u.unit);
+    columns.u32("sequence", |u| u.sequence);
+    columns.u32("unit", |u| u.unit);
     columns.text("name", |u| u.name.as_str());
     columns.text("version", |u| u.version.as_str());
     columns.text("kind", |u| u.kind.name());
@@ -185,7 +185,7 @@ pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
     columns.integer("user_ns", |u| Some(u.user_ns));
     columns.integer("system_ns", |u| Some(u.system_ns));
     columns.integer("max_rss_bytes", |u| Some(u.max_rss_bytes));
-    columns.small("threads", |u| u.threads);
+    columns.u32("threads", |u| u.threads);
     let needs = |u: &CompilationUnit, end: bool| {
         u.needs.iter().filter(|need| need.end == end).map(|need| need.unit).collect()
     };
@@ -207,7 +207,7 @@ pub(crate) fn summaries(run: &RunRow, summaries: &[Summary], shard: &Shard) -> R
     let metric_of = |s: &Summary| metric::find(&s.metric);
     columns.optional_text("unit", |s| metric_of(s).map(|m| m.unit.name()));
     columns.optional_text("better", |s| metric_of(s).map(|m| m.better.name()));
-    columns.small("rounds", |s| s.rounds);
+    columns.u32("rounds", |s| s.rounds);
     columns.float("mean_log_ratio", |s| s.mean_log_ratio);
     columns.float("variance", |s| s.variance);
     columns.float("baseline_median", |s| s.baseline.map(|e| e.median));
@@ -216,7 +216,7 @@ pub(crate) fn summaries(run: &RunRow, summaries: &[Summary], shard: &Shard) -> R
     columns.float("candidate_median", |s| s.candidate.map(|e| e.median));
     columns.integer("candidate_min", |s| s.candidate.map(|e| e.min));
     columns.integer("candidate_max", |s| s.candidate.map(|e| e.max));
-    columns.small("tainted", |s| s.tainted);
+    columns.u32("tainted", |s| s.tainted);
     let fingerprint = run.fingerprint.digest().to_string();
     columns.text("fingerprint", |_| fingerprint.as_str());
     columns.text("engine", |_| run.fingerprint.engine.as_str());
@@ -265,9 +265,9 @@ pub(crate) fn run(run: &RunRow, provenance: &str, shard: &Shard) -> RecordBatch 
     let artifact = |built: &Built| built.artifact.as_ref().map(Digest::to_string);
     columns.optional_text("baseline_artifact", |run| artifact(&run.baseline));
     columns.optional_text("candidate_artifact", |run| artifact(&run.candidate));
-    columns.small("cores", |_| machine.cores);
-    columns.small("rounds", |run| run.rounds);
-    columns.small("failed", |run| run.failures.len() as u32);
+    columns.u32("cores", |_| machine.cores);
+    columns.u32("rounds", |run| run.rounds);
+    columns.u32("failed", |run| run.failures.len() as u32);
     let memory_bytes = i64::try_from(machine.memory_bytes).unwrap_or(i64::MAX);
     columns.integer("memory_bytes", |_| Some(memory_bytes));
     columns.float("measured_share", |run| Some(run.measured_share));

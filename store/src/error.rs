@@ -27,7 +27,7 @@ pub enum Error {
 /// A file that was set aside: what reads the rest goes on without it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
-    /// Relative to the store.
+    /// Path relative to the store.
     pub path: String,
     pub what: String,
 }

@@ -10,7 +10,7 @@ use object_store::path::Path;
 pub enum Folder {
     Samples,
     Summaries,
-    /// Only of records that have units.
+    /// The units, of records that have some.
     Units,
     Runs,
 }
@@ -74,9 +74,9 @@ pub(crate) fn is_arch(text: &str) -> bool {
 }
 
 fn is_month(text: &str) -> bool {
-    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    let is_numeric = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     text.len() == 7
-        && text.split_once('-').is_some_and(|(y, m)| y.len() == 4 && digits(y) && digits(m))
+        && text.split_once('-').is_some_and(|(y, m)| y.len() == 4 && is_numeric(y) && is_numeric(m))
 }
 
 /// `yyyy-mm` of a time in microseconds since 1970 (UTC); `None` outside the years 1970 to 9999.

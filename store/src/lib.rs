@@ -31,5 +31,5 @@ pub use files::{Fault, PANICKED, check_footer, parquet_fault};
 pub use layout::{Folder, Shard};
 pub use publish::PublishOutcome;
 pub use runs::{PREFIX_DIGITS_MIN, is_hex};
-pub use store::{READS_AT_ONCE, Store, Watch};
+pub use store::{PublishWatch, READS_AT_ONCE, Store};
 pub use stored_run::{StoredRun, environment};

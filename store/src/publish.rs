@@ -81,9 +81,9 @@ impl Store {
     async fn create_all(&self, shard: &Shard, files: Vec<(Folder, Vec<u8>)>) -> Result<bool> {
         for (folder, bytes) in files {
             let (path, local) = (shard.path(folder), self.local());
-            self.tell_watch(folder, false);
+            self.notify_watch(folder, false);
             let outcome = create(self.objects().as_ref(), local, &path, bytes.into()).await;
-            self.tell_watch(folder, true);
+            self.notify_watch(folder, true);
             match outcome.map_err(|error| self.unavailable(&format!("write {path} in"), &error))? {
                 PutOutcome::Written => {}
                 PutOutcome::NameTaken => return Ok(false),

@@ -70,8 +70,8 @@ impl LocalFolder {
     /// Forces a file and the names that lead to it to the disk.
     fn sync(&self, path: &Path) -> Result<()> {
         let file = self.files.path_to_filesystem(path)?;
-        let inside = |folder: &&std::path::Path| folder.starts_with(&self.folder);
-        for level in file.ancestors().take_while(inside) {
+        let is_inside = |folder: &&std::path::Path| folder.starts_with(&self.folder);
+        for level in file.ancestors().take_while(is_inside) {
             let synced = File::open(level).and_then(|open| open.sync_all());
             synced.map_err(|error| generic(format!("{}: {error}", level.display())))?;
         }
@@ -242,8 +242,8 @@ mod tests {
             let created = create(&store, None, &path, "mine".into()).await;
             let case = format!("{failing} {writes} {there:?}");
             assert_eq!(created.ok(), expected, "{case}");
-            let held = store.inner.get(&path).await.unwrap().bytes().await.unwrap();
-            assert_eq!(held, there.unwrap_or("mine"), "never replaced: {case}");
+            let stored = store.inner.get(&path).await.unwrap().bytes().await.unwrap();
+            assert_eq!(stored, there.unwrap_or("mine"), "never replaced: {case}");
         }
     }
 

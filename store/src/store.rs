@@ -24,11 +24,12 @@ pub const READS_AT_ONCE: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    watch: Watch,
+    watch: PublishWatch,
 }
 
-/// Called before (`false`) and after (`true`) each file that a record is written as, with its table.
-pub type Watch = fn(table: &'static str, done: bool);
+/// A function called before (`false`) and after (`true`) each file that a record is written as,
+/// with its table.
+pub type PublishWatch = fn(table: &'static str, done: bool);
 
 #[derive(Debug)]
 struct Inner {
@@ -46,17 +47,18 @@ impl Store {
     /// URL that object_store knows (`s3://bucket/prefix`, set up by the `AWS_*` variables).
     ///
     /// # Errors
-    /// [`Error::InvalidUrl`] if the URL makes no sense, [`Error::Unavailable`] if the place cannot be made or
-    /// listed.
+    /// [`Error::InvalidUrl`] if the URL makes no sense, [`Error::Unavailable`] if the place cannot
+    /// be made or listed.
     pub async fn open(url: &str) -> Result<Self> {
         let unavailable = |why: String| Error::Unavailable { url: url.to_string(), why };
         let invalid = |why: String| Error::InvalidUrl { url: url.escape_debug().to_string(), why };
         let (objects, local): (Arc<dyn ObjectStore>, _) = match local_path(url).map_err(invalid)? {
             Some(path) => {
-                let shown = path.display();
+                let display = path.display();
                 std::fs::create_dir_all(&path)
-                    .map_err(|e| unavailable(format!("cannot make the folder {shown}: {e}")))?;
-                let open = |e: String| unavailable(format!("cannot open the folder {shown}: {e}"));
+                    .map_err(|e| unavailable(format!("cannot make the folder {display}: {e}")))?;
+                let open =
+                    |e: String| unavailable(format!("cannot open the folder {display}: {e}"));
                 let files = LocalFileSystem::new_with_prefix(&path);
                 let files = Arc::new(files.map_err(|e| open(e.to_string()))?);
                 let local = LocalFolder::new(Arc::clone(&files), path.clone());
@@ -82,7 +84,7 @@ impl Store {
     }
 
     /// This store, with someone who watches it being written.
-    pub fn with_watch(self, watch: Watch) -> Self {
+    pub fn with_watch(self, watch: PublishWatch) -> Self {
         Self { watch, ..self }
     }
 
@@ -125,7 +127,7 @@ impl Store {
     }
 
     /// Tells who watches that a file of `folder` is begun (`false`) or done (`true`).
-    pub(crate) fn tell_watch(&self, folder: Folder, done: bool) {
+    pub(crate) fn notify_watch(&self, folder: Folder, done: bool) {
         (self.watch)(folder.name(), done);
     }
 

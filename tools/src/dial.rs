@@ -5,23 +5,26 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// Makes the catalog and the repository in `world`, with a commit for each tag that does so many units of work.
+/// Makes the catalog and the repository in `world`, with a commit for each tag that does so many
+/// units of work.
 pub fn make(world: &Path, commits: &[(String, u64)]) {
-    // Cargo says where it runs this from; a target folder shared by two clones may hold the other's.
-    let here = std::env::var_os("CARGO_MANIFEST_DIR");
-    let here = Path::new(here.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref()));
+    // Cargo says where it runs this from; a target folder shared by two clones may hold the
+    // other's.
+    let manifest_folder = std::env::var_os("CARGO_MANIFEST_DIR");
+    let manifest_folder =
+        Path::new(manifest_folder.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref()));
     let catalog = world.join("catalog");
     let suite = catalog.join("suites/dial");
     let target = suite.join("target");
     fs::create_dir_all(&target).expect("folders");
     for name in ["images", "hosts", "policies"] {
-        let from = here.parent().expect("the repository").join(name);
-        std::os::unix::fs::symlink(from, catalog.join(name)).expect("a link");
+        let shared = manifest_folder.parent().expect("the repository").join(name);
+        std::os::unix::fs::symlink(shared, catalog.join(name)).expect("a link");
     }
-    let own = here.join("src/dial");
-    fs::copy(own.join("suite.toml"), suite.join("suite.toml")).expect("the suite");
+    let own_files = manifest_folder.join("src/dial");
+    fs::copy(own_files.join("suite.toml"), suite.join("suite.toml")).expect("the suite");
     fs::write(suite.join("expected.txt"), "done\n").expect("the answer");
-    fs::copy(own.join("dial.rs"), target.join("dial.rs")).expect("the program");
+    fs::copy(own_files.join("dial.rs"), target.join("dial.rs")).expect("the program");
     let git = |arguments: &[&str]| {
         let mut git = Command::new("git");
         git.arg("-C").arg(&target).args([
@@ -43,8 +46,8 @@ pub fn make(world: &Path, commits: &[(String, u64)]) {
 
 /// `dyno` in this world; its program stands beside this one.
 pub fn dyno(world: &Path) -> Command {
-    let own = std::env::current_exe().expect("own path");
-    let dyno = own.parent().expect("the target folder").join("dyno");
+    let own_program = std::env::current_exe().expect("own path");
+    let dyno = own_program.parent().expect("the target folder").join("dyno");
     let mut command = Command::new(dyno);
     command.env("DYNO_CATALOG", world.join("catalog")).env("DYNO_STORE", world.join("store"));
     command

@@ -6,7 +6,7 @@ use super::release::{Release, first_start, releases};
 use super::{Build, Parts};
 use crate::record::CompilationUnit;
 
-/// At most so many steps has [`Utilisation`]; a build with more changes is shown by means over
+/// The most steps that [`Utilisation`] has; a build with more changes is shown by means over
 /// equal stretches of time.
 pub const STEPS_MAX: usize = 512;
 
@@ -40,10 +40,10 @@ pub enum StartReason {
 pub struct PathStep {
     pub unit: u32,
     pub because: StartReason,
-    /// From what let it start to its start.
+    /// The wait from what let it start to its start.
     pub waited_ns: i64,
-    /// Parts of the unit's time, as far as what let the next one start: without code generation where the
-    /// metadata were enough.
+    /// Parts of the unit's time, as far as what let the next one start: without code generation
+    /// where the metadata were enough.
     pub parts: Parts,
 }
 
@@ -58,7 +58,7 @@ pub struct CriticalPath {
 }
 
 impl CriticalPath {
-    /// From the build's first start to its last end.
+    /// The span from the build's first start to its last end.
     pub const fn length_ns(&self) -> i64 {
         self.parts.total_ns() + self.waited_ns
     }
@@ -83,13 +83,13 @@ pub struct UtilisationPoint {
 pub struct Utilisation {
     /// Processor time of all units over wall × cores.
     pub mean: f64,
-    /// Over time, from 0 to the wall: at most [`STEPS_MAX`].
+    /// The steps over time, from 0 to the wall: at most [`STEPS_MAX`].
     pub series: Vec<UtilisationPoint>,
 }
 
 pub fn analyse(build: &Build) -> Analysis {
     let mut parts = Parts::default();
-    build.units().iter().for_each(|unit| parts += Parts::of(unit));
+    build.units().iter().for_each(|unit| parts += Parts::from_unit(unit));
     Analysis {
         units: build.units().len() as u32,
         wall_ns: build.wall_ns(),
@@ -100,16 +100,17 @@ pub fn analyse(build: &Build) -> Analysis {
     }
 }
 
-/// Back from the unit that ended last. Before each stands what let it start: of all that it needs
-/// the last to be there, or, if no slot was free by then, the unit whose end freed one.
+/// The critical path, back from the unit that ended last. Before each stands what let it start: of
+/// all that it needs the last to be there, or, if no slot was free by then, the unit whose end
+/// freed one.
 fn critical_path(build: &Build) -> CriticalPath {
     let units = build.units();
     let releases = releases(build);
-    let last = (0..units.len()).max_by_key(|&u| (units[u].end_ns, units[u].start_ns, u));
-    let (mut at, mut until) = (last, i64::MAX);
-    let mut seen = vec![false; units.len()];
+    let last_unit = (0..units.len()).max_by_key(|&u| (units[u].end_ns, units[u].start_ns, u));
+    let (mut at, mut until) = (last_unit, i64::MAX);
+    let mut is_seen = vec![false; units.len()];
     let mut path = CriticalPath { steps: vec![], parts: Parts::default(), waited_ns: 0 };
-    while let Some(place) = at.filter(|&place| !std::mem::replace(&mut seen[place], true)) {
+    while let Some(place) = at.filter(|&place| !std::mem::replace(&mut is_seen[place], true)) {
         let unit = &units[place];
         let Release { ready, slot } = releases[place];
         let (moment, before, because) = match slot.0 > ready.0 {
@@ -121,7 +122,7 @@ fn critical_path(build: &Build) -> CriticalPath {
             unit: unit.unit,
             because,
             waited_ns: (unit.start_ns - moment).max(0),
-            parts: Parts::until(unit, until.max(unit.start_ns)),
+            parts: Parts::before(unit, until.max(unit.start_ns)),
         };
         path.parts += step.parts;
         path.waited_ns += step.waited_ns;
@@ -151,10 +152,10 @@ fn utilisation(build: &Build) -> Utilisation {
         count += unit;
         // What is left of sums and differences of fractions when nothing runs.
         cores = if count == 0.0 { 0.0 } else { f64::max(cores + busy, 0.0) };
-        let now = UtilisationPoint { from_ns, units: count, cores };
+        let point = UtilisationPoint { from_ns, units: count, cores };
         match series.last_mut().filter(|last| last.from_ns == from_ns) {
-            Some(last) => *last = now,
-            None => series.push(now),
+            Some(last) => *last = point,
+            None => series.push(point),
         }
     }
     series.retain(|r| r.from_ns < wall);
@@ -166,24 +167,24 @@ fn utilisation(build: &Build) -> Utilisation {
 
 /// Means over [`STEPS_MAX`] equal stretches of time.
 fn stretches(series: &[UtilisationPoint], wall: i64) -> Vec<UtilisationPoint> {
-    let border = |i: usize| (i128::from(wall) * i as i128 / STEPS_MAX as i128) as i64;
-    let mut at = 0;
-    let stretch = |i: usize| {
-        let (from, to) = (border(i), border(i + 1));
+    let step_border = |i: usize| (i128::from(wall) * i as i128 / STEPS_MAX as i128) as i64;
+    let mut position = 0;
+    let mean_of_step = |i: usize| {
+        let (from, to) = (step_border(i), step_border(i + 1));
         let mut mean = UtilisationPoint { from_ns: from, units: 0.0, cores: 0.0 };
         loop {
-            let end = series.get(at + 1).map_or(wall, |next| next.from_ns);
-            let within = (end.min(to) - series[at].from_ns.max(from)).max(0) as f64;
+            let end = series.get(position + 1).map_or(wall, |next| next.from_ns);
+            let within = (end.min(to) - series[position].from_ns.max(from)).max(0) as f64;
             let weight = within / (to - from).max(1) as f64;
-            mean.units += series[at].units * weight;
-            mean.cores += series[at].cores * weight;
+            mean.units += series[position].units * weight;
+            mean.cores += series[position].cores * weight;
             if end >= to {
                 return mean;
             }
-            at += 1;
+            position += 1;
         }
     };
-    (0..STEPS_MAX).map(stretch).collect()
+    (0..STEPS_MAX).map(mean_of_step).collect()
 }
 
 /// Length of the union of the stretches of time in which a unit ran and one that it needs was past

@@ -56,11 +56,11 @@ pub fn gain(on: &[i64], off: &[i64], confidence: f64) -> Result<Gain, NoGain> {
     let variance = satterthwaite([part(on), part(off)]);
     let half_width = t_quantile(confidence, variance.df) * variance.value.sqrt();
     let mean = on.1 - off.1;
-    let saved = |log_ratio: f64| -log_ratio.exp_m1();
+    let saved_share = |log_ratio: f64| -log_ratio.exp_m1();
     Ok(Gain {
-        estimate: saved(mean),
-        low: saved(mean + half_width),
-        high: saved(mean - half_width),
+        estimate: saved_share(mean),
+        low: saved_share(mean + half_width),
+        high: saved_share(mean - half_width),
         rounds: (on.0, off.0),
     })
 }
@@ -81,8 +81,8 @@ mod tests {
             assert!((got - expected).abs() < 1e-8, "{got} {expected}");
         }
         assert_eq!(got.rounds, (3, 4));
-        let same = gain(&[100, 100], &[100, 100], 0.95).unwrap();
-        assert_eq!((same.estimate, same.low, same.high), (0.0, 0.0, 0.0));
+        let no_gain = gain(&[100, 100], &[100, 100], 0.95).unwrap();
+        assert_eq!((no_gain.estimate, no_gain.low, no_gain.high), (0.0, 0.0, 0.0));
         assert!(gain(&[110, 111], &[100, 101], 0.95).unwrap().estimate < 0.0);
     }
 

@@ -34,11 +34,11 @@ pub use simulate::simulate;
 
 /// More units than any crate graph has; a file with more is foreign.
 pub const UNITS_MAX: usize = 10_000;
-/// As [`UNITS_MAX`], of the needs of all units.
+/// The most needs of all units, as [`UNITS_MAX`] is of units.
 pub const NEEDS_MAX: usize = 1_000_000;
-/// Longer than any build: 28 hours.
+/// A time longer than any build: 28 hours.
 pub const WALL_MAX_NS: i64 = 100_000_000_000_000;
-/// By how much moments that two processes took may contradict each other.
+/// Nanoseconds by which moments that two processes took may contradict each other.
 pub const SLACK_NS: i64 = 5_000_000;
 
 /// The units of one build and how it was asked for. What [`Build::new`] checks holds of it.
@@ -185,10 +185,10 @@ fn check_graph(units: &mut [CompilationUnit]) -> Result<(), InvalidBuild> {
     }
     let Some(first) = units.first() else { return Err(InvalidBuild::Empty) };
     let process = |u: &CompilationUnit| (u.round, u.side, u.sequence);
-    let same = |u: &CompilationUnit| {
+    let is_same_process = |u: &CompilationUnit| {
         process(u) == process(first) && u.benchmark == first.benchmark && u.config == first.config
     };
-    if !units.iter().all(same) {
+    if !units.iter().all(is_same_process) {
         return Err(InvalidBuild::SeveralBuilds);
     }
     units.sort_by_key(|u| u.unit);
@@ -207,13 +207,13 @@ fn check_graph(units: &mut [CompilationUnit]) -> Result<(), InvalidBuild> {
         unit.needs.dedup_by_key(|need| need.unit);
     }
     if order(units).len() < count {
-        let unit = in_cycle(units);
+        let unit = find_cycle(units);
         return Err(InvalidBuild::Cycle { unit });
     }
     Ok(())
 }
 
-/// Who needs each unit, and whether its end.
+/// The units that need each unit, and whether its end.
 fn dependents(units: &[CompilationUnit]) -> Vec<Vec<(usize, bool)>> {
     let mut dependents = vec![vec![]; units.len()];
     for (place, unit) in units.iter().enumerate() {
@@ -230,9 +230,9 @@ fn order(units: &[CompilationUnit]) -> Vec<usize> {
     let dependents = dependents(units);
     let mut missing: Vec<usize> = units.iter().map(|u| u.needs.len()).collect();
     let mut order: Vec<usize> = (0..units.len()).filter(|&u| missing[u] == 0).collect();
-    let mut done = 0;
-    while let Some(&unit) = order.get(done) {
-        done += 1;
+    let mut completed = 0;
+    while let Some(&unit) = order.get(completed) {
+        completed += 1;
         for &(dependent, _) in &dependents[unit] {
             missing[dependent] -= 1;
             if missing[dependent] == 0 {
@@ -245,28 +245,28 @@ fn order(units: &[CompilationUnit]) -> Vec<usize> {
 
 /// A unit of a cycle, where there is one: each unit that is not in [`order`] needs another such, so
 /// going from need to need ends in a cycle.
-fn in_cycle(units: &[CompilationUnit]) -> u32 {
+fn find_cycle(units: &[CompilationUnit]) -> u32 {
     let mut is_stuck = vec![true; units.len()];
     order(units).into_iter().for_each(|unit| is_stuck[unit] = false);
     let stuck = |unit: usize| units[unit].needs.iter().find(|n| is_stuck[n.unit as usize]);
-    let mut at = is_stuck.iter().position(|stuck| *stuck).unwrap_or(0);
+    let mut position = is_stuck.iter().position(|stuck| *stuck).unwrap_or(0);
     for _ in 0..units.len() {
-        at = stuck(at).map_or(at, |need| need.unit as usize);
+        position = stuck(position).map_or(position, |need| need.unit as usize);
     }
-    at as u32
+    position as u32
 }
 
 /// 0 ≤ start ≤ metadata ≤ end, and code generation and linking in between.
 fn put_in_order(unit: &mut CompilationUnit) -> Result<(), InvalidBuild> {
     let number = unit.unit;
-    let later = |first: i64, second: i64, what: &'static str| match second {
+    let ordered = |first: i64, second: i64, what: &'static str| match second {
         _ if second < first.saturating_sub(SLACK_NS) => {
             Err(InvalidBuild::Times { unit: number, what })
         }
         _ => Ok(first.max(second)),
     };
-    let start = later(0, unit.start_ns, "0, start")?;
-    let end = later(start, unit.end_ns, "start, end")?;
+    let start = ordered(0, unit.start_ns, "0, start")?;
+    let end = ordered(start, unit.end_ns, "start, end")?;
     let moments = [
         (&mut unit.metadata_ns, ["start, metadata", "metadata, end"]),
         (&mut unit.codegen_ns, ["start, code generation", "code generation, end"]),
@@ -274,8 +274,8 @@ fn put_in_order(unit: &mut CompilationUnit) -> Result<(), InvalidBuild> {
     ];
     for (moment, [before, after]) in moments {
         let Some(moment) = moment else { continue };
-        *moment = later(start, *moment, before)?;
-        later(*moment, end, after)?;
+        *moment = ordered(start, *moment, before)?;
+        ordered(*moment, end, after)?;
         *moment = end.min(*moment);
     }
     (unit.start_ns, unit.end_ns) = (start, end);
@@ -295,14 +295,15 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Parts of a unit's time. What has no metadata has its front end end where code generation begins.
-    pub fn of(unit: &CompilationUnit) -> Self {
-        Self::until(unit, unit.end_ns)
+    /// Parts of a unit's time. What has no metadata has its front end end where code generation
+    /// begins.
+    pub fn from_unit(unit: &CompilationUnit) -> Self {
+        Self::before(unit, unit.end_ns)
     }
 
-    /// Parts of a unit's time as far as the moment `until`.
-    fn until(unit: &CompilationUnit, until: i64) -> Self {
-        let (start, end) = (unit.start_ns, unit.end_ns.min(until));
+    /// Parts of a unit's time before `moment`.
+    fn before(unit: &CompilationUnit, moment: i64) -> Self {
+        let (start, end) = (unit.start_ns, unit.end_ns.min(moment));
         let split = unit.metadata_ns.or(unit.codegen_ns);
         let Some(split) = split.filter(|_| unit.kind != UnitKind::RunBuildScript) else {
             let link = unit.link_ns.unwrap_or(end).min(end);

@@ -24,19 +24,20 @@ impl Release {
 }
 
 /// When `need` is met by `unit`, the one that is needed.
-pub(super) fn met(unit: &CompilationUnit, need: &Need, pipelining: bool) -> i64 {
+pub(super) fn release_moment(unit: &CompilationUnit, need: &Need, pipelining: bool) -> i64 {
     match unit.metadata_ns {
         Some(metadata) if pipelining && !need.end => metadata,
         _ => unit.end_ns,
     }
 }
 
-/// Per unit. Slots are taken in the order of starts, of the free ones that which has been free for
-/// longest: what cargo, which never lets a slot lie while a unit is ready, had to wait for.
+/// The release of each unit. Slots are taken in the order of starts, of the free ones that which
+/// has been free for longest: what cargo, which never lets a slot lie while a unit is ready, had to
+/// wait for.
 pub(super) fn releases(build: &Build) -> Vec<Release> {
     let units = build.units();
     let first = first_start(units);
-    let starts = by_start(units);
+    let starts = sorted_by_start(units);
     let mut ends: BinaryHeap<Reverse<(i64, usize)>> = BinaryHeap::new();
     let mut free: BinaryHeap<Reverse<(i64, Option<usize>)>> = BinaryHeap::new();
     (0..units.len().min(build.jobs() as usize)).for_each(|_| free.push(Reverse((first, None))));
@@ -48,11 +49,11 @@ pub(super) fn releases(build: &Build) -> Vec<Release> {
             free.push(Reverse((end, Some(ended))));
         }
         ends.push(Reverse((unit.end_ns, place)));
-        let met = |need: &Need| {
-            let by = need.unit as usize;
-            (met(&units[by], need, build.pipelining()), Some(by))
+        let release_time = |need: &Need| {
+            let needed = need.unit as usize;
+            (release_moment(&units[needed], need, build.pipelining()), Some(needed))
         };
-        let ready = unit.needs.iter().map(met).max().unwrap_or((first, None));
+        let ready = unit.needs.iter().map(release_time).max().unwrap_or((first, None));
         // More units at once than there are jobs: not cargo's doing, so no slot was waited for.
         let slot = free.pop().map_or((first, None), |Reverse(slot)| slot);
         releases[place] = Release { ready, slot };
@@ -67,7 +68,7 @@ pub(super) fn first_start(units: &[CompilationUnit]) -> i64 {
 
 /// Places in the order of starts. Units of the same times are told apart by what they are, so that
 /// their numbers decide nothing.
-pub(super) fn by_start(units: &[CompilationUnit]) -> Vec<usize> {
+pub(super) fn sorted_by_start(units: &[CompilationUnit]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..units.len()).collect();
     order.sort_by(|&a, &b| {
         let key = |u: usize| {

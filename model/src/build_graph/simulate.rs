@@ -3,11 +3,11 @@
 //! The model is cargo's job queue (`src/cargo/core/compiler/job_queue/mod.rs` and
 //! `src/cargo/util/dependency_queue.rs` of rust-lang/cargo): a unit is ready when all that it needs
 //! is there; of those that are ready the one with the highest priority starts as soon as fewer than
-//! `jobs` run; a slot is held to the end of the unit, so metadata let others start only while a slot
-//! is free. Tokens that no unit holds serve code generation ([`super::tasks`]); a unit that becomes
-//! ready takes one back at once, where the real one waits until a part of code generation is done.
-//! From when a unit can start to its start cargo takes the same time always, the median of what it
-//! took in the trace.
+//! `jobs` run; a slot is held to the end of the unit, so metadata let others start only while a
+//! slot is free. Tokens that no unit holds serve code generation ([`super::tasks`]); a unit that
+//! becomes ready takes one back at once, where the real one waits until a part of code generation
+//! is done. From when a unit can start to its start cargo takes the same time always, the median of
+//! what it took in the trace.
 //!
 //! What it does not know: that units which run at the same time slow each other down (memory,
 //! caches, hyper-threads), other orders among units of the same priority (cargo's are random), and
@@ -28,11 +28,11 @@ pub fn simulate(build: &Build, jobs: u32, pipelining: bool) -> Build {
     let jobs = jobs.max(1);
     let (tasks, gap) = tasks(build);
     let units = build.units();
-    let done = Replay::new(units, &tasks, jobs, pipelining).run(build.cores(), gap);
+    let replayed = Replay::new(units, &tasks, jobs, pipelining).run(build.cores(), gap);
     let last = units.iter().map(|u| u.end_ns).max().unwrap_or(0);
     let mut simulated: Vec<CompilationUnit> = units.to_vec();
-    for ((unit, task), done) in simulated.iter_mut().zip(&tasks).zip(&done) {
-        move_times(unit, task, done);
+    for ((unit, task), replayed) in simulated.iter_mut().zip(&tasks).zip(&replayed) {
+        move_times(unit, task, replayed);
     }
     let end = simulated.iter().map(|u| u.end_ns).max().unwrap_or(0);
     let wall_ns = end.saturating_add(build.wall_ns() - last);
@@ -42,7 +42,7 @@ pub fn simulate(build: &Build, jobs: u32, pipelining: bool) -> Build {
 /// Moments between the ends of phases keep their place in the phase.
 fn move_times(unit: &mut CompilationUnit, task: &Task, done: &Times) {
     let start = unit.start_ns;
-    let moved = |moment: i64| {
+    let move_moment = |moment: i64| {
         let phase = task.measured.iter().position(|end| moment <= *end).unwrap_or(PHASES - 1);
         let borders = |ends: &[i64; PHASES], start: i64| match phase {
             FRONT => (start, ends[FRONT]),
@@ -53,9 +53,9 @@ fn move_times(unit: &mut CompilationUnit, task: &Task, done: &Times) {
         let (part, whole) = (i128::from(moment - from), i128::from((to - from).max(1)));
         new_from + (i128::from(new_to - new_from) * part / whole) as i64
     };
-    unit.metadata_ns = unit.metadata_ns.map(moved);
-    unit.codegen_ns = unit.codegen_ns.map(moved);
-    unit.link_ns = unit.link_ns.map(moved);
+    unit.metadata_ns = unit.metadata_ns.map(move_moment);
+    unit.codegen_ns = unit.codegen_ns.map(move_moment);
+    unit.link_ns = unit.link_ns.map(move_moment);
     unit.start_ns = done.start;
     unit.end_ns = done.ends[PHASES - 1];
 }
@@ -77,11 +77,11 @@ struct Replay<'b> {
     dependents: Vec<Vec<(usize, bool)>>,
     /// Needs of each unit that are not yet met.
     missing: Vec<usize>,
-    /// By priority, then by rank: earlier first.
+    /// Units that wait, by priority, then by rank: earlier first.
     ready: BinaryHeap<(u32, Reverse<usize>, usize)>,
     /// Units that cargo is about to start: (when, rank, unit).
     starting: BinaryHeap<Reverse<(i64, usize, usize)>>,
-    /// In the order of starts: (unit, phase).
+    /// The phases under way, in the order of starts: (unit, phase).
     running: Vec<(usize, usize)>,
     /// Work of the phase that each unit is in.
     left: Vec<u128>,
@@ -106,12 +106,13 @@ impl<'b> Replay<'b> {
             missing,
         };
         for unit in (0..units.len()).filter(|&u| units[u].needs.is_empty()) {
-            replay.ready.push(replay.in_queue(unit));
+            replay.ready.push(replay.queue_key(unit));
         }
         replay
     }
 
-    /// Runs to the end. Each turn ends a phase or starts a unit, so there are at most four for each.
+    /// Runs to the end. Each turn ends a phase or starts a unit, so there are at most four for
+    /// each.
     fn run(mut self, cores: u32, gap: i64) -> Vec<Times> {
         self.spawn(0);
         loop {
@@ -128,7 +129,7 @@ impl<'b> Replay<'b> {
         }
     }
 
-    fn in_queue(&self, unit: usize) -> (u32, Reverse<usize>, usize) {
+    fn queue_key(&self, unit: usize) -> (u32, Reverse<usize>, usize) {
         (self.tasks[unit].priority, Reverse(self.tasks[unit].rank), unit)
     }
 
@@ -173,7 +174,7 @@ impl<'b> Replay<'b> {
             if phase == meets {
                 self.missing[dependent] -= 1;
                 if self.missing[dependent] == 0 {
-                    self.ready.push(self.in_queue(dependent));
+                    self.ready.push(self.queue_key(dependent));
                 }
             }
         }

@@ -12,7 +12,7 @@
 //! s comes from the processor time, which code generation on several cores has more of than wall
 //! time; where a build shows too little of it, from its other units, or it is [`SERIAL_SHARE`].
 
-use super::release::{by_start, releases};
+use super::release::{releases, sorted_by_start};
 use super::{Build, Parts, order};
 use crate::record::{CompilationUnit, UnitKind};
 
@@ -23,9 +23,9 @@ pub(super) const ONE: u64 = 1 << 24;
 /// The rustc book).
 pub(super) const TOKENS_MAX: usize = 16;
 
-/// s where nothing tells. By the number of runnable threads, code generation of rustc 1.95 wants 1.85
-/// to 1.88 of two tokens and 3.2 to 3.4 of four (some 50 crates, dev and release profile, one unit at
-/// a time, weighted by time): Amdahl's law with 0.07 gives 1.87 and 3.3.
+/// s where nothing tells. By the number of runnable threads, code generation of rustc 1.95 wants
+/// 1.85 to 1.88 of two tokens and 3.2 to 3.4 of four (some 50 crates, dev and release profile, one
+/// unit at a time, weighted by time): Amdahl's law with 0.07 gives 1.87 and 3.3.
 const SERIAL_SHARE: f64 = 0.07;
 
 /// A share of code generation that must have had tokens to spare before s is read from it.
@@ -56,7 +56,7 @@ pub(super) struct Task {
 /// The tasks of a build, and how long cargo took to start a unit that could start.
 pub(super) fn tasks(build: &Build) -> (Vec<Task>, i64) {
     let units = build.units();
-    let starts = by_start(units);
+    let starts = sorted_by_start(units);
     let priorities = priorities(units);
     let share = front_share(units);
     let mut tasks: Vec<Task> = units
@@ -124,13 +124,13 @@ pub(super) fn rates(tasks: &[Task], running: &RunningUnits, jobs: u32, cores: u3
         _ => ONE,
     };
     let rates: Vec<u64> = running.iter().zip(&tokens).map(rate).collect();
-    let all: u128 = rates.iter().map(|r| u128::from(*r)).sum();
+    let total_rate: u128 = rates.iter().map(|r| u128::from(*r)).sum();
     let most = u128::from(cores) * u128::from(ONE);
-    if all <= most {
+    if total_rate <= most {
         return rates;
     }
-    let less = |rate: u64| (u128::from(rate) * most / all).max(1) as u64;
-    rates.into_iter().map(less).collect()
+    let scaled_rate = |rate: u64| (u128::from(rate) * most / total_rate).max(1) as u64;
+    rates.into_iter().map(scaled_rate).collect()
 }
 
 /// Goes through the build as measured: `each` gets what ran for how long.
@@ -178,25 +178,25 @@ fn phases(unit: &CompilationUnit, front_share: f64) -> ([i64; PHASES], bool) {
             UnitKind::RunBuildScript => processor > i128::from(end - start),
             _ => true,
         };
-    let unknown = || match unit.kind {
+    let unknown_parts = || match unit.kind {
         UnitKind::RunBuildScript | UnitKind::Doc => start,
         _ => start + (front_share * (link - start) as f64) as i64,
     };
-    let front = unit.metadata_ns.or(unit.codegen_ns).unwrap_or_else(unknown);
+    let front = unit.metadata_ns.or(unit.codegen_ns).unwrap_or_else(unknown_parts);
     ([front, link.max(front), end], is_split)
 }
 
 /// The share of the front end in units that tell, without linking.
 fn front_share(units: &[CompilationUnit]) -> f64 {
-    let mut all = Parts::default();
+    let mut sum = Parts::default();
     units
         .iter()
         .filter(|u| !matches!(u.kind, UnitKind::RunBuildScript | UnitKind::Doc))
         .filter(|u| u.metadata_ns.or(u.codegen_ns).is_some())
-        .for_each(|u| all += Parts::of(u));
-    match all.front_ns + all.codegen_ns {
+        .for_each(|u| sum += Parts::from_unit(u));
+    match sum.front_ns + sum.codegen_ns {
         0 => FRONT_SHARE,
-        both => all.front_ns as f64 / both as f64,
+        front_and_codegen => sum.front_ns as f64 / front_and_codegen as f64,
     }
 }
 
@@ -206,14 +206,14 @@ fn serial_shares(units: &[CompilationUnit], spare: &[[i64; TOKENS_MAX]]) -> Vec<
         let processor = i128::from(unit.user_ns) + i128::from(unit.system_ns);
         (processor - i128::from(unit.end_ns - unit.start_ns)).max(0) as f64
     };
-    let mut all = ([0i64; TOKENS_MAX], 0.0);
+    let mut sums = ([0i64; TOKENS_MAX], 0.0);
     for (unit, spare) in units.iter().zip(spare) {
         if serial_share(spare, 0.0).is_some() {
-            all.0.iter_mut().zip(spare).for_each(|(all, one)| *all += one);
-            all.1 += parallel(unit);
+            sums.0.iter_mut().zip(spare).for_each(|(sum, spare)| *sum += spare);
+            sums.1 += parallel(unit);
         }
     }
-    let pooled = serial_share(&all.0, all.1).unwrap_or(SERIAL_SHARE);
+    let pooled = serial_share(&sums.0, sums.1).unwrap_or(SERIAL_SHARE);
     let share_of = |(unit, spare)| serial_share(spare, parallel(unit)).unwrap_or(pooled);
     units.iter().zip(spare).map(share_of).collect()
 }
@@ -221,12 +221,12 @@ fn serial_shares(units: &[CompilationUnit], spare: &[[i64; TOKENS_MAX]]) -> Vec<
 /// The s with which code generation does `parallel` nanoseconds of work more than it takes; `None`
 /// where it had too few tokens to tell. By bisection: the more is serial, the less is done.
 fn serial_share(spare: &[i64; TOKENS_MAX], parallel: f64) -> Option<f64> {
-    let all: i64 = spare.iter().sum();
-    let more: i64 = spare[1..].iter().sum();
-    if more == 0 || (more as f64) < SPARE_SHARE * all as f64 {
+    let total: i64 = spare.iter().sum();
+    let beyond_first: i64 = spare[1..].iter().sum();
+    if beyond_first == 0 || (beyond_first as f64) < SPARE_SHARE * total as f64 {
         return None;
     }
-    let done = |s: f64| {
+    let rate_with = |s: f64| {
         let at =
             |(i, dt): (usize, &i64)| *dt as f64 * (1.0 / (s + (1.0 - s) / (i + 1) as f64) - 1.0);
         spare.iter().enumerate().map(at).sum::<f64>()
@@ -234,22 +234,26 @@ fn serial_share(spare: &[i64; TOKENS_MAX], parallel: f64) -> Option<f64> {
     let (mut low, mut high) = (0.0, 1.0);
     for _ in 0..40 {
         let middle = (low + high) / 2.0;
-        if done(middle) > parallel { low = middle } else { high = middle }
+        if rate_with(middle) > parallel { low = middle } else { high = middle }
     }
     Some((low + high) / 2.0)
 }
 
-/// Per unit, how many wait for it, by way of others too, itself included. cargo's priority is this
-/// times a constant (`DependencyQueue::queue_finished` with the cost 100 of `JobQueue::enqueue`).
+/// The number of units that wait for each unit, by way of others too, itself included. cargo's
+/// priority is this times a constant (`DependencyQueue::queue_finished` with the cost 100 of
+/// `JobQueue::enqueue`).
 fn priorities(units: &[CompilationUnit]) -> Vec<u32> {
     let words = units.len().div_ceil(64);
     let mut waiting = vec![0u64; words * units.len()];
     for &unit in order(units).iter().rev() {
         waiting[unit * words + unit / 64] |= 1 << (unit % 64);
-        let own = waiting[unit * words..(unit + 1) * words].to_vec();
+        let ancestors = waiting[unit * words..(unit + 1) * words].to_vec();
         for need in &units[unit].needs {
-            let of = need.unit as usize * words;
-            waiting[of..of + words].iter_mut().zip(&own).for_each(|(of, own)| *of |= own);
+            let needed_start = need.unit as usize * words;
+            waiting[needed_start..needed_start + words]
+                .iter_mut()
+                .zip(&ancestors)
+                .for_each(|(word, ancestor)| *word |= ancestor);
         }
     }
     waiting.chunks(words).map(|bits| bits.iter().map(|word| word.count_ones()).sum()).collect()

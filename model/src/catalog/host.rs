@@ -11,7 +11,7 @@ use crate::taint::SHARE_MAX;
 /// Which cores are whose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub enum Cores {
-    /// Left to dyno: the last core for benchmarks, the others for housekeeping.
+    /// The choice is dyno's: the last core for benchmarks, the others for housekeeping.
     Auto,
     Explicit(BTreeSet<u32>),
 }

@@ -107,23 +107,23 @@ impl Image {
 /// Reads `images/<name>/image.toml`.
 pub fn parse(name: &str, file: &str, text: &str) -> Result<Image, Mistakes> {
     read(file, text, |table| {
-        let known: Vec<&str> = ARCHITECTURES.iter().map(|a| a.0).collect();
+        let known_architectures: Vec<&str> = ARCHITECTURES.iter().map(|a| a.0).collect();
         let mut architectures = BTreeSet::new();
         for written in table.required_strings("architectures") {
-            if known.contains(&written.value.as_str()) {
+            if known_architectures.contains(&written.value.as_str()) {
                 architectures.insert(written.value);
             } else {
                 let hint = debian_architecture(&written.value)
                     .map(|debian| format!("Debian calls it `{debian}`"))
-                    .or_else(|| suggest(&written.value, known.iter().copied()));
+                    .or_else(|| suggest(&written.value, known_architectures.iter().copied()));
                 let message = format!("there is no architecture {:?}", written.value);
-                table.note(written.span, message, one_of(&known), hint);
+                table.note(written.span, message, one_of(&known_architectures), hint);
             }
         }
         let origin = origin(table);
-        let mut taken = BTreeSet::new();
+        let mut used_paths = BTreeSet::new();
         let mut links = table.tables("link", |table| {
-            let path = inside_path(table, &mut taken);
+            let path = inside_path(table, &mut used_paths);
             let target = table.required_str("target")?;
             if target.value.is_empty() || target.value.contains(['\n', '\0']) {
                 table.note(target.span, "`target` cannot be linked to", "a path", None);
@@ -131,7 +131,7 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Image, Mistakes> {
             Some(Link { path: path?, target: target.value })
         });
         let mut files = table.tables("file", |table| {
-            let path = inside_path(table, &mut taken);
+            let path = inside_path(table, &mut used_paths);
             let content = table.required_str("content");
             let mode = mode(table);
             Some(File { path: path?, content: content?.value, mode })
@@ -149,11 +149,11 @@ fn origin(table: &mut Table<'_>) -> Option<Origin> {
         let packages = table.required_strings("packages");
         let suite = suite.filter(|suite| {
             let message = format!("\"{}\" is not a suite", suite.value.escape_debug());
-            let good = is_name(&suite.value);
-            if !good {
+            let is_good = is_name(&suite.value);
+            if !is_good {
                 table.note(suite.span.clone(), message, "a suite's name, like \"trixie\"", None);
             }
-            good
+            is_good
         });
         let mut names = BTreeSet::new();
         for package in packages {
@@ -205,8 +205,8 @@ fn parse_reference(text: &str) -> Option<Reference> {
     let domain_ok = domain.chars().all(|c| c.is_ascii_alphanumeric() || "-.".contains(c));
     let port_ok = port.is_none_or(|port| port.parse::<u16>().is_ok());
     let repository_ok = repository.split('/').all(is_name);
-    let good = domain_ok && !domain.is_empty() && !domain.starts_with(['-', '.']);
-    (good && port_ok && repository_ok && digest.starts_with("sha256:")).then_some(())?;
+    let is_good = domain_ok && !domain.is_empty() && !domain.starts_with(['-', '.']);
+    (is_good && port_ok && repository_ok && digest.starts_with("sha256:")).then_some(())?;
     Some(Reference {
         host: host.to_string(),
         repository: repository.to_string(),
@@ -216,15 +216,17 @@ fn parse_reference(text: &str) -> Option<Reference> {
 
 /// Whether `name` can be a Debian package (Policy 5.6.1).
 pub fn is_package_name(name: &str) -> bool {
-    let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
-    name.len() >= 2 && name.chars().all(ok) && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.".contains(c);
+    name.len() >= 2
+        && name.chars().all(is_allowed)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
 /// `path` of a `[[link]]` or `[[file]]`, which no other has taken.
 fn inside_path(table: &mut Table<'_>, taken: &mut BTreeSet<String>) -> Option<String> {
     let Located { value, span } = table.required_str("path")?;
-    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\n', '\0']);
-    if !value.strip_prefix('/').is_some_and(|rest| rest.split('/').all(plain)) {
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\n', '\0']);
+    if !value.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_plain)) {
         table.note(
             span,
             format!("`path` is \"{}\"", value.escape_debug()),

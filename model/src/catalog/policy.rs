@@ -32,7 +32,7 @@ pub enum Procedure {
 pub enum Decides {
     No,
     Yes,
-    /// Where no metric that decides was measured for the case on that host.
+    /// It decides where no metric that decides was measured for the case on that host.
     Otherwise,
 }
 
@@ -109,22 +109,24 @@ pub struct SeriesFilter {
 
 impl SeriesFilter {
     fn holds(&self, benchmark: &str, config: &Config, host: &str) -> bool {
-        let like = |pattern: &Option<String>, name: &str| {
+        let matches = |pattern: &Option<String>, name: &str| {
             pattern.as_ref().is_none_or(|pattern| WildMatch::new(pattern).matches(name))
         };
         let axis = |(axis, condition): (&String, &Condition)| {
             config.0.get(axis).is_some_and(|value| condition.holds(value))
         };
-        like(&self.benchmark, benchmark) && like(&self.host, host) && self.axes.iter().all(axis)
+        matches(&self.benchmark, benchmark)
+            && matches(&self.host, host)
+            && self.axes.iter().all(axis)
     }
 }
 
 /// `benchmark stress-*, threads > 1`; `anywhere` where nothing is named.
 impl fmt::Display for SeriesFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = |what: &str, name: &Option<String>| Some(format!("{what} {}", name.as_ref()?));
+        let label = |what: &str, name: &Option<String>| Some(format!("{what} {}", name.as_ref()?));
         let mut parts: Vec<String> =
-            [named("benchmark", &self.benchmark), named("host", &self.host)]
+            [label("benchmark", &self.benchmark), label("host", &self.host)]
                 .into_iter()
                 .flatten()
                 .collect();
@@ -155,8 +157,8 @@ pub struct MetricPolicy {
 impl MetricPolicy {
     /// Whether it decides for any series at all.
     pub fn can_decide(&self) -> bool {
-        let mut all = self.exceptions.iter().filter_map(|e| e.decides).chain([self.decides]);
-        all.any(|decides| decides != Decides::No)
+        let mut decisions = self.exceptions.iter().filter_map(|e| e.decides).chain([self.decides]);
+        decisions.any(|decides| decides != Decides::No)
     }
 }
 
@@ -191,7 +193,8 @@ pub struct Policy {
     pub procedure: Procedure,
     /// Past runs lend to a variance until it has so many degrees of freedom.
     pub history: f64,
-    /// Metric name → what holds for it; a metric that is not named is shown with `default_effect` and does not decide.
+    /// Metric name → what holds for it; a metric that is not named is shown with `default_effect`
+    /// and does not decide.
     pub metrics: BTreeMap<String, MetricPolicy>,
     /// δ of a metric that is not named.
     pub default_effect: f64,
@@ -253,10 +256,10 @@ impl Policy {
 /// Reads `policies/<name>.toml`. `axes` are those of the suites at hand, which a policy may name
 /// besides the usual ones ([`COMPILER_AXES`](super::suite::COMPILER_AXES)).
 pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Policy, Mistakes> {
-    let mut known: Vec<&str> = compiler_axis_names(None);
-    known.extend(axes.iter().map(String::as_str));
-    known.sort_unstable();
-    known.dedup();
+    let mut names: Vec<&str> = compiler_axis_names(None);
+    names.extend(axes.iter().map(String::as_str));
+    names.sort_unstable();
+    names.dedup();
     read(file, text, |table| {
         let q = table.optional_number("q", 1e-6..=0.5).unwrap_or(0.05);
         let confidence = table.optional_number("confidence", 0.5..=0.9999).unwrap_or(0.95);
@@ -278,7 +281,7 @@ pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Poli
             )
             .unwrap_or(HostConflict::AskAgain);
         let inform = table.tables("inform", |table| {
-            let place = place(table, &known);
+            let place = place(table, &names);
             if place == SeriesFilter::default() {
                 table.note(
                     table.span(),
@@ -291,7 +294,7 @@ pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Poli
         });
         let metrics: BTreeMap<_, _> = table
             .required_table("metric", |table| {
-                Some(table.named_tables(|name, table| metric(name, table, default_effect, &known)))
+                Some(table.named_tables(|name, table| metric(name, table, default_effect, &names)))
             })?
             .into_iter()
             .collect();

@@ -69,8 +69,8 @@ pub struct Located<T> {
 
 /// One TOML table under reading.
 pub struct Table<'a> {
-    left: BTreeMap<&'a str, (&'a Spanned<DeValue<'a>>, Range<usize>)>,
-    asked: Vec<&'static str>,
+    unread: BTreeMap<&'a str, (&'a Spanned<DeValue<'a>>, Range<usize>)>,
+    keys_read: Vec<&'static str>,
     span: Range<usize>,
     name: String,
     notes: &'a Notes,
@@ -79,8 +79,8 @@ pub struct Table<'a> {
 
 impl<'a> Table<'a> {
     fn new(table: &'a DeTable<'a>, span: Range<usize>, name: String, notes: &'a Notes) -> Self {
-        let left = table.iter().map(|(k, v)| (k.get_ref().as_ref(), (v, k.span()))).collect();
-        Self { left, asked: Vec::new(), span, name, notes, broken: false }
+        let unread = table.iter().map(|(k, v)| (k.get_ref().as_ref(), (v, k.span()))).collect();
+        Self { unread, keys_read: Vec::new(), span, name, notes, broken: false }
     }
 
     /// Where this table was written, for mistakes about the whole of it.
@@ -106,8 +106,8 @@ impl<'a> Table<'a> {
     }
 
     fn take(&mut self, key: &'static str) -> Option<&'a Spanned<DeValue<'a>>> {
-        self.asked.push(key);
-        self.left.remove(key).map(|(value, _)| value)
+        self.keys_read.push(key);
+        self.unread.remove(key).map(|(value, _)| value)
     }
 
     fn missing(&self, key: &str, expected: &str) {
@@ -128,7 +128,7 @@ impl<'a> Table<'a> {
 
     /// Whether the key was written at all (does not take it).
     pub fn has(&self, key: &str) -> bool {
-        self.left.contains_key(key)
+        self.unread.contains_key(key)
     }
 
     fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) {
@@ -153,7 +153,7 @@ impl<'a> Table<'a> {
 
     pub fn required_str(&mut self, key: &'static str) -> Option<Located<String>> {
         if !self.has(key) {
-            self.asked.push(key);
+            self.keys_read.push(key);
             self.missing(key, "a string");
             return None;
         }
@@ -167,7 +167,7 @@ impl<'a> Table<'a> {
         values: &[(&str, T)],
     ) -> Option<T> {
         // `true` and `false` can be names of choices too.
-        let boolean = self.left.get(key).and_then(|(value, _)| value.get_ref().as_bool());
+        let boolean = self.unread.get(key).and_then(|(value, _)| value.get_ref().as_bool());
         let text = match boolean {
             Some(boolean) => Located { value: boolean.to_string(), span: self.take(key)?.span() },
             None => self.optional_str(key)?,
@@ -260,12 +260,12 @@ impl<'a> Table<'a> {
     /// A list of at least one string; see [`Table::strings`].
     pub fn required_strings(&mut self, key: &'static str) -> Vec<Located<String>> {
         if !self.has(key) {
-            self.asked.push(key);
+            self.keys_read.push(key);
             self.missing(key, "a list of strings");
             return Vec::new();
         }
         let before = self.notes.borrow().len();
-        let span = self.left[key].1.clone();
+        let span = self.unread[key].1.clone();
         let strings = self.strings(key);
         if strings.is_empty() && self.notes.borrow().len() == before {
             self.note(span, format!("`{key}` is empty"), "at least one string", None);
@@ -293,7 +293,7 @@ impl<'a> Table<'a> {
         reader: impl FnOnce(&mut Table<'a>) -> Option<T>,
     ) -> Option<T> {
         if !self.has(key) {
-            self.asked.push(key);
+            self.keys_read.push(key);
             self.missing(key, &format!("a table [{key}]"));
             return None;
         }
@@ -330,7 +330,7 @@ impl<'a> Table<'a> {
         mut reader: impl FnMut(&Located<String>, &mut Table<'a>) -> Option<T>,
     ) -> Vec<T> {
         let mut items = Vec::new();
-        for (key, (value, span)) in std::mem::take(&mut self.left) {
+        for (key, (value, span)) in std::mem::take(&mut self.unread) {
             let name = Located { value: key.to_string(), span };
             match value.get_ref().as_table() {
                 Some(table) => items.extend(self.child(
@@ -352,7 +352,7 @@ impl<'a> Table<'a> {
         one_will_do: bool,
     ) -> Vec<(Located<String>, Vec<Located<String>>)> {
         let mut items = Vec::new();
-        for (key, (value, span)) in std::mem::take(&mut self.left) {
+        for (key, (value, span)) in std::mem::take(&mut self.unread) {
             if let (true, Some(text)) = (one_will_do, value.get_ref().as_str()) {
                 let only = Located { value: text.to_string(), span: value.span() };
                 items.push((Located { value: key.to_string(), span }, vec![only]));
@@ -379,7 +379,7 @@ impl<'a> Table<'a> {
     /// Every remaining key of this table as a named string (environment variables).
     pub fn named_str(&mut self) -> Vec<(Located<String>, Located<String>)> {
         let mut items = Vec::new();
-        for (key, (value, span)) in std::mem::take(&mut self.left) {
+        for (key, (value, span)) in std::mem::take(&mut self.unread) {
             match value.get_ref().as_str() {
                 Some(text) => items.push((
                     Located { value: key.to_string(), span },
@@ -406,12 +406,12 @@ impl<'a> Table<'a> {
     }
 
     fn finish(&mut self) {
-        for (key, (_, span)) in std::mem::take(&mut self.left) {
+        for (key, (_, span)) in std::mem::take(&mut self.unread) {
             self.note(
                 span,
                 format!("`{key}` is not known in {}", self.name),
-                one_of(&self.asked),
-                suggest(key, self.asked.iter().copied()),
+                one_of(&self.keys_read),
+                suggest(key, self.keys_read.iter().copied()),
             );
         }
     }
@@ -443,10 +443,13 @@ fn article(noun: &str) -> String {
     format!("{} {noun}", if an { "an" } else { "a" })
 }
 
-/// Whether `name` can stand in paths, keys and containers' names: `[a-z0-9][a-z0-9._-]*`, 64 at most.
+/// Whether `name` can stand in paths, keys and containers' names: `[a-z0-9][a-z0-9._-]*`, 64 at
+/// most.
 pub fn is_name(name: &str) -> bool {
-    let ok = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-    (1..=64).contains(&name.len()) && name.chars().all(ok) && !name.starts_with(['.', '-', '_'])
+    let is_allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    (1..=64).contains(&name.len())
+        && name.chars().all(is_allowed)
+        && !name.starts_with(['.', '-', '_'])
 }
 
 /// Checks a name and notes a mistake if it cannot stand where names stand.

@@ -13,15 +13,15 @@ pub fn sign_flip(d: &[f64], delta: f64) -> Option<f64> {
         return None;
     }
     let sign = if d.iter().sum::<f64>() < 0.0 { -1.0 } else { 1.0 };
-    let above = |shift: f64| {
+    let p_beyond = |shift: f64| {
         let values: Vec<f64> = d.iter().map(|d| sign * d - shift).collect();
         share_at_least(&values)
     };
-    Some((above(delta) + above(-delta)).min(1.0))
+    Some((p_beyond(delta) + p_beyond(-delta)).min(1.0))
 }
 
-/// The share, among all assignments of signs to `values`, of those whose sum is at least the sum as it stands.
-/// Sums that differ by rounding alone are ties, and ties count.
+/// The share, among all assignments of signs to `values`, of those whose sum is at least the sum as
+/// it stands. Sums that differ by rounding alone are ties, and ties count.
 fn share_at_least(values: &[f64]) -> f64 {
     let tolerance = 1e-12 * values.iter().map(|v| v.abs()).sum::<f64>();
     let observed: f64 = values.iter().sum();

@@ -1,9 +1,9 @@
 //! The estimate of an effect from interleaved rounds, and the tests on it.
 //!
-//! For round i, dᵢ = ln(candidateᵢ / baselineᵢ): the two processes ran next to each other, so
-//! what drifts slowly cancels. All of this works on d; a fraction comes out at the end as
-//! exp(d̄) − 1. Variances carry their degrees of freedom ([`Variance`]), so that a variance
-//! that borrows from history and from the crowd ([`moderate`]) takes the place of the run's own.
+//! For round i, dᵢ = ln(candidateᵢ / baselineᵢ): the two processes ran next to each other, so what
+//! drifts slowly cancels. All of this works on d; a fraction comes out at the end as exp(d̄) − 1.
+//! Variances carry their degrees of freedom ([`Variance`]), so that a variance that borrows from
+//! history and from the peer prior ([`moderate`]) takes the place of the run's own.
 //!
 //! | input | answer |
 //! |---|---|
@@ -142,8 +142,9 @@ pub fn estimate(
     }
     let t = students_t(variance.df);
     let half_width = t_quantile(confidence, variance.df) * se;
-    let upper = |x: f64| t.sf(x);
-    let p = (upper((mean.abs() - delta) / se) + upper((mean.abs() + delta) / se)).min(1.0);
+    let upper_tail = |x: f64| t.sf(x);
+    let p =
+        (upper_tail((mean.abs() - delta) / se) + upper_tail((mean.abs() + delta) / se)).min(1.0);
     Estimate { rounds, mean, half_width, p }
 }
 
@@ -183,8 +184,8 @@ fn quantile(probability: f64, df: f64) -> f64 {
     z + first / df + second / df / df
 }
 
-/// Beyond 10⁶ degrees of freedom t is the normal distribution, in which the library does not lose
-/// its digits.
+/// Student's t; beyond 10⁶ degrees of freedom it is the normal distribution, in which the library
+/// does not lose its digits.
 fn students_t(df: f64) -> StudentsT {
     const NORMAL: f64 = 1e6;
     let df = if df > NORMAL { f64::INFINITY } else { df };
@@ -210,19 +211,19 @@ pub fn rounds_needed(estimate: &Estimate, variance: Variance, delta: f64, confid
         let df = (borrowed + f64::from(n) - 1.0).max(1.0);
         (t_quantile(confidence, df) / target).powi(2) * variance.value
     };
-    let enough = |n: u32| g(n) < f64::from(n);
-    let bounded = |x: f64| x.min(f64::from(CAP)) as u32;
-    let mut high = bounded(g(rounds).floor() + 1.0).max(rounds + 1);
+    let is_enough = |n: u32| g(n) < f64::from(n);
+    let capped = |x: f64| x.min(f64::from(CAP)) as u32;
+    let mut high = capped(g(rounds).floor() + 1.0).max(rounds + 1);
     let mut low = rounds;
-    if high >= CAP && !enough(CAP) {
+    if high >= CAP && !is_enough(CAP) {
         return CAP;
     }
     // Below g(high) no n is enough, since g(n) ≥ g(high) there.
-    low = low.max(bounded(g(high).floor()).min(high - 1));
-    high = high.min(bounded(g(low).floor() + 1.0).max(low + 1));
+    low = low.max(capped(g(high).floor()).min(high - 1));
+    high = high.min(capped(g(low).floor() + 1.0).max(low + 1));
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        if enough(middle) { high = middle } else { low = middle }
+        if is_enough(middle) { high = middle } else { low = middle }
     }
     high.max(rounds + 1).min(CAP)
 }
@@ -249,9 +250,9 @@ pub fn rounding_variance(baseline: f64, candidate: f64) -> f64 {
     (baseline.powi(-2) + candidate.powi(-2)) / 12.0
 }
 
-/// The variance of a sum of independent parts, each given as (its variance, how well that is known):
-/// the degrees of freedom of the whole are (Σv)²/Σ(v²/ν) (Satterthwaite 1946, Biometrics 2(6); Welch
-/// 1947, Biometrika 34). Exact where no part varies.
+/// The variance of a sum of independent parts, each given as (its variance, how well that is
+/// known): the degrees of freedom of the whole are (Σv)²/Σ(v²/ν) (Satterthwaite 1946, Biometrics
+/// 2(6); Welch 1947, Biometrika 34). Exact where no part varies.
 pub fn satterthwaite(parts: impl IntoIterator<Item = (f64, f64)>) -> Variance {
     let add = |(sum, spread): (f64, f64), (v, df): (f64, f64)| (sum + v, spread + v * v / df);
     let (value, spread) = parts.into_iter().fold((0.0, 0.0), add);
@@ -282,8 +283,8 @@ pub fn geometric_mean(series: &[(f64, Variance, u32)], confidence: f64) -> Optio
     }
     let k = series.len() as f64;
     let mean = series.iter().map(|(mean, ..)| mean).sum::<f64>() / k;
-    let squares = |(_, variance, n): &(f64, Variance, u32)| variance.value / f64::from(*n);
-    let variance = satterthwaite(series.iter().map(|s| (squares(s), s.1.df)));
+    let squared_error = |(_, variance, n): &(f64, Variance, u32)| variance.value / f64::from(*n);
+    let variance = satterthwaite(series.iter().map(|s| (squared_error(s), s.1.df)));
     let half_width = t_quantile(confidence, variance.df) * variance.value.sqrt() / k;
     Some(GeometricMean { series: series.len() as u32, mean, half_width })
 }
@@ -293,9 +294,10 @@ pub fn geometric_mean(series: &[(f64, Variance, u32)], confidence: f64) -> Optio
 pub fn share_interval(hits: u64, of: u64, confidence: f64) -> (f64, f64) {
     let tail = (1.0 - confidence) / 2.0;
     let (x, n) = (hits as f64, of as f64);
-    let bound = |a: f64, b: f64, at: f64| Beta::new(a, b).expect("positive").inverse_cdf(at);
-    let low = if hits == 0 { 0.0 } else { bound(x, n - x + 1.0, tail) };
-    let high = if hits >= of { 1.0 } else { bound(x + 1.0, n - x, 1.0 - tail) };
+    let beta_quantile =
+        |a: f64, b: f64, at: f64| Beta::new(a, b).expect("positive").inverse_cdf(at);
+    let low = if hits == 0 { 0.0 } else { beta_quantile(x, n - x + 1.0, tail) };
+    let high = if hits >= of { 1.0 } else { beta_quantile(x + 1.0, n - x, 1.0 - tail) };
     (low, high)
 }
 
@@ -339,7 +341,8 @@ mod tests {
         near(e.mean, 0.0275, 1e-12);
         near(e.p, 0.048_566_856_56, 1e-9);
         near(e.half_width, 0.027_175_308_84, 1e-9);
-        // statsmodels.stats.multitest.multipletests([.01,.04,.03,.005], method="fdr_bh" / "fdr_by").
+        // statsmodels.stats.multitest.multipletests([.01,.04,.03,.005], method="fdr_bh" /
+        // "fdr_by").
         let q = adjust(&[0.01, 0.04, 0.03, 0.005], Procedure::BenjaminiHochberg);
         for (q, expected) in q.iter().zip([0.02, 0.04, 0.04, 0.02]) {
             near(*q, expected, 1e-12);
@@ -373,11 +376,11 @@ mod tests {
     #[test]
     fn rounds_needed_is_the_first_that_is_enough() {
         let variance = |n: u32| Variance { value: 0.0004, df: f64::from(n) - 1.0 };
-        let at = |n: u32, mean: f64| estimate(n, mean, variance(n), 0.01, 0.95);
+        let estimate_at = |n: u32, mean: f64| estimate(n, mean, variance(n), 0.01, 0.95);
         // Mean → the half-width that settles it.
         for (mean, target) in [(0.0, 0.01), (0.009, 0.005), (0.011, 0.005), (0.05, 0.04)] {
-            let needed = rounds_needed(&at(2, mean), variance(2), 0.01, 0.95);
-            let half = |n: u32| at(n, mean).half_width;
+            let needed = rounds_needed(&estimate_at(2, mean), variance(2), 0.01, 0.95);
+            let half = |n: u32| estimate_at(n, mean).half_width;
             assert!(half(needed) < target, "{mean}: {needed}");
             assert!(needed == 3 || half(needed - 1) >= target, "{mean}: {needed}");
         }
@@ -391,16 +394,16 @@ mod tests {
         near(high, 0.070_781, 1e-6);
         assert_eq!((share_interval(0, 10, 0.95).0, share_interval(10, 10, 0.95).1), (0.0, 1.0));
         assert_eq!(share_interval(0, 0, 0.95), (0.0, 1.0));
-        let one = (0.02, Variance { value: 0.0004, df: 3.0 }, 4);
-        let alone = geometric_mean(&[one], 0.95).unwrap();
-        let same = estimate(4, 0.02, one.1, 0.0, 0.95);
+        let single = (0.02, Variance { value: 0.0004, df: 3.0 }, 4);
+        let alone = geometric_mean(&[single], 0.95).unwrap();
+        let same = estimate(4, 0.02, single.1, 0.0, 0.95);
         near(alone.half_width, same.half_width, 1e-12);
-        let two = geometric_mean(&[one, one], 0.95).unwrap();
+        let two = geometric_mean(&[single, single], 0.95).unwrap();
         assert_eq!((two.mean, two.series), (0.02, 2));
         assert!(two.half_width < alone.half_width / 2f64.sqrt());
         assert_eq!(geometric_mean(&[], 0.95), None);
         // A power of one half is found where the mean just reaches the quantile.
-        let found = detectable(4, one.1, 0.01, 0.05, 0.5);
+        let found = detectable(4, single.1, 0.01, 0.05, 0.5);
         near(found, 0.01 + same.half_width, 1e-12);
         near(rounding_variance(100.0, 100.0), 1e-4 / 6.0, 1e-15);
     }
@@ -421,12 +424,12 @@ mod tests {
         fn swapping_sides_negates_the_effect(
             rounds in proptest::collection::vec((1i64..1_000_000, 1i64..1_000_000), 2..12)
         ) {
-            let of = |rounds: &[(i64, i64)]| -> Moments {
+            let moments_of_rounds = |rounds: &[(i64, i64)]| -> Moments {
                 let d: Vec<f64> = rounds.iter().map(|(b, c)| log_ratio(*b, *c).unwrap()).collect();
                 moments(&d).unwrap()
             };
             let swapped: Vec<(i64, i64)> = rounds.iter().map(|(b, c)| (*c, *b)).collect();
-            let (a, b) = (of(&rounds), of(&swapped));
+            let (a, b) = (moments_of_rounds(&rounds), moments_of_rounds(&swapped));
             prop_assert!((a.mean + b.mean).abs() < 1e-9);
             prop_assert!((a.variance.unwrap() - b.variance.unwrap()).abs() < 1e-9);
         }

@@ -11,19 +11,20 @@
 //!    reaches the policy's cap: a host that changed is forgotten, and a run that knows its own
 //!    variance asks nobody. (With ν_h itself capped, 20 rounds found less with history than
 //!    without.)
-//! 2. **Crowd.** A scaled inverse-χ² prior (d₀, s₀²) is fitted over the series by the method of
+//! 2. **Peer prior.** A scaled inverse-χ² prior (d₀, s₀²) is fitted over the series by the method of
 //!    moments on ln s_p² (Smyth 2004, "Linear models and empirical Bayes methods", SAGMB 3(1),
 //!    section 6.2), and s̃² = (d₀ s₀² + ν s_p²) / (d₀ + ν), with d₀ + ν degrees of freedom.
 //!
 //! ln s_p² is clipped at the 5 % and 90 % quantiles before the fit, so that a few wild series do
-//! not make the crowd look diverse (the idea of Phipson et al. 2016, "Robust hyperparameter
+//! not make the peers look diverse (the idea of Phipson et al. 2016, "Robust hyperparameter
 //! estimation", Ann. Appl. Stat. 10(2); their correction for the clipped tails is left out).
 //! Clipping and the model itself err towards lending too much where a series is noisier than the
-//! crowd; that error is bounded: s̃² is never below s²/2 for a series with history and never below
-//! s² for one without. Where that bound holds, the crowd was wrong about the series, and its d₀ count
-//! by the square of s̃² over the bound, as a part's variance counts in Satterthwaite's degrees of
-//! freedom: with all of d₀, three rounds without history found something in 8 of 100 comparisons in
-//! which nothing differed. What this does to error rates is measured: docs/decisions.md.
+//! peers; that error is bounded: s̃² is never below s²/2 for a series with history and never below
+//! s² for one without. Where that bound holds, the peer prior was wrong about the series, and its
+//! d₀ count by the square of s̃² over the bound, as a part's variance counts in Satterthwaite's
+//! degrees of freedom: with all of d₀, three rounds without history found something in 8 of 100
+//! comparisons in which nothing differed. What this does to error rates is measured:
+//! docs/decisions.md.
 
 use serde::Serialize;
 use statrs::function::gamma::digamma;
@@ -33,13 +34,13 @@ use super::Variance;
 /// Share of the series clipped below and above before the prior is fitted.
 const CLIPPED: (f64, f64) = (0.05, 0.10);
 
-/// Fewer series than this are no crowd.
-const CROWD_MIN: usize = 3;
+/// Fewer series than this give no peer prior.
+const PEERS_MIN: usize = 3;
 
 /// A prior as good as certain: d₀ where the series differ by no more than chance.
 const PRIOR_DF_MAX: f64 = 1e6;
 
-/// A variance below this share of the crowd's median counts as this much, so that one constant
+/// A variance below this share of the peers' median counts as this much, so that one constant
 /// series does not pull ln s² to −∞ (limma's `fitFDist` does the same).
 const TINY_SHARE: f64 = 1e-5;
 
@@ -52,10 +53,10 @@ pub struct Noise {
     pub history: Option<Variance>,
     /// The run's own and what history lends, together.
     pub pooled: Variance,
-    /// The prior (s₀², d₀); `None` without a crowd.
+    /// The peer prior (s₀², d₀); `None` without peers. Its key in JSON is older than the word.
     #[serde(rename = "crowd")]
     pub peer_prior: Option<Variance>,
-    /// What pooled and crowd come to, before the floor.
+    /// What the pooled variance and the peer prior come to, before the floor.
     pub moderated: f64,
     /// No smaller variance is used.
     pub floor: f64,
@@ -75,24 +76,24 @@ pub fn pool_within(a: Variance, b: Variance) -> Variance {
 
 /// The run's own variance with that of past runs, which fill its degrees of freedom up to `cap`.
 pub fn pool_history(run: Variance, history: Option<Variance>, cap: f64) -> Variance {
-    lent(run, history, cap).map_or(run, |history| pool_within(run, history))
+    history_counted(run, history, cap).map_or(run, |history| pool_within(run, history))
 }
 
 /// What of a history counts; `None` where the run needs none.
-fn lent(run: Variance, history: Option<Variance>, cap: f64) -> Option<Variance> {
+fn history_counted(run: Variance, history: Option<Variance>, cap: f64) -> Option<Variance> {
     history.map(|h| Variance { df: h.df.min(cap - run.df), ..h }).filter(|h| h.df > 0.0)
 }
 
-/// The prior of a crowd: s₀² with d₀ degrees of freedom. `None` for fewer than three series with
-/// a positive variance.
+/// The peer prior of series: s₀² with d₀ degrees of freedom. `None` for fewer than three series
+/// with a positive variance.
 ///
 /// With e = ln s² − ψ(ν/2) + ln(ν/2): ψ′(d₀/2) = var(e) − mean ψ′(ν/2), and
 /// ln s₀² = mean(e) + ψ(d₀/2) − ln(d₀/2). Where var(e) is no larger than chance makes it, d₀ is
 /// as good as infinite.
 pub fn peer_prior(variances: &[Variance]) -> Option<Variance> {
-    let usable = |v: &&Variance| v.value.is_finite() && v.value > 0.0 && v.df > 0.0;
-    let mut values: Vec<f64> = variances.iter().filter(usable).map(|v| v.value).collect();
-    if values.len() < CROWD_MIN {
+    let is_usable = |v: &&Variance| v.value.is_finite() && v.value > 0.0 && v.df > 0.0;
+    let mut values: Vec<f64> = variances.iter().filter(is_usable).map(|v| v.value).collect();
+    if values.len() < PEERS_MIN {
         return None;
     }
     let middle = values.len() / 2;
@@ -102,7 +103,7 @@ pub fn peer_prior(variances: &[Variance]) -> Option<Variance> {
     let mut trigammas = 0.0;
     let mut e: Vec<f64> = variances
         .iter()
-        .filter(usable)
+        .filter(is_usable)
         .map(|v| {
             if last.0 != v.df {
                 last = (v.df, digamma(v.df / 2.0) - (v.df / 2.0).ln(), trigamma(v.df / 2.0));
@@ -136,7 +137,7 @@ fn clip(values: &mut [f64]) {
     }
 }
 
-/// The variance a series is judged with; `df_all` is the sum of all the crowd's degrees of
+/// The variance a series is judged with; `df_all` is the sum of all peers' degrees of
 /// freedom, more than which nothing can be known of a variance.
 pub fn moderate(
     run: Variance,
@@ -145,14 +146,14 @@ pub fn moderate(
     peer_prior: Option<Variance>,
     df_all: f64,
 ) -> Noise {
-    let history = lent(run, history, cap);
+    let history = history_counted(run, history, cap);
     let pooled = history.map_or(run, |history| pool_within(run, history));
     let floor = if history.is_some() { run.value / 2.0 } else { run.value };
     let moderated = peer_prior.map_or(pooled.value, |prior| pool_within(prior, pooled).value);
     let df = peer_prior.map_or(pooled.df, |prior| {
         let agreement = if moderated < floor { (moderated / floor).powi(2) } else { 1.0 };
-        let lent = prior.df.min(df_all) * agreement;
-        (pooled.df + lent).min(df_all.max(pooled.df))
+        let df_lent = prior.df.min(df_all) * agreement;
+        (pooled.df + df_lent).min(df_all.max(pooled.df))
     });
     let used = Variance { value: moderated.max(floor), df };
     Noise { run, history, pooled, peer_prior, moderated, floor, used }
@@ -213,8 +214,8 @@ mod tests {
             assert!((trigamma(x) / expected - 1.0).abs() < 1e-12, "{x}");
         }
         for x in [1e-3, 0.3, 1.0, 7.5, 400.0, 9e5] {
-            let back = trigamma_inverse(trigamma(x)).unwrap();
-            assert!((back / x - 1.0).abs() < 1e-6, "{x}: {back}");
+            let inverse = trigamma_inverse(trigamma(x)).unwrap();
+            assert!((inverse / x - 1.0).abs() < 1e-6, "{x}: {inverse}");
         }
         for none in [0.0, -1.0, f64::NAN] {
             assert_eq!(trigamma_inverse(none), None);
@@ -224,27 +225,27 @@ mod tests {
     #[test]
     fn what_is_lent_and_what_is_not() {
         let run = v(4.0, 2.0);
-        // (what, history, cap, crowd, df of all, expected)
-        for (what, history, cap, crowd, all, expected) in [
+        // (what, history, cap, peer prior, df of all, expected)
+        for (what, history, cap, peer_prior, df_all, expected) in [
             ("alone", None, 10.0, None, 2.0, v(4.0, 2.0)),
             ("history", Some(v(1.0, 6.0)), 10.0, None, 2.0, v(2.0, 8.0)),
             ("history fills up", Some(v(1.0, 60.0)), 4.0, None, 2.0, v(2.5, 4.0)),
             ("and no further", Some(v(1.0, 60.0)), 2.0, None, 2.0, v(4.0, 2.0)),
             ("half of s² at least", Some(v(0.0, 6.0)), 10.0, None, 2.0, v(2.0, 8.0)),
             ("history of nothing", Some(v(1.0, 0.0)), 10.0, None, 2.0, v(4.0, 2.0)),
-            ("crowd", None, 10.0, Some(v(7.0, 1.0)), 50.0, v(5.0, 3.0)),
+            ("peer prior", None, 10.0, Some(v(7.0, 1.0)), 50.0, v(5.0, 3.0)),
             ("s² at least", None, 10.0, Some(v(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
             ("no history at all", Some(v(1.0, 6.0)), 0.0, Some(v(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
             ("no more than all know", None, 10.0, Some(v(4.0, 1e6)), 50.0, v(4.0, 50.0)),
         ] {
-            let noise = moderate(run, history, cap, crowd, all);
+            let noise = moderate(run, history, cap, peer_prior, df_all);
             assert!((noise.used.value - expected.value).abs() < 1e-12, "{what}: {noise:?}");
             assert_eq!(noise.used.df, expected.df, "{what}");
         }
     }
 
     #[test]
-    fn a_crowd_needs_three_that_vary() {
+    fn a_peer_prior_needs_three_that_vary() {
         assert_eq!(peer_prior(&[]), None);
         assert_eq!(peer_prior(&[v(1.0, 2.0), v(2.0, 2.0)]), None);
         assert_eq!(peer_prior(&[v(1.0, 2.0), v(2.0, 2.0), v(0.0, 2.0), v(f64::NAN, 2.0)]), None);
@@ -259,13 +260,13 @@ mod tests {
             history in proptest::option::of((1e-8f64..1.0, 0.5f64..50.0)),
             scale in 1e-3f64..1e3,
         ) {
-            let of = |scale: f64| {
-                let all: Vec<Variance> = values.iter().map(|(x, df)| v(x * scale, *df)).collect();
-                let prior = peer_prior(&all);
+            let fit_scaled = |scale: f64| {
+                let scaled: Vec<Variance> = values.iter().map(|(x, df)| v(x * scale, *df)).collect();
+                let prior = peer_prior(&scaled);
                 let history = history.map(|(x, df)| v(x * scale, df));
-                moderate(all[0], history, 10.0, prior, all.iter().map(|v| v.df).sum())
+                moderate(scaled[0], history, 10.0, prior, scaled.iter().map(|v| v.df).sum())
             };
-            let (a, b) = (of(1.0), of(scale));
+            let (a, b) = (fit_scaled(1.0), fit_scaled(scale));
             let share = if history.is_some() { 0.5 } else { 1.0 };
             prop_assert!(a.used.value >= share * a.run.value - 1e-15);
             prop_assert!(a.used.df >= a.run.df && a.used.df.is_finite());

@@ -1,4 +1,4 @@
-//! From summaries to estimates, without opinion.
+//! Estimates from summaries, without opinion.
 
 use std::collections::{HashMap, HashSet};
 

@@ -87,11 +87,11 @@ impl fmt::Display for ConclusionReason {
             Self::NoCommonCase { baseline, candidate } => write!(
                 f,
                 "no case was measured on both sides: the baseline has {}; the candidate has {}",
-                few(baseline),
-                few(candidate)
+                first_names(baseline),
+                first_names(candidate)
             ),
             Self::OneSideWorks { standing, cases } => {
-                write!(f, "{}: {}", standing.name(), few(cases))
+                write!(f, "{}: {}", standing.name(), first_names(cases))
             }
             Self::NothingDecides => write!(f, "nothing that was measured decides"),
             Self::HostsDisagree { case, metric, verdicts } => write!(
@@ -126,14 +126,14 @@ impl fmt::Display for ConclusionReason {
 }
 
 /// The first names of many.
-fn few(names: &BTreeSet<String>) -> String {
+fn first_names(names: &BTreeSet<String>) -> String {
     const LISTED_MAX: usize = 8;
     let mut listed: Vec<&str> = names.iter().take(LISTED_MAX).map(String::as_str).collect();
-    let more = format!("{} more", names.len().saturating_sub(LISTED_MAX));
+    let rest_text = format!("{} more", names.len().saturating_sub(LISTED_MAX));
     if names.is_empty() {
         listed.push("none");
     } else if names.len() > LISTED_MAX {
-        listed.push(&more);
+        listed.push(&rest_text);
     }
     listed.join(", ")
 }
@@ -151,12 +151,12 @@ pub struct Concluded {
 /// averaged: who differs is named.
 pub fn conclude(judged: &[Judged], failing: &Failing<'_>, policy: &Policy) -> Concluded {
     let deciding: Vec<&Judged> = judged.iter().filter(|j| j.comparison.decides).collect();
-    let any = |verdict: Verdict| deciding.iter().any(|j| j.verdict == verdict);
-    let works = works(failing);
+    let has_any = |verdict: Verdict| deciding.iter().any(|j| j.verdict == verdict);
+    let one_sided_cases = one_sided_cases(failing);
     let unchanged = !deciding.is_empty()
-        && works.is_empty()
+        && one_sided_cases.is_empty()
         && deciding.iter().all(|j| j.verdict == Verdict::Unchanged);
-    let conclusion = match (any(Verdict::Regressed), any(Verdict::Improved)) {
+    let conclusion = match (has_any(Verdict::Regressed), has_any(Verdict::Improved)) {
         (true, true) => Conclusion::Mixed,
         (true, false) => Conclusion::Regressed,
         (false, true) => Conclusion::Improved,
@@ -164,13 +164,13 @@ pub fn conclude(judged: &[Judged], failing: &Failing<'_>, policy: &Policy) -> Co
         (false, false) => Conclusion::Inconclusive,
     };
     let mut reasons = tallies(&deciding);
-    reasons.extend(works);
+    reasons.extend(one_sided_cases);
     reasons.extend(no_common_case(judged));
     reasons.extend(hosts_disagree(&deciding));
     reasons.extend(architectures_disagree(&deciding));
     reasons.extend(configs_disagree(&deciding));
     reasons.extend(metrics_disagree(judged, policy));
-    reasons.extend(informs(judged));
+    reasons.extend(informing_changes(judged));
     let ask_again = deciding
         .iter()
         .filter(|j| matches!(j.verdict, Verdict::Inconclusive(Reason::HostsDisagree { .. })))
@@ -201,7 +201,7 @@ fn tallies(deciding: &[&Judged]) -> Vec<ConclusionReason> {
     reasons
 }
 
-fn works(failing: &Failing<'_>) -> Vec<ConclusionReason> {
+fn one_sided_cases(failing: &Failing<'_>) -> Vec<ConclusionReason> {
     let reason =
         |standing| ConclusionReason::OneSideWorks { standing, cases: failing.cases(standing) };
     let is_any = |because: &ConclusionReason| matches!(because, ConclusionReason::OneSideWorks { cases, .. } if !cases.is_empty());
@@ -213,11 +213,11 @@ fn works(failing: &Failing<'_>) -> Vec<ConclusionReason> {
 }
 
 fn no_common_case(judged: &[Judged]) -> Option<ConclusionReason> {
-    let measured = |side: fn(&Judged) -> bool| -> BTreeSet<String> {
+    let measured_cases = |side: fn(&Judged) -> bool| -> BTreeSet<String> {
         judged.iter().filter(|j| side(j)).map(|j| case(&j.comparison.key)).collect()
     };
-    let baseline = measured(|j| j.comparison.baseline.is_some());
-    let candidate = measured(|j| j.comparison.candidate.is_some());
+    let baseline = measured_cases(|j| j.comparison.baseline.is_some());
+    let candidate = measured_cases(|j| j.comparison.candidate.is_some());
     let none = !judged.is_empty() && baseline.is_disjoint(&candidate);
     none.then_some(ConclusionReason::NoCommonCase { baseline, candidate })
 }
@@ -271,7 +271,7 @@ fn hosts_disagree(deciding: &[&Judged]) -> Vec<ConclusionReason> {
 fn architectures_disagree(deciding: &[&Judged]) -> Vec<ConclusionReason> {
     let key = |j: &Judged| (case(&j.comparison.key), j.comparison.key.metric.clone());
     let groups = both_directions(deciding, key, |j| j.comparison.architecture.as_str());
-    let several = |verdicts: &Vec<NamedVerdict>| {
+    let has_several_names = |verdicts: &Vec<NamedVerdict>| {
         verdicts.iter().map(|s| &s.name).collect::<BTreeSet<_>>().len() > 1
     };
     let because = |((case, metric), verdicts)| ConclusionReason::ArchitecturesDisagree {
@@ -279,7 +279,7 @@ fn architectures_disagree(deciding: &[&Judged]) -> Vec<ConclusionReason> {
         metric,
         verdicts,
     };
-    groups.into_iter().filter(|(_, verdicts)| several(verdicts)).map(because).collect()
+    groups.into_iter().filter(|(_, verdicts)| has_several_names(verdicts)).map(because).collect()
 }
 
 fn configs_disagree(deciding: &[&Judged]) -> Vec<ConclusionReason> {
@@ -298,7 +298,7 @@ fn configs_disagree(deciding: &[&Judged]) -> Vec<ConclusionReason> {
         .collect()
 }
 
-/// Beside the metric that decides a case stand those that the policy lets decide elsewhere.
+/// Names, beside the metric that decides a case, those that the policy lets decide elsewhere.
 fn metrics_disagree(judged: &[Judged], policy: &Policy) -> Vec<ConclusionReason> {
     let mut cases: BTreeMap<(&str, &str, &str), Vec<&Judged>> = BTreeMap::new();
     for j in judged {
@@ -325,7 +325,7 @@ fn metrics_disagree(judged: &[Judged], policy: &Policy) -> Vec<ConclusionReason>
     reasons
 }
 
-fn informs(judged: &[Judged]) -> Option<ConclusionReason> {
+fn informing_changes(judged: &[Judged]) -> Option<ConclusionReason> {
     let count = |verdict: Verdict| {
         let of_tier = |j: &&Judged| j.comparison.tier == Gate::Informs && j.verdict == verdict;
         judged.iter().filter(of_tier).count()

@@ -7,13 +7,13 @@ use serde::Serialize;
 
 use crate::record::{Failure, RunRow, Side};
 
-/// On which side something does not work.
+/// The side on which something does not work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
-    /// On the candidate alone.
+    /// It fails on the candidate alone.
     NewlyFailing,
-    /// On the baseline alone.
+    /// It fails on the baseline alone.
     NewlyPassing,
     FailingOnBoth,
 }
@@ -31,13 +31,13 @@ impl Standing {
 }
 
 /// Host, benchmark and config; `None` for all of them.
-type About<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+type FailureScope<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
 
 /// What fails in the runs of a comparison.
 #[derive(Debug, Clone, Default)]
 pub struct Failing<'a> {
     /// Whether it failed on the baseline, and on the candidate.
-    sides: BTreeMap<About<'a>, [bool; 2]>,
+    sides: BTreeMap<FailureScope<'a>, [bool; 2]>,
 }
 
 impl<'a> Failing<'a> {
@@ -47,25 +47,25 @@ impl<'a> Failing<'a> {
 
     /// What fails by `failures`, each with its host.
     pub fn new(failures: impl IntoIterator<Item = (&'a str, &'a Failure)>) -> Self {
-        let mut sides: BTreeMap<About<'a>, [bool; 2]> = BTreeMap::new();
+        let mut sides: BTreeMap<FailureScope<'a>, [bool; 2]> = BTreeMap::new();
         for (host, failure) in failures {
-            let failed = sides.entry(about(host, failure)).or_default();
+            let failed = sides.entry(scope_of(host, failure)).or_default();
             failed[0] |= failure.side != Some(Side::Candidate);
             failed[1] |= failure.side != Some(Side::Baseline);
         }
         Self { sides }
     }
 
-    /// The standing of what `failure`, one of those given, is about. What keeps more than that from working
-    /// counts: of a side that was not built no case was tried.
+    /// The standing of what `failure`, one of those given, is about. What keeps more than that from
+    /// working counts: of a side that was not built no case was tried.
     pub fn standing(&self, host: &str, failure: &Failure) -> Standing {
-        self.standing_of(about(host, failure))
+        self.standing_of(scope_of(host, failure))
     }
 
-    fn standing_of(&self, (host, benchmark, config): About<'_>) -> Standing {
+    fn standing_of(&self, (host, benchmark, config): FailureScope<'_>) -> Standing {
         let wider = [(host, None, None), (host, benchmark, None), (host, benchmark, config)];
-        let sides = wider.iter().filter_map(|about| self.sides.get(about));
-        match sides.fold([false; 2], |all, one| [all[0] | one[0], all[1] | one[1]]) {
+        let sides = wider.iter().filter_map(|scope| self.sides.get(scope));
+        match sides.fold([false; 2], |any, next| [any[0] | next[0], any[1] | next[1]]) {
             [false, _] => Standing::NewlyFailing,
             [true, false] => Standing::NewlyPassing,
             [true, true] => Standing::FailingOnBoth,
@@ -74,12 +74,12 @@ impl<'a> Failing<'a> {
 
     /// The cases with this standing on any host, as people write them.
     pub fn cases(&self, standing: Standing) -> BTreeSet<String> {
-        let with = self.sides.keys().filter(|about| self.standing_of(**about) == standing);
-        with.map(|(_, benchmark, config)| case(*benchmark, *config)).collect()
+        let matching = self.sides.keys().filter(|scope| self.standing_of(**scope) == standing);
+        matching.map(|(_, benchmark, config)| case(*benchmark, *config)).collect()
     }
 }
 
-fn about<'a>(host: &'a str, failure: &'a Failure) -> About<'a> {
+fn scope_of<'a>(host: &'a str, failure: &'a Failure) -> FailureScope<'a> {
     (host, failure.benchmark.as_deref(), failure.config.as_deref())
 }
 
@@ -98,10 +98,10 @@ mod tests {
     const B: Option<Side> = Some(Side::Baseline);
     const C: Option<Side> = Some(Side::Candidate);
 
-    fn failure((about, side): (&str, Option<Side>)) -> Failure {
-        let (benchmark, config) = match about.split_once('/') {
+    fn failure((scope, side): (&str, Option<Side>)) -> Failure {
+        let (benchmark, config) = match scope.split_once('/') {
             Some((benchmark, config)) => (Some(benchmark), Some(config)),
-            None => (Some(about).filter(|about| !about.is_empty()), None),
+            None => (Some(scope).filter(|scope| !scope.is_empty()), None),
         };
         Failure {
             benchmark: benchmark.map(str::to_string),

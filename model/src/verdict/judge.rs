@@ -1,4 +1,4 @@
-//! From estimates to verdicts, under a policy.
+//! Verdicts from estimates, under a policy.
 
 use std::collections::BTreeMap;
 
@@ -110,14 +110,14 @@ impl NamedVerdict {
         if verdicts.len() > LISTED_MAX {
             let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
             verdicts.iter().for_each(|s| *counts.entry(s.verdict).or_default() += 1);
-            let count = |(verdict, count): (&str, usize)| format!("{count} {verdict}");
-            return counts.into_iter().map(count).collect::<Vec<_>>().join(", ");
+            let count_text = |(verdict, count): (&str, usize)| format!("{count} {verdict}");
+            return counts.into_iter().map(count_text).collect::<Vec<_>>().join(", ");
         }
-        let shown = |v: &Self| {
+        let verdict_text = |v: &Self| {
             let name = if v.name.is_empty() { "no config" } else { &v.name };
             format!("{name}: {}", v.verdict)
         };
-        verdicts.iter().map(shown).collect::<Vec<_>>().join(", ")
+        verdicts.iter().map(verdict_text).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -131,11 +131,11 @@ pub struct Judged {
 /// Decides each comparison under `policy`, and holds back what hosts of one architecture are sure
 /// of differently.
 pub fn judge(comparisons: Vec<Comparison>, policy: &Policy) -> Vec<Judged> {
-    let judge = |comparison: Comparison| {
+    let judge_comparison = |comparison: Comparison| {
         let verdict = verdict_of(&comparison, policy);
         Judged { comparison, verdict }
     };
-    let mut judged: Vec<Judged> = comparisons.into_iter().map(judge).collect();
+    let mut judged: Vec<Judged> = comparisons.into_iter().map(judge_comparison).collect();
     if policy.conflicting_hosts == HostConflict::AskAgain {
         hold_back(&mut judged);
     }
@@ -156,14 +156,14 @@ fn hold_back(judged: &mut [Judged]) {
     }
     let disagreeing: Vec<Vec<usize>> = series
         .into_values()
-        .filter(|all| all.iter().any(|&i| judged[i].verdict != judged[all[0]].verdict))
+        .filter(|group| group.iter().any(|&i| judged[i].verdict != judged[group[0]].verdict))
         .collect();
-    for all in disagreeing {
-        let verdicts: Vec<NamedVerdict> = all
+    for group in disagreeing {
+        let verdicts: Vec<NamedVerdict> = group
             .iter()
             .map(|&i| NamedVerdict::new(&judged[i].comparison.key.host, &judged[i].verdict))
             .collect();
-        for index in all {
+        for index in group {
             judged[index].verdict =
                 Verdict::Inconclusive(Reason::HostsDisagree { verdicts: verdicts.clone() });
         }
@@ -173,8 +173,8 @@ fn hold_back(judged: &mut [Judged]) {
 fn verdict_of(comparison: &Comparison, policy: &Policy) -> Verdict {
     let (tainted, rounds) = (comparison.tainted, comparison.rounds);
     // A disturbed round taints both its samples; a side that is missing alone was not disturbed.
-    let both = comparison.baseline.is_some() == comparison.candidate.is_some();
-    if tainted > 0 && both && (rounds < 2 || tainted > rounds.saturating_mul(2)) {
+    let is_complete = comparison.baseline.is_some() == comparison.candidate.is_some();
+    if tainted > 0 && is_complete && (rounds < 2 || tainted > rounds.saturating_mul(2)) {
         return Verdict::Inconclusive(Reason::Disturbed { tainted, rounds });
     }
     let (Some(estimate), Some(q)) = (comparison.estimate, comparison.q) else {

@@ -1,4 +1,4 @@
-//! From summaries to verdicts: [`compare`] estimates without opinion, [`judge`] decides under a
+//! Verdicts from summaries: [`compare`] estimates without opinion, [`judge`] decides under a
 //! policy, [`conclude`] says it in one word and why. All three are pure.
 
 mod compare;

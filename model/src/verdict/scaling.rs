@@ -1,4 +1,4 @@
-//! From how artifacts scale to verdicts.
+//! Verdicts on how artifacts scale.
 
 use serde::Serialize;
 

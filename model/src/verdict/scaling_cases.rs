@@ -1,4 +1,4 @@
-//! From samples over numbers of threads to how each case scales, with its verdict.
+//! Scaling of each case, with its verdict, from samples over numbers of threads.
 //!
 //! A case here is a benchmark under a config *without* the axis `threads`: its samples at all
 //! numbers of threads are one curve. Wall time decides; instructions stand beside it.
@@ -41,7 +41,7 @@ pub struct ScalingCase {
     pub host: String,
     pub architecture: String,
     pub benchmark: String,
-    /// Without `threads`.
+    /// The config without `threads`.
     pub config: String,
     pub baseline: ScalingSide,
     pub candidate: ScalingSide,
@@ -108,14 +108,15 @@ pub fn scaling_cases<'a>(
         };
         cases.entry(key).or_default().add(&sample, threads);
     }
-    let mut shown = vec![];
+    let mut sides_by_case = vec![];
     let mut differences = vec![];
     for (key, measured) in cases.into_iter().filter(|(_, measured)| measured.threads.len() > 1) {
         let [baseline, candidate] = Side::BOTH.map(|side| measured.side(side, ignored));
         differences.push(measured.difference(&key, ignored, policy));
         let sides = [(&baseline, Side::Baseline), (&candidate, Side::Candidate)];
-        let sides = sides.map(|(times, side)| measured.shown(side, times, policy.confidence));
-        shown.push((key, sides));
+        let sides =
+            sides.map(|(times, side)| measured.scaling_side(side, times, policy.confidence));
+        sides_by_case.push((key, sides));
     }
     let case =
         |((key, [baseline, candidate]), scaled): ((Key, [ScalingSide; 2]), ScalingVerdict)| {
@@ -123,7 +124,7 @@ pub fn scaling_cases<'a>(
             let config = config.to_string();
             ScalingCase { host, architecture, benchmark, config, baseline, candidate, scaled }
         };
-    shown.into_iter().zip(judge_scaling(differences, policy)).map(case).collect()
+    sides_by_case.into_iter().zip(judge_scaling(differences, policy)).map(case).collect()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,7 +150,7 @@ type Values<'a> = BTreeMap<u32, BTreeMap<(&'a str, u32), i64>>;
 struct Measured<'a> {
     values: BTreeMap<(Side, &'a str), Values<'a>>,
     jobs: BTreeSet<(Side, &'a str)>,
-    /// On either side, whatever came of it.
+    /// Numbers of threads on either side, whatever came of them.
     threads: BTreeSet<u32>,
     tainted: BTreeMap<Side, u32>,
 }
@@ -198,21 +199,21 @@ impl<'a> Measured<'a> {
         let times = |side| self.side(side, ignored).map_err(|why| (side, why));
         let (baseline, candidate) = (times(Side::Baseline)?, times(Side::Candidate)?);
         let mut config = key.config.clone();
-        let last = |times: &[Times]| times.last().map_or(1, |times| times.threads);
-        let threads = last(&baseline).min(last(&candidate));
+        let threads_max = |times: &[Times]| times.last().map_or(1, |times| times.threads);
+        let threads = threads_max(&baseline).min(threads_max(&candidate));
         config.0.insert(THREADS.to_string(), threads.to_string());
         let rule = policy.rule(&key.benchmark, &config, &key.host, WALL);
         let delta = log_effect(rule.smallest_effect);
         difference(&baseline, &candidate, Pairing::ByRound, delta, policy.confidence)
     }
 
-    fn shown(
+    fn scaling_side(
         &self,
         side: Side,
         times: &Result<Vec<Times>, NoCurve>,
         confidence: f64,
     ) -> ScalingSide {
-        let curve = times.as_ref().map_err(Clone::clone).and_then(|times| Curve::of(times));
+        let curve = times.as_ref().map_err(Clone::clone).and_then(|times| Curve::from_times(times));
         let speedups = curve.as_ref().map(|c| c.speedups(confidence)).unwrap_or_default();
         let walls = self.values.get(&(side, WALL)).into_iter().flatten();
         let point = |(&threads, walls): (&u32, &BTreeMap<(&str, u32), i64>)| {
@@ -227,14 +228,14 @@ impl<'a> Measured<'a> {
                 instructions: self.instructions(side, threads),
             })
         };
-        let fits = |curve: &Curve| Fits {
+        let fit_laws = |curve: &Curve| Fits {
             amdahl: curve.fit(Law::Amdahl, confidence),
             universal: curve.fit(Law::Universal, confidence),
         };
         ScalingSide {
             points: walls.filter_map(point).collect(),
             tainted: self.tainted.get(&side).copied().unwrap_or(0),
-            curve: curve.as_ref().ok().map(fits),
+            curve: curve.as_ref().ok().map(fit_laws),
             no_curve: curve.err(),
         }
     }

@@ -1,4 +1,4 @@
-//! From samples to summaries.
+//! Summaries from samples.
 
 use std::collections::BTreeMap;
 

@@ -27,10 +27,10 @@ fn samples(benchmark: &str, metric: &str, values: &[(i64, i64)]) -> Vec<Sample> 
         value,
         taint: String::new(),
     };
-    let both = |(round, (b, c)): (usize, &(i64, i64))| {
+    let round_samples = |(round, (b, c)): (usize, &(i64, i64))| {
         [sample(round, Side::Baseline, *b), sample(round, Side::Candidate, *c)]
     };
-    values.iter().enumerate().flat_map(both).collect()
+    values.iter().enumerate().flat_map(round_samples).collect()
 }
 
 fn input(summary: Summary) -> Input {
@@ -49,30 +49,30 @@ fn verdicts(samples: &[Sample]) -> (Vec<Verdict>, Conclusion) {
 fn four_verdicts() {
     let slower = [(1000, 1100), (1001, 1102), (999, 1099), (1000, 1101)];
     let faster = slower.map(|(b, c)| (c, b));
-    let same = [(100_000, 100_010), (100_001, 99_999), (99_990, 100_000), (100_000, 99_995)];
+    let unchanged = [(100_000, 100_010), (100_001, 99_999), (99_990, 100_000), (100_000, 99_995)];
     let noisy = [(1000, 1100), (1000, 900), (1000, 1050), (1000, 1000)];
     for (rounds, verdict, conclusion) in [
         (slower, "Regressed", Conclusion::Regressed),
         (faster, "Improved", Conclusion::Improved),
-        (same, "Unchanged", Conclusion::Unchanged),
+        (unchanged, "Unchanged", Conclusion::Unchanged),
         (noisy, "Inconclusive", Conclusion::Inconclusive),
     ] {
         let (got, overall) = verdicts(&samples("b", "wall", &rounds));
         assert_eq!((got[0].name(), overall), (verdict, conclusion));
     }
-    let both = [samples("a", "wall", &slower), samples("b", "wall", &faster)].concat();
-    assert_eq!(verdicts(&both).1, Conclusion::Mixed);
+    let two_series = [samples("a", "wall", &slower), samples("b", "wall", &faster)].concat();
+    assert_eq!(verdicts(&two_series).1, Conclusion::Mixed);
 }
 
 #[test]
 fn what_cannot_be_said_says_why() {
-    let one = samples("b", "wall", &[(5, 6)]);
-    assert_eq!(verdicts(&one).0, [Verdict::Inconclusive(Reason::TooFewRounds { rounds: 1 })]);
+    let one_round = samples("b", "wall", &[(5, 6)]);
+    assert_eq!(verdicts(&one_round).0, [Verdict::Inconclusive(Reason::TooFewRounds { rounds: 1 })]);
     let zero = samples("b", "wall", &[(0, 6), (0, 7)]);
     assert_eq!(verdicts(&zero).0, [Verdict::Inconclusive(Reason::ZeroValue)]);
-    let mut apart = samples("b", "wall", &[(5, 6), (5, 6)]);
-    apart.retain(|s| (s.round == 0) == (s.side == Side::Baseline));
-    assert_eq!(verdicts(&apart).0, [Verdict::Inconclusive(Reason::NoCommonRound)]);
+    let mut unpaired = samples("b", "wall", &[(5, 6), (5, 6)]);
+    unpaired.retain(|s| (s.round == 0) == (s.side == Side::Baseline));
+    assert_eq!(verdicts(&unpaired).0, [Verdict::Inconclusive(Reason::NoCommonRound)]);
     let mut disturbed = samples("b", "wall", &[(5, 6), (5, 6)]);
     disturbed[0].taint = "steal".into();
     let reason = Reason::Disturbed { tainted: 1, rounds: 1 };
@@ -84,11 +84,11 @@ fn what_cannot_be_said_says_why() {
     assert_eq!(verdicts(&many).0, [Verdict::Inconclusive(reason)]);
     many.iter_mut().filter(|s| s.round > 1).for_each(|s| s.taint.clear());
     assert_eq!(verdicts(&many).0, [Verdict::Regressed]);
-    let mut alone = samples("b", "wall", &[(5, 6), (5, 6)]);
-    alone[0].taint = "contention".into();
-    alone.retain(|s| s.side == Side::Baseline);
+    let mut one_sided = samples("b", "wall", &[(5, 6), (5, 6)]);
+    one_sided[0].taint = "contention".into();
+    one_sided.retain(|s| s.side == Side::Baseline);
     assert_eq!(
-        verdicts(&alone).0,
+        verdicts(&one_sided).0,
         [Verdict::Inconclusive(Reason::MissingSide { side: "candidate" })]
     );
     assert_eq!(verdicts(&[]), (vec![], Conclusion::Inconclusive));
@@ -99,11 +99,11 @@ fn a_round_that_came_again_is_one_round() {
     // What no disturbance moves is untainted each time: the last pair counts.
     let again =
         |value| Sample { sequence: 9, value, ..samples("b", "max-rss", &[(1, 1)])[0].clone() };
-    let mut all = samples("b", "max-rss", &[(100, 100), (100, 110)]);
+    let mut samples_of_all = samples("b", "max-rss", &[(100, 100), (100, 110)]);
     for (side, value) in [(Side::Baseline, 200), (Side::Candidate, 240)] {
-        all.push(Sample { side, ..again(value) });
+        samples_of_all.push(Sample { side, ..again(value) });
     }
-    let summary = &summarise(&all)[0];
+    let summary = &summarise(&samples_of_all)[0];
     assert_eq!((summary.rounds, summary.tainted), (2, 0));
     let mean = (1.2f64.ln() + 1.1f64.ln()) / 2.0;
     assert!((summary.mean_log_ratio.unwrap() - mean).abs() < 1e-12, "{summary:?}");
@@ -122,22 +122,22 @@ fn families_do_not_lend_each_other_discoveries() {
     // One borderline wall series: p is about 0.03, so q must be too, whatever else there is.
     let wall = [(1000, 1030), (1000, 1015), (1000, 1035), (1000, 1022)];
     let q_of_wall = |others: &[Vec<Sample>]| {
-        let mut all = samples("b", "wall", &wall);
-        all.extend(others.concat());
-        let inputs: Vec<Input> = summarise(&all).into_iter().map(input).collect();
+        let mut samples_of_all = samples("b", "wall", &wall);
+        samples_of_all.extend(others.concat());
+        let inputs: Vec<Input> = summarise(&samples_of_all).into_iter().map(input).collect();
         let compared = compare(&inputs, &default_policy());
         compared.iter().find(|c| c.key.metric == "wall").and_then(|c| c.q).unwrap()
     };
-    let alone = q_of_wall(&[]);
+    let q_alone = q_of_wall(&[]);
     let counters: Vec<Vec<Sample>> = (0..9)
         .map(|i| samples(&format!("c{i}"), "instructions:cachegrind", &[(1000, 2000 * i)]))
         .collect();
-    let shown: Vec<Vec<Sample>> = (0..9)
+    let more_series: Vec<Vec<Sample>> = (0..9)
         .map(|i| samples(&format!("r{i}"), "max-rss", &[(1000, 2000), (1000, 2001), (1000, 1999)]))
         .collect();
-    assert_eq!(q_of_wall(&counters), alone);
-    assert_eq!(q_of_wall(&shown), alone);
-    assert!(alone > 0.001 && alone < 0.2, "{alone}");
+    assert_eq!(q_of_wall(&counters), q_alone);
+    assert_eq!(q_of_wall(&more_series), q_alone);
+    assert!(q_alone > 0.001 && q_alone < 0.2, "{q_alone}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ def intervals():
 
 
 def quantiles():
-    """Of Student's t, also with as many degrees of freedom as only a crowd has."""
+    """Of Student's t, also with as many degrees of freedom as only a peer prior has."""
     for confidence in (0.5, 0.9, 0.95, 0.9999):
         for df in (1.0, 2.0, 3.3, 17.0, 500.0, 9.9e3, 1e4, 1.1e4, 1e5, 1e6, 1e7, 4.3e9, 1e15):
             yield {
@@ -84,7 +84,7 @@ def trigamma():
         yield {"x": x, "is": float(special.polygamma(1, x))}
 
 
-def crowd():
+def peer_prior():
     """Smyth 2004, section 6.2, with ln s² clipped at the 5 % and 90 % quantiles."""
     for series, prior_df, dfs in (
         (40, 3.0, (2.0,)),
@@ -211,7 +211,7 @@ def shares():
 
 
 sections = (
-    intervals, quantiles, treat, adjusted, trigamma, crowd, sign_flips, detectable, rounds_needed, geometric_means, shares
+    intervals, quantiles, treat, adjusted, trigamma, peer_prior, sign_flips, detectable, rounds_needed, geometric_means, shares
 )
 lines = [
     f'"{section.__name__}": [\n' + ",\n".join(json.dumps(case) for case in section()) + "\n]" for section in sections

@@ -13,7 +13,7 @@ use dyno_model::metric::CACHEGRIND;
 
 /// What a job is expected to take, in seconds.
 pub struct JobEstimate {
-    /// In measured processes, with the least and with the most rounds.
+    /// Seconds in measured processes, with the least and with the most rounds.
     pub least_s: u64,
     pub most_s: u64,
     /// Cases of which only the suite says how long they take.
@@ -25,8 +25,9 @@ pub struct JobEstimate {
 }
 
 impl JobEstimate {
-    /// By the latest wall time of each case on `host`, and what the suite says of those that have
-    /// none. Cases that nobody knows of count as the mean of the others; `None` where those are most.
+    /// Estimates by the latest wall time of each case on `host`, and by what the suite says of
+    /// those that have none. Cases that nobody knows of count as the mean of the others; `None`
+    /// where those are most.
     pub async fn for_job(job: &Job, suite: &Suite, host: &str, session: &Session) -> Option<Self> {
         let latest = session.latest_walls(&suite.name, host).await.ok()?;
         let measured_s = |case: &Case| {
@@ -44,11 +45,11 @@ impl JobEstimate {
             return None;
         }
         let mean_s = known.iter().sum::<f64>() / known.len() as f64;
-        let all = known.into_iter().chain(std::iter::repeat_n(mean_s, unknown));
+        let process_times = known.into_iter().chain(std::iter::repeat_n(mean_s, unknown));
         let (least_s, most_s): (Vec<f64>, Vec<f64>) =
-            all.map(|process_s| job.inputs.budget.expected_s(process_s)).unzip();
+            process_times.map(|process_s| job.inputs.budget.expected_s(process_s)).unzip();
         let [least_s, most_s] = [least_s, most_s].map(|each| each.iter().sum::<f64>());
-        let whole = |seconds: f64| seconds.ceil() as u64;
+        let whole_seconds = |seconds: f64| seconds.ceil() as u64;
         let phases = session.latest_phases(&suite.name, host);
         let before_s = phases.map(|phases| {
             let before = phases
@@ -57,23 +58,27 @@ impl JobEstimate {
             before.map(|(_, seconds)| seconds).sum::<f64>()
         });
         let counting_s = phases.and_then(|phases| phases.get(phase::COUNT)).copied();
-        let counts = job.inputs.metrics.iter().any(|name| name == CACHEGRIND);
+        let is_counting = job.inputs.metrics.iter().any(|name| name == CACHEGRIND);
         Some(Self {
-            least_s: whole(least_s),
-            most_s: whole(most_s),
+            least_s: whole_seconds(least_s),
+            most_s: whole_seconds(most_s),
             guessed: guessed.len(),
-            before_s: before_s.map(whole),
-            counting_s: counting_s.filter(|seconds| counts && *seconds > 0.0).map(whole),
+            before_s: before_s.map(whole_seconds),
+            counting_s: counting_s
+                .filter(|seconds| is_counting && *seconds > 0.0)
+                .map(whole_seconds),
         })
     }
 
     /// What comes besides, in words.
     pub fn last_time(&self) -> Vec<String> {
-        let said = |seconds: Option<u64>, what: &str| {
+        let sentence = |seconds: Option<u64>, what: &str| {
             Some(format!("{what} took {} last time", duration(seconds?)))
         };
-        let besides =
-            [said(self.before_s, "getting ready"), said(self.counting_s, "counting instructions")];
+        let besides = [
+            sentence(self.before_s, "getting ready"),
+            sentence(self.counting_s, "counting instructions"),
+        ];
         besides.into_iter().flatten().collect()
     }
 }

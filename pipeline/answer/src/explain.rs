@@ -1,7 +1,7 @@
 //! `dyno compare --explain SERIES`: gathers what one verdict rests on, and has it explained.
 
 use dyno_model::catalog::policy::Policy;
-use dyno_reports::explain::{Explained, Input, find};
+use dyno_reports::explain::{Explanation, Input, find};
 
 use crate::Answer;
 use crate::error::query_error;
@@ -11,11 +11,11 @@ use dyno_base::error::{Error, Result};
 ///
 /// # Errors
 /// Wrong input where no series, or more than one, is meant; those of the store.
-pub async fn explain(answer: &Answer, policy: &Policy, written: &str) -> Result<Explained> {
-    let unclear = |error: dyno_reports::explain::Unclear| {
+pub async fn explain(answer: &Answer, policy: &Policy, written: &str) -> Result<Explanation> {
+    let unclear_error = |error: dyno_reports::explain::UnclearSeries| {
         Error::input(error.to_string()).hint("BENCHMARK[CONFIG]/METRIC@HOST names one, or its row")
     };
-    let row = find(&answer.view, written).map_err(unclear)?;
+    let row = find(&answer.view, written).map_err(unclear_error)?;
     let evidence =
         answer.session.evidence(&answer.compared, &row.key()).await.map_err(query_error)?;
     let input = Input {
@@ -27,5 +27,5 @@ pub async fn explain(answer: &Answer, policy: &Policy, written: &str) -> Result<
         past: evidence.past,
         queries: &evidence.queries,
     };
-    Ok(Explained::new(&input).expect("rows are made of what was judged"))
+    Ok(Explanation::new(&input).expect("rows are made of what was judged"))
 }

@@ -1,6 +1,6 @@
-//! From the store to what a person reads, for the command line, the bot and the site: the comparison
-//! is asked of the store, always, and the page, the comment, the terminal table and the JSON are made
-//! from its one view.
+//! The way from the store to what a person reads, for the command line, the bot and the site: the
+//! comparison is asked of the store, always, and the page, the comment, the terminal table and the
+//! JSON are made from its one view.
 
 pub mod error;
 pub mod estimate;
@@ -19,7 +19,7 @@ use dyno_store::Store;
 use crate::error::query_error;
 use crate::selfcheck::selfchecks;
 use dyno_base::atomic_file;
-use dyno_base::error::{Result, While};
+use dyno_base::error::{Result, WithContext};
 use dyno_base::event::{Events, Phase};
 use dyno_base::fault;
 
@@ -105,7 +105,7 @@ pub async fn ask(
 /// Writes page, comment and JSON into `folder`; returns the page's path.
 pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
     let doing = || format!("writing the report into {}", folder.display());
-    std::fs::create_dir_all(folder).while_(doing)?;
+    std::fs::create_dir_all(folder).context(doing)?;
     let page = folder.join("report.html");
     for (path, text) in [
         (&page, dyno_reports::html(view)),
@@ -113,8 +113,8 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
         (&folder.join("report.json"), dyno_reports::json(view)),
     ] {
         // Whole or not at all: a reader of the folder never sees half a page.
-        let write = || atomic_file::replace(path, text.as_bytes(), 0o644);
-        fault::at("report.write", write).while_(doing)?;
+        let write_file = || atomic_file::replace(path, text.as_bytes(), 0o644);
+        fault::at("report.write", write_file).context(doing)?;
     }
-    page.canonicalize().while_(doing)
+    page.canonicalize().context(doing)
 }

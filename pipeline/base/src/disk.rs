@@ -9,12 +9,12 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Files are counted this often at most where nothing seems to grow.
-const COUNT_EVERY: Duration = Duration::from_secs(1);
+const COUNT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// And for one part in so many of the time.
+/// The share of the time that counting may take: one part in so many.
 const COUNT_SHARE: u32 = 20;
 
 /// What a file takes at least: its inode and its name are not free either.
@@ -24,12 +24,12 @@ pub const FILE_BYTES: u64 = 4 << 10;
 /// dyno's own memory.
 const PATHS_BYTES: usize = 64 << 20;
 
-/// Left to others, in bytes, on a disk that is large enough; else a fiftieth of it.
+/// What is left to others, in bytes, on a disk that is large enough; else a fiftieth of it.
 const SPARE_BYTES: u64 = 256 << 20;
 
-/// Why a build must end.
+/// The limit for which a build must end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TooMuch {
+pub enum DiskLimit {
     /// Its folders hold more than they may.
     Folders,
     /// Its folders lie deeper than a path may be long: nobody can count what is in them.
@@ -41,9 +41,9 @@ pub enum TooMuch {
     Disk,
 }
 
-impl TooMuch {
-    /// What to say of `who` filled it, which may hold `limit_bytes`; `None` where that is nobody's
-    /// fault.
+impl DiskLimit {
+    /// The sentence for `who` filled it, which may hold `limit_bytes`; `None` where that is
+    /// nobody's fault.
     pub fn reason(self, who: &str, limit_bytes: u64) -> Option<String> {
         let limit = indicatif::HumanBytes(limit_bytes);
         match self {
@@ -56,69 +56,70 @@ impl TooMuch {
 }
 
 /// Folders on one disk, and what they may hold together.
-pub struct Watch {
+pub struct DiskWatch {
     folders: Vec<PathBuf>,
     limit_bytes: u64,
 }
 
 /// What a file system has in use.
 #[derive(Debug, Clone, Copy)]
-struct InUse {
+struct DiskUsage {
     bytes: u64,
     files: u64,
     nearly_full: bool,
 }
 
-impl InUse {
-    fn of(folder: &Path) -> Option<Self> {
-        let found = nix::sys::statvfs::statvfs(folder).ok()?;
-        let block = found.fragment_size();
-        let spare = (found.blocks() * block / 50).min(SPARE_BYTES);
+impl DiskUsage {
+    fn read(folder: &Path) -> Option<Self> {
+        let stat = nix::sys::statvfs::statvfs(folder).ok()?;
+        let block = stat.fragment_size();
+        let spare = (stat.blocks() * block / 50).min(SPARE_BYTES);
         Some(Self {
-            bytes: (found.blocks() - found.blocks_free()) * block,
-            files: found.files() - found.files_free(),
-            nearly_full: found.blocks_available() * block < spare
-                || found.files_available() < found.files() / 100,
+            bytes: (stat.blocks() - stat.blocks_free()) * block,
+            files: stat.files() - stat.files_free(),
+            nearly_full: stat.blocks_available() * block < spare
+                || stat.files_available() < stat.files() / 100,
         })
     }
 
-    /// By how much it grew, at the least that files take.
-    fn since(self, before: Self) -> u64 {
+    /// Growth in bytes since `before`, at the least that files take.
+    fn growth_since(self, before: Self) -> u64 {
         let files = self.files.saturating_sub(before.files).saturating_mul(FILE_BYTES);
         self.bytes.saturating_sub(before.bytes).max(files)
     }
 }
 
-impl Watch {
+impl DiskWatch {
     pub fn new(folders: Vec<PathBuf>, limit_bytes: u64) -> Self {
         Self { folders, limit_bytes }
     }
 
-    /// Comes back when there is too much, and never else.
-    pub async fn until_too_much(&self) -> TooMuch {
+    /// Returns when a limit is reached, and never else.
+    pub async fn until_exceeded(&self) -> DiskLimit {
         let Some(folder) = self.folders.first() else { return std::future::pending().await };
-        let (mut before, mut left, mut due) = (None, 0, Instant::now());
+        let (mut before, mut left_bytes, mut count_due) = (None, 0, Instant::now());
         loop {
-            let now = InUse::of(folder);
+            let now = DiskUsage::read(folder);
             if now.is_some_and(|now| now.nearly_full) {
-                return TooMuch::Disk;
+                return DiskLimit::Disk;
             }
-            let grown = now.zip(before).is_some_and(|(now, before)| now.since(before) >= left);
-            if grown || Instant::now() >= due {
+            let grown =
+                now.zip(before).is_some_and(|(now, before)| now.growth_since(before) >= left_bytes);
+            if grown || Instant::now() >= count_due {
                 let started = Instant::now();
                 match self.count().await {
-                    Ok(held) => (before, left) = (now, self.limit_bytes - held),
-                    Err(too_much) => return too_much,
+                    Ok(bytes) => (before, left_bytes) = (now, self.limit_bytes - bytes),
+                    Err(limit) => return limit,
                 }
-                due = Instant::now() + (started.elapsed() * COUNT_SHARE).max(COUNT_EVERY);
+                count_due = Instant::now() + (started.elapsed() * COUNT_SHARE).max(COUNT_INTERVAL);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    async fn count(&self) -> Result<u64, TooMuch> {
+    async fn count(&self) -> Result<u64, DiskLimit> {
         let (folders, limit) = (self.folders.clone(), self.limit_bytes);
-        let counted = tokio::task::spawn_blocking(move || held(folders, limit, PATHS_BYTES));
+        let counted = tokio::task::spawn_blocking(move || bytes_below(folders, limit, PATHS_BYTES));
         counted.await.expect("counting does not panic")
     }
 }
@@ -126,7 +127,11 @@ impl Watch {
 /// Bytes that everything below `folders` takes, `limit` at most; `paths` bounds the bytes of the
 /// paths that are remembered meanwhile. A build may change all of it while this looks: a link that
 /// takes a folder's place leads this astray, but not for ever.
-fn held(mut folders: Vec<PathBuf>, limit: u64, paths: usize) -> Result<u64, TooMuch> {
+fn bytes_below(
+    mut folders: Vec<PathBuf>,
+    limit: u64,
+    path_bytes_max: usize,
+) -> Result<u64, DiskLimit> {
     use std::os::unix::fs::MetadataExt;
     let (mut sum, mut pending): (u64, usize) = (0, 0);
     while let Some(folder) = folders.pop() {
@@ -134,7 +139,7 @@ fn held(mut folders: Vec<PathBuf>, limit: u64, paths: usize) -> Result<u64, TooM
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => {
-                return Err(TooMuch::Depth);
+                return Err(DiskLimit::Depth);
             }
             Err(_) => continue,
         };
@@ -142,13 +147,13 @@ fn held(mut folders: Vec<PathBuf>, limit: u64, paths: usize) -> Result<u64, TooM
             let Ok(found) = entry.metadata() else { continue };
             sum = sum.saturating_add((found.blocks() * 512).max(FILE_BYTES));
             if sum > limit {
-                return Err(TooMuch::Folders);
+                return Err(DiskLimit::Folders);
             }
             if found.is_dir() {
                 let path = entry.path();
                 pending += path.as_os_str().len();
-                if pending > paths {
-                    return Err(TooMuch::Paths);
+                if pending > path_bytes_max {
+                    return Err(DiskLimit::Paths);
                 }
                 folders.push(path);
             }
@@ -170,9 +175,12 @@ mod tests {
         std::fs::write(path.join("large"), vec![1; 1 << 20]).unwrap();
         std::fs::File::create(path.join("sparse")).unwrap().set_len(1 << 40).unwrap();
         std::os::unix::fs::symlink("/", path.join("link")).unwrap();
-        let sum = held(vec![path.to_path_buf()], u64::MAX, PATHS_BYTES).unwrap();
+        let sum = bytes_below(vec![path.to_path_buf()], u64::MAX, PATHS_BYTES).unwrap();
         assert!(((1 << 20) + 4 * FILE_BYTES..(1 << 20) + 16 * FILE_BYTES).contains(&sum), "{sum}");
-        assert_eq!(held(vec![path.to_path_buf()], 5000, PATHS_BYTES), Err(TooMuch::Folders));
+        assert_eq!(
+            bytes_below(vec![path.to_path_buf()], 5000, PATHS_BYTES),
+            Err(DiskLimit::Folders)
+        );
     }
 
     #[test]
@@ -185,8 +193,8 @@ mod tests {
         }
         std::fs::create_dir_all(deep.join("1/2/3/4/5/6/7/8/9")).unwrap();
         let paths = 2 * (folder.path().as_os_str().len() + 50);
-        assert_eq!(held(vec![wide.clone()], u64::MAX, paths), Err(TooMuch::Paths));
-        assert!(held(vec![deep], u64::MAX, paths).is_ok());
-        assert!(held(vec![wide], u64::MAX, PATHS_BYTES).is_ok());
+        assert_eq!(bytes_below(vec![wide.clone()], u64::MAX, paths), Err(DiskLimit::Paths));
+        assert!(bytes_below(vec![deep], u64::MAX, paths).is_ok());
+        assert!(bytes_below(vec![wide], u64::MAX, PATHS_BYTES).is_ok());
     }
 }

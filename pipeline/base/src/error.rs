@@ -5,7 +5,7 @@ use std::fmt;
 
 use dyno_model::mistake::Mistakes;
 
-/// Whose turn it is after an error; each has its exit code.
+/// The kind of an error, which says whose turn it is; each has its exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The command line, a file that people write, or a name in one, is wrong.
@@ -66,7 +66,7 @@ impl Error {
         if is_input {
             return Self::input(chain(&error));
         }
-        match Err::<(), _>(error).while_(|| place.into()) {
+        match Err::<(), _>(error).context(|| place.into()) {
             Err(error) => error,
             Ok(()) => unreachable!("an error was given"),
         }
@@ -74,7 +74,7 @@ impl Error {
 
     /// An error of the file system met while `doing`.
     pub fn from_io(error: std::io::Error, doing: String) -> Self {
-        match Err::<(), _>(error).while_(|| doing) {
+        match Err::<(), _>(error).context(|| doing) {
             Err(error) => error,
             Ok(()) => unreachable!("an error was given"),
         }
@@ -128,31 +128,31 @@ const FREE_SPACE: &str =
     "the disk is full: free some space and run the same command again; what is cached is kept";
 
 /// Says what was being done when an error of the world came up.
-pub trait While<T> {
-    /// As an infrastructure error: "`doing`: cause". A full disk gets its hint.
-    fn while_(self, doing: impl FnOnce() -> String) -> Result<T>;
+pub trait WithContext<T> {
+    /// Makes it an infrastructure error: "`doing`: cause". A full disk gets its hint.
+    fn context(self, doing: impl FnOnce() -> String) -> Result<T>;
 }
 
-impl<T, E: std::error::Error + 'static> While<T> for std::result::Result<T, E> {
-    fn while_(self, doing: impl FnOnce() -> String) -> Result<T> {
+impl<T, E: std::error::Error + 'static> WithContext<T> for std::result::Result<T, E> {
+    fn context(self, doing: impl FnOnce() -> String) -> Result<T> {
         self.map_err(|error| {
             let any: &(dyn std::error::Error + 'static) = &error;
-            if let Some(already) = any.downcast_ref::<Error>() {
-                let mut kept = Error::new(already.kind, format!("{}: {already}", doing()));
-                kept.hint.clone_from(&already.hint);
-                if kept.hint.is_none() && kept.message.contains(DISK_FULL) {
-                    kept.hint = Some(FREE_SPACE.into());
+            if let Some(inner) = any.downcast_ref::<Error>() {
+                let mut wrapped = Error::new(inner.kind, format!("{}: {inner}", doing()));
+                wrapped.hint.clone_from(&inner.hint);
+                if wrapped.hint.is_none() && wrapped.message.contains(DISK_FULL) {
+                    wrapped.hint = Some(FREE_SPACE.into());
                 }
-                kept.mistakes.clone_from(&already.mistakes);
-                return kept;
+                wrapped.mistakes.clone_from(&inner.mistakes);
+                return wrapped;
             }
             let text = chain(any);
-            let full = any
+            let is_full = any
                 .downcast_ref::<std::io::Error>()
                 .is_some_and(|e| e.kind() == std::io::ErrorKind::StorageFull)
                 || text.contains(DISK_FULL);
             let error = Error::infrastructure(format!("{}: {text}", doing()));
-            if full { error.hint(FREE_SPACE) } else { error }
+            if is_full { error.hint(FREE_SPACE) } else { error }
         })
     }
 }

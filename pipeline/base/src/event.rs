@@ -80,13 +80,13 @@ impl Stage {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// What is done next and why, for newcomers alone; and about how many seconds it takes, from the
-    /// least to the most, where anybody knows.
+    /// What is done next and why, for newcomers alone; and about how many seconds it takes, from
+    /// the least to the most, where anybody knows.
     Explanation { text: String, seconds: Option<(u64, u64)> },
     /// Something begins: `what` is a sentence without full stop ("building wasmi_cli 0.46.0").
     Begin { phase: Phase, what: String },
     /// How far it is: `done` of `total` in `unit`s. `total` 0 means unknown.
-    Progress { phase: Phase, done: u64, total: u64, unit: Unit },
+    Progress { phase: Phase, done: u64, total: u64, unit: ProgressUnit },
     /// A line of output of a tool at work (a build), for those who want to see it.
     Line { phase: Phase, text: String },
     /// It ended well; `what` says what came of it ("image 3f2a… from cache").
@@ -98,7 +98,7 @@ pub enum Event {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unit {
+pub enum ProgressUnit {
     Bytes,
     Items,
     /// Processes measured.
@@ -135,7 +135,7 @@ impl Events {
         self.send(Event::Begin { phase, what: what.into() });
     }
 
-    pub fn progress(&self, phase: Phase, done: u64, total: u64, unit: Unit) {
+    pub fn progress(&self, phase: Phase, done: u64, total: u64, unit: ProgressUnit) {
         self.send(Event::Progress { phase, done, total, unit });
     }
 

@@ -1,11 +1,13 @@
-//! Fault points: where a test ends this dyno as `kill -9` does, or holds it while the world changes.
+//! Fault points: where a test ends this dyno as `kill -9` does, or holds it while the world
+//! changes.
 //!
 //! Each step of a job that has an effect on the world has a point before it and one after it, and
-//! [`EFFECTS`] is the list of all. A step may be many writes, as a download is: in the middle of it there
-//! is no point. `dyno host tune` has none, but a machine in memory that dies between any two writes. `DYNO_FAULT=kill:publish.runs.before` kills at the first pass of that point,
+//! [`EFFECTS`] is the list of all. A step may be many writes, as a download is: in the middle of it
+//! there is no point. `dyno host tune` has none, but a machine in memory that dies between any two
+//! writes. `DYNO_FAULT=kill:publish.runs.before` kills at the first pass of that point,
 //! `kill:container.run.after:3` at the third; `stop:…` stops the process (SIGSTOP) until someone
-//! sends SIGCONT. `tests/it/faults.rs` goes through the list, so that an effect whose point is never
-//! passed, or after which something is left, fails.
+//! sends SIGCONT. `tests/it/faults.rs` goes through the list, so that an effect whose point is
+//! never passed, or after which something is left, fails.
 //!
 //! Points are there in builds with debug assertions only: a release build is without them. The
 //! variable is dyno's own; no container gets it, so what is measured cannot set it.
@@ -83,42 +85,42 @@ pub const EFFECTS: &[(&str, &str)] = &[
 
 /// Passes the point before `effect`.
 pub fn before(effect: &'static str) {
-    pass(effect, "before");
+    pass_point(effect, "before");
 }
 
 /// Passes the point after `effect`; also if the effect failed.
 pub fn after(effect: &'static str) {
-    pass(effect, "after");
+    pass_point(effect, "after");
 }
 
 /// Does `work` between its two points.
 pub async fn around<T>(effect: &'static str, work: impl Future<Output = T>) -> T {
     before(effect);
-    let done = work.await;
+    let value = work.await;
     after(effect);
-    done
+    value
 }
 
-/// As [`around`], for work that does not wait.
+/// Does `work`, which does not wait, between its two points.
 pub fn at<T>(effect: &'static str, work: impl FnOnce() -> T) -> T {
     before(effect);
-    let done = work();
+    let value = work();
     after(effect);
-    done
+    value
 }
 
-/// For `with_watch` of `dyno_store::Store`.
-pub fn watch(table: &'static str, done: bool) {
+/// Passes the point of a table that is published: for `with_watch` of `dyno_store::Store`.
+pub fn publish_point(table: &'static str, is_after: bool) {
     let effect = match table {
         "samples" => "publish.samples",
         "summaries" => "publish.summaries",
         "units" => "publish.units",
         _ => "publish.runs",
     };
-    if done { after(effect) } else { before(effect) }
+    if is_after { after(effect) } else { before(effect) }
 }
 
-/// From now on points act on the dyno that started this process: for a container's parent.
+/// Makes points act on the dyno that started this process from now on: for a container's parent.
 pub fn act_on_parent() {
     ON_PARENT.store(true, Ordering::SeqCst);
 }
@@ -134,7 +136,7 @@ struct Armed {
 
 fn armed() -> Option<&'static Armed> {
     static ARMED: OnceLock<Option<Armed>> = OnceLock::new();
-    let parse = || {
+    let parse_variable = || {
         let text = std::env::var(VARIABLE).ok()?;
         let mut parts = text.split(':');
         let signal = match parts.next()? {
@@ -146,23 +148,23 @@ fn armed() -> Option<&'static Armed> {
         let passes = parts.next().map_or(Some(1), |n| n.parse().ok())?;
         Some(Armed { signal, point, passes: AtomicU32::new(passes) })
     };
-    ARMED.get_or_init(parse).as_ref()
+    ARMED.get_or_init(parse_variable).as_ref()
 }
 
-fn pass(effect: &'static str, moment: &str) {
+fn pass_point(effect: &'static str, moment: &str) {
     if !cfg!(debug_assertions) {
         return;
     }
     let Some(armed) = armed() else { return };
     // Whoever goes through the list must find every effect in it.
     assert!(EFFECTS.iter().any(|(name, _)| *name == effect), "{effect} is not in the list");
-    let named = armed.point.strip_prefix(effect).and_then(|rest| rest.strip_prefix('.'));
-    if named == Some(moment) && armed.passes.fetch_sub(1, Ordering::SeqCst) == 1 {
+    let point = armed.point.strip_prefix(effect).and_then(|rest| rest.strip_prefix('.'));
+    if point == Some(moment) && armed.passes.fetch_sub(1, Ordering::SeqCst) == 1 {
         let on_parent = ON_PARENT.load(Ordering::SeqCst);
         // SAFETY: a signal to this very process, or to the dyno that waits for it.
         unsafe {
-            let whom = if on_parent { libc::getppid() } else { libc::getpid() };
-            libc::kill(whom, armed.signal);
+            let target = if on_parent { libc::getppid() } else { libc::getpid() };
+            libc::kill(target, armed.signal);
         }
         // It may take a moment to arrive.
         if armed.signal == libc::SIGKILL && !on_parent {

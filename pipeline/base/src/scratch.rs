@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use dyno_probe::clear::empty_folder;
 
-use crate::error::{Result, While};
+use crate::error::{Result, WithContext};
 use crate::fault;
 use crate::process::ProcessIdentity;
 
 /// A folder for one job's work, removed at the end however the job ends; what a killed dyno left
 /// is removed by the next one.
 pub struct Scratch {
-    /// There until it is dropped.
+    /// The folder, which is there until this is dropped.
     folder: Option<tempfile::TempDir>,
 }
 
@@ -21,10 +21,10 @@ impl Scratch {
     pub fn new(cache: &Path) -> Result<Self> {
         let parent = cache.join("scratch");
         let doing = || format!("making a work folder in {}", parent.display());
-        fs::create_dir_all(&parent).while_(doing)?;
+        fs::create_dir_all(&parent).context(doing)?;
         let prefix = format!("{}-", ProcessIdentity::this_process());
-        let make = || tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent);
-        let folder = fault::at("scratch.make", make).while_(doing)?;
+        let make_folder = || tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent);
+        let folder = fault::at("scratch.make", make_folder).context(doing)?;
         Ok(Self { folder: Some(folder) })
     }
 
@@ -36,9 +36,9 @@ impl Scratch {
     /// A new empty folder in it, open to the container's users (the parent is not).
     pub fn folder(&self, name: &str) -> Result<PathBuf> {
         let path = self.path().join(name);
-        fs::create_dir(&path).while_(|| format!("making {}", path.display()))?;
+        fs::create_dir(&path).context(|| format!("making {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o777))
-            .while_(|| format!("making {}", path.display()))?;
+            .context(|| format!("making {}", path.display()))?;
         Ok(path)
     }
 }
@@ -61,27 +61,27 @@ pub fn discard(effect: &'static str, cache: &Path, folder: &Path) -> Result<()> 
     match moved {
         // Another dyno found the same damage.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        moved => moved.while_(|| format!("removing {}", folder.display())),
+        moved => moved.context(|| format!("removing {}", folder.display())),
     }
 }
 
 /// Removes work folders whose process is gone.
 pub fn sweep_scratch(cache: &Path) {
-    let gone = |owner: ProcessIdentity| !owner.is_alive();
-    fault::at("sweep.scratch", || remove_of(&cache.join("scratch"), gone));
+    let is_gone = |owner: ProcessIdentity| !owner.is_alive();
+    fault::at("sweep.scratch", || remove_folders_of(&cache.join("scratch"), is_gone));
 }
 
 /// Removes the work folders of this process that could not be removed while a container was
 /// still writing into them: for whoever has ended all of them.
 pub fn clear_scratch(cache: &Path) {
-    remove_of(&cache.join("scratch"), |owner| owner == ProcessIdentity::this_process());
+    remove_folders_of(&cache.join("scratch"), |owner| owner == ProcessIdentity::this_process());
 }
 
-fn remove_of(parent: &Path, whose: impl Fn(ProcessIdentity) -> bool) {
+fn remove_folders_of(parent: &Path, is_owner: impl Fn(ProcessIdentity) -> bool) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(ProcessIdentity::parse);
-        if owner.is_some_and(&whose) {
+        if owner.is_some_and(&is_owner) {
             // Best effort: what cannot be removed now is tried again next time.
             let _ = empty_folder(&entry.path());
             let _ = fs::remove_dir_all(entry.path());

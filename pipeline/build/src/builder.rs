@@ -7,10 +7,10 @@
 //! used.
 //!
 //! **Trust.** The same commit is built once as a trusted one and once as an untrusted one. What an
-//! untrusted build gave has a place and an identity of its own, so it is never taken for the trusted
-//! one and never lies in its way; an untrusted order may use what a trusted one gave. Everything
-//! else that a build can write (its source, Cargo's home, its build folder, `/tmp`) is made for it
-//! and thrown away.
+//! untrusted build gave has a place and an identity of its own, so it is never taken for the
+//! trusted one and never lies in its way; an untrusted request may use what a trusted one gave.
+//! Everything else that a build can write (its source, Cargo's home, its build folder, `/tmp`) is
+//! made for it and thrown away.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,19 +27,19 @@ use dyno_model::step::Step;
 use dyno_probe::{End, Settings, Spawn};
 
 use crate::outputs::{copy_bounded, open_beneath};
-use dyno_base::disk::Watch;
-use dyno_base::error::{DISK_FULL, Error, Kind, Result, While};
+use dyno_base::disk::DiskWatch;
+use dyno_base::error::{DISK_FULL, Error, Kind, Result, WithContext};
 use dyno_base::event::{Event, Events, Phase};
 use dyno_base::fault;
 use dyno_engine::{Engines, Mount, Root, Spec};
 
-use crate::artifact::{Artifact, Manifest, cached, place, take_sysroot};
+use crate::artifact::{Artifact, Manifest, cached_files, place_artifact, take_sysroot};
 use crate::definition::Definition;
 use crate::recipe_environment::{build_env, cargo_configuration, chown_recursive, grant_network};
 
-/// What is built, from what, and how.
+/// A request to build: what, from what, and how.
 pub struct BuildRequest<'a> {
-    /// For people: "wasmi_cli 0.46.0".
+    /// Name for people: "wasmi_cli 0.46.0".
     pub what: String,
     /// What identifies the source: a commit, or the digest of a suite.
     pub source: String,
@@ -65,7 +65,7 @@ impl BuildRequest<'_> {
     }
 }
 
-/// Where and with what builds are done.
+/// Engines, cache and cores with which builds are done.
 pub struct Builder {
     pub engines: Arc<Engines>,
     pub cache: PathBuf,
@@ -91,18 +91,18 @@ impl Builder {
         fetching.map_or(0.0, |(begin, end)| (end - begin).as_secs_f64())
     }
 
-    /// The artifact of `order`, from the cache or built. `lay_out` writes the source into the
+    /// The artifact of `request`, from the cache or built. `lay_out` writes the source into the
     /// folder it is given; its error of the kind [`Kind::Case`] is the source's own. The inner
     /// error is the case's own: the source or the build did not work.
     pub async fn build_or_load(
         &self,
-        order: &BuildRequest<'_>,
+        request: &BuildRequest<'_>,
         lay_out: impl AsyncFnOnce(&Path) -> Result<()>,
     ) -> Result<Result<Artifact, Failure>> {
-        if let Some(artifact) = self.load(order)? {
+        if let Some(artifact) = self.load(request)? {
             return Ok(Ok(artifact));
         }
-        let (digest, folder) = self.place(order, order.trust);
+        let (digest, folder) = self.location(request, request.trust);
         let started = Instant::now();
         let scratch = Scratch::new(&self.cache)?;
         let source = scratch.folder("src")?;
@@ -110,7 +110,7 @@ impl Builder {
             Err(error) if error.kind == Kind::Case => {
                 return Ok(Err(failure(Step::Source, error.message, String::new())));
             }
-            laid_out => laid_out?,
+            checked_out => checked_out?,
         }
         let (cargo, build) = (scratch.folder("cargo")?, scratch.folder("build")?);
         cargo_configuration(&cargo)?;
@@ -119,24 +119,24 @@ impl Builder {
             chown_recursive(folder, user)?;
         }
         let mut shared = Vec::new();
-        if let Some(folder) = &order.folder {
-            let own = scratch.folder("suite")?;
-            folder.write(&own)?;
-            shared.push(Mount::read_only(own, "/suite"));
+        if let Some(folder) = &request.folder {
+            let folder_copy = scratch.folder("suite")?;
+            folder.write(&folder_copy)?;
+            shared.push(Mount::read_only(folder_copy, "/suite"));
         }
-        if let Err(failure) = self.fetch(order, &shared, &source, &cargo).await? {
+        if let Err(failure) = self.fetch(request, &shared, &source, &cargo).await? {
             return Ok(Err(failure));
         }
         let mut mounts = shared;
         mounts.push(Mount::writable(&source, "/src"));
         mounts.push(Mount::read_only(&cargo, "/cargo"));
         mounts.push(Mount::writable(&build, "/build"));
-        let env = build_env(order.recipe);
-        let step = self.step(order, Phase::Build, &order.recipe.build, mounts, env);
+        let env = build_env(request.recipe);
+        let step = self.step(request, Phase::Build, &request.recipe.build, mounts, env);
         if let Err(failure) = fault::around("artifact.build", step).await? {
             return Ok(Err(failure));
         }
-        let files = match self.collect(order.recipe, &build, &scratch, &folder) {
+        let files = match self.collect(request.recipe, &build, &scratch, &folder) {
             Ok(files) => files,
             Err(error) if error.kind == Kind::Case => {
                 return Ok(Err(failure(Step::Build, error.message, String::new())));
@@ -144,29 +144,30 @@ impl Builder {
             Err(error) => return Err(error),
         };
         let build_s = started.elapsed().as_secs_f64();
-        self.events.end(Phase::Build, format!("{} in {build_s:.0} s", order.what));
+        self.events.end(Phase::Build, format!("{} in {build_s:.0} s", request.what));
         Ok(Ok(Artifact { digest, folder, files, build_s: Some(build_s) }))
     }
 
-    /// The digest and the place in the cache of what the request gives in the class `trust`.
-    fn place(&self, order: &BuildRequest<'_>, trust: Trust) -> (Digest, PathBuf) {
-        let digest = order.key(trust);
+    /// The digest and the folder in the cache of what the request gives in the class `trust`.
+    fn location(&self, request: &BuildRequest<'_>, trust: Trust) -> (Digest, PathBuf) {
+        let digest = request.key(trust);
         let folder = self.cache.join("artifacts").join(trust.name()).join(digest.hex());
         (digest, folder)
     }
 
     /// The artifact from the cache, if it is there and whole.
-    fn load(&self, order: &BuildRequest<'_>) -> Result<Option<Artifact>> {
+    fn load(&self, request: &BuildRequest<'_>) -> Result<Option<Artifact>> {
         // What a trusted build gave is good enough for everyone.
-        let may_use: &[Trust] = match order.trust {
+        let may_use: &[Trust] = match request.trust {
             Trust::Trusted => &[Trust::Trusted],
             Trust::Untrusted => &[Trust::Trusted, Trust::Untrusted],
         };
         for class in may_use {
-            let (digest, folder) = self.place(order, *class);
-            if let Some(files) = cached(&self.cache, &self.events, &folder, *class == order.trust)?
+            let (digest, folder) = self.location(request, *class);
+            if let Some(files) =
+                cached_files(&self.cache, &self.events, &folder, *class == request.trust)?
             {
-                self.events.end(Phase::Build, format!("{} from the cache", order.what));
+                self.events.end(Phase::Build, format!("{} from the cache", request.what));
                 return Ok(Some(Artifact { digest, folder, files, build_s: None }));
             }
         }
@@ -176,23 +177,23 @@ impl Builder {
     /// Runs the fetch step, the only one with the network, if the recipe has one.
     async fn fetch(
         &self,
-        order: &BuildRequest<'_>,
+        request: &BuildRequest<'_>,
         shared: &[Mount],
         source: &Path,
         cargo: &Path,
     ) -> Result<Result<(), Failure>> {
-        let Some(fetch) = &order.recipe.fetch else { return Ok(Ok(())) };
+        let Some(fetch) = &request.recipe.fetch else { return Ok(Ok(())) };
         let mut mounts = shared.to_vec();
         mounts.push(Mount::writable(source, "/src"));
         mounts.push(Mount::writable(cargo, "/cargo"));
-        let mut env = build_env(order.recipe);
+        let mut env = build_env(request.recipe);
         grant_network(&mut mounts, &mut env);
-        let begin = Instant::now();
-        let step = self.step(order, Phase::Fetch, fetch, mounts, env);
+        let started = Instant::now();
+        let step = self.step(request, Phase::Fetch, fetch, mounts, env);
         let fetched = fault::around("artifact.fetch", step).await?;
         {
             let mut fetching = self.fetching.lock().expect("no panic while held");
-            let (first, _) = fetching.unwrap_or((begin, begin));
+            let (first, _) = fetching.unwrap_or((started, started));
             *fetching = Some((first, Instant::now()));
         }
         Ok(fetched)
@@ -201,16 +202,16 @@ impl Builder {
     /// Runs one step in a container of its own. The inner error is the step's failure.
     async fn step(
         &self,
-        order: &BuildRequest<'_>,
+        request: &BuildRequest<'_>,
         phase: Phase,
         command: &[String],
         mounts: Vec<Mount>,
         env: BTreeMap<String, String>,
     ) -> Result<Result<(), Failure>> {
-        let limits = order.recipe.limits;
-        self.events.begin(phase, order.what.clone());
+        let limits = request.recipe.limits;
+        self.events.begin(phase, request.what.clone());
         let spec = Spec {
-            root: Arc::clone(&order.root),
+            root: Arc::clone(&request.root),
             mounts,
             network: phase == Phase::Fetch,
             cpus: self.cpus.clone(),
@@ -224,7 +225,7 @@ impl Builder {
         };
         let mut container = self.engines.start(&spec).await?;
         let (uid, gid) = spec.user;
-        let run = Spawn {
+        let spawn = Spawn {
             argv: command.to_vec(),
             env,
             cwd: "/src".into(),
@@ -240,35 +241,35 @@ impl Builder {
             count_instructions: false,
         };
         let folders = spec.mounts.iter().filter(|m| m.writable).map(|m| m.source.clone());
-        let watch = Watch::new(folders.collect(), limits.disk_bytes);
-        let line = |text: String| {
-            let text = format!("{}: {}", order.what, text.trim());
+        let watch = DiskWatch::new(folders.collect(), limits.disk_bytes);
+        let send_line = |text: String| {
+            let text = format!("{}: {}", request.what, text.trim());
             self.events.send(Event::Line { phase, text });
         };
-        let ran = tokio::select! {
-            ran = container.run(&run, line) => Ok(ran),
-            too_much = watch.until_too_much() => Err(too_much),
+        let outcome = tokio::select! {
+            outcome = container.run(&spawn, send_line) => Ok(outcome),
+            limit_reached = watch.until_exceeded() => Err(limit_reached),
         };
         container.remove().await?;
-        let exit = match ran {
+        let exit = match outcome {
             Ok(exit) => exit?,
-            Err(too_much) => match too_much.reason(phase.name(), limits.disk_bytes) {
+            Err(limit_reached) => match limit_reached.reason(phase.name(), limits.disk_bytes) {
                 Some(reason) => return Ok(Err(failure(step_of(phase), reason, String::new()))),
-                None => return Err(self.disk_full(order, phase)),
+                None => return Err(self.disk_full(request, phase)),
             },
         };
         if exit.end == End::Code(0) {
             return Ok(Ok(()));
         }
         if exit.stdout_tail.contains(DISK_FULL) && nearly_full(&self.cache) {
-            return Err(self.disk_full(order, phase));
+            return Err(self.disk_full(request, phase));
         }
         let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
         Ok(Err(failure(step_of(phase), reason, exit.stdout_tail)))
     }
 
-    fn disk_full(&self, order: &BuildRequest<'_>, phase: Phase) -> Error {
-        let doing = format!("{} of {} in {}", phase.name(), order.what, self.cache.display());
+    fn disk_full(&self, request: &BuildRequest<'_>, phase: Phase) -> Error {
+        let doing = format!("{} of {} in {}", phase.name(), request.what, self.cache.display());
         Error::from_io(std::io::ErrorKind::StorageFull.into(), doing)
     }
 
@@ -282,14 +283,14 @@ impl Builder {
     ) -> Result<BTreeMap<String, (Digest, u64)>> {
         let parent = folder.parent().expect("the artifact is in the cache");
         let doing = || format!("keeping the artifact in {}", parent.display());
-        let new = scratch.path().join("kept");
+        let staging = scratch.path().join("kept");
         fault::before("artifact.take");
-        fs::create_dir_all(parent).and_then(|()| fs::create_dir(&new)).while_(doing)?;
-        fs::create_dir(new.join("files")).while_(doing)?;
+        fs::create_dir_all(parent).and_then(|()| fs::create_dir(&staging)).context(doing)?;
+        fs::create_dir(staging.join("files")).context(doing)?;
         let mut files = BTreeMap::new();
         if let Some(sysroot) = &recipe.sysroot {
             let limit = recipe.limits.disk_bytes;
-            files = take_sysroot(&build.join(sysroot), &new.join("files"), limit, &doing())?;
+            files = take_sysroot(&build.join(sysroot), &staging.join("files"), limit, &doing())?;
         }
         for (name, path) in &recipe.outputs {
             let file = open_beneath(build, path).map_err(|error| {
@@ -298,9 +299,9 @@ impl Builder {
                     format!("the output {name} ({path}) cannot be taken: {error}"),
                 )
             })?;
-            let dest = new.join("files").join(name);
-            let kept = copy_bounded(file, &dest, recipe.limits.output_bytes);
-            let kept = kept.map_err(|error| match error.kind() {
+            let dest = staging.join("files").join(name);
+            let copied = copy_bounded(file, &dest, recipe.limits.output_bytes);
+            let copied = copied.map_err(|error| match error.kind() {
                 std::io::ErrorKind::FileTooLarge => Error::new(
                     Kind::Case,
                     format!(
@@ -310,13 +311,13 @@ impl Builder {
                 ),
                 _ => Error::from_io(error, doing()),
             })?;
-            files.insert(name.clone(), kept);
+            files.insert(name.clone(), copied);
         }
         let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
-        fs::write(new.join("manifest.json"), manifest.expect("plain fields")).while_(doing)?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).while_(doing)?;
+        fs::write(staging.join("manifest.json"), manifest.expect("plain fields")).context(doing)?;
+        fs::set_permissions(&staging, fs::Permissions::from_mode(0o755)).context(doing)?;
         fault::after("artifact.take");
-        place(&new, folder).while_(doing)?;
+        place_artifact(&staging, folder).context(doing)?;
         Ok(files)
     }
 }

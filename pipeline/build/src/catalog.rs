@@ -11,7 +11,7 @@ use dyno_model::catalog::suite::{self, CrateSource, ExpectedAnswer, Suite, Workl
 use dyno_model::id::Digest;
 
 use crate::definition::Definition;
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 
 pub struct Catalog {
     root: PathBuf,
@@ -28,22 +28,22 @@ pub struct LoadedSuite {
 }
 
 impl Catalog {
-    /// The catalog at `given`, else the nearest one from the current folder upwards.
-    pub fn open(given: Option<&Path>) -> Result<Self> {
+    /// The catalog at `folder`, else the nearest one from the current folder upwards.
+    pub fn open(folder: Option<&Path>) -> Result<Self> {
         let is_catalog =
             |folder: &Path| folder.join("suites").is_dir() && folder.join("images").is_dir();
-        if let Some(root) = given {
+        if let Some(root) = folder {
             if is_catalog(root) {
                 // Engines want absolute paths of what they mount.
-                let root = root.canonicalize().while_(|| format!("finding {}", root.display()))?;
+                let root = root.canonicalize().context(|| format!("finding {}", root.display()))?;
                 return Ok(Self { root });
             }
             return Err(Error::input(format!("{} is no catalog", root.display()))
                 .hint("a catalog is a folder with suites/, images/, hosts/ and policies/"));
         }
-        let here = std::env::current_dir().while_(|| "finding the current folder".into())?;
-        let root = here.ancestors().find(|folder| is_catalog(folder)).ok_or_else(|| {
-            Error::input(format!("no catalog in {} or above it", here.display())).hint(
+        let current = std::env::current_dir().context(|| "finding the current folder".into())?;
+        let root = current.ancestors().find(|folder| is_catalog(folder)).ok_or_else(|| {
+            Error::input(format!("no catalog in {} or above it", current.display())).hint(
                 "run dyno in its checkout, or name a folder with suites/ and images/ by --catalog or DYNO_CATALOG",
             )
         })?;
@@ -72,32 +72,32 @@ impl Catalog {
 
     pub fn host(&self, name: &str) -> Result<Host> {
         let file = self.find("hosts", "host", name, "")?;
-        Ok(host::parse(name, &self.shown(&file), &read(&file)?)?)
+        Ok(host::parse(name, &self.display_path(&file), &read(&file)?)?)
     }
 
     pub fn policy(&self, name: &str) -> Result<Policy> {
         let file = self.find("policies", "policy", name, "")?;
-        Ok(policy::parse(name, &self.shown(&file), &read(&file)?, &self.axes())?)
+        Ok(policy::parse(name, &self.display_path(&file), &read(&file)?, &self.axes())?)
     }
 
     /// The axes of all suites here that can be read: what a policy may name.
     fn axes(&self) -> Vec<String> {
         let folders = std::fs::read_dir(self.root.join("suites")).into_iter().flatten().flatten();
-        let axes = |entry: std::fs::DirEntry| {
+        let axes_of_suite = |entry: std::fs::DirEntry| {
             let text = std::fs::read_to_string(entry.path().join("suite.toml")).ok()?;
             let suite = suite::parse(entry.file_name().to_str()?, "suite.toml", &text).ok()?;
             Some(suite.axes.into_keys())
         };
-        folders.filter_map(axes).flatten().collect()
+        folders.filter_map(axes_of_suite).flatten().collect()
     }
 
     pub fn suite(&self, name: &str) -> Result<LoadedSuite> {
         let file = self.find("suites", "suite", name, "suite.toml")?;
-        let suite = suite::parse(name, &self.shown(&file), &read(&file)?)?;
+        let suite = suite::parse(name, &self.display_path(&file), &read(&file)?)?;
         let folder = file.parent().expect("the file is in a folder").to_path_buf();
         let mut missing = Vec::new();
         for benchmark in &suite.benchmarks {
-            let named: Vec<String> = match &benchmark.work {
+            let named_files: Vec<String> = match &benchmark.work {
                 Workload::Program(program) => {
                     let answer = match &program.expected.answer {
                         ExpectedAnswer::File(path) => Some(path),
@@ -106,15 +106,15 @@ impl Catalog {
                     answer.into_iter().chain(&program.stdin).cloned().collect()
                 }
                 Workload::CrateCompilation(krate) => {
-                    let own = match &krate.source {
+                    let manifest = match &krate.source {
                         CrateSource::Folder(path) => Some(format!("{path}/Cargo.toml")),
                         CrateSource::Release { .. } => None,
                     };
-                    own.into_iter().chain(krate.patch.clone()).collect()
+                    manifest.into_iter().chain(krate.patch.clone()).collect()
                 }
                 Workload::CrateGraphBuild(_) => Vec::new(),
             };
-            for path in &named {
+            for path in &named_files {
                 if !folder.join(path).is_file() {
                     missing.push(format!("{path} (benchmark {})", benchmark.name));
                 }
@@ -128,7 +128,7 @@ impl Catalog {
         if !missing.is_empty() {
             return Err(Error::input(format!(
                 "{} names files that are not there: {}",
-                self.shown(&file),
+                self.display_path(&file),
                 missing.join(", ")
             )));
         }
@@ -136,8 +136,8 @@ impl Catalog {
         Ok(LoadedSuite { suite, folder, digest: definition.digest(), definition })
     }
 
-    /// Paths as a person in the catalog's folder would write them.
-    fn shown(&self, file: &Path) -> String {
+    /// Path as a person in the catalog's folder would write it.
+    fn display_path(&self, file: &Path) -> String {
         file.strip_prefix(&self.root).unwrap_or(file).display().to_string()
     }
 
@@ -153,19 +153,19 @@ impl Catalog {
             return Ok(file);
         }
         let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        let mut known: Vec<String> = entries
+        let mut known_names: Vec<String> = entries
             .filter(|entry| inner.is_empty() || entry.path().join(inner).is_file())
             .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_string()))
             .collect();
-        known.sort();
-        let hint = suggest(name, known.iter().map(String::as_str))
-            .unwrap_or_else(|| format!("{kind}/ has: {}", known.join(", ")));
+        known_names.sort();
+        let hint = suggest(name, known_names.iter().map(String::as_str))
+            .unwrap_or_else(|| format!("{kind}/ has: {}", known_names.join(", ")));
         Err(Error::input(format!("there is no {noun} \"{}\"", name.escape_debug())).hint(hint))
     }
 }
 
 fn read(file: &Path) -> Result<String> {
-    let bytes = fs::read(file).while_(|| format!("reading {}", file.display()))?;
+    let bytes = fs::read(file).context(|| format!("reading {}", file.display()))?;
     String::from_utf8(bytes).map_err(|error| {
         Error::input(format!(
             "{} is not UTF-8 at byte {}",

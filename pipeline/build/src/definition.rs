@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use dyno_model::catalog::suite::is_plain_path;
 use dyno_model::id::Digest;
 
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 
 /// The most that one definition may hold, in bytes; a larger suite is not kept in the store.
 pub const DEFINITION_MAX: u64 = 64 << 20;
@@ -24,41 +24,41 @@ pub struct Definition {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct File {
-    /// Relative to the folder.
+    /// Name relative to the folder.
     name: String,
     bytes: Vec<u8>,
     executable: bool,
 }
 
 impl Definition {
-    /// Every regular file below `folder` but those in `target` folders.
+    /// Reads every regular file below `folder` but those in `target` folders.
     pub fn read(folder: &Path) -> Result<Self> {
-        Self::of(folder, &files_of(folder)?)
+        Self::read_files(folder, &list_files(folder)?)
     }
 
-    /// The image in `folder`: what is built of it depends on nothing else there.
+    /// Reads the image in `folder`: what is built of it depends on nothing else there.
     pub fn read_image(folder: &Path) -> Result<Self> {
-        Self::of(folder, &["image.lock", "image.toml"].map(|name| folder.join(name)))
+        Self::read_files(folder, &["image.lock", "image.toml"].map(|name| folder.join(name)))
     }
 
-    fn of(folder: &Path, paths: &[impl AsRef<Path>]) -> Result<Self> {
-        let file = |path: &Path| {
+    fn read_files(folder: &Path, paths: &[impl AsRef<Path>]) -> Result<Self> {
+        let read_file = |path: &Path| {
             let doing = || format!("reading {}", path.display());
             let name = path.strip_prefix(folder).unwrap_or(path).to_string_lossy().into_owned();
-            let mode = fs::metadata(path).while_(doing)?.permissions().mode();
-            Ok(File { name, bytes: fs::read(path).while_(doing)?, executable: mode & 0o100 != 0 })
+            let mode = fs::metadata(path).context(doing)?.permissions().mode();
+            Ok(File { name, bytes: fs::read(path).context(doing)?, executable: mode & 0o100 != 0 })
         };
-        let files = paths.iter().map(|path| file(path.as_ref()));
+        let files = paths.iter().map(|path| read_file(path.as_ref()));
         Ok(Self { files: files.collect::<Result<_>>()? })
     }
 
     /// The part of the definition that lies in `folder`.
     pub fn part(&self, folder: &str) -> Self {
-        let inside = |file: &File| {
+        let below_folder = |file: &File| {
             let name = file.name.strip_prefix(folder)?.strip_prefix('/')?.to_string();
             Some(File { name, ..file.clone() })
         };
-        Self { files: self.files.iter().filter_map(inside).collect() }
+        Self { files: self.files.iter().filter_map(below_folder).collect() }
     }
 
     /// Digest of every file, by name and content.
@@ -71,7 +71,8 @@ impl Definition {
         self.files.iter().map(|file| file.bytes.len() as u64).sum::<u64>() <= DEFINITION_MAX
     }
 
-    /// As the store keeps it. Equal definitions pack alike, whoever owns their files.
+    /// Packs the definition as the store keeps it. Equal definitions pack alike, whoever owns their
+    /// files.
     pub fn pack(&self) -> Vec<u8> {
         let mut tar = tar::Builder::new(Vec::new());
         for File { name, bytes, executable } in &self.files {
@@ -85,13 +86,13 @@ impl Definition {
         zstd::encode_all(tar.as_slice(), 10).expect("a Vec takes all")
     }
 
-    /// What [`Definition::pack`] packed, if it is `expected`; `place` names it in errors.
+    /// Unpacks what [`Definition::pack`] packed, if it is `expected`; `place` names it in errors.
     pub fn unpack(packed: &[u8], expected: &Digest, place: &str) -> Result<Self> {
-        let damaged = |why: String| {
+        let damaged_error = |why: String| {
             Error::infrastructure(format!("{place} is damaged: {why}"))
                 .hint("the next run that is built from the same files writes it again")
         };
-        let read = || -> std::io::Result<Vec<File>> {
+        let read_files = || -> std::io::Result<Vec<File>> {
             // Bounded before it is unpacked: a few bytes may stand for terabytes.
             let tar = zstd::Decoder::new(packed)?.take(2 * DEFINITION_MAX);
             let mut files = Vec::new();
@@ -108,10 +109,11 @@ impl Definition {
             }
             Ok(files)
         };
-        let definition = Self { files: read().map_err(|error| damaged(error.to_string()))? };
+        let definition =
+            Self { files: read_files().map_err(|error| damaged_error(error.to_string()))? };
         match definition.digest() {
             found if found == *expected => Ok(definition),
-            found => Err(damaged(format!("its files are {found}"))),
+            found => Err(damaged_error(format!("its files are {found}"))),
         }
     }
 
@@ -119,13 +121,13 @@ impl Definition {
     pub fn write(&self, folder: &Path) -> Result<()> {
         for File { name, bytes, executable } in &self.files {
             let path = folder.join(name);
-            let write = || -> std::io::Result<()> {
+            let write_file = || -> std::io::Result<()> {
                 fs::create_dir_all(path.parent().unwrap_or(folder))?;
                 fs::write(&path, bytes)?;
                 let mode = if *executable { 0o755 } else { 0o644 };
                 fs::set_permissions(&path, fs::Permissions::from_mode(mode))
             };
-            write().while_(|| format!("writing {}", path.display()))?;
+            write_file().context(|| format!("writing {}", path.display()))?;
         }
         Ok(())
     }
@@ -133,13 +135,13 @@ impl Definition {
 
 /// Every regular file below `folder` in the order of names; `target` folders, where Cargo builds,
 /// are left out.
-pub fn files_of(folder: &Path) -> Result<Vec<PathBuf>> {
+pub fn list_files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
-        for entry in fs::read_dir(&next).while_(|| format!("reading {}", next.display()))? {
-            let entry = entry.while_(|| format!("reading {}", next.display()))?;
-            let kind = entry.file_type().while_(|| format!("reading {}", next.display()))?;
+        for entry in fs::read_dir(&next).context(|| format!("reading {}", next.display()))? {
+            let entry = entry.context(|| format!("reading {}", next.display()))?;
+            let kind = entry.file_type().context(|| format!("reading {}", next.display()))?;
             if kind.is_dir() && entry.file_name() != "target" {
                 folders.push(entry.path());
             } else if kind.is_file() {

@@ -1,5 +1,5 @@
-//! From what people name to artifacts: the catalog, sources (git and releases), the outputs of a
-//! build, and the cache of artifacts. It knows no rounds, no store and no verdict.
+//! The way from what people name to artifacts: the catalog, sources (git and releases), the outputs
+//! of a build, and the cache of artifacts. It knows no rounds, no store and no verdict.
 
 pub mod artifact;
 pub mod builder;

@@ -13,10 +13,10 @@ use sha2::{Digest as _, Sha256};
 /// Opens a regular file below `folder` without following any link, mount or `..`
 /// (openat2(2)): what a stranger's build left there may be anything.
 pub fn open_beneath(folder: &Path, path: &str) -> std::io::Result<File> {
-    let wrong =
+    let invalid =
         |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidInput, what.to_string());
     let base = File::open(folder)?;
-    let path = std::ffi::CString::new(path).map_err(|_| wrong("a NUL in its path"))?;
+    let path = std::ffi::CString::new(path).map_err(|_| invalid("a NUL in its path"))?;
     // SAFETY: an all-zero open_how is valid.
     let mut how: libc::open_how = unsafe { std::mem::zeroed() };
     how.flags = (libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK) as u64;
@@ -30,7 +30,7 @@ pub fn open_beneath(folder: &Path, path: &str) -> std::io::Result<File> {
         }
         File::from_raw_fd(fd as i32)
     };
-    if file.metadata()?.is_file() { Ok(file) } else { Err(wrong("it is not a regular file")) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(invalid("it is not a regular file")) }
 }
 
 /// Copies at most `limit` bytes; a file that is larger is an error (`FileTooLarge`).
@@ -40,7 +40,7 @@ pub fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Dig
         return Err(std::io::ErrorKind::FileTooLarge.into());
     }
     let mut reader = file.take(limit + 1);
-    let mut out = File::create(dest)?;
+    let mut writer = File::create(dest)?;
     let mut hasher = Sha256::new();
     let mut size = 0;
     let mut buffer = vec![0; 1 << 20];
@@ -50,14 +50,14 @@ pub fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Dig
             break;
         }
         hasher.update(&buffer[..count]);
-        out.write_all(&buffer[..count])?;
+        writer.write_all(&buffer[..count])?;
         size += count as u64;
         if size > limit {
             return Err(std::io::ErrorKind::FileTooLarge.into());
         }
     }
-    out.set_permissions(fs::Permissions::from_mode(0o755))?;
-    out.sync_all()?;
+    writer.set_permissions(fs::Permissions::from_mode(0o755))?;
+    writer.sync_all()?;
     Ok((Digest::finish(hasher), size))
 }
 
@@ -65,10 +65,10 @@ pub fn copy_bounded(file: File, dest: &Path, limit: u64) -> std::io::Result<(Dig
 const TREE_FILES_MAX: usize = 20_000;
 
 /// Copies a tree of files below `from`, which may be a stranger's, into `into`: regular files, and
-/// links to such inside as the files that they lead to. Folders called in `but` at the top are left
-/// out, and so are links to folders (inside, a folder stands in the tree by itself; what a compiler's
-/// build links to outside is its own source) and to nowhere. Name below the folder → (digest, size in
-/// bytes).
+/// links to such inside as the files that they lead to. Folders called in `excluded` at the top are
+/// left out, and so are links to folders (inside, a folder stands in the tree by itself; what a
+/// compiler's build links to outside is its own source) and to nowhere. Name below the folder →
+/// (digest, size in bytes).
 ///
 /// # Errors
 /// `FileTooLarge` beyond `limit` bytes together, or too many files; `InvalidData` for a link to a
@@ -76,46 +76,46 @@ const TREE_FILES_MAX: usize = 20_000;
 pub fn copy_tree(
     from: &Path,
     into: &Path,
-    but: &[&str],
+    excluded: &[&str],
     limit: u64,
 ) -> std::io::Result<BTreeMap<String, (Digest, u64)>> {
-    let wrong = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let invalid = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
     let top = from.canonicalize()?;
-    let (mut kept, mut left) = (BTreeMap::new(), limit);
+    let (mut copied_files, mut left_bytes) = (BTreeMap::new(), limit);
     let mut folders = vec![String::new()];
     while let Some(folder) = folders.pop() {
         fs::create_dir_all(into.join(&folder))?;
         for entry in fs::read_dir(top.join(&folder))? {
             let entry = entry?;
             let name = entry.file_name();
-            let name = name.to_str().ok_or_else(|| wrong(format!("{name:?} is not UTF-8")))?;
+            let name = name.to_str().ok_or_else(|| invalid(format!("{name:?} is not UTF-8")))?;
             let path = if folder.is_empty() { name.into() } else { format!("{folder}/{name}") };
             let kind = entry.file_type()?;
             let inside = if kind.is_dir() {
-                if !(folder.is_empty() && but.contains(&name)) {
+                if !(folder.is_empty() && excluded.contains(&name)) {
                     folders.push(path);
                 }
                 continue;
             } else if kind.is_symlink() {
-                let Ok(led) = entry.path().canonicalize() else { continue };
-                if led.is_dir() {
+                let Ok(target) = entry.path().canonicalize() else { continue };
+                if target.is_dir() {
                     continue;
                 }
-                let led = led.strip_prefix(&top).ok().and_then(|led| led.to_str());
-                led.ok_or_else(|| wrong(format!("the link {path} leads outside")))?.to_string()
+                let target = target.strip_prefix(&top).ok().and_then(|target| target.to_str());
+                target.ok_or_else(|| invalid(format!("the link {path} leads outside")))?.to_string()
             } else {
                 path.clone()
             };
             let file = open_beneath(&top, &inside)?;
-            let copied = copy_bounded(file, &into.join(&path), left)?;
-            left -= copied.1;
-            kept.insert(path, copied);
-            if kept.len() > TREE_FILES_MAX {
+            let copied = copy_bounded(file, &into.join(&path), left_bytes)?;
+            left_bytes -= copied.1;
+            copied_files.insert(path, copied);
+            if copied_files.len() > TREE_FILES_MAX {
                 return Err(std::io::ErrorKind::FileTooLarge.into());
             }
         }
     }
-    Ok(kept)
+    Ok(copied_files)
 }
 
 #[cfg(test)]
@@ -138,9 +138,9 @@ mod tests {
         // As rustc's own build leaves them.
         link("/usr", "lib/src");
         link("/gone/with/the/container", "lib/rustc-src");
-        let taken = copy_tree(&from, &into, &["share"], 100).unwrap();
-        assert_eq!(taken.keys().collect::<Vec<_>>(), ["lib/a", "lib/deep/a"]);
-        assert_eq!(taken["lib/a"], (Digest::of(b"abc"), 3));
+        let files = copy_tree(&from, &into, &["share"], 100).unwrap();
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["lib/a", "lib/deep/a"]);
+        assert_eq!(files["lib/a"], (Digest::of(b"abc"), 3));
         assert_eq!(fs::read_to_string(into.join("lib/a")).unwrap(), "abc");
         assert!(!into.join("share").exists());
         let error = copy_tree(&from, &folder.path().join("small"), &[], 4).unwrap_err();

@@ -1,5 +1,5 @@
-//! What a recipe's steps find around them: variables, Cargo's configuration without its secrets, the
-//! network for the fetch step alone, and folders that are the build user's.
+//! What a recipe's steps find around them: variables, Cargo's configuration without its secrets,
+//! the network for the fetch step alone, and folders that are the build user's.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::suite::Recipe;
 
-use dyno_base::error::{Result, While};
+use dyno_base::error::{Result, WithContext};
 use dyno_engine::{Mount, base_env};
 
 pub fn build_env(recipe: &Recipe) -> BTreeMap<String, String> {
@@ -22,8 +22,9 @@ pub fn build_env(recipe: &Recipe) -> BTreeMap<String, String> {
 /// The host's certificates and proxies, for the one step that has the network.
 pub(crate) fn grant_network(mounts: &mut Vec<Mount>, env: &mut BTreeMap<String, String>) {
     const INSIDE: &str = "/etc/ssl/certs/ca-certificates.crt";
-    let usual = [INSIDE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
-    let bundle = std::env::var("SSL_CERT_FILE").ok().into_iter().chain(usual.map(String::from));
+    let usual_bundles = [INSIDE, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+    let bundle =
+        std::env::var("SSL_CERT_FILE").ok().into_iter().chain(usual_bundles.map(String::from));
     if let Some(bundle) =
         bundle.filter_map(|file| fs::canonicalize(file).ok()).find(|f| f.is_file())
     {
@@ -51,17 +52,18 @@ pub(crate) fn cargo_configuration(cargo: &Path) -> Result<()> {
     });
     let Some(Ok(table)) = text.map(|text| text.parse::<toml::Table>()) else { return Ok(()) };
     let wanted = ["source", "registries", "registry", "http", "net"];
-    let mut kept: toml::Table =
+    let mut kept_tables: toml::Table =
         table.into_iter().filter(|(k, _)| wanted.contains(&k.as_str())).collect();
-    strip_credentials(&mut kept);
-    if kept.is_empty() {
+    strip_credentials(&mut kept_tables);
+    if kept_tables.is_empty() {
         return Ok(());
     }
     let file = cargo.join("config.toml");
-    fs::write(&file, kept.to_string()).while_(|| format!("writing {}", file.display()))
+    fs::write(&file, kept_tables.to_string()).context(|| format!("writing {}", file.display()))
 }
 
-/// Takes out what logs in somewhere, at whatever depth: it is the host's, and a build is a stranger.
+/// Takes out what logs in somewhere, at whatever depth: it is the host's, and a build is a
+/// stranger.
 fn strip_credentials(table: &mut toml::Table) {
     const SECRETS: [&str; 6] = [
         "token",
@@ -71,18 +73,19 @@ fn strip_credentials(table: &mut toml::Table) {
         "global-credential-providers",
         "credential-process",
     ];
-    let kept = std::mem::take(table).into_iter().filter(|(key, _)| !SECRETS.contains(&&**key));
-    *table = kept.map(|(key, value)| (without_login(&key), forgotten(value))).collect();
+    let harmless = std::mem::take(table).into_iter().filter(|(key, _)| !SECRETS.contains(&&**key));
+    *table =
+        harmless.map(|(key, value)| (without_login(&key), without_credentials(value))).collect();
 }
 
-fn forgotten(value: toml::Value) -> toml::Value {
+fn without_credentials(value: toml::Value) -> toml::Value {
     match value {
         toml::Value::Table(mut table) => {
             strip_credentials(&mut table);
             table.into()
         }
         toml::Value::Array(values) => {
-            toml::Value::Array(values.into_iter().map(forgotten).collect())
+            toml::Value::Array(values.into_iter().map(without_credentials).collect())
         }
         toml::Value::String(text) => without_login(&text).into(),
         other => other,
@@ -113,13 +116,13 @@ pub(crate) fn chown_recursive(folder: &Path, (uid, gid): (u32, u32)) -> Result<(
     let doing = || format!("giving {} to the build", folder.display());
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
-        std::os::unix::fs::lchown(&next, Some(uid), Some(gid)).while_(doing)?;
-        for entry in fs::read_dir(&next).while_(doing)? {
-            let entry = entry.while_(doing)?;
-            if entry.file_type().while_(doing)?.is_dir() {
+        std::os::unix::fs::lchown(&next, Some(uid), Some(gid)).context(doing)?;
+        for entry in fs::read_dir(&next).context(doing)? {
+            let entry = entry.context(doing)?;
+            if entry.file_type().context(doing)?.is_dir() {
                 folders.push(entry.path());
             } else {
-                std::os::unix::fs::lchown(entry.path(), Some(uid), Some(gid)).while_(doing)?;
+                std::os::unix::fs::lchown(entry.path(), Some(uid), Some(gid)).context(doing)?;
             }
         }
     }

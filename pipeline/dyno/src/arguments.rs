@@ -15,7 +15,7 @@ use crate::host_command::HostCommand;
 use crate::prompt;
 use crate::show::Color;
 
-/// Who asks, in requests of this program.
+/// The requester, in requests of this program.
 pub const REQUESTER: &str = "the command line";
 
 /// What `demo` compares.
@@ -124,7 +124,8 @@ pub enum Command {
     Sql {
         /// One statement [default: a prompt on a terminal, else statements from standard input]
         query: Option<String>,
-        /// How rows are printed; parquet is for a file: dyno sql --output parquet … > answer.parquet
+        /// How rows are printed; parquet is for a file: dyno sql --output parquet … >
+        /// answer.parquet
         #[arg(long, default_value = "table")]
         output: prompt::Format,
         /// A policy of the catalog, under which `comparisons` are judged
@@ -164,7 +165,7 @@ pub struct Measuring {
     #[arg(long, default_value = "local")]
     pub host: String,
     #[command(flatten)]
-    pub choosing: Choosing,
+    pub choosing: SelectionArguments,
     /// Do not count instructions under Valgrind, which takes tens of times as long as the program
     #[arg(long)]
     pub no_counting: bool,
@@ -174,7 +175,7 @@ pub struct Measuring {
 
 /// Which cases of a suite.
 #[derive(Debug, Args)]
-pub struct Choosing {
+pub struct SelectionArguments {
     /// Only these values of an axis (again for another axis): --only profile=check,debug
     #[arg(long, value_name = "AXIS=VALUE,…", value_parser = axis_values)]
     pub only: Vec<(String, Vec<String>)>,
@@ -202,7 +203,7 @@ pub fn axis_values(text: &str) -> std::result::Result<(String, Vec<String>), Str
     Ok((axis.into(), values))
 }
 
-impl Choosing {
+impl SelectionArguments {
     pub fn selection(&self) -> Selection {
         let mut selection = Selection {
             benchmarks: self.benchmark.clone(),
@@ -231,7 +232,7 @@ impl Measuring {
         Ok(Budget { rounds_min, rounds_max, seconds: self.budget })
     }
 
-    /// What is asked for, and the policy that it names.
+    /// The request that the arguments make, and the policy that it names.
     pub fn request(
         &self,
         [suite, baseline, candidate]: [String; 3],
@@ -263,7 +264,8 @@ pub struct Output {
     /// A policy of the catalog
     #[arg(long, default_value = "default")]
     pub policy: String,
-    /// Folder for report.html, comment.md and report.json [default: dyno/reports/JOB in the user's data folder]
+    /// Folder for report.html, comment.md and report.json [default: dyno/reports/JOB in the user's
+    /// data folder]
     #[arg(long, value_name = "FOLDER")]
     pub report: Option<PathBuf>,
     /// Print the report as JSON instead of a table
@@ -344,7 +346,7 @@ pub struct Selfcheck {
     #[arg(long, default_value = "local")]
     pub host: String,
     #[command(flatten)]
-    pub choosing: Choosing,
+    pub choosing: SelectionArguments,
     /// A policy of the catalog
     #[arg(long, default_value = "default")]
     pub policy: String,

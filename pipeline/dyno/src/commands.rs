@@ -25,7 +25,7 @@ use crate::arguments::{
 };
 use crate::environment::{cache_folder, data_folder, environment, open_store, state_folder};
 use crate::prompt;
-use crate::show::{self, Detail, out, print_as, terminal};
+use crate::show::{self, Detail, print_as, terminal, write_stdout};
 
 /// Carries out a command; returns the exit code.
 pub async fn main(cli: Cli, cleanup: CleanupHandle) -> Result<u8> {
@@ -33,7 +33,7 @@ pub async fn main(cli: Cli, cleanup: CleanupHandle) -> Result<u8> {
     let detail = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => Detail::Quiet,
         (_, true) => Detail::Verbose,
-        _ if is_demo => Detail::Explained,
+        _ if is_demo => Detail::Explanation,
         _ => Detail::Normal,
     };
     let events = show::events(detail);
@@ -92,7 +92,7 @@ impl Call<'_> {
                 let cache = cache_folder(self.global)?;
                 let lines = lock::lock(&loaded, crates, &cache, self.events).await?;
                 self.events.send(Event::Finished);
-                out(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+                write_stdout(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
                 Ok(0)
             }
             Command::Image { command } => images(command, self.global, self.events).await,
@@ -126,7 +126,7 @@ impl Call<'_> {
         if let Some(series) = explain {
             let explained = dyno_answer::explain::explain(&answer, &policy, series).await?;
             self.events.send(Event::Finished);
-            out(&match output.json {
+            write_stdout(&match output.json {
                 true => dyno_reports::explain::json(&explained),
                 false => dyno_reports::explain::text(&explained, terminal(self.global.color)),
             })?;
@@ -174,26 +174,27 @@ impl Call<'_> {
     /// Measures, then asks the store for the answer: what is shown is what is stored.
     async fn measure_and_answer(&self, request: &JobRequest, measuring: &Measuring) -> Result<u8> {
         let ctx = self.context().await?;
-        let done = execute::run(request, &ctx).await?;
-        let run = ctx.store.run(&done.job).await.map_err(store_error)?;
+        let outcome = execute::run(request, &ctx).await?;
+        let run = ctx.store.run(&outcome.job).await.map_err(store_error)?;
         let run = run.ok_or_else(|| {
-            Error::infrastructure(format!("job {} is not in the store", done.job))
+            Error::infrastructure(format!("job {} is not in the store", outcome.job))
         })?;
-        let filter = Filter { suite: Some(done.suite.clone()), host: Some(request.host.clone()) };
+        let filter =
+            Filter { suite: Some(outcome.suite.clone()), host: Some(request.host.clone()) };
         let (baseline, candidate) = (run.baseline.commit.hex(), run.candidate.commit.hex());
         let (store, policy) = (&ctx.store, &request.policy);
         let answer =
             dyno_answer::ask(store, policy, baseline, candidate, &filter, self.events).await?;
-        if done.measured {
+        if outcome.measured {
             let phases = run.phases_s.iter();
             let phases: Vec<String> =
                 phases.map(|(phase, seconds)| format!("{phase} {seconds:.1} s")).collect();
-            let (job, url, phases) = (&done.job, ctx.store.url(), phases.join(", "));
+            let (job, url, phases) = (&outcome.job, ctx.store.url(), phases.join(", "));
             self.events.end(Phase::Publish, format!("job {job} in {url} ({phases})"));
         }
         let folder = match &measuring.output.report {
             Some(folder) => folder.clone(),
-            None => data_folder()?.join("reports").join(done.job.hex()),
+            None => data_folder()?.join("reports").join(outcome.job.hex()),
         };
         let code = print(&answer, &measuring.output, Some(folder), self.global, self.events)?;
         Ok(if code == 0 && !run.failures.is_empty() { Kind::Case.exit_code() } else { code })
@@ -220,7 +221,7 @@ fn print(
         let page = page.map(|page| page.display().to_string());
         dyno_reports::text(&answer.view, page.as_deref(), terminal(global.color))
     };
-    out(&text)?;
+    write_stdout(&text)?;
     let regressed =
         matches!(answer.concluded.conclusion, Conclusion::Regressed | Conclusion::Mixed);
     Ok(u8::from(output.fail_on_regression && regressed))
@@ -237,13 +238,13 @@ async fn sql(
     let policy = catalog.policy(policy)?;
     let store = open_store(global).await?;
     let session = Session::open(&store, policy).await.map_err(query_error)?;
-    let mut asker = prompt::Asker::new(session, format, events)?;
+    let mut shell = prompt::SqlShell::new(session, format, events)?;
     match query {
-        Some(query) => asker.one(query).await?,
+        Some(query) => shell.run_query(query).await?,
         None if prompt::is_interactive() => {
-            prompt::converse(&mut asker, &state_folder()?.join("sql_history")).await?;
+            prompt::run_prompt(&mut shell, &state_folder()?.join("sql_history")).await?;
         }
-        None => asker.standard_input().await?,
+        None => shell.run_standard_input().await?,
     }
     Ok(0)
 }
@@ -260,7 +261,7 @@ async fn images(command: &ImageCommand, global: &Global, events: &Events) -> Res
             let lock = image::lock(&catalog.image(name)?, &settings, events).await?;
             events.send(Event::Finished);
             for (architecture, locked) in &lock.architectures {
-                out(&format!("{architecture} {}\n", locked.id))?;
+                write_stdout(&format!("{architecture} {}\n", locked.id))?;
             }
         }
         ImageCommand::Build { name, arch, archive } => {
@@ -270,7 +271,7 @@ async fn images(command: &ImageCommand, global: &Global, events: &Events) -> Res
             let built = image::build(&folder, arch, &settings, events).await?;
             let place = if *archive { image::archive(&built).await? } else { built.rootfs };
             events.send(Event::Finished);
-            out(&format!("{} {}\n", built.id, place.display()))?;
+            write_stdout(&format!("{} {}\n", built.id, place.display()))?;
         }
         ImageCommand::Verify { name } => {
             let verified = image::verify(&catalog.image(name)?, &settings, events).await?;
@@ -279,7 +280,10 @@ async fn images(command: &ImageCommand, global: &Global, events: &Events) -> Res
             for v in &verified {
                 let equal = v.pinned == v.found;
                 let word = if equal { "equal" } else { "DIFFERS" };
-                out(&format!("{} pinned {} built {} {word}\n", v.architecture, v.pinned, v.found))?;
+                write_stdout(&format!(
+                    "{} pinned {} built {} {word}\n",
+                    v.architecture, v.pinned, v.found
+                ))?;
                 if !equal {
                     differs.push(v.architecture.clone());
                 }

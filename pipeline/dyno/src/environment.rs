@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dyno_answer::error::store_error;
 use dyno_answer::estimate::JobEstimate;
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::fault;
 use dyno_job::context::{CleanupHandle, Environment, Estimate, Estimator};
@@ -57,7 +57,7 @@ pub async fn environment(
 }
 
 fn own_program() -> Result<PathBuf> {
-    std::env::current_exe().while_(|| "finding dyno's own program".into())
+    std::env::current_exe().context(|| "finding dyno's own program".into())
 }
 
 pub async fn open_store(global: &Global) -> Result<Store> {
@@ -66,7 +66,7 @@ pub async fn open_store(global: &Global) -> Result<Store> {
         None => data_folder()?.join("store").display().to_string(),
     };
     let store = Store::open(&url).await.map_err(store_error)?;
-    Ok(store.with_watch(fault::watch))
+    Ok(store.with_watch(fault::publish_point))
 }
 
 pub fn cache_folder(global: &Global) -> Result<PathBuf> {
@@ -74,8 +74,9 @@ pub fn cache_folder(global: &Global) -> Result<PathBuf> {
         Some(folder) => folder.clone(),
         None => user_folder("XDG_CACHE_HOME", ".cache")?.join("dyno"),
     };
-    std::fs::create_dir_all(&folder).while_(|| format!("making the cache {}", folder.display()))?;
-    folder.canonicalize().while_(|| format!("finding the cache {}", folder.display()))
+    std::fs::create_dir_all(&folder)
+        .context(|| format!("making the cache {}", folder.display()))?;
+    folder.canonicalize().context(|| format!("finding the cache {}", folder.display()))
 }
 
 pub fn state_folder() -> Result<PathBuf> {

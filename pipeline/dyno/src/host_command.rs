@@ -5,23 +5,23 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use dyno_model::catalog::host::Host;
 
-use crate::show::out;
+use crate::show::write_stdout;
 use dyno_base::error::{Error, Result};
 use dyno_base::event::{Event, Events};
 use dyno_build::catalog::Catalog;
-use dyno_host::doctor::Examined;
-use dyno_host::knobs::{Wish, examine};
+use dyno_host::doctor::DoctorReport;
+use dyno_host::knobs::{TuneOptions, examine};
 use dyno_host::machine::{Machine, Root};
 use dyno_host::state::StateFile;
-use dyno_host::tune::{Done, Row, may_take_siblings, planned, tune, untune};
+use dyno_host::tune::{Row, TuneReport, check_smt_off, plan_changes, tune, untune};
 use dyno_host::{MeasuringLock, assign_on};
 
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
     /// What moves a measurement on this machine: how it is, how it should be, and how to set it
     ///
-    /// Ends with 0 whatever it finds; 2 or 3 if the host's file is wrong or of another machine. With
-    /// --verbose it says of good knobs too why they matter.
+    /// Ends with 0 whatever it finds; 2 or 3 if the host's file is wrong or of another machine.
+    /// With --verbose it says of good knobs too why they matter.
     Doctor {
         /// A host of the catalog
         #[arg(long, default_value = "local")]
@@ -30,7 +30,7 @@ pub enum HostCommand {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        place: Place,
+        place: MachineRoot,
     },
     /// Set what dyno can set until the next reboot or `dyno host untune`; needs root
     ///
@@ -57,7 +57,7 @@ pub enum HostCommand {
 }
 
 #[derive(Debug, Args)]
-pub struct Place {
+pub struct MachineRoot {
     /// A folder that looks like a machine, for tests
     #[arg(long, hide = true, default_value = "/")]
     root: PathBuf,
@@ -72,7 +72,7 @@ pub struct Setting {
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    place: MachineRoot,
 }
 
 impl HostCommand {
@@ -83,10 +83,10 @@ impl HostCommand {
             Self::Doctor { host: name, json, place } => {
                 let machine = Root::new(&place.root);
                 let cores = assign_on(&machine, &host(name)?)?;
-                let findings = examine(&machine, &cores.benchmark, Wish::default());
-                let examined = Examined::new(name, &cores, findings);
+                let findings = examine(&machine, &cores.benchmark, TuneOptions::default());
+                let examined = DoctorReport::new(name, &cores, findings);
                 events.send(Event::Finished);
-                out(&if *json {
+                write_stdout(&if *json {
                     serde_json::to_string_pretty(&examined).expect("plain fields serialise") + "\n"
                 } else {
                     examined.text(all)
@@ -94,8 +94,8 @@ impl HostCommand {
                 Ok(0)
             }
             Self::Tune { host: name, smt_off, perf, setting } => {
-                let wish = Wish { perf: *perf, smt_off: *smt_off };
-                setting.tune(&host(name)?, wish, events).await
+                let options = TuneOptions { perf: *perf, smt_off: *smt_off };
+                setting.tune(&host(name)?, options, events).await
             }
             Self::Untune { setting } => setting.untune(events).await,
         }
@@ -105,36 +105,38 @@ impl HostCommand {
 impl Setting {
     fn machine(&self) -> (Root, StateFile) {
         let machine = Root::new(&self.place.root);
-        let usual = || machine.at("/var/lib/dyno/tuned.json");
-        let file = StateFile::new(self.state.clone().unwrap_or_else(usual));
+        let default_path = || machine.resolve("/var/lib/dyno/tuned.json");
+        let file = StateFile::new(self.state.clone().unwrap_or_else(default_path));
         (machine, file)
     }
 
-    async fn tune(&self, host: &Host, wish: Wish, events: &Events) -> Result<u8> {
+    async fn tune(&self, host: &Host, options: TuneOptions, events: &Events) -> Result<u8> {
         let (machine, file) = self.machine();
         // Another dyno that measures would be disturbed, one that tunes would read half of it.
         let _lock = self.lock(&machine, events).await?;
         let cores = assign_on(&machine, host)?;
-        let findings = examine(&machine, &cores.benchmark, wish);
-        may_take_siblings(&machine, host, &findings, wish)?;
-        let rows = planned(&machine, &findings, wish);
+        let findings = examine(&machine, &cores.benchmark, options);
+        check_smt_off(&machine, host, &findings, options)?;
+        let rows = plan_changes(&machine, &findings, options);
         events.send(Event::Finished);
         if self.dry_run || !machine.privileged() {
-            would(&rows, "set")?;
+            show_plan(&rows, "set")?;
             if self.dry_run {
                 return Ok(0);
             }
         }
-        let done = tune(&machine, &file, rows)?;
-        told(&done, events)?;
-        let (failed, files) = (done.failed(), done.rows.len());
+        let report = tune(&machine, &file, rows)?;
+        show_report(&report, events)?;
+        let (failed, files) = (report.failed(), report.rows.len());
         if files == 0 {
-            out("nothing to set: all that dyno can set is as wanted\n")?;
+            write_stdout("nothing to set: all that dyno can set is as wanted\n")?;
             return Ok(0);
         }
-        let at = file.path().display();
-        out(&format!("\nformer values are in {at}; `dyno host untune` sets them back\n"))?;
-        finished(failed, files, "set")
+        let path = file.path().display();
+        write_stdout(&format!(
+            "\nformer values are in {path}; `dyno host untune` sets them back\n"
+        ))?;
+        exit_code(failed, files, "set")
     }
 
     async fn untune(&self, events: &Events) -> Result<u8> {
@@ -142,16 +144,16 @@ impl Setting {
         let _lock = self.lock(&machine, events).await?;
         events.send(Event::Finished);
         if self.dry_run || !machine.privileged() && file.load()?.is_some() {
-            let done = untune(&machine, &file, true)?;
-            told_notes(&done, events);
-            would(&done.rows, "set back")?;
+            let report = untune(&machine, &file, true)?;
+            show_notes(&report, events);
+            show_plan(&report.rows, "set back")?;
             if self.dry_run {
                 return Ok(0);
             }
         }
-        let done = untune(&machine, &file, false)?;
-        told(&done, events)?;
-        finished(done.failed(), done.rows.len(), "set back")
+        let report = untune(&machine, &file, false)?;
+        show_report(&report, events)?;
+        exit_code(report.failed(), report.rows.len(), "set back")
     }
 
     /// Nobody measures while knobs are set; a made-up machine and a plan disturb nobody.
@@ -163,23 +165,26 @@ impl Setting {
     }
 }
 
-fn would(rows: &[Row], verb: &str) -> Result<()> {
+fn show_plan(rows: &[Row], verb: &str) -> Result<()> {
     if rows.is_empty() {
-        return out(&format!("would {verb} nothing\n"));
+        return write_stdout(&format!("would {verb} nothing\n"));
     }
-    out(&format!("would {verb}:\n{}", Done { rows: rows.to_vec(), notes: Vec::new() }.text()))
+    write_stdout(&format!(
+        "would {verb}:\n{}",
+        TuneReport { rows: rows.to_vec(), notes: Vec::new() }.text()
+    ))
 }
 
-fn told(done: &Done, events: &Events) -> Result<()> {
-    told_notes(done, events);
-    out(&done.text())
+fn show_report(report: &TuneReport, events: &Events) -> Result<()> {
+    show_notes(report, events);
+    write_stdout(&report.text())
 }
 
-fn told_notes(done: &Done, events: &Events) {
-    done.notes.iter().for_each(|note| events.notice(note));
+fn show_notes(report: &TuneReport, events: &Events) {
+    report.notes.iter().for_each(|note| events.notice(note));
 }
 
-fn finished(failed: usize, files: usize, verb: &str) -> Result<u8> {
+fn exit_code(failed: usize, files: usize, verb: &str) -> Result<u8> {
     if failed == 0 {
         return Ok(0);
     }

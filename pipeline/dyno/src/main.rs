@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::arguments::Cli;
-use crate::show::tell;
+use crate::show::report_error;
 use clap::Parser;
 use dyno_base::error::{Error, Kind};
 use dyno_engine::{CHILD, child};
@@ -37,35 +37,35 @@ fn main() -> ExitCode {
             return ExitCode::from(Kind::Host.exit_code());
         }
     };
-    let code = runtime.block_on(work(cli));
+    let code = runtime.block_on(run_command(cli));
     // A download in a blocking thread need not be waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ExitCode::from(code)
 }
 
-async fn work(cli: Cli) -> u8 {
+async fn run_command(cli: Cli) -> u8 {
     let cleanup = CleanupHandle::default();
-    let conversation = cli.is_interactive();
+    let is_interactive = cli.is_interactive();
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be awaited");
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be awaited");
-    let done = tokio::select! {
-        done = commands::main(cli, cleanup.clone()) => done,
-        _ = interrupt.recv(), if !conversation => Err(interrupted()),
+    let outcome = tokio::select! {
+        outcome = commands::main(cli, cleanup.clone()) => outcome,
+        _ = interrupt.recv(), if !is_interactive => Err(interrupted()),
         _ = terminate.recv() => Err(interrupted()),
     };
-    let Err(error) = done else { return done.unwrap_or_default() };
+    let Err(error) = outcome else { return outcome.unwrap_or_default() };
     // Whatever ended the work early, its containers end too; a second signal does not wait.
-    if let Some(traces) = cleanup.get() {
+    if let Some(state) = cleanup.get() {
         tokio::select! {
-            cleaned = traces.clear() => {
-                if let Err(error) = cleaned {
-                    tell(&error);
+            removed = state.clear() => {
+                if let Err(error) = removed {
+                    report_error(&error);
                 }
             }
             _ = interrupt.recv() => {}
         }
     }
-    tell(&error);
+    report_error(&error);
     error.kind.exit_code()
 }
 

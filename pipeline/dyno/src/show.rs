@@ -9,8 +9,8 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
 
 use clap::ValueEnum;
-use dyno_base::error::{Error, Result, While};
-use dyno_base::event::{Event, Events, Unit};
+use dyno_base::error::{Error, Result, WithContext};
+use dyno_base::event::{Event, Events, ProgressUnit};
 use dyno_base::text::{duration, plain};
 use dyno_reports::Terminal;
 
@@ -32,7 +32,7 @@ pub enum Detail {
     Quiet,
     Normal,
     /// What is done and why, too.
-    Explained,
+    Explanation,
     /// Every line of every build too.
     Verbose,
 }
@@ -42,9 +42,9 @@ const EXPLANATION_WIDTH: usize = 88;
 
 /// The sink for standard error as it is.
 pub fn events(detail: Detail) -> Events {
-    if std::io::stderr().is_terminal() && [Detail::Normal, Detail::Explained].contains(&detail) {
+    if std::io::stderr().is_terminal() && [Detail::Normal, Detail::Explanation].contains(&detail) {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
-        bar.set_style(spinner());
+        bar.set_style(spinner_style());
         let state = Mutex::new(Bar { detail, bar });
         Events::new(move |event| state.lock().expect("no panic while held").show(event))
     } else {
@@ -53,17 +53,17 @@ pub fn events(detail: Detail) -> Events {
     }
 }
 
-fn spinner() -> ProgressStyle {
+fn spinner_style() -> ProgressStyle {
     ProgressStyle::with_template("{spinner} {prefix:>8}  {wide_msg}  {elapsed}")
         .expect("a constant template")
 }
 
-fn counted(unit: Unit) -> ProgressStyle {
+fn counter_style(unit: ProgressUnit) -> ProgressStyle {
     let template = match unit {
-        Unit::Bytes => {
+        ProgressUnit::Bytes => {
             "{spinner} {prefix:>8}  {bar:24} {bytes}/{total_bytes}, {eta} left  {wide_msg}"
         }
-        Unit::Items | Unit::Processes => {
+        ProgressUnit::Items | ProgressUnit::Processes => {
             "{spinner} {prefix:>8}  {bar:24} {pos}/{len}, {eta} left  {wide_msg}"
         }
     };
@@ -78,14 +78,14 @@ struct Bar {
 impl Bar {
     fn show(&mut self, event: Event) {
         match event {
-            Event::Explanation { text, seconds } if self.detail == Detail::Explained => {
-                self.bar.println(explanation(&text, seconds));
+            Event::Explanation { text, seconds } if self.detail == Detail::Explanation => {
+                self.bar.println(format_explanation(&text, seconds));
             }
             Event::Explanation { .. } => {}
             Event::Begin { phase, what } => {
                 self.bar.reset();
                 self.bar.unset_length();
-                self.bar.set_style(spinner());
+                self.bar.set_style(spinner_style());
                 self.bar.set_prefix(phase.name());
                 self.bar.set_message(plain(&what).into_owned());
                 self.bar.enable_steady_tick(Duration::from_millis(125));
@@ -93,7 +93,7 @@ impl Bar {
             Event::Progress { done, total, unit, .. } => {
                 if total > 0 && self.bar.length() != Some(total) {
                     self.bar.set_length(total);
-                    self.bar.set_style(counted(unit));
+                    self.bar.set_style(counter_style(unit));
                 }
                 self.bar.set_position(done);
             }
@@ -114,7 +114,7 @@ impl Bar {
 }
 
 /// A paragraph after an empty line, with the time that what it explains takes.
-fn explanation(text: &str, seconds: Option<(u64, u64)>) -> String {
+fn format_explanation(text: &str, seconds: Option<(u64, u64)>) -> String {
     let time = match seconds {
         Some((least, most)) if least == most => format!(" About {}.", duration(least)),
         Some((least, most)) => format!(" About {} to {}.", duration(least), duration(most)),
@@ -136,25 +136,25 @@ fn explanation(text: &str, seconds: Option<(u64, u64)>) -> String {
 
 /// Writes a line to standard error. A reader that has gone away (`2>&1 | head`) is no reason to
 /// stop, nor to panic as `eprintln!` does.
-pub fn say(line: impl std::fmt::Display) {
+pub fn eprint_line(line: impl std::fmt::Display) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Writes to standard output; a reader that has gone away (`| head`) is no error.
-pub fn out<T: AsRef<[u8]> + ?Sized>(text: &T) -> Result<()> {
+pub fn write_stdout<T: AsRef<[u8]> + ?Sized>(text: &T) -> Result<()> {
     use std::io::Write;
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(text.as_ref()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).while_(|| "writing to standard output".into())
+            Err(error).context(|| "writing to standard output".into())
         }
         _ => Ok(()),
     }
 }
 
 /// Shows an error: the files with mistakes in place, then the message, then what to do.
-pub fn tell(error: &Error) {
+pub fn report_error(error: &Error) {
     for mistakes in &error.mistakes {
         let source =
             NamedSource::new(plain(&mistakes.file), dyno_reports::escape::in_place(&mistakes.text));
@@ -165,20 +165,21 @@ pub fn tell(error: &Error) {
             shown.help = mistake.hint.as_deref().map(|hint| plain(hint).into_owned());
             let report = miette::Report::new(shown).with_source_code(source.clone());
             let mut text = String::new();
-            let theme = if colored() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
+            let theme =
+                if is_colored() { GraphicalTheme::unicode() } else { GraphicalTheme::none() };
             let handler = GraphicalReportHandler::new_themed(theme);
             if handler.render_report(&mut text, report.as_ref()).is_ok() {
-                say(text.trim_end());
+                eprint_line(text.trim_end());
             }
         }
     }
-    say(format_args!("error: {}", plain(&error.message)));
+    eprint_line(format_args!("error: {}", plain(&error.message)));
     if let Some(hint) = &error.hint {
-        say(format_args!("hint: {}", plain(hint)));
+        eprint_line(format_args!("hint: {}", plain(hint)));
     }
 }
 
-fn colored() -> bool {
+fn is_colored() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none()
 }
 
@@ -192,48 +193,49 @@ impl Lines {
     fn show(&mut self, event: Event) {
         let quiet = self.detail == Detail::Quiet;
         match event {
-            Event::Explanation { text, seconds } if self.detail == Detail::Explained => {
-                say(explanation(&text, seconds));
+            Event::Explanation { text, seconds } if self.detail == Detail::Explanation => {
+                eprint_line(format_explanation(&text, seconds));
             }
-            Event::Notice(text) => say(format_args!("note: {}", plain(&text))),
+            Event::Notice(text) => eprint_line(format_args!("note: {}", plain(&text))),
             Event::Begin { phase, what } if !quiet => {
                 (self.started, self.last) = (Instant::now(), Instant::now());
-                say(format_args!("{}: {} …", phase.name(), plain(&what)));
+                eprint_line(format_args!("{}: {} …", phase.name(), plain(&what)));
             }
             Event::End { phase, what } if !quiet => {
-                say(format_args!("{}: {}", phase.name(), plain(&what)));
+                eprint_line(format_args!("{}: {}", phase.name(), plain(&what)));
             }
             Event::Progress { phase, done, total, unit }
                 if !quiet && self.last.elapsed() >= LINE_EVERY =>
             {
                 self.last = Instant::now();
-                say(format_args!("{}: {}", phase.name(), self.progress(done, total, unit)));
+                eprint_line(format_args!("{}: {}", phase.name(), self.progress(done, total, unit)));
             }
             Event::Line { phase, text } if self.detail == Detail::Verbose => {
-                say(format_args!("{}: {}", phase.name(), plain(&text)));
+                eprint_line(format_args!("{}: {}", phase.name(), plain(&text)));
             }
             Event::Line { phase, text } if !quiet && self.last.elapsed() >= LINE_EVERY => {
                 self.last = Instant::now();
-                say(format_args!("{}: {}", phase.name(), plain(&text).trim()));
+                eprint_line(format_args!("{}: {}", phase.name(), plain(&text).trim()));
             }
             _ => {}
         }
     }
 
-    fn progress(&self, done: u64, total: u64, unit: Unit) -> String {
-        let amount = |n: u64| match unit {
-            Unit::Bytes => HumanBytes(n).to_string(),
-            Unit::Items | Unit::Processes => n.to_string(),
+    fn progress(&self, done: u64, total: u64, unit: ProgressUnit) -> String {
+        let amount_text = |n: u64| match unit {
+            ProgressUnit::Bytes => HumanBytes(n).to_string(),
+            ProgressUnit::Items | ProgressUnit::Processes => n.to_string(),
         };
         if total == 0 || done == 0 {
-            return amount(done);
+            return amount_text(done);
         }
-        let left = self.started.elapsed().as_secs_f64() * (total.saturating_sub(done)) as f64
+        let left_s = self.started.elapsed().as_secs_f64() * (total.saturating_sub(done)) as f64
             / done as f64;
-        format!("{} of {}, about {left:.0} s left", amount(done), amount(total))
+        format!("{} of {}, about {left_s:.0} s left", amount_text(done), amount_text(total))
     }
 }
 
+/// Width and colours of standard output.
 pub fn terminal(color: Color) -> Terminal {
     let is_terminal = std::io::stdout().is_terminal();
     let color = match color {
@@ -249,15 +251,18 @@ pub fn terminal_width() -> Option<usize> {
     // SAFETY: fills a live struct.
     unsafe {
         let mut size: libc::winsize = std::mem::zeroed();
-        let asked = libc::ioctl(1, libc::TIOCGWINSZ, &mut size);
-        (asked == 0 && size.ws_col > 0).then_some(size.ws_col.into())
+        let status = libc::ioctl(1, libc::TIOCGWINSZ, &mut size);
+        (status == 0 && size.ws_col > 0).then_some(size.ws_col.into())
     }
 }
 
 /// A value as JSON for a program, or its text for people.
 pub fn print_as(json: bool, value: &impl serde::Serialize, text: &str) -> Result<()> {
     if !json {
-        return out(text);
+        return write_stdout(text);
     }
-    out(&format!("{}\n", serde_json::to_string_pretty(value).expect("plain fields serialise")))
+    write_stdout(&format!(
+        "{}\n",
+        serde_json::to_string_pretty(value).expect("plain fields serialise")
+    ))
 }

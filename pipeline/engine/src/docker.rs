@@ -29,13 +29,13 @@ use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
 use super::{CAPABILITIES, Engine, RLIMITS, Root, Spec, Streams, container_owner};
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::fault;
 
 /// Docker Engine 20.10; Podman 4 speaks it too.
 const OLDEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
 
-/// Whose container it is: see [`ProcessIdentity`].
+/// The label that says whose container it is: see [`ProcessIdentity`].
 const LABEL: &str = "dyno.container";
 
 /// What an engine of Podman's is called.
@@ -51,7 +51,7 @@ struct DockerEngine {
     socket: String,
     /// Dyno's own program, which the guard is.
     program: PathBuf,
-    /// There from the first container that was frozen on.
+    /// The guard, which is there from the first container that was frozen on.
     guard: Mutex<Option<Guard>>,
 }
 
@@ -84,13 +84,13 @@ impl Drop for Guard {
 /// The life of a guard: `guard SOCKET OWNER`.
 pub fn guard_main(socket: &str, owner: &str) -> std::result::Result<(), String> {
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-    let told = |error: bollard::errors::Error| dyno_base::error::chain(&error);
+    let error_chain = |error: bollard::errors::Error| dyno_base::error::chain(&error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(async {
-        let docker = Docker::connect_with_unix(socket, 60, &OLDEST).map_err(told)?;
+        let docker = Docker::connect_with_unix(socket, 60, &OLDEST).map_err(error_chain)?;
         let filters = HashMap::from([("label", vec![LABEL])]);
         let options = ListContainersOptionsBuilder::default().filters(&filters).build();
-        for container in docker.list_containers(Some(options)).await.map_err(told)? {
+        for container in docker.list_containers(Some(options)).await.map_err(error_chain)? {
             let name = container.labels.and_then(|labels| labels.get(LABEL).cloned());
             if let Some(name) = name.filter(|name| name.starts_with(&format!("dyno-{owner}-"))) {
                 let _ = docker.unpause_container(&name).await;
@@ -106,7 +106,7 @@ pub async fn open(socket: Option<&str>, program: &Path) -> Result<Box<dyn Engine
     let candidates = match socket.map(str::to_string).or_else(|| std::env::var("DOCKER_HOST").ok())
     {
         Some(named) => vec![named],
-        None => usual_sockets(),
+        None => default_sockets(),
     };
     let mut tried = Vec::new();
     for candidate in &candidates {
@@ -121,7 +121,7 @@ pub async fn open(socket: Option<&str>, program: &Path) -> Result<Box<dyn Engine
         .hint("start Docker or Podman, or set DOCKER_HOST to its socket"))
 }
 
-fn usual_sockets() -> Vec<String> {
+fn default_sockets() -> Vec<String> {
     let mut sockets = vec!["/var/run/docker.sock".to_string(), "/run/podman/podman.sock".into()];
     if let Ok(runtime) = std::env::var("XDG_RUNTIME_DIR") {
         sockets.push(format!("{runtime}/docker.sock"));
@@ -189,13 +189,13 @@ impl DockerEngine {
         }
         let archive = root.archive().await?;
         let doing = || format!("loading the image {wanted} into {}", self.name);
-        let file = tokio::fs::File::open(&archive).await.while_(doing)?;
+        let file = tokio::fs::File::open(&archive).await.context(doing)?;
         let stream = tokio_util::io::ReaderStream::with_capacity(file, 1 << 20);
         let mut answers =
             Box::pin(self.docker.import_image_stream(ImportImageOptions::default(), stream, None));
         fault::before("docker.load");
         while let Some(answer) = answers.next().await {
-            answer.while_(doing)?;
+            answer.context(doing)?;
         }
         fault::after("docker.load");
         if self.docker.inspect_image(&wanted).await.is_ok() {
@@ -230,13 +230,13 @@ impl DockerEngine {
         tmpfs
     }
 
-    /// See [`super::spare`]; only if the engine's process ids are this machine's.
+    /// See [`super::protect_from_oom`]; only if the engine's process ids are this machine's.
     async fn spare(&self, name: &str) {
         let found = self.docker.inspect_container(name, None).await.ok();
         let Some(pid) = found.and_then(|found| found.state?.pid) else { return };
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if command.starts_with(b"/dyno/probe\0") {
-            super::spare(pid);
+            super::protect_from_oom(pid);
         }
     }
 
@@ -323,7 +323,7 @@ impl Engine for DockerEngine {
         let doing = || format!("starting the container {name} with {}", self.name);
         let options = CreateContainerOptionsBuilder::default().name(name).build();
         let create = self.docker.create_container(Some(options), body);
-        fault::around("docker.create", create).await.while_(doing)?;
+        fault::around("docker.create", create).await.context(doing)?;
         let options = AttachContainerOptionsBuilder::default()
             .stdin(true)
             .stdout(true)
@@ -331,9 +331,9 @@ impl Engine for DockerEngine {
             .stream(true)
             .build();
         let attach = self.docker.attach_container(name, Some(options));
-        let attached = fault::around("docker.attach", attach).await.while_(doing)?;
+        let attached = fault::around("docker.attach", attach).await.context(doing)?;
         let start = self.docker.start_container(name, None::<StartContainerOptions>);
-        fault::around("docker.start", start).await.while_(doing)?;
+        fault::around("docker.start", start).await.context(doing)?;
         if nix::unistd::geteuid().is_root() {
             self.spare(name).await;
         }
@@ -345,14 +345,14 @@ impl Engine for DockerEngine {
             let mut guard = self.guard.lock().expect("no panic while held");
             if guard.is_none() {
                 let started = Guard::start(&self.program, &self.socket);
-                *guard = Some(started.while_(|| "starting what thaws containers".into())?);
+                *guard = Some(started.context(|| "starting what thaws containers".into())?);
             }
         }
         let done = match frozen {
             true => self.docker.pause_container(name).await,
             false => self.docker.unpause_container(name).await,
         };
-        done.while_(|| {
+        done.context(|| {
             format!("{} the container {name}", if frozen { "freezing" } else { "thawing" })
         })
     }
@@ -377,7 +377,7 @@ impl Engine for DockerEngine {
         }
         match last {
             None => Ok(()),
-            Some(error) => Err(error).while_(|| format!("removing the container {name}")),
+            Some(error) => Err(error).context(|| format!("removing the container {name}")),
         }
     }
 
@@ -385,7 +385,7 @@ impl Engine for DockerEngine {
         let filters = HashMap::from([("label", vec![LABEL])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let doing = || format!("listing the containers of {}", self.name);
-        let listed = self.docker.list_containers(Some(options)).await.while_(doing)?;
+        let listed = self.docker.list_containers(Some(options)).await.context(doing)?;
         let mut swept = Vec::new();
         for container in listed {
             let name = container.labels.and_then(|labels| labels.get(LABEL).cloned());

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use super::{CAPABILITIES, Engine, RLIMITS, Spec, Streams, container_owner};
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::fault;
 use dyno_host::exclusive::SLICE;
 
@@ -71,7 +71,7 @@ impl Engine for Embedded {
         let write = || {
             fs::create_dir_all(&bundle).and_then(|()| fs::write(bundle.join("config.json"), config))
         };
-        fault::at("embedded.bundle", write).while_(doing)?;
+        fault::at("embedded.bundle", write).context(doing)?;
         let mut command = Command::new(&self.program);
         command.args([crate::CHILD, "run", name]).arg(&bundle);
         command
@@ -80,7 +80,7 @@ impl Engine for Embedded {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let spawned = fault::at("embedded.spawn", || command.spawn());
-        let mut child = spawned.while_(|| "starting the container's parent".into())?;
+        let mut child = spawned.context(|| "starting the container's parent".into())?;
         let streams = Streams {
             input: Box::pin(child.stdin.take().expect("piped")),
             output: Box::pin(child.stdout.take().expect("piped")),
@@ -93,7 +93,7 @@ impl Engine for Embedded {
     async fn freeze(&self, name: &str, frozen: bool) -> Result<()> {
         let doing =
             || format!("{} the container {name}", if frozen { "freezing" } else { "thawing" });
-        freeze(name, frozen).while_(doing)
+        freeze(name, frozen).context(doing)
     }
 
     async fn remove(&self, name: &str) -> Result<()> {
@@ -112,7 +112,7 @@ impl Engine for Embedded {
         }
         match fs::remove_dir_all(&bundle) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                Err(e).while_(|| format!("removing {}", bundle.display()))
+                Err(e).context(|| format!("removing {}", bundle.display()))
             }
             _ => Ok(()),
         }
@@ -122,8 +122,10 @@ impl Engine for Embedded {
         let mut swept = Vec::new();
         for folder in ["containers", "bundles"] {
             let folder = Path::new(STATE).join(folder);
-            for entry in fs::read_dir(&folder).while_(|| format!("reading {}", folder.display()))? {
-                let name = entry.while_(|| "reading a folder".into())?.file_name();
+            for entry in
+                fs::read_dir(&folder).context(|| format!("reading {}", folder.display()))?
+            {
+                let name = entry.context(|| "reading a folder".into())?.file_name();
                 let Some(name) = name.to_str() else { continue };
                 if container_owner(name).is_some_and(|owner| !owner.is_alive()) {
                     self.remove(name).await?;
@@ -137,8 +139,8 @@ impl Engine for Embedded {
     }
 }
 
-/// Freezes or thaws the cgroup of a container (cgroup-v1/freezer-subsystem.rst, cgroup-v2.rst of the
-/// kernel), and waits until it is so.
+/// Freezes or thaws the cgroup of a container (cgroup-v1/freezer-subsystem.rst, cgroup-v2.rst of
+/// the kernel), and waits until it is so.
 fn freeze(name: &str, frozen: bool) -> std::io::Result<()> {
     const PATIENCE: u32 = 2000;
     let mount = Path::new("/sys/fs/cgroup");
@@ -178,7 +180,7 @@ async fn delete(program: &Path, name: &str) -> Result<()> {
         .args([crate::CHILD, "delete", name])
         .output()
         .await
-        .while_(|| format!("removing the container {name}"))?;
+        .context(|| format!("removing the container {name}"))?;
     if output.status.success() {
         return Ok(());
     }
@@ -273,7 +275,8 @@ pub(crate) fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
     use libcontainer::container::builder::ContainerBuilder;
     use libcontainer::syscall::syscall::SyscallType;
     use nix::sys::wait::waitpid;
-    let told = |error: libcontainer::error::LibcontainerError| dyno_base::error::chain(&error);
+    let error_chain =
+        |error: libcontainer::error::LibcontainerError| dyno_base::error::chain(&error);
     let _ = nix::unistd::setsid();
     // Held while this process lives: whoever deletes the container waits for it.
     let alive = fs::File::open(bundle).map_err(|e| format!("{}: {e}", bundle.display()))?;
@@ -285,19 +288,19 @@ pub(crate) fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
     fault::before("embedded.make");
     let mut container = ContainerBuilder::new(name.to_string(), SyscallType::default())
         .with_root_path(Path::new(STATE).join("containers"))
-        .map_err(told)?
+        .map_err(error_chain)?
         .as_init(bundle)
         .with_systemd(false)
         .build()
-        .map_err(told)?;
+        .map_err(error_chain)?;
     fault::after("embedded.make");
     let pid = container.pid();
     if let Some(pid) = pid {
-        super::spare(pid.as_raw().into());
+        super::protect_from_oom(pid.as_raw().into());
     }
     let started = pid
         .map_or(Ok(()), |pid| loopback_up(pid.as_raw()))
-        .and_then(|()| fault::at("embedded.enter", || container.start().map_err(told)));
+        .and_then(|()| fault::at("embedded.enter", || container.start().map_err(error_chain)));
     if started.is_ok()
         && let Some(pid) = pid
     {
@@ -305,7 +308,7 @@ pub(crate) fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
         thaw_when_left_alone(name, pid);
         let _ = waitpid(pid, None);
     }
-    fault::at("embedded.delete", || container.delete(true).map_err(told))?;
+    fault::at("embedded.delete", || container.delete(true).map_err(error_chain))?;
     started
 }
 
@@ -343,14 +346,14 @@ fn thaw_when_left_alone(name: &str, pid: nix::unistd::Pid) {
 /// begins with it off, and the container lacks the capability. On the host's network it is on.
 fn loopback_up(pid: i32) -> Result<(), String> {
     use std::os::fd::AsRawFd;
-    let told = |error: std::io::Error| format!("switching on the loopback: {error}");
-    let open = |path: String| fs::File::open(path).map_err(told);
+    let error_chain = |error: std::io::Error| format!("switching on the loopback: {error}");
+    let open = |path: String| fs::File::open(path).map_err(error_chain);
     let ours = open("/proc/self/ns/net".into())?;
     let theirs = open(format!("/proc/{pid}/ns/net"))?;
     // SAFETY: descriptors and the request are live; this process has one thread.
     unsafe {
         if libc::setns(theirs.as_raw_fd(), libc::CLONE_NEWNET) != 0 {
-            return Err(told(std::io::Error::last_os_error()));
+            return Err(error_chain(std::io::Error::last_os_error()));
         }
         let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
         let mut request: libc::ifreq = std::mem::zeroed();
@@ -360,9 +363,9 @@ fn loopback_up(pid: i32) -> Result<(), String> {
         let error = std::io::Error::last_os_error();
         libc::close(socket);
         if libc::setns(ours.as_raw_fd(), libc::CLONE_NEWNET) != 0 {
-            return Err(told(std::io::Error::last_os_error()));
+            return Err(error_chain(std::io::Error::last_os_error()));
         }
-        if set == 0 { Ok(()) } else { Err(told(error)) }
+        if set == 0 { Ok(()) } else { Err(error_chain(error)) }
     }
 }
 
@@ -415,7 +418,8 @@ fn wait_for_parent(name: &str) {
     }
 }
 
-/// Removes the cgroups of a container whose parent was killed before it could; ends what is in them.
+/// Removes the cgroups of a container whose parent was killed before it could; ends what is in
+/// them.
 fn remove_cgroups(name: &str) -> Result<(), String> {
     const ATTEMPTS: u32 = 50;
     let mount = Path::new("/sys/fs/cgroup");

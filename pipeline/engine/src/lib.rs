@@ -31,7 +31,7 @@ use dyno_probe::{
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use dyno_base::atomic_file;
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::fault;
 
 pub use verify::verify;
@@ -222,10 +222,10 @@ impl Engines {
 
     /// Starts a container and checks from inside that it is what was asked for.
     pub async fn start(self: &Arc<Self>, spec: &Spec) -> Result<Container> {
-        fault::around("container.start", self.start_one(spec)).await
+        fault::around("container.start", self.start_verified(spec)).await
     }
 
-    async fn start_one(self: &Arc<Self>, spec: &Spec) -> Result<Container> {
+    async fn start_verified(self: &Arc<Self>, spec: &Spec) -> Result<Container> {
         let number = self.count.fetch_add(1, Ordering::Relaxed);
         let name = format!("dyno-{}-{number}", self.owner);
         self.live.lock().expect("no panic while held").insert(name.clone());
@@ -240,7 +240,11 @@ impl Engines {
         let mut container = Container::new(Arc::clone(self), name, streams);
         match container.inspect(spec.user).await.and_then(|sandbox| {
             let wrong = verify(spec, &sandbox, self.bounds_files());
-            if wrong.is_empty() { Ok(sandbox) } else { Err(broken_promise(&self.name(), &wrong)) }
+            if wrong.is_empty() {
+                Ok(sandbox)
+            } else {
+                Err(unkept_limits_error(&self.name(), &wrong))
+            }
         }) {
             Ok(sandbox) => {
                 container.sandbox = Some(sandbox);
@@ -269,7 +273,7 @@ impl Engines {
     }
 }
 
-fn broken_promise(engine: &str, wrong: &[String]) -> Error {
+fn unkept_limits_error(engine: &str, wrong: &[String]) -> Error {
     Error::host(format!("the engine ({engine}) does not keep what was asked for: {}", wrong.join("; ")))
         .hint("limits that are not kept make measurements worthless: mend the engine or the host's cgroups, or name another engine in hosts/<name>.toml")
 }
@@ -301,7 +305,7 @@ impl Container {
         self.send(&Request::Inspect { uid, gid }).await?;
         match self.receive(Duration::from_secs(60)).await? {
             Reply::Sandbox(sandbox) => Ok(sandbox),
-            other => Err(self.nonsense(&format!("{other:?}"))),
+            other => Err(self.protocol_error(&format!("{other:?}"))),
         }
     }
 
@@ -313,10 +317,10 @@ impl Container {
 
     /// Runs one process; `line` gets its output as it comes, if the run asks for that.
     pub async fn run(&mut self, run: &Spawn, line: impl FnMut(String)) -> Result<Exit> {
-        fault::around("container.run", self.run_one(run, line)).await
+        fault::around("container.run", self.run_process(run, line)).await
     }
 
-    async fn run_one(&mut self, run: &Spawn, mut line: impl FnMut(String)) -> Result<Exit> {
+    async fn run_process(&mut self, run: &Spawn, mut line: impl FnMut(String)) -> Result<Exit> {
         self.send(&Request::Spawn(run.clone())).await?;
         // The probe ends the process in time; this only notices a probe that does not answer.
         let patience = Duration::from_millis(run.time_ms) + Duration::from_secs(60);
@@ -327,7 +331,7 @@ impl Container {
                 Reply::Line(text) => line(text),
                 Reply::Unit(unit) if units.len() < UNITS_MAX => units.push(*unit),
                 Reply::Exit(exit) => return Ok(Exit { units, ..exit }),
-                other => return Err(self.nonsense(&format!("{other:?}"))),
+                other => return Err(self.protocol_error(&format!("{other:?}"))),
             }
         }
     }
@@ -341,7 +345,7 @@ impl Container {
         };
         match sent.await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.lost(&error.to_string()).await),
+            Err(error) => Err(self.lost_error(&error.to_string()).await),
         }
     }
 
@@ -350,17 +354,17 @@ impl Container {
         let mut bounded = (&mut self.output).take(LINE_MAX as u64);
         let read = tokio::time::timeout(patience, bounded.read_until(b'\n', &mut line)).await;
         match read {
-            Err(_) => Err(self.lost("no answer in time").await),
-            Ok(Err(error)) => Err(self.lost(&error.to_string()).await),
-            Ok(Ok(0)) => Err(self.lost("it ended").await),
+            Err(_) => Err(self.lost_error("no answer in time").await),
+            Ok(Err(error)) => Err(self.lost_error(&error.to_string()).await),
+            Ok(Ok(0)) => Err(self.lost_error("it ended").await),
             Ok(Ok(_)) => serde_json::from_slice(&line).map_err(|error| {
-                self.nonsense(&format!("{error} in {:?}", String::from_utf8_lossy(&line)))
+                self.protocol_error(&format!("{error} in {:?}", String::from_utf8_lossy(&line)))
             }),
         }
     }
 
     /// The container is gone in the middle of things: an engine that vanished, memory that ran out.
-    async fn lost(&self, why: &str) -> Error {
+    async fn lost_error(&self, why: &str) -> Error {
         // What it said last may still be on its way.
         tokio::time::sleep(Duration::from_millis(200)).await;
         let errors = self.errors.lock().expect("no panic while held");
@@ -369,7 +373,7 @@ impl Container {
         Error::infrastructure(format!("lost the container {}: {why}{said}", self.name))
     }
 
-    fn nonsense(&self, what: &str) -> Error {
+    fn protocol_error(&self, what: &str) -> Error {
         Error::infrastructure(format!("the probe in {} answered out of turn: {what}", self.name))
     }
 
@@ -394,10 +398,10 @@ async fn keep_tail(mut from: Pin<Box<dyn AsyncRead + Send>>, tail: Arc<Mutex<Vec
     }
 }
 
-/// When memory runs out, it is not this process that ends (proc(5)). By the old file: what is set by
-/// the new one every program in the container could set again for itself. Best effort: where it
-/// cannot be had, a program that takes all memory may take the container with it.
-fn spare(pid: i64) {
+/// Sees to it that this process does not end when memory runs out (proc(5)). By the old file: what
+/// is set by the new one every program in the container could set again for itself. Best effort:
+/// where it cannot be had, a program that takes all memory may take the container with it.
+fn protect_from_oom(pid: i64) {
     let _ = std::fs::write(format!("/proc/{pid}/oom_adj"), "-17");
 }
 
@@ -409,8 +413,8 @@ fn place_probe(cache: &Path) -> Result<PathBuf> {
         return Ok(path);
     }
     let doing = || format!("writing the probe to {}", folder.display());
-    std::fs::create_dir_all(&folder).while_(doing)?;
-    fault::at("probe.place", || atomic_file::replace(&path, PROBE, 0o755)).while_(doing)?;
+    std::fs::create_dir_all(&folder).context(doing)?;
+    fault::at("probe.place", || atomic_file::replace(&path, PROBE, 0o755)).context(doing)?;
     Ok(path)
 }
 

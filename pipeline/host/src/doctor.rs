@@ -6,12 +6,12 @@ use std::fmt::Write as _;
 use dyno_model::catalog::host::format_cores;
 use serde::Serialize;
 
-use super::Assigned;
+use super::CoreAssignment;
 use super::finding::{Finding, Verdict};
 
 /// The answer of `dyno host doctor`.
 #[derive(Debug, Serialize)]
-pub struct Examined {
+pub struct DoctorReport {
     pub host: String,
     pub benchmark_cores: String,
     pub housekeeping_cores: String,
@@ -31,8 +31,8 @@ pub struct Summary {
     pub tune_sets_with: BTreeMap<&'static str, usize>,
 }
 
-impl Examined {
-    pub fn new(host: &str, cores: &Assigned, findings: Vec<Finding>) -> Self {
+impl DoctorReport {
+    pub fn new(host: &str, cores: &CoreAssignment, findings: Vec<Finding>) -> Self {
         let count = |verdict| findings.iter().filter(|f| f.verdict == verdict).count();
         let bad = || findings.iter().filter(|f| f.verdict == Verdict::Bad && f.dyno_can);
         let mut tune_sets_with = BTreeMap::new();
@@ -61,10 +61,10 @@ impl Examined {
             "host {}: benchmark cores {}, housekeeping cores {}\n\n",
             self.host, self.benchmark_cores, self.housekeeping_cores
         );
-        let widest = |of: &dyn Fn(&Finding) -> &str| {
-            self.findings.iter().map(|f| of(f).chars().count()).max().unwrap_or(0)
+        let widest_of = |column: &dyn Fn(&Finding) -> &str| {
+            self.findings.iter().map(|f| column(f).chars().count()).max().unwrap_or(0)
         };
-        let (knob, wanted) = (widest(&|f| f.knob), widest(&|f| &f.wanted));
+        let (knob, wanted) = (widest_of(&|f| f.knob), widest_of(&|f| &f.wanted));
         let line = |verdict: &str, name: &str, want: &str, now: &str| {
             let line = format!("{verdict:<7}  {name:<knob$}  {want:<wanted$}  {now}");
             format!("{}\n", dyno_base::text::plain(line.trim_end()))

@@ -81,8 +81,8 @@ fn interpreter(entry: &str, architecture: &str) -> Option<Result<String, &'stati
 /// What the program says of itself; its name where it says nothing.
 fn version(program: &str) -> String {
     let path = std::fs::canonicalize(program).unwrap_or_else(|_| program.into());
-    let said = Command::new(&path).arg("--version").output().ok().filter(|o| o.status.success());
-    let text = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let output = Command::new(&path).arg("--version").output().ok().filter(|o| o.status.success());
+    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     let first = text.as_deref().and_then(|text| text.lines().next()).map(str::trim);
     let name = || Path::new(program).file_name().unwrap_or_default().to_string_lossy().into_owned();
     first.filter(|line| !line.is_empty()).map_or_else(name, str::to_string)

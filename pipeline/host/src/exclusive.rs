@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use dyno_model::catalog::host::format_cores;
 
-use super::knobs::named;
+use super::knobs::core_names;
 use dyno_base::fault;
 
 /// Where cgroups are mounted.
@@ -33,7 +33,7 @@ const SHARES: &str = "262144";
 
 /// How well the cores are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kept {
+enum Isolation {
     /// A v2 partition: nobody else can run there.
     Partition,
     /// A v1 cpuset that no other cpuset overlaps, and the weight against those in none.
@@ -46,7 +46,7 @@ enum Kept {
 #[derive(Debug)]
 pub struct ExclusiveCores {
     mount: PathBuf,
-    kept: Kept,
+    kept: Isolation,
     cores: BTreeSet<u32>,
     /// Why it is not kept better, as the kernel says.
     refused: Option<String>,
@@ -62,8 +62,12 @@ impl ExclusiveCores {
     }
 
     fn take_at(mount: &Path, cores: &BTreeSet<u32>) -> Result<Self, String> {
-        let mut held =
-            Self { mount: mount.into(), kept: Kept::Weight, cores: cores.clone(), refused: None };
+        let mut held = Self {
+            mount: mount.into(),
+            kept: Isolation::Weight,
+            cores: cores.clone(),
+            refused: None,
+        };
         if held.is_v2() {
             held.take_v2()?
         } else {
@@ -93,7 +97,7 @@ impl ExclusiveCores {
         write(&cpuset.join("cpuset.cpus"), &format_cores(&self.cores))?;
         write(&cpu.join("cpu.shares"), SHARES)?;
         match write(&cpuset.join("cpuset.cpu_exclusive"), "1") {
-            Ok(()) => self.kept = Kept::Exclusive,
+            Ok(()) => self.kept = Isolation::Exclusive,
             Err(_) => self.refused = Some("another cpuset has them too".into()),
         }
         Ok(())
@@ -116,9 +120,10 @@ impl ExclusiveCores {
         let kind = if self.cores.len() == 1 { "isolated" } else { "root" };
         let taken = write(&partition, kind).and_then(|()| read(&partition));
         match taken {
-            Ok(now) if now == kind => self.kept = Kept::Partition,
+            Ok(now) if now == kind => self.kept = Isolation::Partition,
             Ok(now) => {
-                // An invalid partition would become valid when somebody else goes, half-way through.
+                // An invalid partition would become valid when somebody else goes, half-way
+                // through.
                 write(&partition, "member")?;
                 self.refused = Some(format!("the kernel says {now}"));
             }
@@ -134,14 +139,14 @@ impl ExclusiveCores {
 
     /// How the cores are kept, for people.
     pub fn how(&self) -> String {
-        let cores = named(&self.cores);
+        let cores = core_names(&self.cores);
         let why = self.refused.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
         match self.kept {
-            Kept::Partition => format!("{cores} kept from others by a partition"),
-            Kept::Exclusive => {
+            Isolation::Partition => format!("{cores} kept from others by a partition"),
+            Isolation::Exclusive => {
                 format!("{cores} kept from others by an exclusive cpuset and weight")
             }
-            Kept::Weight => format!("{cores} kept from others by weight{why}"),
+            Isolation::Weight => format!("{cores} kept from others by weight{why}"),
         }
     }
 
@@ -161,12 +166,12 @@ impl ExclusiveCores {
             holds(cpu.join("cpu.shares"), SHARES)?;
         }
         match self.kept {
-            Kept::Partition => {
+            Isolation::Partition => {
                 let kind = if self.cores.len() == 1 { "isolated" } else { "root" };
                 holds(cpuset.join("cpuset.cpus.partition"), kind)?;
             }
-            Kept::Exclusive => holds(cpuset.join("cpuset.cpu_exclusive"), "1")?,
-            Kept::Weight => {}
+            Isolation::Exclusive => holds(cpuset.join("cpuset.cpu_exclusive"), "1")?,
+            Isolation::Weight => {}
         }
         holds(cpuset.join("cpuset.cpus"), &format_cores(&self.cores))
     }
@@ -254,14 +259,14 @@ fn write(path: &Path, value: &str) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// As the kernel shows the cgroup while it holds, in a folder like the mount of v2 or v1.
-    fn held(mount: &Path, kept: Kept) -> ExclusiveCores {
+    /// The cgroup as the kernel shows it while it holds, in a folder like the mount of v2 or v1.
+    fn held(mount: &Path, kept: Isolation) -> ExclusiveCores {
         let cores = BTreeSet::from([2, 3]);
         let held = ExclusiveCores { mount: mount.into(), kept, cores, refused: None };
         let v2 =
             [("cpu.weight", WEIGHT), ("cpuset.cpus.partition", "root"), ("cpuset.cpus", "2-3")];
         let v1 = [("cpu.shares", SHARES), ("cpuset.cpu_exclusive", "1"), ("cpuset.cpus", "2-3")];
-        if kept == Kept::Partition {
+        if kept == Isolation::Partition {
             fs::write(mount.join("cgroup.controllers"), "cpuset cpu").unwrap();
         }
         for (file, value) in if held.is_v2() { v2 } else { v1 } {
@@ -274,20 +279,20 @@ mod tests {
 
     #[test]
     fn what_no_longer_holds_is_named() {
-        for (kept, file, value, named) in [
-            (Kept::Partition, "", "", ""),
-            (Kept::Partition, "cpu.weight", "100", "cpu.weight is 100 instead of 10000"),
+        for (kept, file, value, expected) in [
+            (Isolation::Partition, "", "", ""),
+            (Isolation::Partition, "cpu.weight", "100", "cpu.weight is 100 instead of 10000"),
             (
-                Kept::Partition,
+                Isolation::Partition,
                 "cpuset.cpus.partition",
                 "root invalid (Cpu list in cpuset.cpus not exclusive)",
                 "not exclusive) instead of root",
             ),
-            (Kept::Partition, "cpuset.cpus", "2", "cpuset.cpus is 2 instead of 2-3"),
-            (Kept::Exclusive, "", "", ""),
-            (Kept::Exclusive, "cpuset.cpu_exclusive", "0", "cpu_exclusive is 0 instead of 1"),
-            (Kept::Weight, "cpuset.cpu_exclusive", "0", ""),
-            (Kept::Weight, "cpu.shares", "1024", "cpu.shares is 1024 instead of 262144"),
+            (Isolation::Partition, "cpuset.cpus", "2", "cpuset.cpus is 2 instead of 2-3"),
+            (Isolation::Exclusive, "", "", ""),
+            (Isolation::Exclusive, "cpuset.cpu_exclusive", "0", "cpu_exclusive is 0 instead of 1"),
+            (Isolation::Weight, "cpuset.cpu_exclusive", "0", ""),
+            (Isolation::Weight, "cpu.shares", "1024", "cpu.shares is 1024 instead of 262144"),
         ] {
             let mount = tempfile::tempdir().unwrap();
             let held = held(mount.path(), kept);
@@ -295,7 +300,10 @@ mod tests {
                 fs::write(held.folder(controller).join(file), value).unwrap();
             }
             let said = held.holds().err().unwrap_or_default();
-            assert!(said.contains(named) && named.is_empty() == said.is_empty(), "{file}: {said}");
+            assert!(
+                said.contains(expected) && expected.is_empty() == said.is_empty(),
+                "{file}: {said}"
+            );
             let nobody = held.verify().unwrap_err();
             assert!(!said.is_empty() || nobody.contains("is not below"), "{nobody}");
         }

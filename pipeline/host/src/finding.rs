@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::machine::Seen;
+use super::machine::FileState;
 
 /// Whether a knob is as a quiet host has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -53,7 +53,7 @@ pub struct Finding {
     pub command: Option<String>,
     /// Whether `dyno host tune` sets it.
     pub dyno_can: bool,
-    /// Without this option `dyno host tune` leaves it.
+    /// The option without which `dyno host tune` leaves it.
     pub option: Option<&'static str>,
     #[serde(skip)]
     pub changes: Vec<Change>,
@@ -61,7 +61,7 @@ pub struct Finding {
 
 impl Finding {
     /// dyno sets it so; the commands do the same.
-    pub fn by(mut self, changes: Vec<Change>) -> Self {
+    pub fn settable_by(mut self, changes: Vec<Change>) -> Self {
         if !changes.is_empty() {
             self.command = Some(commands(&changes));
             self.dyno_can = true;
@@ -71,12 +71,12 @@ impl Finding {
     }
 
     /// A person sets it so.
-    pub fn by_hand(mut self, command: impl Into<String>) -> Self {
+    pub fn settable_by_hand(mut self, command: impl Into<String>) -> Self {
         self.command = Some(command.into());
         self
     }
 
-    pub fn only_with(mut self, option: &'static str) -> Self {
+    pub fn requiring_option(mut self, option: &'static str) -> Self {
         self.option = self.dyno_can.then_some(option);
         self
     }
@@ -86,7 +86,7 @@ impl Finding {
 fn commands(changes: &[Change]) -> String {
     let mut groups: Vec<([&str; 3], Vec<&str>)> = Vec::new();
     for Change { path, to } in changes {
-        let [before, number, after] = around_number(path);
+        let [before, number, after] = split_at_number(path);
         match groups.iter_mut().find(|(alike, _)| *alike == [before, after, to]) {
             Some((_, numbers)) => numbers.push(number),
             None => groups.push(([before, after, to], vec![number])),
@@ -102,7 +102,7 @@ fn commands(changes: &[Change]) -> String {
 }
 
 /// A path parted at its first number.
-fn around_number(path: &str) -> [&str; 3] {
+fn split_at_number(path: &str) -> [&str; 3] {
     let start = path.find(|c: char| c.is_ascii_digit()).unwrap_or(path.len());
     let (before, rest) = path.split_at(start);
     let (number, after) =
@@ -156,7 +156,8 @@ impl Knob {
         self.found(Verdict::NotHere, "not on this machine")
     }
 
-    /// Where the hardware's own knob is absent: a guest's is in the hands of the machine below it.
+    /// Judges a knob of the hardware that is absent: a guest's is in the hands of the machine below
+    /// it.
     pub fn absent(self, guest: bool) -> Finding {
         if guest { self.unknown("hidden by the hypervisor") } else { self.not_here() }
     }
@@ -165,13 +166,13 @@ impl Knob {
     pub fn judge(
         self,
         path: &str,
-        seen: &Seen,
+        seen: &FileState,
         judge: impl FnOnce(Self, &str) -> Finding,
     ) -> Finding {
         match seen {
-            Seen::Text(text) => judge(self, text.trim()),
-            Seen::Absent => self.not_here(),
-            Seen::Unreadable(reason) => self.unknown(format_args!("{path}: {reason}")),
+            FileState::Text(text) => judge(self, text.trim()),
+            FileState::Absent => self.not_here(),
+            FileState::Unreadable(reason) => self.unknown(format_args!("{path}: {reason}")),
         }
     }
 

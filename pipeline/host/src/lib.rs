@@ -23,14 +23,14 @@ use std::path::{Path, PathBuf};
 use dyno_model::catalog::host::{Cores, Host, format_cores, parse_cores};
 use dyno_model::record::Fingerprint;
 
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use emulator::Emulator;
 use machine::{Machine, Root};
 
 /// A host's cores, as they are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Assigned {
+pub struct CoreAssignment {
     pub benchmark: BTreeSet<u32>,
     pub housekeeping: BTreeSet<u32>,
     /// What runs the programs, where they are not this machine's own.
@@ -39,9 +39,9 @@ pub struct Assigned {
     pub notices: Vec<String>,
 }
 
-impl Assigned {
+impl CoreAssignment {
     /// Every core dyno may use, for builds.
-    pub fn all(&self) -> BTreeSet<u32> {
+    pub fn all_cores(&self) -> BTreeSet<u32> {
         self.benchmark.union(&self.housekeeping).copied().collect()
     }
 
@@ -52,11 +52,11 @@ impl Assigned {
 }
 
 /// Checks that `host` is this machine, or one that this machine emulates, and gives it its cores.
-pub fn assign(host: &Host) -> Result<Assigned> {
+pub fn assign(host: &Host) -> Result<CoreAssignment> {
     assign_on(&Root::new(Path::new("/")), host)
 }
 
-pub fn assign_on(on: &dyn Machine, host: &Host) -> Result<Assigned> {
+pub fn assign_on(on: &dyn Machine, host: &Host) -> Result<CoreAssignment> {
     let machine = std::env::consts::ARCH;
     let foreign = host.architecture.as_deref().filter(|declared| *declared != machine);
     let emulator = foreign.map(|declared| {
@@ -73,10 +73,10 @@ pub fn assign_on(on: &dyn Machine, host: &Host) -> Result<Assigned> {
     let online = online.ok_or_else(|| Error::host("cannot read which cores are online"))?;
     let assigned = split(host, &online)?;
     let notices = emulator.iter().map(Emulator::notice).chain(assigned.notices).collect();
-    Ok(Assigned { emulator, notices, ..assigned })
+    Ok(CoreAssignment { emulator, notices, ..assigned })
 }
 
-fn split(host: &Host, online: &BTreeSet<u32>) -> Result<Assigned> {
+fn split(host: &Host, online: &BTreeSet<u32>) -> Result<CoreAssignment> {
     let last = *online.last().ok_or_else(|| Error::host("no core is online"))?;
     let benchmark = match &host.benchmark_cores {
         Cores::Explicit(cores) => cores.clone(),
@@ -108,11 +108,11 @@ fn split(host: &Host, online: &BTreeSet<u32>) -> Result<Assigned> {
             format_cores(&shared)
         ));
     }
-    Ok(Assigned { benchmark, housekeeping, emulator: None, notices })
+    Ok(CoreAssignment { benchmark, housekeeping, emulator: None, notices })
 }
 
 /// What this machine is, with the engine and the cores it measures on.
-pub fn fingerprint(host: &Host, engine: &str, cores: &Assigned) -> Fingerprint {
+pub fn fingerprint(host: &Host, engine: &str, cores: &CoreAssignment) -> Fingerprint {
     let cpuinfo = read("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line =
@@ -152,7 +152,7 @@ fn read(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-/// Held while measuring; released by the kernel when the process ends, however it ends.
+/// The lock held while measuring; released by the kernel when the process ends, however it ends.
 pub struct MeasuringLock {
     _file: File,
 }
@@ -174,14 +174,14 @@ impl MeasuringLock {
                 .truncate(false)
                 .open(&path)
         });
-        let file = file.while_(doing)?;
+        let file = file.context(doing)?;
         if file.try_lock().is_err() {
             events.notice("waiting: another dyno is measuring on this machine");
-            let waiting = file.try_clone().while_(doing)?;
+            let waiting = file.try_clone().context(doing)?;
             tokio::task::spawn_blocking(move || waiting.lock())
                 .await
-                .while_(doing)?
-                .while_(doing)?;
+                .context(doing)?
+                .context(doing)?;
         }
         Ok(Self { _file: file })
     }
@@ -202,7 +202,7 @@ fn lock_path() -> PathBuf {
 
 /// Binds every thread of this process to `cores`: dyno keeps off the benchmark cores while it
 /// measures. Threads started later inherit it.
-pub fn keep_to(cores: &BTreeSet<u32>) {
+pub fn pin_threads_to(cores: &BTreeSet<u32>) {
     // SAFETY: the set is plain data, and CPU_SET is bounded by its size.
     let set = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();

@@ -13,14 +13,14 @@ const BYTES_MAX: u64 = 16 << 20;
 
 /// What reading a file gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum FileState {
     Text(String),
     Absent,
     /// It is there, but cannot be read; why.
     Unreadable(String),
 }
 
-impl Seen {
+impl FileState {
     /// Its text without the space around it.
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -32,7 +32,7 @@ impl Seen {
 
 /// Where knobs are read and set; a path is absolute, as on the machine.
 pub trait Machine {
-    fn read(&self, path: &str) -> Seen;
+    fn read(&self, path: &str) -> FileState;
     fn write(&self, path: &str, value: &str) -> io::Result<()>;
     /// Whether the file can be written by anyone: the kernel shows what it keeps to itself so.
     fn settable(&self, path: &str) -> bool;
@@ -53,35 +53,35 @@ impl Root {
         self.0 == Path::new("/")
     }
 
-    /// Where `path` of the machine is.
-    pub fn at(&self, path: &str) -> PathBuf {
+    /// The path on this machine that stands for `path` of the machine.
+    pub fn resolve(&self, path: &str) -> PathBuf {
         self.0.join(path.trim_start_matches('/'))
     }
 }
 
 impl Machine for Root {
-    fn read(&self, path: &str) -> Seen {
+    fn read(&self, path: &str) -> FileState {
         let mut bytes = Vec::new();
-        let read =
-            fs::File::open(self.at(path)).and_then(|f| f.take(BYTES_MAX).read_to_end(&mut bytes));
+        let read = fs::File::open(self.resolve(path))
+            .and_then(|f| f.take(BYTES_MAX).read_to_end(&mut bytes));
         match read {
-            Ok(_) => Seen::Text(String::from_utf8_lossy(&bytes).into_owned()),
+            Ok(_) => FileState::Text(String::from_utf8_lossy(&bytes).into_owned()),
             Err(error) => match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Seen::Absent,
-                _ => Seen::Unreadable(error.to_string()),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FileState::Absent,
+                _ => FileState::Unreadable(error.to_string()),
             },
         }
     }
 
     fn write(&self, path: &str, value: &str) -> io::Result<()> {
         // One write: the kernel takes each write as a whole value.
-        let mut file = OpenOptions::new().write(true).truncate(true).open(self.at(path))?;
+        let mut file = OpenOptions::new().write(true).truncate(true).open(self.resolve(path))?;
         file.write_all(format!("{value}\n").as_bytes())
     }
 
     fn settable(&self, path: &str) -> bool {
         use std::os::unix::fs::PermissionsExt as _;
-        fs::metadata(self.at(path)).is_ok_and(|file| file.permissions().mode() & 0o222 != 0)
+        fs::metadata(self.resolve(path)).is_ok_and(|file| file.permissions().mode() & 0o222 != 0)
     }
 
     fn privileged(&self) -> bool {
@@ -138,7 +138,7 @@ pub fn format_mask(cores: &BTreeSet<u32>) -> String {
 }
 
 #[cfg(test)]
-pub mod twin {
+pub mod fake {
     //! A machine in memory that answers as the kernel does: a choice in brackets, a file that
     //! takes nothing, an interrupt that the kernel keeps, a power cut between two writes.
 
@@ -148,7 +148,7 @@ pub mod twin {
     use super::*;
 
     #[derive(Default)]
-    pub struct Twin {
+    pub struct FakeMachine {
         pub files: RefCell<BTreeMap<String, String>>,
         pub unreadable: BTreeSet<String>,
         pub read_only: BTreeSet<String>,
@@ -160,17 +160,17 @@ pub mod twin {
         pub dies_after: Cell<Option<usize>>,
     }
 
-    impl Twin {
-        /// From lines `PATH TEXT`, `\n` standing for a new line in the text.
+    impl FakeMachine {
+        /// A machine from lines `PATH TEXT`, `\n` standing for a new line in the text.
         pub fn new(parts: &[&str]) -> Self {
-            let twin = Self::default();
+            let fake = Self::default();
             for line in parts.iter().flat_map(|part| part.lines()).filter(|l| !l.trim().is_empty())
             {
                 let (path, text) = line.trim().split_once(' ').unwrap_or((line.trim(), ""));
                 let text = format!("{}\n", text.trim().replace("\\n", "\n"));
-                twin.files.borrow_mut().insert(path.into(), text);
+                fake.files.borrow_mut().insert(path.into(), text);
             }
-            twin
+            fake
         }
 
         pub fn put(&self, path: &str, text: &str) {
@@ -178,12 +178,12 @@ pub mod twin {
         }
     }
 
-    impl Machine for Twin {
-        fn read(&self, path: &str) -> Seen {
+    impl Machine for FakeMachine {
+        fn read(&self, path: &str) -> FileState {
             if self.unreadable.contains(path) {
-                return Seen::Unreadable("Permission denied (os error 13)".into());
+                return FileState::Unreadable("Permission denied (os error 13)".into());
             }
-            self.files.borrow().get(path).cloned().map_or(Seen::Absent, Seen::Text)
+            self.files.borrow().get(path).cloned().map_or(FileState::Absent, FileState::Text)
         }
 
         fn write(&self, path: &str, value: &str) -> io::Result<()> {

@@ -15,7 +15,7 @@ use dyno_probe::Exit;
 
 use super::exclusive::ExclusiveCores;
 use super::machine::{Machine, Root};
-use super::{Assigned, MeasuringLock};
+use super::{CoreAssignment, MeasuringLock};
 use dyno_base::error::{Error, Result};
 use dyno_base::event::Events;
 use dyno_base::fault;
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct QuietHost {
     // Dropped in this order: the cores are given back while the lock is still held.
     exclusive: Option<ExclusiveCores>,
-    watch: Watch,
+    watch: CoreWatch,
     disturbance_max: f64,
     notices: Vec<String>,
     _lock: MeasuringLock,
@@ -39,7 +39,7 @@ impl QuietHost {
     ///
     /// # Errors
     /// A host that stays busier than `load_max` of its file.
-    pub async fn prove(host: &Host, cores: &Assigned, events: &Events) -> Result<Self> {
+    pub async fn prove(host: &Host, cores: &CoreAssignment, events: &Events) -> Result<Self> {
         let lock = fault::around("measure.lock", MeasuringLock::take(events)).await?;
         let mut notices = Vec::new();
         let load = wait_for_quiet(host, cores, events).await?;
@@ -59,7 +59,7 @@ impl QuietHost {
                 None
             }
         };
-        let watch = Watch::new(&Root::new(Path::new("/")), &cores.benchmark);
+        let watch = CoreWatch::new(&Root::new(Path::new("/")), &cores.benchmark);
         if watch.meter.is_none() {
             notices.push(
                 "how busy its cores are cannot be read on this machine: disturbed rounds are not found out".into(),
@@ -78,7 +78,7 @@ impl QuietHost {
         &self.notices
     }
 
-    /// How the cores are kept, in words.
+    /// Words for how the cores are kept.
     pub fn how(&self) -> String {
         self.exclusive.as_ref().map_or_else(|| "cores shared with others".into(), |held| held.how())
     }
@@ -94,26 +94,26 @@ impl QuietHost {
         })
     }
 
-    /// To be asked when the last round is over, before the cores are given back: what a reader should
+    /// Checks, when the last round is over, before the cores are given back: what a reader should
     /// know if they were not kept to the end. The rounds stand: what others did in them is taint.
-    pub fn lost_meanwhile(&self) -> Option<String> {
+    pub fn isolation_lost(&self) -> Option<String> {
         let wrong = self.exclusive.as_ref()?.holds().err()?;
         Some(format!("the benchmark cores were not kept from others to the end: {wrong}"))
     }
 
-    /// Gives the benchmark cores back to everybody, for work whose time does not matter; the lock is
-    /// still held.
+    /// Gives the benchmark cores back to everybody, for work whose time does not matter; the lock
+    /// is still held.
     pub fn share_cores(&mut self) {
         self.exclusive = None;
     }
 
-    /// To be asked just before a process and just after: see [`QuietHost::taint`].
-    pub fn glance(&self) -> Glance {
-        self.watch.glance(&Root::new(Path::new("/")))
+    /// Samples the counters, just before a process and just after: see [`QuietHost::taint`].
+    pub fn sample(&self) -> CoreSample {
+        self.watch.sample(&Root::new(Path::new("/")))
     }
 
-    /// The taint of a process that ran between two glances.
-    pub fn taint(&self, before: Glance, after: Glance, exit: &Exit) -> String {
+    /// The taint of a process that ran between two samples.
+    pub fn taint(&self, before: CoreSample, after: CoreSample, exit: &Exit) -> String {
         let seen = self.watch.disturbance(before, after, exit.container_ns, exit.wall_ns);
         seen.taint(exit.wall_ns, self.disturbance_max)
     }
@@ -124,17 +124,21 @@ const LOAD_NOTED: f64 = 0.25;
 
 /// Waits until other programs keep fewer cores busy than the host's file allows; returns how many
 /// they do, where that can be read.
-async fn wait_for_quiet(host: &Host, cores: &Assigned, events: &Events) -> Result<Option<f64>> {
+async fn wait_for_quiet(
+    host: &Host,
+    cores: &CoreAssignment,
+    events: &Events,
+) -> Result<Option<f64>> {
     // Where no load is too much it is only noted: a shorter look will do.
-    let look = if host.load_max < cores.all().len() as f64 { LOOK } else { LOOK / 5 };
+    let look = if host.load_max < cores.all_cores().len() as f64 { LOOK } else { LOOK / 5 };
     let on = Root::new(Path::new("/"));
-    let watch = Watch::new(&on, &cores.all());
+    let watch = CoreWatch::new(&on, &cores.all_cores());
     let started = Instant::now();
-    let mut told = false;
+    let mut is_noticed = false;
     loop {
-        let (before, used) = (watch.glance(&on), own_ns());
+        let (before, used) = (watch.sample(&on), own_ns());
         tokio::time::sleep(look).await;
-        let after = watch.glance(&on);
+        let after = watch.sample(&on);
         let seen = watch.disturbance(before, after, own_ns().saturating_sub(used), u64::MAX);
         let Some(others) = seen.others_ns else { return Ok(None) };
         let elapsed = (after.at - before.at).as_nanos() as f64;
@@ -150,12 +154,12 @@ async fn wait_for_quiet(host: &Host, cores: &Assigned, events: &Events) -> Resul
             ))
             .hint("end what runs beside it (top shows it), or raise load_max there and accept more noise"));
         }
-        if !told {
+        if !is_noticed {
             events.notice(format!(
                 "waiting for other programs, which keep {load:.1} cores busy (load_max is {})",
                 host.load_max
             ));
-            told = true;
+            is_noticed = true;
         }
     }
 }
@@ -194,7 +198,7 @@ const TICK_NS: u64 = 10_000_000;
 
 /// Watches some cores.
 #[derive(Debug)]
-struct Watch {
+struct CoreWatch {
     cores: BTreeSet<u32>,
     meter: Option<Meter>,
     /// Files that count how often a core, or all of its package, was slowed down to cool it.
@@ -203,14 +207,14 @@ struct Watch {
 
 /// Counters at one moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Glance {
+pub struct CoreSample {
     at: Instant,
     busy_ns: Option<u64>,
     stolen_ns: u64,
     throttled: u64,
 }
 
-impl Watch {
+impl CoreWatch {
     fn new(on: &dyn Machine, cores: &BTreeSet<u32>) -> Self {
         let throttles = |core| {
             ["core", "package"].map(|what| {
@@ -229,22 +233,22 @@ impl Watch {
         watch
     }
 
-    fn glance(&self, on: &dyn Machine) -> Glance {
+    fn sample(&self, on: &dyn Machine) -> CoreSample {
         let count = |path: &String| on.read(path).text().and_then(|text| text.parse::<u64>().ok());
-        Glance {
+        CoreSample {
             at: Instant::now(),
             busy_ns: self.meter.and_then(|meter| self.busy_ns(on, meter)),
-            stolen_ns: self.of_stat(on, |ticks| ticks.get(7).copied()).unwrap_or(0),
+            stolen_ns: self.sum_of_ticks(on, |ticks| ticks.get(7).copied()).unwrap_or(0),
             throttled: self.throttles.iter().filter_map(count).sum(),
         }
     }
 
-    /// What happened between two glances besides `own_ns` of known work. Of the time between them
+    /// What happened between two samples besides `own_ns` of known work. Of the time between them
     /// `inside_ns` was the process's: what others did in the rest may be none of its business.
     fn disturbance(
         &self,
-        before: Glance,
-        after: Glance,
+        before: CoreSample,
+        after: CoreSample,
         own_ns: u64,
         inside_ns: u64,
     ) -> Disturbance {
@@ -266,7 +270,7 @@ impl Watch {
     /// Time in which the cores were not idle, in ns since boot.
     fn busy_ns(&self, on: &dyn Machine, meter: Meter) -> Option<u64> {
         match meter {
-            Meter::Schedstat => self.of_lines(on, SCHEDSTAT, |fields| fields.get(6).copied()),
+            Meter::Schedstat => self.sum_of_cores(on, SCHEDSTAT, |fields| fields.get(6).copied()),
             Meter::Cpuacct => {
                 let text = on.read(CPUACCT);
                 let all: Vec<u64> =
@@ -274,23 +278,27 @@ impl Watch {
                 self.cores.iter().map(|core| all.get(*core as usize).copied()).sum()
             }
             // user nice system idle iowait irq softirq steal; guest times are in user and nice.
-            Meter::Ticks => self.of_stat(on, |ticks| {
+            Meter::Ticks => self.sum_of_ticks(on, |ticks| {
                 let [user, nice, system, _, _, irq, softirq, ..] = ticks else { return None };
                 Some(user + nice + system + irq + softirq)
             }),
         }
     }
 
-    fn of_stat(&self, on: &dyn Machine, of: impl Fn(&[u64]) -> Option<u64>) -> Option<u64> {
-        self.of_lines(on, STAT, of).map(|ticks| ticks * TICK_NS)
+    fn sum_of_ticks(
+        &self,
+        on: &dyn Machine,
+        select: impl Fn(&[u64]) -> Option<u64>,
+    ) -> Option<u64> {
+        self.sum_of_cores(on, STAT, select).map(|ticks| ticks * TICK_NS)
     }
 
     /// The sum over the cores of something of their lines `cpuN …` in the file `path`.
-    fn of_lines(
+    fn sum_of_cores(
         &self,
         on: &dyn Machine,
         path: &str,
-        of: impl Fn(&[u64]) -> Option<u64>,
+        select: impl Fn(&[u64]) -> Option<u64>,
     ) -> Option<u64> {
         let text = on.read(path);
         let mut found = 0;
@@ -300,7 +308,7 @@ impl Watch {
             let core = words.next().and_then(|name| name.strip_prefix("cpu")?.parse::<u32>().ok());
             if core.is_some_and(|core| self.cores.contains(&core)) {
                 let fields: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
-                sum += of(&fields)?;
+                sum += select(&fields)?;
                 found += 1;
             }
         }
@@ -310,16 +318,16 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use super::super::machine::twin::Twin;
+    use super::super::machine::fake::FakeMachine;
     use super::*;
 
     const MS: u64 = 1_000_000;
 
     /// What is seen on cores 1 and 2 between two states of a machine, of which 30 ms were our own.
     fn seen(before: &str, after: &str) -> (Option<Meter>, Disturbance) {
-        let (before, after) = (Twin::new(&[before]), Twin::new(&[after]));
-        let watch = Watch::new(&before, &BTreeSet::from([1, 2]));
-        let (first, last) = (watch.glance(&before), watch.glance(&after));
+        let (before, after) = (FakeMachine::new(&[before]), FakeMachine::new(&[after]));
+        let watch = CoreWatch::new(&before, &BTreeSet::from([1, 2]));
+        let (first, last) = (watch.sample(&before), watch.sample(&after));
         (watch.meter, watch.disturbance(first, last, 30 * MS, u64::MAX))
     }
 
@@ -395,18 +403,18 @@ mod tests {
         let all = dyno_model::catalog::host::parse_cores(
             on.read("/sys/devices/system/cpu/online").text().unwrap(),
         );
-        let watch = Watch::new(&on, &all.unwrap());
-        let before = watch.glance(&on);
+        let watch = CoreWatch::new(&on, &all.unwrap());
+        let before = watch.sample(&on);
         let started = Instant::now();
         while started.elapsed() < Duration::from_millis(200) {
             std::hint::spin_loop();
         }
         // Other tests run beside this one: at least this thread's time is there.
-        let seen = watch.disturbance(before, watch.glance(&on), 0, u64::MAX);
+        let seen = watch.disturbance(before, watch.sample(&on), 0, u64::MAX);
         let others = seen.others_ns.expect("every Linux says how busy it is");
         assert!(others + seen.unsure_ns >= 100 * MS, "{seen:?}");
         // Of 200 ms only 150 were a process's: 50 on each core may be nobody's business.
-        let seen = watch.disturbance(before, watch.glance(&on), 0, 150 * MS);
+        let seen = watch.disturbance(before, watch.sample(&on), 0, 150 * MS);
         assert!(seen.unsure_ns >= 50 * MS * watch.cores.len() as u64, "{seen:?}");
     }
 }

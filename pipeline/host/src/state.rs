@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 
 /// Readers refuse other versions.
 const VERSION: u32 = 1;
@@ -22,7 +22,7 @@ const BYTES_MAX: u64 = 1 << 20;
 pub struct Entry {
     pub knob: String,
     pub path: String,
-    /// Before dyno first set it.
+    /// The value before dyno first set it.
     pub former: String,
     /// What dyno set, or was about to.
     pub set: String,
@@ -61,12 +61,12 @@ impl StateFile {
         let doing = || format!("reading the state file {}", self.0.display());
         let length = match fs::symlink_metadata(&self.0) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            found => found.while_(doing)?.len(),
+            found => found.context(doing)?.len(),
         };
         if length > BYTES_MAX {
             return Err(self.wrong(&format!("it is {length} bytes long")));
         }
-        let bytes = fs::read(&self.0).while_(doing)?;
+        let bytes = fs::read(&self.0).context(doing)?;
         let state: State =
             serde_json::from_slice(&bytes).map_err(|error| self.wrong(&error.to_string()))?;
         if state.version != VERSION {
@@ -99,23 +99,25 @@ impl StateFile {
     pub fn save(&self, state: &State) -> Result<()> {
         let doing = || format!("writing the state file {}", self.0.display());
         let folder = self.folder();
-        fs::create_dir_all(folder).while_(doing)?;
-        // Always the same name, so that a kill in here leaves nothing that the next one does not take.
+        fs::create_dir_all(folder).context(doing)?;
+        // Always the same name, so that a kill in here leaves nothing that the next one does not
+        // take.
         let new = self.new_path();
         drop(fs::remove_file(&new));
         let mut options = OpenOptions::new();
         // Anyone may know what was set.
-        let mut file = options.write(true).create_new(true).mode(0o644).open(&new).while_(doing)?;
+        let mut file =
+            options.write(true).create_new(true).mode(0o644).open(&new).context(doing)?;
         let text = serde_json::to_string_pretty(state).expect("plain fields serialise");
-        writeln!(file, "{text}").and_then(|()| file.sync_all()).while_(doing)?;
-        fs::rename(&new, &self.0).while_(doing)?;
-        self.sync_folder().while_(doing)
+        writeln!(file, "{text}").and_then(|()| file.sync_all()).context(doing)?;
+        fs::rename(&new, &self.0).context(doing)?;
+        self.sync_folder().context(doing)
     }
 
     pub fn remove(&self) -> Result<()> {
         drop(fs::remove_file(self.new_path()));
         let removed = fs::remove_file(&self.0).and_then(|()| self.sync_folder());
-        removed.while_(|| format!("removing the state file {}", self.0.display()))
+        removed.context(|| format!("removing the state file {}", self.0.display()))
     }
 
     /// What is being written, before it has its name.

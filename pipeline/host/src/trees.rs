@@ -1,6 +1,6 @@
 //! Machines as their files: what Linux shows on each kind, cut to what the knobs read.
 
-use super::machine::twin::Twin;
+use super::machine::fake::FakeMachine;
 
 /// What every kernel has, with the values of Debian 12 unless said otherwise.
 const COMMON: &str = r"
@@ -27,7 +27,7 @@ fn stat(cores: std::ops::Range<u32>, steal: u32) -> String {
 }
 
 /// Two packages' worth of nothing special: an Intel server, 4 cores of 2 threads, as installed.
-pub fn intel() -> Twin {
+pub fn intel() -> FakeMachine {
     let siblings: String = (0..8)
         .map(|core| {
             let (a, b) = (core % 4, core % 4 + 4);
@@ -59,7 +59,7 @@ pub fn intel() -> Twin {
         0..8,
         "processor\\t: {}\\nmodel name\\t: Intel(R) Xeon(R)\\nmicrocode\\t: 0x2b000590\\nflags\\t\\t: fpu vme ht\\n\\n",
     );
-    Twin::new(&[
+    FakeMachine::new(&[
         COMMON,
         &siblings,
         &cores,
@@ -92,7 +92,7 @@ pub fn intel() -> Twin {
 }
 
 /// An AMD desktop on a kernel of today, booted for measuring; its siblings are switched off.
-pub fn amd() -> Twin {
+pub fn amd() -> FakeMachine {
     let cores = for_cores(
         0..8,
         r"
@@ -113,7 +113,7 @@ pub fn amd() -> Twin {
         0..8,
         "processor\\t: {}\\nmodel name\\t: AMD Ryzen 7\\nmicrocode\\t: 0xa601206\\nflags\\t\\t: fpu vme ht\\n\\n",
     );
-    let mut twin = Twin::new(&[
+    let mut fake = FakeMachine::new(&[
         COMMON,
         &cores,
         &format!("/proc/cpuinfo {processors}\n").replace("\\t", "\t"),
@@ -140,12 +140,12 @@ pub fn amd() -> Twin {
 /proc/irq/41/effective_affinity_list 7
 ",
     ]);
-    twin.managed_shown.insert("/proc/irq/41/smp_affinity_list".into());
-    twin
+    fake.managed_shown.insert("/proc/irq/41/smp_affinity_list".into());
+    fake
 }
 
 /// An aarch64 server of two nodes: no SMT, no boost, no microcode, no idle states below WFI.
-pub fn arm() -> Twin {
+pub fn arm() -> FakeMachine {
     let cores = for_cores(
         0..64,
         r"
@@ -154,7 +154,7 @@ pub fn arm() -> Twin {
 /sys/devices/system/cpu/cpu{}/cpu_capacity 1024
 ",
     );
-    Twin::new(&[
+    FakeMachine::new(&[
         COMMON,
         &cores,
         &stat(0..64, 0),
@@ -179,8 +179,8 @@ pub fn arm() -> Twin {
 }
 
 /// A small KVM guest that shows next to nothing, and one file that this user may not read.
-pub fn guest() -> Twin {
-    let mut twin = Twin::new(&[
+pub fn guest() -> FakeMachine {
+    let mut fake = FakeMachine::new(&[
         &stat(0..2, 240),
         r"
 /proc/sys/kernel/random/boot_id 504aea48-88af-4af4-8883-f58deb1a5134
@@ -192,12 +192,12 @@ pub fn guest() -> Twin {
 /sys/kernel/mm/transparent_hugepage/enabled sometimes
 ",
     ]);
-    twin.unreadable.insert("/proc/interrupts".into());
-    twin
+    fake.unreadable.insert("/proc/interrupts".into());
+    fake
 }
 
 /// A laptop of 2 performance cores with 2 threads each (0-3) and 4 efficiency cores (4-7).
-pub fn hybrid() -> Twin {
+pub fn hybrid() -> FakeMachine {
     let fast = for_cores(0..4, "/sys/devices/system/cpu/cpu{}/online 1\n");
     let siblings = "
 /sys/devices/system/cpu/cpu0/topology/thread_siblings_list 0-1
@@ -207,7 +207,7 @@ pub fn hybrid() -> Twin {
 ";
     let slow = for_cores(4..8, "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list {}\n");
     let cores = for_cores(0..8, "/sys/devices/system/cpu/cpu{}/power/energy_perf_bias 6\n");
-    Twin::new(&[
+    FakeMachine::new(&[
         COMMON,
         &fast,
         siblings,

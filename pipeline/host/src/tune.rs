@@ -7,18 +7,18 @@ use std::fmt::Write as _;
 use dyno_model::catalog::host::{Cores, Host, format_cores};
 
 use super::finding::{Change, Finding, Verdict};
-use super::knobs::Wish;
-use super::machine::{Machine, Seen, same, value};
+use super::knobs::TuneOptions;
+use super::machine::{FileState, Machine, same, value};
 use super::state::{Entry, State, StateFile, is_knob};
 use dyno_base::error::{Error, Kind, Result};
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// How setting one file went.
+/// Outcome of setting one file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Not done, since it was only asked for.
-    Would,
+    /// Planned and not done, since only the plan was asked for.
+    Planned,
     Done,
     /// Set back, though someone else had set this meanwhile.
     DoneOver(String),
@@ -39,30 +39,30 @@ pub struct Row {
     pub outcome: Outcome,
 }
 
-/// What came of it; in the order in which it was done.
+/// Outcome of tuning or untuning, in the order in which it was done.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Done {
+pub struct TuneReport {
     pub rows: Vec<Row>,
-    /// What to know beside.
+    /// Notes beside the rows.
     pub notes: Vec<String>,
 }
 
-impl Done {
+impl TuneReport {
     pub fn failed(&self) -> usize {
         self.rows.iter().filter(|row| matches!(row.outcome, Outcome::Failed(_))).count()
     }
 
     /// The table, one file a line.
     pub fn text(&self) -> String {
-        let widest = |of: fn(&Row) -> &str| {
-            self.rows.iter().map(|row| of(row).chars().count()).max().unwrap_or(0)
+        let widest_of = |column: fn(&Row) -> &str| {
+            self.rows.iter().map(|row| column(row).chars().count()).max().unwrap_or(0)
         };
-        let (knob, path) = (widest(|r| &r.knob), widest(|r| &r.path));
-        let (was, to) = (widest(|r| &r.was), widest(|r| &r.to));
+        let (knob, path) = (widest_of(|r| &r.knob), widest_of(|r| &r.path));
+        let (was, to) = (widest_of(|r| &r.was), widest_of(|r| &r.to));
         let mut text = String::new();
         for row in &self.rows {
             let outcome = match &row.outcome {
-                Outcome::Would => String::new(),
+                Outcome::Planned => String::new(),
                 Outcome::Done => "done".into(),
                 Outcome::DoneOver(now) => format!("done; someone else had set it to {now}"),
                 Outcome::AsItWas => "is so already".into(),
@@ -81,23 +81,23 @@ impl Done {
 }
 
 /// What `tune` would set, with the values as they are.
-pub fn planned(machine: &dyn Machine, findings: &[Finding], wish: Wish) -> Vec<Row> {
-    let given = |finding: &&Finding| match finding.option {
+pub fn plan_changes(machine: &dyn Machine, findings: &[Finding], options: TuneOptions) -> Vec<Row> {
+    let is_wanted = |finding: &&Finding| match finding.option {
         None => true,
-        Some("--perf") => wish.perf,
-        Some("--smt-off") => wish.smt_off,
+        Some("--perf") => options.perf,
+        Some("--smt-off") => options.smt_off,
         Some(_) => false,
     };
     let bad = findings.iter().filter(|finding| finding.verdict == Verdict::Bad);
     let mut rows: Vec<Row> = bad
-        .filter(given)
+        .filter(is_wanted)
         .flat_map(|finding| finding.changes.iter().map(move |change| (finding.knob, change)))
         .map(|(knob, Change { path, to })| Row {
             knob: knob.into(),
             path: path.clone(),
-            was: now(machine, path).unwrap_or_default(),
+            was: read_value(machine, path).unwrap_or_default(),
             to: to.clone(),
-            outcome: Outcome::Would,
+            outcome: Outcome::Planned,
         })
         .collect();
     // A core's other knobs vanish with it.
@@ -110,7 +110,7 @@ fn takes_core(path: &str) -> bool {
     path.ends_with("/online")
 }
 
-fn now(machine: &dyn Machine, path: &str) -> Option<String> {
+fn read_value(machine: &dyn Machine, path: &str) -> Option<String> {
     machine.read(path).text().map(|text| value(text).to_string())
 }
 
@@ -122,24 +122,24 @@ fn boot_id(machine: &dyn Machine) -> String {
 ///
 /// # Errors
 /// Without privilege, if the state file is damaged or cannot be written; then nothing was changed.
-pub fn tune(machine: &dyn Machine, file: &StateFile, planned: Vec<Row>) -> Result<Done> {
+pub fn tune(machine: &dyn Machine, file: &StateFile, plan_changes: Vec<Row>) -> Result<TuneReport> {
     if !machine.privileged() {
         return Err(unprivileged("tune"));
     }
-    let mut done = Done::default();
+    let mut report = TuneReport::default();
     let boot = boot_id(machine);
     let mut state = match file.load()? {
         Some(state) if state.boot_id == boot => state,
         Some(_) => {
-            done.notes.push("the state file was of an earlier boot and is replaced".into());
+            report.notes.push("the state file was of an earlier boot and is replaced".into());
             State::new(&boot, Vec::new())
         }
         None => State::new(&boot, Vec::new()),
     };
-    if planned.is_empty() {
-        return Ok(done);
+    if plan_changes.is_empty() {
+        return Ok(report);
     }
-    for row in &planned {
+    for row in &plan_changes {
         debug_assert!(is_knob(&row.path), "untune would refuse {}", row.path);
         match state.entries.iter_mut().find(|entry| entry.path == row.path) {
             // The first former value is the one to go back to.
@@ -153,7 +153,7 @@ pub fn tune(machine: &dyn Machine, file: &StateFile, planned: Vec<Row>) -> Resul
         }
     }
     file.save(&state)?;
-    done.rows = planned
+    report.rows = plan_changes
         .into_iter()
         .map(|row| {
             let outcome = match set(machine, &row.path, &row.to) {
@@ -163,7 +163,7 @@ pub fn tune(machine: &dyn Machine, file: &StateFile, planned: Vec<Row>) -> Resul
             Row { outcome, ..row }
         })
         .collect();
-    Ok(done)
+    Ok(report)
 }
 
 /// Sets every knob of the state file back, or says with `dry` what it would do. The file goes once
@@ -171,28 +171,29 @@ pub fn tune(machine: &dyn Machine, file: &StateFile, planned: Vec<Row>) -> Resul
 ///
 /// # Errors
 /// Without privilege, or if the state file is damaged; then nothing was changed.
-pub fn untune(machine: &dyn Machine, file: &StateFile, dry: bool) -> Result<Done> {
-    let mut done = Done::default();
+pub fn untune(machine: &dyn Machine, file: &StateFile, dry: bool) -> Result<TuneReport> {
+    let mut report = TuneReport::default();
     let Some(state) = file.load()? else {
-        done.notes.push(format!("nothing to set back: there is no {}", file.path().display()));
-        return Ok(done);
+        report.notes.push(format!("nothing to set back: there is no {}", file.path().display()));
+        return Ok(report);
     };
     let rebooted = state.boot_id != boot_id(machine);
     if !dry && !machine.privileged() {
         return Err(unprivileged("untune"));
     }
     if rebooted {
-        done.notes
+        report
+            .notes
             .push("the machine has been started anew since: its knobs are as it set them".into());
     }
     if dry || rebooted {
-        let would = |entry| restored(machine, entry, |_, _| Outcome::Would);
-        done.rows = backwards(&state).filter(|_| !rebooted).map(would).collect();
-        return if dry { Ok(done) } else { file.remove().map(|()| done) };
+        let plan_row = |entry| restore_row(machine, entry, |_, _| Outcome::Planned);
+        report.rows = undo_order(&state).filter(|_| !rebooted).map(plan_row).collect();
+        return if dry { Ok(report) } else { file.remove().map(|()| report) };
     }
-    let mut left = Vec::new();
-    for entry in backwards(&state) {
-        let row = restored(machine, entry, |machine, now| {
+    let mut remaining = Vec::new();
+    for entry in undo_order(&state) {
+        let row = restore_row(machine, entry, |machine, now| {
             match set(machine, &entry.path, &entry.former) {
                 Ok(()) if same(&entry.path, now, &entry.set) => Outcome::Done,
                 Ok(()) => Outcome::DoneOver(now.to_string()),
@@ -200,42 +201,42 @@ pub fn untune(machine: &dyn Machine, file: &StateFile, dry: bool) -> Result<Done
             }
         });
         if matches!(row.outcome, Outcome::Failed(_)) {
-            left.push(entry.clone());
+            remaining.push(entry.clone());
         }
-        done.rows.push(row);
+        report.rows.push(row);
     }
-    if left.is_empty() {
+    if remaining.is_empty() {
         file.remove()?;
     } else {
-        left.reverse();
-        file.save(&State::new(&state.boot_id, left))?;
+        remaining.reverse();
+        file.save(&State::new(&state.boot_id, remaining))?;
     }
-    Ok(done)
+    Ok(report)
 }
 
 /// Entries in the order of setting back: cores first, then the last that was set.
-fn backwards(state: &State) -> impl Iterator<Item = &Entry> {
+fn undo_order(state: &State) -> impl Iterator<Item = &Entry> {
     let mut entries: Vec<&Entry> = state.entries.iter().rev().collect();
     entries.sort_by_key(|entry| !takes_core(&entry.path));
     entries.into_iter()
 }
 
 /// The row of `entry`; `act` is asked only if its value is not the former one, and gets the value.
-fn restored(
+fn restore_row(
     machine: &dyn Machine,
     entry: &Entry,
     act: impl FnOnce(&dyn Machine, &str) -> Outcome,
 ) -> Row {
     let (was, outcome) = match machine.read(&entry.path) {
-        Seen::Text(text) if same(&entry.path, &text, &entry.former) => {
+        FileState::Text(text) if same(&entry.path, &text, &entry.former) => {
             (value(&text).to_string(), Outcome::AsItWas)
         }
-        Seen::Text(text) => (value(&text).to_string(), act(machine, value(&text))),
-        Seen::Absent if entry.path.starts_with("/proc/irq/") => {
+        FileState::Text(text) => (value(&text).to_string(), act(machine, value(&text))),
+        FileState::Absent if entry.path.starts_with("/proc/irq/") => {
             (String::new(), Outcome::Left("the device is gone"))
         }
-        Seen::Absent => (String::new(), Outcome::Failed("it is not there any more".into())),
-        Seen::Unreadable(why) => (String::new(), Outcome::Failed(why)),
+        FileState::Absent => (String::new(), Outcome::Failed("it is not there any more".into())),
+        FileState::Unreadable(why) => (String::new(), Outcome::Failed(why)),
     };
     let (knob, path, to) = (entry.knob.clone(), entry.path.clone(), entry.former.clone());
     Row { knob, path, was, to, outcome }
@@ -267,10 +268,10 @@ impl Failure {
 fn set(machine: &dyn Machine, path: &str, to: &str) -> Result<(), Failure> {
     machine.write(path, to).map_err(Failure::Refused)?;
     match machine.read(path) {
-        Seen::Text(text) if same(path, &text, to) => Ok(()),
-        Seen::Text(text) => Err(Failure::Otherwise(value(&text).to_string())),
-        Seen::Absent => Err(Failure::Otherwise("nothing".into())),
-        Seen::Unreadable(why) => Err(Failure::Otherwise(why)),
+        FileState::Text(text) if same(path, &text, to) => Ok(()),
+        FileState::Text(text) => Err(Failure::Otherwise(value(&text).to_string())),
+        FileState::Absent => Err(Failure::Otherwise("nothing".into())),
+        FileState::Unreadable(why) => Err(Failure::Otherwise(why)),
     }
 }
 
@@ -280,30 +281,30 @@ fn unprivileged(command: &str) -> Error {
 }
 
 /// Refuses `--smt-off` where `untune` could not undo it, or where it takes a core in use.
-pub fn may_take_siblings(
+pub fn check_smt_off(
     machine: &dyn Machine,
     host: &Host,
     findings: &[Finding],
-    wish: Wish,
+    options: TuneOptions,
 ) -> Result<()> {
     let smt = findings.iter().find(|f| f.option == Some("--smt-off"));
-    if !wish.smt_off || smt.is_none_or(|smt| smt.verdict != Verdict::Bad) {
+    if !options.smt_off || smt.is_none_or(|smt| smt.verdict != Verdict::Bad) {
         return Ok(());
     }
     // cpusets(7): the tasks of a cpuset of cgroup v1 lose a core that goes offline for good.
-    if matches!(machine.read("/sys/fs/cgroup/cpuset/cpuset.cpus"), Seen::Text(_)) {
+    if matches!(machine.read("/sys/fs/cgroup/cpuset/cpuset.cpus"), FileState::Text(_)) {
         return Err(Error::host(
             "--smt-off: the cpusets of cgroup v1 would lose the siblings for good; nothing was changed",
         )
         .hint("boot with nosmt, or with cgroup v2; the rest is set without --smt-off"));
     }
-    let taken = smt.iter().flat_map(|smt| &smt.changes).filter_map(|change| {
+    let cores_taken = smt.iter().flat_map(|smt| &smt.changes).filter_map(|change| {
         change.path.split("/cpu").last()?.split('/').next()?.parse::<u32>().ok()
     });
     if let Cores::Explicit(housekeeping) = &host.housekeeping_cores {
-        let both = taken.filter(|core| housekeeping.contains(core)).collect();
-        if both != std::collections::BTreeSet::new() {
-            let cores = format_cores(&both);
+        let housekeeping_taken = cores_taken.filter(|core| housekeeping.contains(core)).collect();
+        if housekeeping_taken != std::collections::BTreeSet::new() {
+            let cores = format_cores(&housekeeping_taken);
             let message = format!(
                 "--smt-off would take housekeeping cores {cores} offline; nothing was changed"
             );

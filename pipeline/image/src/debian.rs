@@ -12,9 +12,9 @@ use super::release::{self, Release};
 use super::resolve::{self, Index};
 use super::unpack::{self, Member};
 use super::{BuildError, Settings};
-use dyno_base::error::{Error, Result, While as _};
-use dyno_base::event::{Events, Phase, Unit};
-use dyno_base::http::{self, Failure};
+use dyno_base::error::{Error, Result, WithContext as _};
+use dyno_base::event::{Events, Phase, ProgressUnit};
+use dyno_base::http::{self, FetchError};
 
 /// Downloads at a time.
 const PARALLEL: usize = 4;
@@ -38,11 +38,11 @@ impl<'a> Suite<'a> {
         let keys: Vec<SignedPublicKey> = release::keys(&settings.keys)?;
         let url = format!("{mirror}/dists/{name}/InRelease");
         let text = http::get(&client, &url, INDEX_MAX).await.map_err(|failure| match failure {
-            Failure::Gone(_) => Error::input(format!("the mirror has no suite {name} ({url})")),
-            Failure::Other(error) => error,
+            FetchError::Gone(_) => Error::input(format!("the mirror has no suite {name} ({url})")),
+            FetchError::Other(error) => error,
         })?;
         let accept = std::env::var(release::ACCEPT_EXPIRED).is_ok_and(|word| word == "yes");
-        let release = release::verified(&text, name, &keys, chrono::Utc::now(), accept)?;
+        let release = release::verify(&text, name, &keys, chrono::Utc::now(), accept)?;
         Ok(Self { name, mirror, client, release })
     }
 
@@ -67,11 +67,11 @@ impl<'a> Suite<'a> {
             let url = format!("{}/dists/{}/{address}", self.mirror, self.name);
             let dest = settings.cache.join("indices").join(format!("{}.xz", digest.hex()));
             http::download(&self.client, &url, &digest, size, &dest, &|_| ()).await?;
-            texts.push(blocking(move || read_xz(&dest)).await?);
+            texts.push(run_blocking(move || read_xz(&dest)).await?);
         }
         let (architecture, wanted) = (architecture.to_string(), wanted.to_vec());
         let suite = self.name.to_string();
-        blocking(move || {
+        run_blocking(move || {
             let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
             let index = Index::parse(&architecture, &texts).map_err(Error::infrastructure)?;
             resolve::resolve(&index, &wanted).map_err(|problems| {
@@ -89,19 +89,19 @@ impl<'a> Suite<'a> {
 fn read_xz(path: &Path) -> Result<String> {
     let mut text = String::new();
     let reading = || format!("reading {}", path.display());
-    let file = std::fs::File::open(path).while_(reading)?;
+    let file = std::fs::File::open(path).context(reading)?;
     let reader = liblzma::read::XzDecoder::new(file);
     io::Read::read_to_string(&mut io::Read::take(reader, INDEX_TEXT_MAX), &mut text)
-        .while_(reading)?;
+        .context(reading)?;
     Ok(text)
 }
 
-/// Where a package is kept once downloaded.
-fn cached(cache: &Path, package: &Package) -> PathBuf {
+/// Path of a package in the cache.
+fn deb_path(cache: &Path, package: &Package) -> PathBuf {
     cache.join("debs").join(format!("{}.deb", package.sha256.hex()))
 }
 
-/// Downloads what is not in the cache; afterwards each is there, verified.
+/// Downloads the packages that are not in the cache; afterwards each is there, verified.
 pub async fn download(
     image: &str,
     packages: &[Package],
@@ -110,18 +110,18 @@ pub async fn download(
 ) -> Result<(), BuildError> {
     let client = http::client()?;
     let total = packages.iter().map(|package| package.size_bytes).sum();
-    let here: Vec<AtomicU64> = packages.iter().map(|_| AtomicU64::new(0)).collect();
-    let (client, here) = (&client, &here);
-    let one = async |number: usize| -> Result<(), BuildError> {
+    let downloaded_bytes: Vec<AtomicU64> = packages.iter().map(|_| AtomicU64::new(0)).collect();
+    let (client, downloaded_bytes) = (&client, &downloaded_bytes);
+    let download_package = async |number: usize| -> Result<(), BuildError> {
         let package = &packages[number];
         let progress = |bytes: u64| {
-            here[number].store(bytes, Ordering::Relaxed);
-            let done = here.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
-            events.progress(Phase::Image, done, total, Unit::Bytes);
+            downloaded_bytes[number].store(bytes, Ordering::Relaxed);
+            let done = downloaded_bytes.iter().map(|bytes| bytes.load(Ordering::Relaxed)).sum();
+            events.progress(Phase::Image, done, total, ProgressUnit::Bytes);
         };
-        let dest = cached(&settings.cache, package);
+        let dest = deb_path(&settings.cache, package);
         let (sha256, size) = (&package.sha256, package.size_bytes);
-        if http::holds(&dest, sha256, size).await? {
+        if http::has_content(&dest, sha256, size).await? {
             progress(size);
             return Ok(());
         }
@@ -129,7 +129,7 @@ pub async fn download(
         let url = format!("{}/{}", settings.mirror()?, package.path);
         http::download(client, &url, sha256, size, &dest, &progress).await.map_err(|failure| {
             match failure {
-                Failure::Gone(_) => BuildError::Gone(
+                FetchError::Gone(_) => BuildError::Gone(
                     Error::infrastructure(format!(
                         "the mirror no longer has {} {} ({})",
                         package.name, package.version, package.path
@@ -138,11 +138,11 @@ pub async fn download(
                         "pin the image anew: dyno image lock {image} (its image ID changes); or use a mirror that keeps old packages (--mirror)"
                     )),
                 ),
-                Failure::Other(error) => BuildError::Other(error),
+                FetchError::Other(error) => BuildError::Other(error),
             }
         })
     };
-    futures::stream::iter((0..packages.len()).map(one))
+    futures::stream::iter((0..packages.len()).map(download_package))
         .buffer_unordered(PARALLEL)
         .try_collect::<()>()
         .await
@@ -159,34 +159,42 @@ pub fn unpack(
     let mut order: Vec<usize> = (0..packages.len()).collect();
     order.sort_by_key(|&number| std::cmp::Reverse(packages[number].size_bytes));
     let next = AtomicUsize::new(0);
-    let work = || -> Result<Vec<(usize, Vec<Member>)>> {
+    let unpack_packages = || -> Result<Vec<(usize, Vec<Member>)>> {
         let mut done = Vec::new();
         loop {
-            let turn = next.fetch_add(1, Ordering::Relaxed);
-            let Some(&number) = order.get(turn) else { return Ok(done) };
+            let position = next.fetch_add(1, Ordering::Relaxed);
+            let Some(&number) = order.get(position) else { return Ok(done) };
             let package = &packages[number];
-            let members = unpack::package(&cached(cache, package), &spool.join(number.to_string()))
-                .while_(|| format!("unpacking {} {}", package.name, package.version))?;
+            let members =
+                unpack::package(&deb_path(cache, package), &spool.join(number.to_string()))
+                    .context(|| format!("unpacking {} {}", package.name, package.version))?;
             done.push((number, members));
-            events.progress(Phase::Image, turn as u64 + 1, order.len() as u64, Unit::Items);
+            events.progress(
+                Phase::Image,
+                position as u64 + 1,
+                order.len() as u64,
+                ProgressUnit::Items,
+            );
         }
     };
     let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    let mut all = std::thread::scope(|scope| -> Result<Vec<_>> {
-        let started: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let mut all = Vec::new();
+    let mut unpacked = std::thread::scope(|scope| -> Result<Vec<_>> {
+        let started: Vec<_> = (0..workers).map(|_| scope.spawn(unpack_packages)).collect();
+        let mut unpacked = Vec::new();
         for worker in started {
-            all.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            unpacked
+                .extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
-        Ok(all)
+        Ok(unpacked)
     })?;
-    all.sort_by_key(|(number, _)| *number);
-    Ok(all.into_iter().map(|(n, members)| (packages[n].name.clone(), members)).collect())
+    unpacked.sort_by_key(|(number, _)| *number);
+    Ok(unpacked.into_iter().map(|(n, members)| (packages[n].name.clone(), members)).collect())
 }
 
-/// Runs what computes or waits for the disk where it does not hold up the rest.
-pub async fn blocking<T: Send + 'static>(
+/// Runs `work`, which computes or waits for the disk, on a thread where it does not hold up the
+/// rest.
+pub async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.while_(|| "working in the background".into())?
+    tokio::task::spawn_blocking(work).await.context(|| "working in the background".into())?
 }

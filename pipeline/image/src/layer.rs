@@ -27,7 +27,7 @@ use super::tree::{Contents, Entry, EntryKind, Tree};
 const TIME_S: i64 = 1;
 const TIME: &str = "1970-01-01T00:00:01Z";
 
-/// What a layer's bytes came to.
+/// Digest and size of a layer's bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
     /// SHA-256 of the uncompressed tar (OCI's diff ID).
@@ -37,7 +37,7 @@ pub struct Layer {
 
 /// Puts the tree at `root` (made here), taking spooled files away from where they are. Owners
 /// are set where dyno is root; elsewhere everything is its own user's.
-pub fn lay_out(tree: &Tree, root: &Path) -> io::Result<Vec<Entry>> {
+pub fn write_tree(tree: &Tree, root: &Path) -> io::Result<Vec<Entry>> {
     let entries = tree.entries();
     fs::create_dir_all(root)?;
     for (entry, contents) in &entries {
@@ -53,12 +53,12 @@ pub fn lay_out(tree: &Tree, root: &Path) -> io::Result<Vec<Entry>> {
             (EntryKind::File { .. }, None) => unreachable!("a file has contents"),
         }
     }
-    let owns = nix::unistd::geteuid().is_root();
+    let sets_owners = nix::unistd::geteuid().is_root();
     let time = FileTime::from_unix_time(TIME_S, 0);
     // From the leaves up: making a child changes its folder's time.
     for (entry, _) in entries.iter().rev() {
         let path = root.join(&entry.path);
-        if owns && (entry.uid, entry.gid) != (0, 0) {
+        if sets_owners && (entry.uid, entry.gid) != (0, 0) {
             let id = |id: u64| u32::try_from(id).map_err(io::Error::other);
             std::os::unix::fs::lchown(&path, Some(id(entry.uid)?), Some(id(entry.gid)?))?;
         }
@@ -74,8 +74,8 @@ pub fn lay_out(tree: &Tree, root: &Path) -> io::Result<Vec<Entry>> {
 
 /// Writes the layer of the tree at `root` to `out`.
 pub fn write_layer(entries: &[Entry], root: &Path, out: impl Write) -> io::Result<Layer> {
-    let hashing = Hashing { out, hasher: Sha256::new(), size_bytes: 0 };
-    let mut builder = tar::Builder::new(BufWriter::with_capacity(1 << 18, hashing));
+    let writer = HashingWriter { out, hasher: Sha256::new(), size_bytes: 0 };
+    let mut builder = tar::Builder::new(BufWriter::with_capacity(1 << 18, writer));
     for entry in entries {
         let mut header = tar::Header::new_gnu();
         header.set_mode(entry.mode);
@@ -107,17 +107,17 @@ pub fn write_layer(entries: &[Entry], root: &Path, out: impl Write) -> io::Resul
             }
         }
     }
-    let hashing = builder.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
-    Ok(Layer { diff_id: Digest::finish(hashing.hasher), size_bytes: hashing.size_bytes })
+    let writer = builder.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+    Ok(Layer { diff_id: Digest::finish(writer.hasher), size_bytes: writer.size_bytes })
 }
 
-struct Hashing<W> {
+struct HashingWriter<W> {
     out: W,
     hasher: Sha256,
     size_bytes: u64,
 }
 
-impl<W: Write> Write for Hashing<W> {
+impl<W: Write> Write for HashingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let count = self.out.write(bytes)?;
         self.hasher.update(&bytes[..count]);

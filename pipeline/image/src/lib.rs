@@ -48,19 +48,19 @@ use dyno_model::id::Digest;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use self::debian::blocking;
+use self::debian::run_blocking;
 use self::layer::Layer;
 use self::registry::Pulled;
 use self::tree::{Entry, Overlap, Tree};
 use dyno_base::atomic_file;
-use dyno_base::error::{Error, Result, While as _};
+use dyno_base::error::{Error, Result, WithContext as _};
 use dyno_base::event::{Events, Phase};
 use dyno_base::fault;
 use dyno_base::scratch::discard;
 
 const ENV: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What is of this machine and not of the image.
+/// Settings of this machine, on which no image depends.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Root of a Debian mirror (`--mirror`); `None` means `DYNO_DEBIAN_MIRROR` or the
@@ -89,7 +89,7 @@ pub struct Built {
     folder: PathBuf,
 }
 
-/// Why an image could not be built.
+/// Reason why an image could not be built.
 #[derive(Debug)]
 pub enum BuildError {
     /// The lock names a package that the mirror no longer has; only a new lock helps.
@@ -111,21 +111,21 @@ impl From<BuildError> for Error {
     }
 }
 
-/// What rebuilding an architecture came to.
+/// Pinned and rebuilt image of one architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedImage {
     pub architecture: String,
     pub pinned: Digest,
     pub found: Digest,
 }
 
-/// Pins the image in `dir` (`images/<name>`) to what its suite or registry has now, builds it
-/// for each architecture, and writes `image.lock`.
+/// Pins the image in `image_folder` (`images/<name>`) to what its suite or registry has now, builds
+/// it for each architecture, and writes `image.lock`.
 ///
 /// Errors: mistakes in `image.toml`; no mirror; an index that no kept key signed; packages that
 /// do not fit together.
-pub async fn lock(dir: &Path, settings: &Settings, events: &Events) -> Result<Lock> {
-    let image = read_image(dir)?;
+pub async fn lock(image_folder: &Path, settings: &Settings, events: &Events) -> Result<Lock> {
+    let image = read_image(image_folder)?;
     let mut pinned = BTreeMap::new();
     let mut released = None;
     match &image.origin {
@@ -148,47 +148,48 @@ pub async fn lock(dir: &Path, settings: &Settings, events: &Events) -> Result<Lo
     }
     let mut architectures = BTreeMap::new();
     for (architecture, pinned) in pinned {
-        let bench = Bench::free(&settings.cache, events).await?;
-        let made = make(&image, &architecture, &pinned, settings, bench, events).await?;
-        let id = made.id.clone();
-        made.adopt(settings)?;
+        let bench = Workbench::free(&settings.cache, events).await?;
+        let unplaced = make_image(&image, &architecture, &pinned, settings, bench, events).await?;
+        let id = unplaced.id.clone();
+        unplaced.adopt(settings)?;
         architectures.insert(architecture, Locked { id, pinned });
     }
     let lock = Lock { meaning: image.meaning(), released, architectures };
-    let path = dir.join("image.lock");
+    let path = image_folder.join("image.lock");
     let writing = || format!("writing {}", path.display());
     let text = lock.write(&image.name);
     let write = || atomic_file::replace(&path, text.as_bytes(), 0o644);
-    fault::at("image.lock", write).while_(writing)?;
+    fault::at("image.lock", write).context(writing)?;
     Ok(lock)
 }
 
-/// The image in `dir`, for one Debian architecture, as its lock pins it: from the cache at
+/// The image in `image_folder`, for one Debian architecture, as its lock pins it: from the cache at
 /// once, or built into it.
 ///
 /// Errors: no lock, or one edited or made from another `image.toml`; a package that is gone
 /// ([`BuildError::Gone`]); bytes that are not those pinned.
 pub async fn build(
-    dir: &Path,
+    image_folder: &Path,
     architecture: &str,
     settings: &Settings,
     events: &Events,
 ) -> Result<Built, BuildError> {
-    let (image, lock) = read_locked(dir)?;
-    let locked = locked_for(&image, &lock, architecture)?;
-    if let Some(built) = cached(&locked.id, settings) {
+    let (image, lock) = read_locked(image_folder)?;
+    let locked = locked_image(&image, &lock, architecture)?;
+    if let Some(built) = cached_image(&locked.id, settings) {
         return Ok(built);
     }
-    let bench = Bench::free(&settings.cache, events).await?;
+    let bench = Workbench::free(&settings.cache, events).await?;
     // Whoever was at the bench before may have made this very image.
-    if let Some(built) = cached(&locked.id, settings) {
+    if let Some(built) = cached_image(&locked.id, settings) {
         return Ok(built);
     }
-    let made = make(&image, architecture, &locked.pinned, settings, bench, events).await?;
-    if made.id != locked.id {
+    let unplaced =
+        make_image(&image, architecture, &locked.pinned, settings, bench, events).await?;
+    if unplaced.id != locked.id {
         return Err(Error::infrastructure(format!(
             "the image {} for {architecture} came out as {} but is pinned as {}",
-            image.name, made.id, locked.id
+            image.name, unplaced.id, locked.id
         ))
         .hint(format!(
             "if this dyno is newer than the lock, pin anew: dyno image lock {}",
@@ -196,10 +197,10 @@ pub async fn build(
         ))
         .into());
     }
-    Ok(made.adopt(settings)?)
+    Ok(unplaced.adopt(settings)?)
 }
 
-fn locked_for<'a>(image: &Image, lock: &'a Lock, architecture: &str) -> Result<&'a Locked> {
+fn locked_image<'a>(image: &Image, lock: &'a Lock, architecture: &str) -> Result<&'a Locked> {
     lock.architectures.get(architecture).ok_or_else(|| {
         let known: Vec<&str> = lock.architectures.keys().map(String::as_str).collect();
         Error::input(format!("the image {} is not made for {architecture}", image.name)).hint(
@@ -212,33 +213,36 @@ fn locked_for<'a>(image: &Image, lock: &'a Lock, architecture: &str) -> Result<&
     })
 }
 
-/// Makes the image in `dir` for one architecture, whatever comes of it: the caller compares.
-/// With a cache that is not fresh an image of the same ID that stands there already is kept.
+/// Makes the image in `image_folder` for one architecture, whatever comes of it: the caller
+/// compares. With a cache that is not fresh an image of the same ID that stands there already is
+/// kept.
 pub async fn rebuild(
-    dir: &Path,
+    image_folder: &Path,
     architecture: &str,
     settings: &Settings,
     events: &Events,
 ) -> Result<Built, BuildError> {
-    let (image, lock) = read_locked(dir)?;
-    let locked = locked_for(&image, &lock, architecture)?;
-    let bench = Bench::free(&settings.cache, events).await?;
-    let made = make(&image, architecture, &locked.pinned, settings, bench, events).await?;
-    Ok(made.adopt(settings)?)
+    let (image, lock) = read_locked(image_folder)?;
+    let locked = locked_image(&image, &lock, architecture)?;
+    let bench = Workbench::free(&settings.cache, events).await?;
+    let unplaced =
+        make_image(&image, architecture, &locked.pinned, settings, bench, events).await?;
+    Ok(unplaced.adopt(settings)?)
 }
 
 /// Builds every architecture of the lock again in a fresh folder, keeping none of it.
 pub async fn verify(
-    dir: &Path,
+    image_folder: &Path,
     settings: &Settings,
     events: &Events,
-) -> Result<Vec<Verified>, BuildError> {
-    let (image, lock) = read_locked(dir)?;
+) -> Result<Vec<VerifiedImage>, BuildError> {
+    let (image, lock) = read_locked(image_folder)?;
     let mut verified = Vec::new();
     for (architecture, locked) in lock.architectures {
-        let bench = Bench::free(&settings.cache, events).await?;
-        let found = make(&image, &architecture, &locked.pinned, settings, bench, events).await?.id;
-        verified.push(Verified { architecture, pinned: locked.id, found });
+        let bench = Workbench::free(&settings.cache, events).await?;
+        let found =
+            make_image(&image, &architecture, &locked.pinned, settings, bench, events).await?.id;
+        verified.push(VerifiedImage { architecture, pinned: locked.id, found });
     }
     Ok(verified)
 }
@@ -246,32 +250,32 @@ pub async fn verify(
 /// The archive for `docker load`, written at the first call (its size is that of the tree).
 pub async fn archive(built: &Built) -> Result<PathBuf> {
     let built = built.clone();
-    blocking(move || {
+    run_blocking(move || {
         let path = built.folder.join("image.tar");
         if path.exists() {
             return Ok(path);
         }
         let writing = || format!("writing {}", path.display());
-        let facts: Facts = read_json(&built.folder.join("image.json"))?;
+        let facts: ImageFacts = read_json(&built.folder.join("image.json"))?;
         let entries: Vec<Entry> = read_json(&built.folder.join("tree.json"))?;
         fault::before("image.archive");
-        let mut new = atomic_file::New::begin(&path, 0o644).while_(writing)?;
-        let mut out = BufWriter::with_capacity(1 << 20, new.file());
+        let mut file = atomic_file::AtomicFile::begin(&path, 0o644).context(writing)?;
+        let mut writer = BufWriter::with_capacity(1 << 20, file.file());
         layer::write_archive(
             &built.id,
             &facts.config,
             &facts.layer,
             &entries,
             &built.rootfs,
-            &mut out,
+            &mut writer,
         )
-        .while_(writing)
+        .context(writing)
         .map_err(|error| {
             error.hint(format!("remove {} and build the image again", built.folder.display()))
         })?;
-        out.flush().while_(writing)?;
-        drop(out);
-        new.keep().while_(writing)?;
+        writer.flush().context(writing)?;
+        drop(writer);
+        file.commit().context(writing)?;
         fault::after("image.archive");
         Ok(path)
     })
@@ -280,7 +284,7 @@ pub async fn archive(built: &Built) -> Result<PathBuf> {
 
 /// `image.json`.
 #[derive(Serialize, Deserialize)]
-struct Facts {
+struct ImageFacts {
     /// The configuration's very bytes: its SHA-256 is the image ID.
     config: String,
     layer: Layer,
@@ -288,40 +292,40 @@ struct Facts {
 
 /// The one place in a cache where an image is made: an empty folder, gone when dropped, and the
 /// lock that makes it the only one.
-struct Bench {
+struct Workbench {
     folder: TempDir,
     _lock: File,
 }
 
 /// A whole image, still on the bench.
-struct Made {
+struct UnplacedImage {
     id: Digest,
-    bench: Bench,
+    bench: Workbench,
 }
 
-impl Made {
+impl UnplacedImage {
     /// Moves the image to its place in the cache.
     fn adopt(self, settings: &Settings) -> Result<Built> {
-        let place = settings.cache.join("images").join(self.id.hex());
-        let placing = || format!("putting the image at {}", place.display());
-        if cached(&self.id, settings).is_none() {
+        let target = settings.cache.join("images").join(self.id.hex());
+        let placing = || format!("putting the image at {}", target.display());
+        if cached_image(&self.id, settings).is_none() {
             // Only what someone took pieces out of stands there: no build leaves half an image.
-            if place.exists() {
-                discard("image.discard", &settings.cache, &place)?;
+            if target.exists() {
+                discard("image.discard", &settings.cache, &target)?;
             }
             let folder = self.bench.folder.path();
-            fault::at("image.place", || atomic_file::place_folder(folder, &place))
-                .while_(placing)?;
+            fault::at("image.place", || atomic_file::place_folder(folder, &target))
+                .context(placing)?;
             drop(self.bench.folder.keep());
         }
-        cached(&self.id, settings)
-            .ok_or_else(|| Error::infrastructure(format!("{} is not whole", place.display())))
+        cached_image(&self.id, settings)
+            .ok_or_else(|| Error::infrastructure(format!("{} is not whole", target.display())))
     }
 }
 
-fn cached(id: &Digest, settings: &Settings) -> Option<Built> {
+fn cached_image(id: &Digest, settings: &Settings) -> Option<Built> {
     let folder = settings.cache.join("images").join(id.hex());
-    let facts: Facts = read_json(&folder.join("image.json")).ok()?;
+    let facts: ImageFacts = read_json(&folder.join("image.json")).ok()?;
     let rootfs = folder.join("rootfs");
     (Digest::of(facts.config.as_bytes()) == *id && rootfs.is_dir()).then(|| Built {
         id: id.clone(),
@@ -330,14 +334,14 @@ fn cached(id: &Digest, settings: &Settings) -> Option<Built> {
     })
 }
 
-/// What an image is made of, once all of it is in the cache.
+/// Material of an image, all of it in the cache.
 enum Material {
     Packages(Vec<Package>),
     Layers(Pulled),
 }
 
-/// Brings what is pinned to the cache.
-async fn fetch(
+/// Fetches what is pinned into the cache.
+async fn fetch_material(
     image: &Image,
     architecture: &str,
     pinned: &Pinned,
@@ -362,38 +366,39 @@ async fn fetch(
 }
 
 /// Builds an image on the bench from what is pinned.
-async fn make(
+async fn make_image(
     image: &Image,
     architecture: &str,
     pinned: &Pinned,
     settings: &Settings,
-    bench: Bench,
+    bench: Workbench,
     events: &Events,
-) -> Result<Made, BuildError> {
+) -> Result<UnplacedImage, BuildError> {
     let started = Instant::now();
     let count = match pinned {
         Pinned::Packages(packages) => format!(", {} packages", packages.len()),
         Pinned::Manifest { .. } => String::new(),
     };
     events.begin(Phase::Image, format!("image {} for {architecture}{count}", image.name));
-    let fetching = fetch(image, architecture, pinned, settings, events);
+    let fetching = fetch_material(image, architecture, pinned, settings, events);
     let material = fault::around("image.download", fetching).await?;
     let (image, architecture) = (image.clone(), architecture.to_string());
-    let (cache, told) = (settings.cache.clone(), events.clone());
-    let made = blocking(move || {
+    let (cache, sink) = (settings.cache.clone(), events.clone());
+    let unplaced = run_blocking(move || {
         let id = fault::at("image.unpack", || {
-            put_together(&image, &architecture, &material, &cache, bench.folder.path(), &told)
+            assemble(&image, &architecture, &material, &cache, bench.folder.path(), &sink)
         })?;
-        Ok(Made { id, bench })
+        Ok(UnplacedImage { id, bench })
     })
     .await?;
     let seconds = started.elapsed().as_secs_f64();
-    events.end(Phase::Image, format!("image {} made in {seconds:.1} s", made.id.short()));
-    Ok(made)
+    events.end(Phase::Image, format!("image {} made in {seconds:.1} s", unplaced.id.short()));
+    Ok(unplaced)
 }
 
-/// Unpacks, merges, lays out and hashes; `folder` then holds what an image's folder holds.
-fn put_together(
+/// Unpacks, merges, lays out and hashes the material; `folder` then holds what an image's folder
+/// holds.
+fn assemble(
     image: &Image,
     architecture: &str,
     material: &Material,
@@ -416,52 +421,52 @@ fn put_together(
     tree.finish(image).map_err(Error::input)?;
     let writing = || format!("writing the image to {}", folder.display());
     let rootfs = folder.join("rootfs");
-    let entries = layer::lay_out(&tree, &rootfs).while_(writing)?;
-    let layer = layer::write_layer(&entries, &rootfs, std::io::sink()).while_(writing)?;
+    let entries = layer::write_tree(&tree, &rootfs).context(writing)?;
+    let layer = layer::write_layer(&entries, &rootfs, std::io::sink()).context(writing)?;
     let config = layer::config(architecture, &layer, &env).map_err(Error::input)?;
     let id = Digest::of(config.as_bytes());
-    fs::remove_dir_all(&spool).while_(writing)?;
+    fs::remove_dir_all(&spool).context(writing)?;
     write_json(&folder.join("tree.json"), &entries)?;
-    write_json(&folder.join("image.json"), &Facts { config, layer })?;
-    fs::set_permissions(folder, Permissions::from_mode(0o755)).while_(writing)?;
+    write_json(&folder.join("image.json"), &ImageFacts { config, layer })?;
+    fs::set_permissions(folder, Permissions::from_mode(0o755)).context(writing)?;
     Ok(id)
 }
 
-impl Bench {
+impl Workbench {
     /// Waits until the bench is free, and clears away what a killed build left there.
     async fn free(cache: &Path, events: &Events) -> Result<Self> {
         let images = cache.join("images");
         let path = images.join(".lock");
         let making = || format!("making a folder in {}", images.display());
-        fs::create_dir_all(&images).while_(making)?;
-        if File::create(&path).while_(making)?.try_lock().is_err() {
+        fs::create_dir_all(&images).context(making)?;
+        if File::create(&path).context(making)?.try_lock().is_err() {
             events.notice("waiting for another dyno that is making an image");
         }
-        let lock = dyno_base::http::locked(&path).await?;
-        for entry in fs::read_dir(&images).while_(making)?.flatten() {
+        let lock = dyno_base::http::open_locked(&path).await?;
+        for entry in fs::read_dir(&images).context(making)?.flatten() {
             if entry.file_name().to_string_lossy().starts_with(".making-") {
                 // What cannot be removed now is no harm: it is never taken for an image.
                 drop(fs::remove_dir_all(entry.path()));
             }
         }
         let folder =
-            tempfile::Builder::new().prefix(".making-").tempdir_in(&images).while_(making)?;
+            tempfile::Builder::new().prefix(".making-").tempdir_in(&images).context(making)?;
         Ok(Self { folder, _lock: lock })
     }
 }
 
-fn read_image(dir: &Path) -> Result<Image> {
-    let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let path = dir.join("image.toml");
+fn read_image(image_folder: &Path) -> Result<Image> {
+    let name = image_folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let path = image_folder.join("image.toml");
     let text = fs::read_to_string(&path).map_err(|error| {
         Error::input(format!("there is no image {name}: {}: {error}", path.display()))
     })?;
     Ok(catalog::parse(&name, &path.display().to_string(), &text)?)
 }
 
-fn read_locked(dir: &Path) -> Result<(Image, Lock)> {
-    let image = read_image(dir)?;
-    let path = dir.join("image.lock");
+fn read_locked(image_folder: &Path) -> Result<(Image, Lock)> {
+    let image = read_image(image_folder)?;
+    let path = image_folder.join("image.lock");
     let pin = format!("dyno image lock {}", image.name);
     let text = fs::read_to_string(&path).map_err(|error| {
         Error::input(format!("the image {} is not pinned: {}: {error}", image.name, path.display()))
@@ -469,7 +474,7 @@ fn read_locked(dir: &Path) -> Result<(Image, Lock)> {
     })?;
     let lock = catalog::parse_lock(&image.name, &path.display().to_string(), &text)?;
     if lock.meaning != image.meaning() {
-        let toml = dir.join("image.toml");
+        let toml = image_folder.join("image.toml");
         return Err(Error::input(format!(
             "{} says something else than when {} was made",
             toml.display(),
@@ -482,12 +487,12 @@ fn read_locked(dir: &Path) -> Result<(Image, Lock)> {
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
     let reading = || format!("reading {}", path.display());
-    let text = fs::read(path).while_(reading)?;
-    serde_json::from_slice(&text).while_(reading)
+    let text = fs::read(path).context(reading)?;
+    serde_json::from_slice(&text).context(reading)
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let writing = || format!("writing {}", path.display());
-    let text = serde_json::to_vec(value).while_(writing)?;
-    fs::write(path, text).while_(writing)
+    let text = serde_json::to_vec(value).context(writing)?;
+    fs::write(path, text).context(writing)
 }

@@ -12,11 +12,11 @@ const RELEASES: [&str; 7] =
 const CODENAMES: [&str; 8] =
     ["buster", "bullseye", "bookworm", "trixie", "forky", "duke", "sid", "stretch"];
 
-/// The root of a mirror, without a slash at its end: `given` (`--mirror`), else
+/// The root of a mirror, without a slash at its end: `option` (`--mirror`), else
 /// `DYNO_DEBIAN_MIRROR` as `from_env`, else the first main archive of the apt sources in
 /// `etc_apt` (`/etc/apt`).
-pub fn find(given: Option<&str>, from_env: Option<&str>, etc_apt: &Path) -> Result<String> {
-    for (written, place) in [(given, "--mirror"), (from_env, "DYNO_DEBIAN_MIRROR")] {
+pub fn find(option: Option<&str>, from_env: Option<&str>, etc_apt: &Path) -> Result<String> {
+    for (written, place) in [(option, "--mirror"), (from_env, "DYNO_DEBIAN_MIRROR")] {
         let Some(written) = written.filter(|text| !text.is_empty()) else { continue };
         return match url::Url::parse(written) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
@@ -41,14 +41,14 @@ pub fn find(given: Option<&str>, from_env: Option<&str>, etc_apt: &Path) -> Resu
 fn sources(etc_apt: &Path) -> Vec<(String, bool)> {
     let mut paths = vec![etc_apt.join("sources.list")];
     let folder = fs::read_dir(etc_apt.join("sources.list.d")).into_iter().flatten().flatten();
-    let mut parts: Vec<_> = folder.map(|entry| entry.path()).collect();
-    parts.sort();
-    paths.extend(parts);
-    let kind = |path: &Path| path.extension().and_then(|e| e.to_str()).map(|e| e == "sources");
+    let mut part_paths: Vec<_> = folder.map(|entry| entry.path()).collect();
+    part_paths.sort();
+    paths.extend(part_paths);
+    let is_deb822 = |path: &Path| path.extension().and_then(|e| e.to_str()).map(|e| e == "sources");
     paths
         .iter()
         .filter(|path| path.extension().is_some_and(|e| e == "list" || e == "sources"))
-        .filter_map(|path| Some((fs::read_to_string(path).ok()?, kind(path)?)))
+        .filter_map(|path| Some((fs::read_to_string(path).ok()?, is_deb822(path)?)))
         .collect()
 }
 
@@ -57,9 +57,9 @@ fn is_main_archive(
     suite: &str,
     mut components: impl Iterator<Item = impl AsRef<str>>,
 ) -> bool {
-    let web = uri.starts_with("http://") || uri.starts_with("https://");
-    let main = components.any(|component| component.as_ref() == "main");
-    web && main && (RELEASES.contains(&suite) || CODENAMES.contains(&suite))
+    let is_web = uri.starts_with("http://") || uri.starts_with("https://");
+    let has_main = components.any(|component| component.as_ref() == "main");
+    is_web && has_main && (RELEASES.contains(&suite) || CODENAMES.contains(&suite))
 }
 
 /// One-line form: `deb [options] uri suite component…` (sources.list(5)).
@@ -81,7 +81,7 @@ fn from_list(text: &str) -> Option<String> {
 fn from_deb822(text: &str) -> Option<String> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
     lines.split(|line| line.trim().is_empty()).find_map(|paragraph| {
-        let field = |name: &str| -> Vec<&str> {
+        let words_of = |name: &str| -> Vec<&str> {
             let mut words = Vec::new();
             let mut inside = false;
             for line in paragraph {
@@ -99,14 +99,14 @@ fn from_deb822(text: &str) -> Option<String> {
             }
             words
         };
-        let off = field("Enabled").first().is_some_and(|word| {
+        let is_disabled = words_of("Enabled").first().is_some_and(|word| {
             ["no", "false", "without", "off", "disable"].contains(&word.to_lowercase().as_str())
         });
-        if off || !field("Types").contains(&"deb") {
+        if is_disabled || !words_of("Types").contains(&"deb") {
             return None;
         }
-        let (suites, components) = (field("Suites"), field("Components"));
-        field("URIs")
+        let (suites, components) = (words_of("Suites"), words_of("Components"));
+        words_of("URIs")
             .into_iter()
             .find(|uri| suites.iter().any(|suite| is_main_archive(uri, suite, components.iter())))
             .map(str::to_string)

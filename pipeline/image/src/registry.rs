@@ -19,8 +19,8 @@ use serde::Deserialize;
 
 use super::unpack::{self, Member};
 use super::{Settings, read_json};
-use dyno_base::error::{Error, Result, While as _, chain};
-use dyno_base::event::{Events, Phase, Unit};
+use dyno_base::error::{Error, Result, WithContext as _, chain};
+use dyno_base::event::{Events, Phase, ProgressUnit};
 use dyno_base::http;
 
 /// The largest manifest or index taken, in bytes (the least that a registry must take, 4 MiB).
@@ -73,7 +73,7 @@ struct Process {
 
 /// An image whose blobs are all in the cache, verified.
 pub struct Pulled {
-    /// From the lowest up.
+    /// Files of the layers, from the lowest up.
     pub layers: Vec<PathBuf>,
     /// `NAME=value`, as the image has it.
     pub env: Option<Vec<String>>,
@@ -86,7 +86,7 @@ pub async fn pin(
     settings: &Settings,
 ) -> Result<(Digest, u64)> {
     let client = client(reference).await?;
-    let url = address(reference, "manifests", &reference.digest);
+    let url = blob_address(reference, "manifests", &reference.digest);
     let body = http::get(&client, &url, MANIFEST_MAX).await?;
     if Digest::of(&body) != reference.digest {
         return Err(Error::infrastructure(format!(
@@ -97,25 +97,26 @@ pub async fn pin(
     let Ok(index) = serde_json::from_slice::<Index>(&body) else {
         let size = body.len() as u64;
         fs::create_dir_all(settings.cache.join("blobs"))
-            .and_then(|()| fs::write(blob(&settings.cache, &reference.digest), &body))
-            .while_(|| "keeping the manifest".into())?;
+            .and_then(|()| fs::write(cached_blob(&settings.cache, &reference.digest), &body))
+            .context(|| "keeping the manifest".into())?;
         return Ok((reference.digest.clone(), size));
     };
     let (wanted, variant) = oci_architecture(architecture).unwrap_or((architecture, None));
-    let fits = |platform: &Platform| {
+    let matches_platform = |platform: &Platform| {
         platform.os == "linux"
             && platform.architecture == wanted
             && (variant.is_none() || platform.variant.as_deref() == variant)
     };
-    let found = index.manifests.into_iter().find(|m| m.platform.as_ref().is_some_and(fits));
-    let found = found.ok_or_else(|| {
+    let entry =
+        index.manifests.into_iter().find(|m| m.platform.as_ref().is_some_and(matches_platform));
+    let entry = entry.ok_or_else(|| {
         Error::input(format!(
             "{}/{} has no image for linux/{wanted}",
             reference.host, reference.repository
         ))
         .hint("take the architecture out of image.toml")
     })?;
-    Ok((found.digest, found.size))
+    Ok((entry.digest, entry.size))
 }
 
 /// Brings the manifest `digest`, its configuration and its layers to the cache.
@@ -128,26 +129,27 @@ pub async fn pull(
 ) -> Result<Pulled> {
     let client = client(reference).await?;
     let cache = settings.cache.as_path();
-    let fetch =
-        async |kind: &str, digest: &Digest, size: u64, limit: u64, base: u64, total: u64| {
+    let fetch_blob =
+        async |kind: &str, digest: &Digest, size: u64, limit: u64, start_bytes: u64, total: u64| {
             if size > limit {
                 return Err(Error::infrastructure(format!(
                     "{kind} {digest} is {size} bytes large"
                 )));
             }
-            let dest = blob(cache, digest);
-            let url = address(reference, kind, digest);
-            let progress =
-                |here: u64| events.progress(Phase::Image, base + here, total, Unit::Bytes);
+            let dest = cached_blob(cache, digest);
+            let url = blob_address(reference, kind, digest);
+            let progress = |bytes: u64| {
+                events.progress(Phase::Image, start_bytes + bytes, total, ProgressUnit::Bytes)
+            };
             http::download(&client, &url, digest, size, &dest, &progress).await?;
             Ok(dest)
         };
     let manifest: Manifest =
-        read_json(&fetch("manifests", digest, size_bytes, MANIFEST_MAX, 0, 0).await?)?;
+        read_json(&fetch_blob("manifests", digest, size_bytes, MANIFEST_MAX, 0, 0).await?)?;
     let total = manifest.layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
     let config = &manifest.config;
     let config: Config =
-        read_json(&fetch("blobs", &config.digest, config.size, MANIFEST_MAX, 0, 0).await?)?;
+        read_json(&fetch_blob("blobs", &config.digest, config.size, MANIFEST_MAX, 0, 0).await?)?;
     let (wanted, _) = oci_architecture(architecture).unwrap_or((architecture, None));
     if (config.os.as_str(), config.architecture.as_str()) != ("linux", wanted) {
         return Err(Error::input(format!(
@@ -156,10 +158,12 @@ pub async fn pull(
         )));
     }
     let mut layers = Vec::new();
-    let mut base = 0;
+    let mut start_bytes = 0;
     for layer in &manifest.layers {
-        layers.push(fetch("blobs", &layer.digest, layer.size, BLOB_MAX, base, total).await?);
-        base += layer.size;
+        layers.push(
+            fetch_blob("blobs", &layer.digest, layer.size, BLOB_MAX, start_bytes, total).await?,
+        );
+        start_bytes += layer.size;
     }
     Ok(Pulled { layers, env: config.config.and_then(|process| process.env) })
 }
@@ -171,14 +175,14 @@ pub fn unpack(layers: &[PathBuf], spool: &Path) -> Result<Vec<(String, Vec<Membe
         .enumerate()
         .map(|(number, path)| {
             let name = format!("layer {}", number + 1);
-            let members = layer(path, &spool.join(number.to_string()))
-                .while_(|| format!("unpacking {name} ({})", path.display()))?;
+            let members = read_layer(path, &spool.join(number.to_string()))
+                .context(|| format!("unpacking {name} ({})", path.display()))?;
             Ok((name, members))
         })
         .collect()
 }
 
-fn layer(path: &Path, spool: &Path) -> std::io::Result<Vec<Member>> {
+fn read_layer(path: &Path, spool: &Path) -> std::io::Result<Vec<Member>> {
     let mut file = File::open(path)?;
     let mut magic = Vec::new();
     (&mut file).take(4).read_to_end(&mut magic)?;
@@ -191,20 +195,21 @@ fn layer(path: &Path, spool: &Path) -> std::io::Result<Vec<Member>> {
     }
 }
 
-fn blob(cache: &Path, digest: &Digest) -> PathBuf {
+fn cached_blob(cache: &Path, digest: &Digest) -> PathBuf {
     cache.join("blobs").join(digest.hex())
 }
 
-/// Plain HTTP for registries of this very machine, HTTPS for all others.
-fn root(reference: &Reference) -> String {
+/// Root of the registry's API: plain HTTP for registries of this very machine, HTTPS for all
+/// others.
+fn api_root(reference: &Reference) -> String {
     let domain = reference.host.split(':').next().unwrap_or("");
     let loopback = domain == "localhost"
         || domain.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
     format!("{}://{}/v2/", if loopback { "http" } else { "https" }, reference.host)
 }
 
-fn address(reference: &Reference, kind: &str, digest: &Digest) -> String {
-    format!("{}{}/{kind}/{digest}", root(reference), reference.repository)
+fn blob_address(reference: &Reference, kind: &str, digest: &Digest) -> String {
+    format!("{}{}/{kind}/{digest}", api_root(reference), reference.repository)
 }
 
 /// A client that may read the repository, with an anonymous token where the registry wants one.
@@ -212,17 +217,17 @@ async fn client(reference: &Reference) -> Result<reqwest::Client> {
     let mut headers = header::HeaderMap::new();
     headers.insert(header::ACCEPT, header::HeaderValue::from_static(ACCEPT));
     let client = http::client_with(headers.clone())?;
-    let url = root(reference);
-    let asking = |error: reqwest::Error| {
+    let url = api_root(reference);
+    let request_error = |error: reqwest::Error| {
         Error::infrastructure(format!("asking the registry at {url}: {}", chain(&error)))
     };
-    let response = client.get(&url).send().await.map_err(asking)?;
+    let response = client.get(&url).send().await.map_err(request_error)?;
     if response.status() != reqwest::StatusCode::UNAUTHORIZED {
         return Ok(client);
     }
     let challenge = response.headers().get(header::WWW_AUTHENTICATE);
     let challenge = challenge.and_then(|text| text.to_str().ok()).unwrap_or("");
-    let (realm, service) = bearer(challenge).ok_or_else(|| {
+    let (realm, service) = parse_bearer(challenge).ok_or_else(|| {
         Error::host(format!("the registry at {url} wants a login, which dyno does not do"))
     })?;
     let mut token_url = url::Url::parse(&realm)
@@ -235,18 +240,18 @@ async fn client(reference: &Reference) -> Result<reqwest::Client> {
         .append_pair("scope", &format!("repository:{}:pull", reference.repository));
     let body = http::get(&http::client()?, token_url.as_str(), MANIFEST_MAX).await?;
     let answer: serde_json::Value =
-        serde_json::from_slice(&body).while_(|| "reading the registry's token".into())?;
+        serde_json::from_slice(&body).context(|| "reading the registry's token".into())?;
     let token = ["token", "access_token"].iter().find_map(|key| answer.get(key)?.as_str());
     let value = format!("Bearer {}", token.unwrap_or_default());
     let mut value =
-        header::HeaderValue::from_str(&value).while_(|| "reading the registry's token".into())?;
+        header::HeaderValue::from_str(&value).context(|| "reading the registry's token".into())?;
     value.set_sensitive(true);
     headers.insert(header::AUTHORIZATION, value);
     http::client_with(headers)
 }
 
 /// `realm` and `service` of a Bearer challenge.
-fn bearer(challenge: &str) -> Option<(String, String)> {
+fn parse_bearer(challenge: &str) -> Option<(String, String)> {
     let parameters = challenge.strip_prefix("Bearer ")?;
     let parameter = |name: &str| {
         let quoted = parameters.split(',').find_map(|part| {
@@ -262,8 +267,8 @@ mod tests {
     use std::process::{Child, Command, Stdio};
     use std::time::Duration;
 
-    use super::super::tests::{World, compressed, tar_of, told};
-    use super::super::{Facts, lock};
+    use super::super::tests::{World, compressed, error_text, tar_of};
+    use super::super::{ImageFacts, lock};
     use super::*;
 
     #[test]
@@ -278,7 +283,7 @@ mod tests {
             ("Bearer x", None),
         ] {
             let expected = expected.map(|(r, s)| (r.to_string(), s.to_string()));
-            assert_eq!(bearer(text), expected, "{text}");
+            assert_eq!(parse_bearer(text), expected, "{text}");
         }
     }
 
@@ -412,7 +417,7 @@ mod tests {
             let locked = lock(&dir, &settings("1"), &Events::none()).await.unwrap();
             let built = world.build(&settings("2")).await.unwrap();
             assert_eq!(locked.architectures["amd64"].id, built.id);
-            let facts: Facts = read_json(&built.folder.join("image.json")).unwrap();
+            let facts: ImageFacts = read_json(&built.folder.join("image.json")).unwrap();
             assert!(facts.config.contains("PATH=/own"), "{}", facts.config);
             let read = |path: &str| fs::read_to_string(built.rootfs.join(path)).ok();
             assert_eq!(read("a/kept").as_deref(), Some("2"));
@@ -424,7 +429,7 @@ mod tests {
         assert_eq!(ids[0], ids[1]);
 
         toml(&index, "arm64");
-        let error = told(lock(&dir, &settings("3"), &Events::none()).await.unwrap_err());
+        let error = error_text(lock(&dir, &settings("3"), &Events::none()).await.unwrap_err());
         assert!(error.contains("has no image for linux/arm64"), "{error}");
 
         toml(&index, "amd64");
@@ -433,7 +438,7 @@ mod tests {
         let mut bytes = fs::read(&stored).unwrap();
         bytes[20] ^= 1;
         fs::write(&stored, bytes).unwrap();
-        let error = told(world.build(&settings("4")).await.unwrap_err());
+        let error = error_text(world.build(&settings("4")).await.unwrap_err());
         assert!(error.contains("SHA-256 differs"), "{error}");
     }
 }

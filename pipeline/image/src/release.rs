@@ -13,7 +13,7 @@ use pgp::composed::{CleartextSignedMessage, Deserializable as _, SignedPublicKey
 use pgp::packet::{Signature, SignatureType};
 use pgp::types::KeyDetails as _;
 
-use dyno_base::error::{Error, Result, While as _};
+use dyno_base::error::{Error, Result, WithContext as _};
 
 /// What a suite's signed index says.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ pub struct Release {
 pub fn keys(folder: &Path) -> Result<Vec<SignedPublicKey>> {
     let reading = || format!("reading the archive keys in {}", folder.display());
     let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).while_(reading)? {
-        paths.push(entry.while_(reading)?.path());
+    for entry in fs::read_dir(folder).context(reading)? {
+        paths.push(entry.context(reading)?.path());
     }
     paths.sort();
     let mut keys = Vec::new();
@@ -37,7 +37,7 @@ pub fn keys(folder: &Path) -> Result<Vec<SignedPublicKey>> {
         if !["asc", "gpg", "pgp"].contains(&extension) {
             continue;
         }
-        let bytes = fs::read(&path).while_(reading)?;
+        let bytes = fs::read(&path).context(reading)?;
         let not_a_key = |error: pgp::errors::Error| {
             Error::input(format!("{} is not an OpenPGP key: {error}", path.display()))
         };
@@ -53,46 +53,47 @@ pub fn keys(folder: &Path) -> Result<Vec<SignedPublicKey>> {
     Ok(keys)
 }
 
-/// The variable by which a person says that a mirror's index may be older than it says it is good for.
+/// The variable by which a person says that a mirror's index may be older than it says it is good
+/// for.
 pub const ACCEPT_EXPIRED: &str = "DYNO_DEBIAN_EXPIRED";
 
 /// Verifies `InRelease` and reads what was signed. `suite` must be the suite's name or codename.
-pub fn verified(
+pub fn verify(
     inrelease: &[u8],
     suite: &str,
     keys: &[SignedPublicKey],
     now: DateTime<Utc>,
     accept_expired: bool,
 ) -> Result<Release> {
-    let bad = |why: String| {
+    let untrusted = |why: String| {
         Error::infrastructure(format!("the index of {suite} is not to be trusted: {why}")).hint(
             "the mirror may be wrong; for a new Debian release its keys go to images/keys (package debian-archive-keyring)",
         )
     };
-    let text = std::str::from_utf8(inrelease).map_err(|_| bad("it is not text".into()))?;
+    let text = std::str::from_utf8(inrelease).map_err(|_| untrusted("it is not text".into()))?;
     let (message, _) = CleartextSignedMessage::from_string(text)
-        .map_err(|error| bad(format!("it is not signed text ({error})")))?;
+        .map_err(|error| untrusted(format!("it is not signed text ({error})")))?;
     let signed = message.signed_text();
-    let known = |signature: &&Signature| {
+    let is_signed_by_kept_key = |signature: &&Signature| {
         keys.iter().any(|key| signs(key, signature, signed.as_bytes(), now))
     };
-    if message.signatures().iter().find(known).is_none() {
+    if message.signatures().iter().find(is_signed_by_kept_key).is_none() {
         let issuers: Vec<String> = message.signatures().iter().map(issuer).collect();
-        return Err(bad(format!(
+        return Err(untrusted(format!(
             "none of the {} kept keys has signed these bytes (signatures by {})",
             keys.len(),
             issuers.join(", ")
         )));
     }
-    let release = parse(&signed.replace("\r\n", "\n")).map_err(bad)?;
+    let release = parse(&signed.replace("\r\n", "\n")).map_err(untrusted)?;
     if ![release.field("Suite"), release.field("Codename")].contains(&Some(suite)) {
-        return Err(bad("it is the index of another suite".into()));
+        return Err(untrusted("it is the index of another suite".into()));
     }
     if let Some(until) = release.field("Valid-Until") {
         match DateTime::parse_from_rfc2822(&until.replace("UTC", "+0000")) {
             Ok(until) if until >= now || accept_expired => {}
             _ => {
-                return Err(bad(format!("it was valid until {until}")).hint(format!(
+                return Err(untrusted(format!("it was valid until {until}")).hint(format!(
                     "somebody may be holding newer packages back; for a mirror that is frozen on purpose set {ACCEPT_EXPIRED}=yes"
                 )));
             }
@@ -109,21 +110,21 @@ fn issuer(signature: &Signature) -> String {
 
 /// Whether `key` or a signing subkey of it made `signature` over `text`, and might.
 fn signs(key: &SignedPublicKey, signature: &Signature, text: &[u8], now: DateTime<Utc>) -> bool {
-    let of_text = matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary));
-    let Some(made) = signature.created().map(|created| i64::from(created.as_secs())) else {
+    let is_over_text = matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary));
+    let Some(made_s) = signature.created().map(|created| i64::from(created.as_secs())) else {
         return false;
     };
     // A clock a day off must not fail the build; a signature from next year must.
-    let in_time = made <= now.timestamp() + 86_400
+    let is_in_time = made_s <= now.timestamp() + 86_400
         && signature.signature_expiration_time().is_none_or(|span| {
-            span.as_secs() == 0 || made + i64::from(span.as_secs()) > now.timestamp()
+            span.as_secs() == 0 || made_s + i64::from(span.as_secs()) > now.timestamp()
         });
     let primary = &key.primary_key;
     let revoked = key.details.revocation_signatures.iter().any(|r| r.verify_key(primary).is_ok());
-    if !of_text || !in_time || revoked {
+    if !is_over_text || !is_in_time || revoked {
         return false;
     }
-    let own = |id: &Signature| {
+    let is_issued_by_key = |id: &Signature| {
         id.issuer_fingerprint().contains(&&primary.fingerprint())
             || id.issuer_key_id().contains(&&primary.legacy_key_id())
     };
@@ -133,35 +134,35 @@ fn signs(key: &SignedPublicKey, signature: &Signature, text: &[u8], now: DateTim
         .iter()
         .flat_map(|user| {
             user.signatures.iter().filter(|s| {
-                own(s)
+                is_issued_by_key(s)
                     && s.is_certification()
                     && s.verify_certification(primary, pgp::types::Tag::UserId, &user.id).is_ok()
             })
         })
         .chain(key.details.direct_signatures.iter().filter(|s| s.verify_key(primary).is_ok()))
         .collect();
-    let alive = |born: u32, bindings: &[&Signature]| {
+    let may_sign = |born: u32, bindings: &[&Signature]| {
         let newest = bindings.iter().max_by_key(|s| s.created().map(|t| t.as_secs()));
         let Some(newest) = newest else { return false };
         newest.key_flags().sign()
             && newest.key_expiration_time().is_none_or(|span| {
-                span.as_secs() == 0 || i64::from(born) + i64::from(span.as_secs()) > made
+                span.as_secs() == 0 || i64::from(born) + i64::from(span.as_secs()) > made_s
             })
     };
-    if alive(primary.created_at().as_secs(), &certifications)
+    if may_sign(primary.created_at().as_secs(), &certifications)
         && signature.verify(primary, text).is_ok()
     {
         return true;
     }
     key.public_subkeys.iter().any(|subkey| {
-        let bound = subkey.verify_bindings(primary).is_ok();
+        let is_bound = subkey.verify_bindings(primary).is_ok();
         let (revocations, bindings): (Vec<&Signature>, Vec<&Signature>) = subkey
             .signatures
             .iter()
             .partition(|s| s.typ() == Some(SignatureType::SubkeyRevocation));
-        bound
+        is_bound
             && revocations.is_empty()
-            && alive(subkey.key.created_at().as_secs(), &bindings)
+            && may_sign(subkey.key.created_at().as_secs(), &bindings)
             && signature.verify(&subkey.key, text).is_ok()
     })
 }
@@ -195,23 +196,23 @@ impl Release {
         self.fields.get(name).map(String::as_str)
     }
 
-    fn says(&self, name: &str, word: &str) -> bool {
+    fn lists_word(&self, name: &str, word: &str) -> bool {
         self.field(name).is_some_and(|value| value.split_whitespace().any(|w| w == word))
     }
 
     /// The package indices of the main component that hold what `architecture` may install:
     /// address below `dists/<suite>/`, SHA-256, size in bytes.
     pub fn indices(&self, architecture: &str) -> Result<Vec<(String, Digest, u64)>> {
-        if !self.says("Architectures", architecture) {
+        if !self.lists_word("Architectures", architecture) {
             let known = self.field("Architectures").unwrap_or("none");
             return Err(Error::input(format!("the suite has no architecture {architecture}"))
                 .hint(format!("it has {known}")));
         }
-        let apart = self.says("Architectures", "all")
+        let has_separate_all = self.lists_word("Architectures", "all")
             && self.field("No-Support-for-Architecture-all") != Some("Packages");
         let mut indices = Vec::new();
         for name in [architecture, "all"] {
-            if name == "all" && !apart {
+            if name == "all" && !has_separate_all {
                 continue;
             }
             let folder = format!("main/binary-{name}");

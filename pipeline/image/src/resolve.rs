@@ -56,10 +56,10 @@ impl<'a> Index<'a> {
                 let number = index.stanzas.len();
                 index.stanzas.push(stanza);
                 index.named.entry(stanza.name).or_default().push(number);
-                for relation in relations(stanza.provides, "Provides", &stanza)? {
-                    for one in relation {
-                        let version = one.constraint.map(|(_, version)| version);
-                        index.provided.entry(one.name).or_default().push((number, version));
+                for alternatives in relations(stanza.provides, "Provides", &stanza)? {
+                    for relation in alternatives {
+                        let version = relation.constraint.map(|(_, version)| version);
+                        index.provided.entry(relation.name).or_default().push((number, version));
                     }
                 }
             }
@@ -99,24 +99,31 @@ fn stanza(paragraph: &str) -> Stanza<'_> {
 
 /// `name [:qualifier] [(op version)] [[architectures]]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct One<'a> {
+struct Relation<'a> {
     name: &'a str,
     qualifier: Option<&'a str>,
     constraint: Option<(&'a str, &'a str)>,
-    /// Between the brackets.
+    /// The text between the brackets.
     architectures: Option<&'a str>,
 }
 
 /// A field as "all of (any of …)".
-fn relations<'a>(field: &'a str, key: &str, of: &Stanza<'_>) -> Result<Vec<Vec<One<'a>>>, String> {
-    let bad = |one: &str| format!("{key} of {} holds \"{one}\", which is no relation", of.name);
+fn relations<'a>(
+    field: &'a str,
+    key: &str,
+    stanza: &Stanza<'_>,
+) -> Result<Vec<Vec<Relation<'a>>>, String> {
+    let malformed =
+        |text: &str| format!("{key} of {} holds \"{text}\", which is no relation", stanza.name);
     let parts = field.split(',').map(str::trim).filter(|part| !part.is_empty());
     parts
-        .map(|part| part.split('|').map(|one| relation(one).ok_or_else(|| bad(one))).collect())
+        .map(|part| {
+            part.split('|').map(|text| relation(text).ok_or_else(|| malformed(text))).collect()
+        })
         .collect()
 }
 
-fn relation(text: &str) -> Option<One<'_>> {
+fn relation(text: &str) -> Option<Relation<'_>> {
     let text = text.trim();
     let end = text.find([' ', '(', '[']).unwrap_or(text.len());
     let (word, mut rest) = (&text[..end], text[end..].trim_start());
@@ -140,7 +147,7 @@ fn relation(text: &str) -> Option<One<'_>> {
         architectures = Some(inside);
         rest = after.trim_start();
     }
-    (!name.is_empty() && rest.is_empty()).then_some(One {
+    (!name.is_empty() && rest.is_empty()).then_some(Relation {
         name,
         qualifier,
         constraint,
@@ -148,7 +155,7 @@ fn relation(text: &str) -> Option<One<'_>> {
     })
 }
 
-impl One<'_> {
+impl Relation<'_> {
     fn applies(&self, architecture: &str) -> bool {
         let Some(list) = self.architectures else { return true };
         let mut words = list.split_whitespace().peekable();
@@ -157,14 +164,14 @@ impl One<'_> {
     }
 
     /// Whether a package or a provided name of this version fits.
-    fn takes(&self, version: Option<&str>) -> bool {
+    fn accepts(&self, version: Option<&str>) -> bool {
         let Some((operator, wanted)) = self.constraint else { return true };
-        version.is_some_and(|version| compare(version, operator, wanted))
+        version.is_some_and(|version| compare_versions(version, operator, wanted))
     }
 }
 
 /// Whether `left operator right` holds; a version that is none fits nothing.
-fn compare(left: &str, operator: &str, right: &str) -> bool {
+fn compare_versions(left: &str, operator: &str, right: &str) -> bool {
     let (Ok(left), Ok(right)) = (left.parse::<Version>(), right.parse::<Version>()) else {
         return false;
     };
@@ -181,11 +188,11 @@ fn compare(left: &str, operator: &str, right: &str) -> bool {
 
 /// The closure of `wanted`, sorted by name; or all that stands in its way, a line each.
 pub fn resolve(index: &Index<'_>, wanted: &[String]) -> Result<Vec<Package>, Vec<String>> {
-    let mut state = Chosen { index, names: BTreeMap::new(), queue: VecDeque::new() };
+    let mut state = Selection { index, names: BTreeMap::new(), queue: VecDeque::new() };
     let mut problems = Vec::new();
     for name in wanted {
-        let asked = One { name, qualifier: None, constraint: None, architectures: None };
-        match state.named(&asked) {
+        let relation = Relation { name, qualifier: None, constraint: None, architectures: None };
+        match state.named(&relation) {
             Some(number) => state.choose(number),
             None => problems.push(match index.provided.get(name.as_str()) {
                 Some(providers) => format!(
@@ -213,13 +220,13 @@ pub fn resolve(index: &Index<'_>, wanted: &[String]) -> Result<Vec<Package>, Vec
     }
 }
 
-struct Chosen<'i, 'a> {
+struct Selection<'i, 'a> {
     index: &'i Index<'a>,
     names: BTreeMap<&'a str, usize>,
     queue: VecDeque<usize>,
 }
 
-impl<'a> Chosen<'_, 'a> {
+impl<'a> Selection<'_, 'a> {
     fn choose(&mut self, number: usize) {
         let name = self.index.stanzas[number].name;
         if self.names.insert(name, number).is_none() {
@@ -227,14 +234,15 @@ impl<'a> Chosen<'_, 'a> {
         }
     }
 
-    /// The newest package of this very name that fits.
-    fn named(&self, one: &One<'_>) -> Option<usize> {
-        let foreign =
-            one.qualifier.is_some_and(|q| !["any", "native", self.index.architecture].contains(&q));
+    /// The newest package of the relation's very name that fits.
+    fn named(&self, relation: &Relation<'_>) -> Option<usize> {
+        let foreign = relation
+            .qualifier
+            .is_some_and(|q| !["any", "native", self.index.architecture].contains(&q));
         let stanzas = &self.index.stanzas;
-        let fitting = self.index.named.get(one.name)?.iter().copied();
+        let fitting = self.index.named.get(relation.name)?.iter().copied();
         fitting
-            .filter(|&number| !foreign && one.takes(Some(stanzas[number].version)))
+            .filter(|&number| !foreign && relation.accepts(Some(stanzas[number].version)))
             .max_by_key(|&number| stanzas[number].version.parse::<Version>().ok())
     }
 
@@ -243,46 +251,55 @@ impl<'a> Chosen<'_, 'a> {
     }
 
     /// Everything fitting that provides this name.
-    fn providers(&self, one: &One<'_>) -> impl Iterator<Item = usize> {
-        let providers = self.index.provided.get(one.name).map_or(&[][..], Vec::as_slice);
-        providers.iter().filter(|(_, version)| one.takes(*version)).map(|(number, _)| *number)
+    fn providers(&self, relation: &Relation<'_>) -> impl Iterator<Item = usize> {
+        let providers = self.index.provided.get(relation.name).map_or(&[][..], Vec::as_slice);
+        providers
+            .iter()
+            .filter(|(_, version)| relation.accepts(*version))
+            .map(|(number, _)| *number)
     }
 
-    fn is_met(&self, one: &One<'_>) -> bool {
-        let named = self.names.get(one.name).copied();
-        named.is_some_and(|number| one.takes(Some(self.index.stanzas[number].version)))
-            || self.providers(one).any(|number| self.is_chosen(number))
+    fn is_met(&self, relation: &Relation<'_>) -> bool {
+        let named = self.names.get(relation.name).copied();
+        named.is_some_and(|number| relation.accepts(Some(self.index.stanzas[number].version)))
+            || self.providers(relation).any(|number| self.is_chosen(number))
     }
 
     /// Chooses what `number` depends on.
     fn follow(&mut self, number: usize, problems: &mut Vec<String>) {
-        let of = self.index.stanzas[number];
-        for (key, field) in [("Pre-Depends", of.pre_depends), ("Depends", of.depends)] {
-            let all = match relations(field, key, &of) {
-                Ok(all) => all,
+        let stanza = self.index.stanzas[number];
+        for (key, field) in [("Pre-Depends", stanza.pre_depends), ("Depends", stanza.depends)] {
+            let dependencies = match relations(field, key, &stanza) {
+                Ok(dependencies) => dependencies,
                 Err(problem) => {
                     problems.push(problem);
                     continue;
                 }
             };
-            for any in all {
-                let any: Vec<One<'_>> =
-                    any.into_iter().filter(|one| one.applies(self.index.architecture)).collect();
-                if any.is_empty() || any.iter().any(|one| self.is_met(one)) {
+            for alternatives in dependencies {
+                let alternatives: Vec<Relation<'_>> = alternatives
+                    .into_iter()
+                    .filter(|relation| relation.applies(self.index.architecture))
+                    .collect();
+                if alternatives.is_empty()
+                    || alternatives.iter().any(|relation| self.is_met(relation))
+                {
                     continue;
                 }
                 // A name chosen in a version that does not fit cannot be chosen again.
-                let free =
+                let is_free =
                     |number: &usize| !self.names.contains_key(self.index.stanzas[*number].name);
-                let found = any.iter().find_map(|one| {
-                    self.named(one).filter(free).or_else(|| self.providers(one).find(free))
+                let found = alternatives.iter().find_map(|relation| {
+                    self.named(relation)
+                        .filter(is_free)
+                        .or_else(|| self.providers(relation).find(is_free))
                 });
                 match found {
                     Some(found) => self.choose(found),
                     None => problems.push(format!(
                         "{} {key}: {}, which the suite cannot give",
-                        of.name,
-                        print(&any)
+                        stanza.name,
+                        print_alternatives(&alternatives)
                     )),
                 }
             }
@@ -291,59 +308,61 @@ impl<'a> Chosen<'_, 'a> {
 
     /// Conflicts and Breaks between chosen packages.
     fn conflicts(&self, problems: &mut Vec<String>) {
-        let mut told = BTreeSet::new();
+        let mut found_conflicts = BTreeSet::new();
         for &number in self.names.values() {
-            let of = self.index.stanzas[number];
-            for (key, field) in [("Conflicts", of.conflicts), ("Breaks", of.breaks)] {
-                let all = relations(field, key, &of).unwrap_or_else(|problem| {
-                    told.insert(problem);
+            let stanza = self.index.stanzas[number];
+            for (key, field) in [("Conflicts", stanza.conflicts), ("Breaks", stanza.breaks)] {
+                let relations_against = relations(field, key, &stanza).unwrap_or_else(|problem| {
+                    found_conflicts.insert(problem);
                     Vec::new()
                 });
-                for one in all.into_iter().flatten().filter(|o| o.applies(self.index.architecture))
+                for relation in relations_against
+                    .into_iter()
+                    .flatten()
+                    .filter(|o| o.applies(self.index.architecture))
                 {
-                    let named = self
-                        .names
-                        .get(one.name)
-                        .copied()
-                        .filter(|&other| one.takes(Some(self.index.stanzas[other].version)));
+                    let named =
+                        self.names.get(relation.name).copied().filter(|&other| {
+                            relation.accepts(Some(self.index.stanzas[other].version))
+                        });
                     let against = named
                         .into_iter()
-                        .chain(self.providers(&one).filter(|&other| self.is_chosen(other)))
+                        .chain(self.providers(&relation).filter(|&other| self.is_chosen(other)))
                         .filter(|&other| other != number);
                     for other in against {
                         let other = self.index.stanzas[other].name;
-                        told.insert(format!(
+                        found_conflicts.insert(format!(
                             "{} {key}: {}, but {other} is chosen",
-                            of.name,
-                            print(&[one])
+                            stanza.name,
+                            print_alternatives(&[relation])
                         ));
                     }
                 }
             }
         }
-        problems.extend(told);
+        problems.extend(found_conflicts);
     }
 }
 
-fn print(any: &[One<'_>]) -> String {
-    let one = |one: &One<'_>| match one.constraint {
-        Some((operator, version)) => format!("{} ({operator} {version})", one.name),
-        None => one.name.to_string(),
+fn print_alternatives(alternatives: &[Relation<'_>]) -> String {
+    let relation_text = |relation: &Relation<'_>| match relation.constraint {
+        Some((operator, version)) => format!("{} ({operator} {version})", relation.name),
+        None => relation.name.to_string(),
     };
-    any.iter().map(one).collect::<Vec<_>>().join(" | ")
+    alternatives.iter().map(relation_text).collect::<Vec<_>>().join(" | ")
 }
 
 fn package(stanza: &Stanza<'_>) -> Result<Package, String> {
-    let broken = |what: &str| format!("the package index gives {} no usable {what}", stanza.name);
+    let unusable = |what: &str| format!("the package index gives {} no usable {what}", stanza.name);
     if !is_archive_path(stanza.filename) {
-        return Err(broken("Filename"));
+        return Err(unusable("Filename"));
     }
     Ok(Package {
         name: stanza.name.into(),
         version: stanza.version.into(),
         path: stanza.filename.into(),
-        size_bytes: stanza.size.parse().map_err(|_| broken("Size"))?,
-        sha256: stanza.sha256.parse().map_err(|_| broken("SHA256"))?,
+        size_bytes: stanza.size.parse().map_err(|_| unusable("Size"))?,
+        sha256: stanza.sha256.parse().map_err(|_| unusable("SHA256"))?,
     })
 }
 
@@ -376,13 +395,13 @@ mod tests {
             ("1", ">", "1"),
             ("1", "<", "1"),
         ] {
-            assert!(compare(left, operator, right), "{left} {operator} {right}");
+            assert!(compare_versions(left, operator, right), "{left} {operator} {right}");
             let turned = [("<<", ">>"), (">>", "<<"), ("=", "="), (">=", "<=")];
             if let Some((_, back)) = turned.iter().find(|(o, _)| *o == operator) {
-                assert!(compare(right, back, left), "{right} {back} {left}");
+                assert!(compare_versions(right, back, left), "{right} {back} {left}");
             }
         }
-        assert!(!compare("1", "=", "not a version"));
+        assert!(!compare_versions("1", "=", "not a version"));
     }
 
     /// `name version field…` a line; fields are separated by `;`.

@@ -9,7 +9,7 @@ use pgp::composed::{
 use pgp::types::Password;
 use rand_08::rngs::OsRng;
 
-use super::testing::{Site, serve};
+use super::testing::{TestSite, serve};
 use super::unpack::Kind;
 use super::*;
 use dyno_base::error::Kind as ErrorKind;
@@ -155,7 +155,7 @@ impl World {
 
     /// Settings with a cache of that name and a mirror that serves the files as they are now.
     pub(super) fn settings(&self, cache: &str) -> Settings {
-        let (address, _) = serve(Site { files: self.files.clone(), ..Site::default() });
+        let (address, _) = serve(TestSite { files: self.files.clone(), ..TestSite::default() });
         Settings {
             mirror: Some(address),
             cache: self.folder.path().join(cache),
@@ -172,7 +172,7 @@ impl World {
     }
 }
 
-pub(super) fn told(error: impl Into<Error>) -> String {
+pub(super) fn error_text(error: impl Into<Error>) -> String {
     let error: Error = error.into();
     let mistakes = error.mistakes.iter().map(ToString::to_string).collect::<String>();
     format!("{} {mistakes} {}", error.message, error.hint.unwrap_or_default())
@@ -244,7 +244,7 @@ async fn a_changed_tree_is_not_archived() {
     world.lock("cache").await.unwrap();
     let built = world.build(&world.settings("cache")).await.unwrap();
     fs::write(built.rootfs.join("etc/a"), "2").unwrap();
-    let error = told(archive(&built).await.unwrap_err());
+    let error = error_text(archive(&built).await.unwrap_err());
     assert!(error.contains("was changed since it was built"), "{error}");
     assert!(!built.folder.join("image.tar").exists());
 }
@@ -274,37 +274,37 @@ async fn half_an_image_is_never_taken_for_whole() {
 #[tokio::test]
 async fn what_is_wrong_is_named() {
     let mut world = World::new();
-    let unpinned = told(world.build(&world.settings("c")).await.unwrap_err());
+    let unpinned = error_text(world.build(&world.settings("c")).await.unwrap_err());
     assert!(unpinned.contains("run: dyno image lock made"), "{unpinned}");
     world.lock("cache").await.unwrap();
     let lock_path = world.dir().join("image.lock");
     let text = fs::read_to_string(&lock_path).unwrap();
 
     fs::write(&lock_path, text.replace("pool/tool", "pool/evil")).unwrap();
-    let edited = told(world.build(&world.settings("c")).await.unwrap_err());
+    let edited = error_text(world.build(&world.settings("c")).await.unwrap_err());
     assert!(edited.contains("the lock was edited"), "{edited}");
     fs::write(&lock_path, &text).unwrap();
 
     world.write_toml("[[link]]\npath = \"/x\"\ntarget = \"y\"\n");
     let changed = world.build(&world.settings("c")).await.unwrap_err();
     assert!(matches!(&changed, BuildError::Other(e) if e.kind == ErrorKind::Input));
-    assert!(told(changed).contains("says something else than when"));
+    assert!(error_text(changed).contains("says something else than when"));
     world.write_toml("# a comment changes nothing\n");
 
     let foreign = build(&world.dir(), "arm64", &world.settings("c"), &Events::none()).await;
-    assert!(told(foreign.unwrap_err()).contains("is not made for arm64"));
+    assert!(error_text(foreign.unwrap_err()).contains("is not made for arm64"));
 
     let tool = world.files.remove("/pool/tool.deb").unwrap();
     let gone = world.build(&world.settings("c")).await.unwrap_err();
     assert!(matches!(gone, BuildError::Gone(_)));
-    let gone = told(gone);
+    let gone = error_text(gone);
     assert!(
         gone.contains("no longer has tool 1.0") && gone.contains("dyno image lock made"),
         "{gone}"
     );
 
     world.files.insert("/pool/tool.deb".into(), vec![0; tool.len()]);
-    let forged = told(world.build(&world.settings("c")).await.unwrap_err());
+    let forged = error_text(world.build(&world.settings("c")).await.unwrap_err());
     assert!(forged.contains("SHA-256 differs"), "{forged}");
 }
 
@@ -327,7 +327,7 @@ async fn an_index_that_no_kept_key_signed_is_refused() {
         ),
     ] {
         world.files.insert(path.into(), text.into_bytes());
-        let error = told(world.lock("cache").await.unwrap_err());
+        let error = error_text(world.lock("cache").await.unwrap_err());
         assert!(error.contains(expected), "{expected}: {error}");
     }
     fs::write(world.folder.path().join("keys/a.asc"), armoured(&other)).unwrap();
@@ -338,7 +338,7 @@ async fn an_index_that_no_kept_key_signed_is_refused() {
         (release.to_string(), "does not name main/binary-amd64"),
     ] {
         world.files.insert(path.into(), signed(&text, &other).into_bytes());
-        let error = told(world.lock("cache").await.unwrap_err());
+        let error = error_text(world.lock("cache").await.unwrap_err());
         assert!(error.contains(expected), "{expected}: {error}");
     }
     // The index is good, but not what it names.
@@ -346,10 +346,12 @@ async fn an_index_that_no_kept_key_signed_is_refused() {
     world.files.insert(path.into(), good.into_bytes());
     let packages = "/dists/made/main/binary-amd64/Packages.xz";
     world.files.get_mut(packages).unwrap()[40] ^= 1;
-    let error = told(world.lock("cache").await.unwrap_err());
+    let error = error_text(world.lock("cache").await.unwrap_err());
     assert!(error.contains("SHA-256 differs"), "{error}");
     world.files.remove(path);
-    assert!(told(world.lock("cache").await.unwrap_err()).contains("the mirror has no suite made"));
+    assert!(
+        error_text(world.lock("cache").await.unwrap_err()).contains("the mirror has no suite made")
+    );
 }
 
 #[test]

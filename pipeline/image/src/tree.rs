@@ -44,7 +44,7 @@ const LINKS_MAX: usize = 40;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Node {
-    what: What,
+    kind: NodeKind,
     mode: u32,
     uid: u64,
     gid: u64,
@@ -53,7 +53,7 @@ struct Node {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum What {
+enum NodeKind {
     Folder,
     /// Nodes of one blob are one file with several names.
     File(Contents),
@@ -69,7 +69,7 @@ pub enum Contents {
 /// One entry of the finished tree, in the order of paths, parents first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Relative to the root.
+    /// Path relative to the root.
     pub path: String,
     #[serde(flatten)]
     pub kind: EntryKind,
@@ -88,7 +88,7 @@ pub enum EntryKind {
     Symlink {
         target: String,
     },
-    /// To an earlier entry, relative to the root.
+    /// A link to an earlier entry, relative to the root.
     Hardlink {
         target: String,
     },
@@ -127,7 +127,7 @@ impl Tree {
         for (source, members) in all {
             let source = tree.source(source);
             if overlap == Overlap::Replace {
-                tree.take_away(members)?;
+                tree.apply_whiteouts(members)?;
             }
             for member in members.iter().filter(|m| !is_whiteout(m, overlap)) {
                 tree.add(member, source, overlap)?;
@@ -143,7 +143,7 @@ impl Tree {
             (
                 path.to_string(),
                 Node {
-                    what: What::File(Contents::Written(contents)),
+                    kind: NodeKind::File(Contents::Written(contents)),
                     mode,
                     uid: 0,
                     gid: 0,
@@ -152,8 +152,8 @@ impl Tree {
             )
         };
         for link in &image.links {
-            let what = What::Symlink(link.target.clone());
-            self.put(&link.path[1..], Node { what, mode: 0o777, uid: 0, gid: 0, source })?;
+            let kind = NodeKind::Symlink(link.target.clone());
+            self.put(&link.path[1..], Node { kind, mode: 0o777, uid: 0, gid: 0, source })?;
         }
         for written in &image.files {
             let (path, node) = file(&written.path[1..], written.content.clone(), written.mode);
@@ -161,7 +161,7 @@ impl Tree {
         }
         let folders = FOLDERS.map(|path| (path, if path == "tmp" { 0o1777 } else { 0o755 }));
         for (path, mode) in folders {
-            self.mount_point(path, Node { what: What::Folder, mode, uid: 0, gid: 0, source })?;
+            self.mount_point(path, Node { kind: NodeKind::Folder, mode, uid: 0, gid: 0, source })?;
         }
         for (path, mode) in FILES {
             let (path, node) = file(path, String::new(), mode);
@@ -175,17 +175,17 @@ impl Tree {
         let mut first: BTreeMap<&Blob, &str> = BTreeMap::new();
         let mut entries = Vec::with_capacity(self.nodes.len());
         for (path, node) in &self.nodes {
-            let (kind, contents) = match &node.what {
-                What::Folder => (EntryKind::Folder, None),
-                What::Symlink(target) => (EntryKind::Symlink { target: target.clone() }, None),
-                What::File(Contents::Spooled(blob)) if first.contains_key(blob) => {
+            let (kind, contents) = match &node.kind {
+                NodeKind::Folder => (EntryKind::Folder, None),
+                NodeKind::Symlink(target) => (EntryKind::Symlink { target: target.clone() }, None),
+                NodeKind::File(Contents::Spooled(blob)) if first.contains_key(blob) => {
                     (EntryKind::Hardlink { target: first[blob].to_string() }, None)
                 }
-                What::File(contents @ Contents::Spooled(blob)) => {
+                NodeKind::File(contents @ Contents::Spooled(blob)) => {
                     first.insert(blob, path);
                     (EntryKind::File { size_bytes: blob.size_bytes }, Some(contents))
                 }
-                What::File(contents @ Contents::Written(text)) => {
+                NodeKind::File(contents @ Contents::Written(text)) => {
                     (EntryKind::File { size_bytes: text.len() as u64 }, Some(contents))
                 }
             };
@@ -209,14 +209,14 @@ impl Tree {
             return Ok(());
         }
         let place = self.resolve(&member.path, source)?;
-        let what = match &member.kind {
-            Kind::Folder => What::Folder,
-            Kind::File(blob) => What::File(Contents::Spooled(blob.clone())),
-            Kind::Symlink(target) => What::Symlink(target.clone()),
+        let kind = match &member.kind {
+            Kind::Folder => NodeKind::Folder,
+            Kind::File(blob) => NodeKind::File(Contents::Spooled(blob.clone())),
+            Kind::Symlink(target) => NodeKind::Symlink(target.clone()),
             Kind::Hardlink(target) => {
                 let target_place = self.resolve(target, source)?;
                 match self.nodes.get(&target_place) {
-                    Some(Node { what: what @ What::File(_), .. }) => what.clone(),
+                    Some(Node { kind: kind @ NodeKind::File(_), .. }) => kind.clone(),
                     _ => {
                         return Err(format!(
                             "/{} of {} is a hard link to /{target}, which is no file",
@@ -227,21 +227,21 @@ impl Tree {
                 }
             }
         };
-        let node = Node { what, mode: member.mode, uid: member.uid, gid: member.gid, source };
+        let node = Node { kind, mode: member.mode, uid: member.uid, gid: member.gid, source };
         let Some(present) = self.nodes.get(&place) else {
             self.nodes.insert(place, node);
             return Ok(());
         };
-        match (&present.what, &node.what, overlap) {
-            (What::Folder, What::Folder, Overlap::Refuse) => {}
-            (What::Folder, What::Folder, Overlap::Replace) => {
+        match (&present.kind, &node.kind, overlap) {
+            (NodeKind::Folder, NodeKind::Folder, Overlap::Refuse) => {}
+            (NodeKind::Folder, NodeKind::Folder, Overlap::Replace) => {
                 self.nodes.insert(place, node);
             }
             (_, _, Overlap::Replace) => self.replace(place, node),
             // As dpkg has it: a link to a folder stays where a package has the folder.
-            (What::Symlink(_), What::Folder, _) => drop(self.folder(&member.path, source)?),
-            (What::Folder, What::Symlink(_), _) => {}
-            (What::Symlink(old), What::Symlink(new), _) if old == new => {}
+            (NodeKind::Symlink(_), NodeKind::Folder, _) => drop(self.folder(&member.path, source)?),
+            (NodeKind::Folder, NodeKind::Symlink(_), _) => {}
+            (NodeKind::Symlink(old), NodeKind::Symlink(new), _) if old == new => {}
             _ => {
                 return Err(format!(
                     "/{place} is in two packages, {} and {}",
@@ -261,10 +261,10 @@ impl Tree {
             self.nodes.insert(place, node);
             return Ok(());
         };
-        match (&present.what, &node.what) {
-            (What::Folder, What::Folder) | (What::File(_), What::File(_)) => Ok(()),
+        match (&present.kind, &node.kind) {
+            (NodeKind::Folder, NodeKind::Folder) | (NodeKind::File(_), NodeKind::File(_)) => Ok(()),
             (_, wanted) if present.source == node.source => {
-                let kind = if *wanted == What::Folder { "folder" } else { "file" };
+                let kind = if *wanted == NodeKind::Folder { "folder" } else { "file" };
                 Err(format!("/{path} must be a {kind}: containers mount there"))
             }
             _ => self.put(path, node),
@@ -274,7 +274,7 @@ impl Tree {
     /// Places a node over whatever is there, but not over a folder.
     fn put(&mut self, path: &str, node: Node) -> Result<(), String> {
         let place = self.resolve(path, node.source)?;
-        if matches!(self.nodes.get(&place), Some(Node { what: What::Folder, .. })) {
+        if matches!(self.nodes.get(&place), Some(Node { kind: NodeKind::Folder, .. })) {
             return Err(format!("/{path} is a folder of {}", self.name(self.nodes[&place].source)));
         }
         self.nodes.insert(place, node);
@@ -288,11 +288,11 @@ impl Tree {
 
     fn remove(&mut self, place: &str) {
         self.nodes.remove(place);
-        self.empty(place);
+        self.remove_below(place);
     }
 
     /// Removes all below `place`.
-    fn empty(&mut self, place: &str) {
+    fn remove_below(&mut self, place: &str) {
         let below = format!("{place}/");
         let gone: Vec<String> = self
             .nodes
@@ -306,7 +306,7 @@ impl Tree {
     }
 
     /// Applies a layer's whiteouts (OCI image specification, "Whiteouts") to the layers below.
-    fn take_away(&mut self, members: &[Member]) -> Result<(), String> {
+    fn apply_whiteouts(&mut self, members: &[Member]) -> Result<(), String> {
         for member in members.iter().filter(|m| is_whiteout(m, Overlap::Replace)) {
             let (folder, name) = member.path.rsplit_once('/').unwrap_or(("", &member.path));
             let name = name.strip_prefix(".wh.").unwrap_or(name);
@@ -315,7 +315,7 @@ impl Tree {
                     self.nodes.clear();
                 } else {
                     let place = self.resolve(folder, 0)?;
-                    self.empty(&place);
+                    self.remove_below(&place);
                 }
             } else if !matches!(name, "" | "." | "..") {
                 let path = if folder.is_empty() { name.into() } else { format!("{folder}/{name}") };
@@ -337,44 +337,44 @@ impl Tree {
     /// The real folder that `path` leads to, made where missing.
     fn folder(&mut self, path: &str, source: usize) -> Result<String, String> {
         let mut left: Vec<String> = path.split('/').rev().map(str::to_string).collect();
-        let mut here = String::new();
+        let mut folder = String::new();
         let mut links = 0;
         while let Some(part) = left.pop() {
             match part.as_str() {
                 "" | "." => continue,
                 ".." => {
-                    here.truncate(here.rfind('/').unwrap_or(0));
+                    folder.truncate(folder.rfind('/').unwrap_or(0));
                     continue;
                 }
                 _ => {}
             }
-            let next = join(&here, &part);
-            match self.nodes.get(&next).map(|node| &node.what) {
-                Some(What::Folder) => here = next,
-                Some(What::File(_)) => {
+            let next = join(&folder, &part);
+            match self.nodes.get(&next).map(|node| &node.kind) {
+                Some(NodeKind::Folder) => folder = next,
+                Some(NodeKind::File(_)) => {
                     return Err(format!(
                         "/{path} of {} leads through /{next}, which is a file",
                         self.name(source)
                     ));
                 }
-                Some(What::Symlink(target)) => {
+                Some(NodeKind::Symlink(target)) => {
                     links += 1;
                     if links > LINKS_MAX {
                         return Err(format!("/{path} goes through a loop of links"));
                     }
                     if target.starts_with('/') {
-                        here.clear();
+                        folder.clear();
                     }
                     left.extend(target.split('/').rev().map(str::to_string));
                 }
                 None => {
-                    let folder = Node { what: What::Folder, mode: 0o755, uid: 0, gid: 0, source };
-                    self.nodes.insert(next.clone(), folder);
-                    here = next;
+                    let node = Node { kind: NodeKind::Folder, mode: 0o755, uid: 0, gid: 0, source };
+                    self.nodes.insert(next.clone(), node);
+                    folder = next;
                 }
             }
         }
-        Ok(here)
+        Ok(folder)
     }
 }
 
@@ -493,7 +493,7 @@ mod tests {
         }
         for point in FOLDERS.into_iter().chain(FILES.map(|(path, _)| path)) {
             let node = &tree.nodes[point];
-            assert!(matches!(node.what, What::Folder | What::File(_)), "{point}");
+            assert!(matches!(node.kind, NodeKind::Folder | NodeKind::File(_)), "{point}");
         }
     }
 }

@@ -43,22 +43,23 @@ pub fn package(path: &Path, spool: &Path) -> io::Result<Vec<Member>> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut magic = [0; 8];
-    read_or(&mut file, &mut magic, "shorter than any package")?;
+    read_exact_or(&mut file, &mut magic, "shorter than any package")?;
     if &magic != b"!<arch>\n" {
-        return Err(broken("not a Debian package: no ar archive"));
+        return Err(malformed("not a Debian package: no ar archive"));
     }
-    let mut at = 8;
-    while at < length {
+    let mut offset = 8;
+    while offset < length {
         let mut header = [0; 60];
-        read_or(&mut file, &mut header, "cut short in a member's header")?;
-        let text = |range: std::ops::Range<usize>| {
+        read_exact_or(&mut file, &mut header, "cut short in a member's header")?;
+        let header_text = |range: std::ops::Range<usize>| {
             std::str::from_utf8(&header[range]).map(str::trim).unwrap_or("")
         };
-        let name = text(0..16).trim_end_matches('/').to_string();
-        let size: u64 = text(48..58).parse().map_err(|_| broken("an ar header gives no size"))?;
-        at += 60;
-        if at + size > length {
-            return Err(broken(&format!("cut short: {name} ends beyond the file")));
+        let name = header_text(0..16).trim_end_matches('/').to_string();
+        let size: u64 =
+            header_text(48..58).parse().map_err(|_| malformed("an ar header gives no size"))?;
+        offset += 60;
+        if offset + size > length {
+            return Err(malformed(&format!("cut short: {name} ends beyond the file")));
         }
         if let Some(compression) = name.strip_prefix("data.tar") {
             return match compression {
@@ -66,13 +67,13 @@ pub fn package(path: &Path, spool: &Path) -> io::Result<Vec<Member>> {
                 ".xz" => tar(liblzma::read::XzDecoder::new(file.take(size)), spool),
                 ".zst" => tar(zstd::Decoder::new(file.take(size))?, spool),
                 ".gz" => tar(flate2::read::GzDecoder::new(file.take(size)), spool),
-                other => Err(broken(&format!("data.tar{other} is not a known compression"))),
+                other => Err(malformed(&format!("data.tar{other} is not a known compression"))),
             };
         }
-        at += size + size % 2;
-        file.seek(SeekFrom::Start(at))?;
+        offset += size + size % 2;
+        file.seek(SeekFrom::Start(offset))?;
     }
-    Err(broken("no data.tar in it"))
+    Err(malformed("no data.tar in it"))
 }
 
 /// Reads a tar archive to its end. `spool` is made, and must be this archive's alone.
@@ -92,7 +93,7 @@ pub fn tar(reader: impl Read, spool: &Path) -> io::Result<Vec<Member>> {
                 let wanted = entry.size();
                 let size_bytes = io::copy(&mut entry, &mut file)?;
                 if size_bytes != wanted {
-                    return Err(broken(&format!("cut short in {path}")));
+                    return Err(malformed(&format!("cut short in {path}")));
                 }
                 Kind::File(Blob { path: blob, size_bytes })
             }
@@ -101,7 +102,7 @@ pub fn tar(reader: impl Read, spool: &Path) -> io::Result<Vec<Member>> {
                 let target = entry.link_name_bytes().unwrap_or_default();
                 let target = text(&target)?;
                 if target.is_empty() || target.contains('\0') {
-                    return Err(broken(&format!("{path} links to nothing")));
+                    return Err(malformed(&format!("{path} links to nothing")));
                 }
                 Kind::Symlink(target)
             }
@@ -113,11 +114,11 @@ pub fn tar(reader: impl Read, spool: &Path) -> io::Result<Vec<Member>> {
             other => {
                 let message =
                     format!("{path} is a device or the like ({other:?}), which no image may hold");
-                return Err(broken(&message));
+                return Err(malformed(&message));
             }
         };
         if path.is_empty() && kind != Kind::Folder {
-            return Err(broken("the root is not a folder"));
+            return Err(malformed("the root is not a folder"));
         }
         members.push(Member { path, kind, mode, uid, gid });
     }
@@ -133,8 +134,8 @@ fn inner_path(bytes: &[u8]) -> io::Result<String> {
     for part in text.split('/') {
         match part {
             "" | "." => {}
-            ".." => return Err(broken(&format!("the path {text:?} leaves the root"))),
-            part if part.contains('\0') => return Err(broken(&format!("{text:?} is no path"))),
+            ".." => return Err(malformed(&format!("the path {text:?} leaves the root"))),
+            part if part.contains('\0') => return Err(malformed(&format!("{text:?} is no path"))),
             part => parts.push(part),
         }
     }
@@ -142,17 +143,18 @@ fn inner_path(bytes: &[u8]) -> io::Result<String> {
 }
 
 fn text(bytes: &[u8]) -> io::Result<String> {
-    String::from_utf8(bytes.to_vec())
-        .map_err(|_| broken(&format!("the name {:?} is not UTF-8", String::from_utf8_lossy(bytes))))
+    String::from_utf8(bytes.to_vec()).map_err(|_| {
+        malformed(&format!("the name {:?} is not UTF-8", String::from_utf8_lossy(bytes)))
+    })
 }
 
-fn read_or(file: &mut File, buffer: &mut [u8], message: &str) -> io::Result<()> {
+fn read_exact_or(file: &mut File, buffer: &mut [u8], message: &str) -> io::Result<()> {
     file.read_exact(buffer).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => broken(message),
+        io::ErrorKind::UnexpectedEof => malformed(message),
         _ => error,
     })
 }
 
-fn broken(message: &str) -> io::Error {
+fn malformed(message: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }

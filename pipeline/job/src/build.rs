@@ -33,13 +33,13 @@ pub async fn build_all(
     builder: &Builder,
     loaded: &LoadedSuite,
     roots: &BTreeMap<Side, Arc<dyn Root>>,
-    asked: &BTreeMap<Side, Resolved>,
+    resolved: &BTreeMap<Side, Resolved>,
     trust: Trust,
 ) -> Result<(Inputs, Sides)> {
     let suite = &loaded.suite;
-    let inputs = async {
+    let build_inputs = async {
         let Some(recipe) = &suite.inputs else { return Ok(None) };
-        let order = BuildRequest {
+        let request = BuildRequest {
             what: format!("inputs of {}", suite.name),
             source: loaded.digest.to_string(),
             folder: None,
@@ -48,14 +48,14 @@ pub async fn build_all(
             trust: Trust::Trusted,
         };
         let lay_out = async |into: &Path| loaded.definition.write(into);
-        let made = builder.build_or_load(&order, lay_out).await?;
-        Ok::<_, Error>(Some(made.map_err(|failure| Failure { step: Step::Inputs, ..failure })))
+        let built = builder.build_or_load(&request, lay_out).await?;
+        Ok::<_, Error>(Some(built.map_err(|failure| Failure { step: Step::Inputs, ..failure })))
     };
-    let side = async |side: Side| -> Result<Result<Artifact, Failure>> {
-        let resolved = &asked[&side];
+    let build_side = async |side: Side| -> Result<Result<Artifact, Failure>> {
+        let resolved = &resolved[&side];
         match &resolved.origin {
             Origin::Repository(_) => {}
-            Origin::Kept(artifact) => return Ok(Ok(artifact.clone())),
+            Origin::Imported(artifact) => return Ok(Ok(artifact.clone())),
             Origin::Image(_) => return Ok(Ok(Artifact::of_image(roots[&side].id()))),
         }
         let recipe = suite.build.as_ref().ok_or_else(|| {
@@ -65,7 +65,7 @@ pub async fn build_all(
             ))
             .hint("add a recipe, or ask for an image, a sysroot or an archive")
         })?;
-        let order = BuildRequest {
+        let request = BuildRequest {
             what: format!("{} {}", target_name(&suite.source), resolved.asked),
             source: resolved.commit.hex().to_string(),
             folder: recipe.folder.as_ref().map(|folder| loaded.definition.part(folder)),
@@ -78,11 +78,11 @@ pub async fn build_all(
         };
         let limits = &recipe.limits;
         let lay_out = async |into: &Path| resolved.check_out(into, limits).await;
-        let made = builder.build_or_load(&order, lay_out).await?;
-        Ok(made.map_err(|failure| Failure { side: Some(side), ..failure }))
+        let built = builder.build_or_load(&request, lay_out).await?;
+        Ok(built.map_err(|failure| Failure { side: Some(side), ..failure }))
     };
     let (inputs, baseline, candidate) =
-        futures::try_join!(inputs, side(Side::Baseline), side(Side::Candidate))?;
+        futures::try_join!(build_inputs, build_side(Side::Baseline), build_side(Side::Candidate))?;
     Ok((inputs, Sides::from([(Side::Baseline, baseline), (Side::Candidate, candidate)])))
 }
 
@@ -95,22 +95,22 @@ pub async fn build(
     let builder = Builder::new(
         Arc::clone(&prepared.engines),
         ctx.cache.clone(),
-        prepared.cores.all(),
+        prepared.cores.all_cores(),
         ctx.events.clone(),
     );
     let build_s = prepared.suite.suite.build.as_ref().and_then(|recipe| recipe.typical_ms);
     let build_s = build_s.map(|ms| ms.div_ceil(1000)).map(|seconds| (seconds, 2 * seconds));
     ctx.events.stage(Stage::Build, build_s);
     let started = Instant::now();
-    let (suite, roots, asked) = (&prepared.suite, &prepared.roots, &prepared.asked);
-    let (inputs, sides) = build_all(&builder, suite, roots, asked, job.inputs.trust).await?;
+    let (suite, roots, resolved) = (&prepared.suite, &prepared.roots, &prepared.resolved);
+    let (inputs, sides) = build_all(&builder, suite, roots, resolved, job.inputs.trust).await?;
     let fetch_s = builder.fetched_s();
     clock.add("fetch", fetch_s);
     clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
-    let works = sides.values().filter(|made| made.is_ok()).count();
-    for (side, made) in &sides {
-        let Err(failure) = made else { continue };
-        let rest = if works == 0 { "" } else { "; the other side is measured alone" };
+    let working = sides.values().filter(|built| built.is_ok()).count();
+    for (side, built) in &sides {
+        let Err(failure) = built else { continue };
+        let rest = if working == 0 { "" } else { "; the other side is measured alone" };
         ctx.events.notice(format!("the {} does not build: {}{rest}", side.name(), failure.reason));
     }
     Ok((inputs, sides))

@@ -13,10 +13,12 @@ impl PhaseClock {
         Self { phases_s: BTreeMap::new() }
     }
 
+    /// Adds `seconds` to `phase`.
     pub fn add(&mut self, phase: &str, seconds: f64) {
         *self.phases_s.entry(phase.to_string()).or_default() += seconds;
     }
 
+    /// Does `work` and adds its time to `phase`.
     pub async fn time<T>(&mut self, phase: &str, work: impl Future<Output = T>) -> T {
         let started = Instant::now();
         let value = work.await;

@@ -60,7 +60,7 @@ impl std::ops::Deref for JobRequest {
     }
 }
 
-/// What is of this machine and this call.
+/// Store, folders and handles of this machine and this call.
 pub struct Environment {
     pub store: Store,
     pub cache: PathBuf,
@@ -70,11 +70,11 @@ pub struct Environment {
     pub events: Events,
     /// Says how long a job will take, where anybody knows.
     pub estimator: Arc<dyn Estimator>,
-    /// Set once the engine is open, so that an interrupt can clean up.
+    /// A handle that is set once the engine is open, so that an interrupt can clean up.
     pub cleanup: CleanupHandle,
 }
 
-/// A place with the catalog that a request is of.
+/// An environment with the catalog that a request is of.
 pub struct Context {
     pub catalog: Catalog,
     pub environment: Environment,
@@ -107,7 +107,7 @@ impl Cleanup {
     }
 }
 
-/// What knows, before a job is begun, how long it will take.
+/// A source of estimates, which says before a job is begun how long it will take.
 #[async_trait]
 pub trait Estimator: Send + Sync {
     /// The estimate for `job` of `suite` on `host`, under `policy`; `None` where nobody knows.
@@ -171,8 +171,8 @@ mod tests {
         assert_eq!((resolved.host.as_str(), resolved.suite.as_str()), ("local", "s"));
         let error = JobRequest::new(request.clone(), policy(0.01)).unwrap_err();
         assert_eq!(error.message, "the policy default is not what it was when asked for");
-        let classed = Request { host: HostChoice::Class("quiet".into()), ..request };
-        let error = JobRequest::new(classed, policy(0.05)).unwrap_err();
+        let of_a_class = Request { host: HostChoice::Class("quiet".into()), ..request };
+        let error = JobRequest::new(of_a_class, policy(0.05)).unwrap_err();
         assert_eq!(
             error.message,
             "a job is measured on one host, not on any host of the class quiet"

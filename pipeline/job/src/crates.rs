@@ -10,7 +10,7 @@ use dyno_model::catalog::suite::{Case, Workload};
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side};
 use dyno_model::step::Step;
-use dyno_toolchain::prepare::{Preparing, Ready, Site};
+use dyno_toolchain::prepare::{Preparation, PreparedToolchain, SideSpec};
 use dyno_toolchain::sources::{self, Sources};
 
 use crate::build::Sides;
@@ -19,9 +19,9 @@ use crate::context::Context;
 use crate::plan::PreparedJob;
 
 /// The crates of a suite, and each side prepared to compile them.
-pub struct Crates {
+pub struct PreparedCrates {
     pub sources: Sources,
-    pub ready: BTreeMap<Side, Ready>,
+    pub toolchains: BTreeMap<Side, PreparedToolchain>,
     pub failures: Vec<Failure>,
     /// Holds what the sides prepared, until everything is measured.
     pub _scratch: Scratch,
@@ -35,7 +35,7 @@ pub async fn prepare_crates(
     sides: &Sides,
     ctx: &Context,
     clock: &mut PhaseClock,
-) -> Result<Option<Crates>> {
+) -> Result<Option<PreparedCrates>> {
     let suite = &prepared.suite.suite;
     let is_program = |case: &Case| {
         suite.benchmark(&case.benchmark).is_none_or(|b| matches!(b.work, Workload::Program(_)))
@@ -44,46 +44,46 @@ pub async fn prepare_crates(
         return Ok(None);
     }
     let wanted = job.cases.iter().map(|case| case.benchmark.clone()).collect();
-    let bringing = sources::bring(&prepared.suite, &wanted, &ctx.cache, &ctx.events);
-    let sources = clock.time("source", bringing).await?;
+    let vendoring = sources::vendor_crates(&prepared.suite, &wanted, &ctx.cache, &ctx.events);
+    let sources = clock.time("source", vendoring).await?;
     let scratch = Scratch::new(&ctx.cache)?;
-    let preparing = Preparing {
+    let preparation = Preparation {
         suite,
         cases: &job.cases,
         sources: &sources,
         engines: Arc::clone(&prepared.engines),
-        cpus: prepared.cores.all(),
+        cpus: prepared.cores.all_cores(),
         events: &ctx.events,
     };
-    let one = async |side: Side, made: &Result<Artifact, Failure>| -> Result<_> {
+    let prepare_side = async |side: Side, made: &Result<Artifact, Failure>| -> Result<_> {
         let Ok(artifact) = made else { return Ok(None) };
         let sysroot = artifact.folder.join("files");
-        let site = Site {
+        let spec = SideSpec {
             side,
             root: Arc::clone(&prepared.roots[&side]),
             sysroot: (!artifact.files.is_empty()).then_some(sysroot.as_path()),
             folder: scratch.folder(&format!("prepared-{}", side.name()))?,
         };
-        Ok(match preparing.side(site).await {
-            Ok(ready) => Some((side, Ok(ready))),
+        Ok(match preparation.prepare_side(spec).await {
+            Ok(toolchain) => Some((side, Ok(toolchain))),
             // A compiler that does not even start: the other is measured alone.
             Err(error) if error.kind == Kind::Case => Some((side, Err(error.message))),
             Err(error) => return Err(error),
         })
     };
-    let both = sides.iter().map(|(side, made)| one(*side, made));
-    let both = clock.time("prepare", futures::future::try_join_all(both)).await?;
-    let (mut ready, mut failures) = (BTreeMap::new(), Vec::<Failure>::new());
-    for (side, made) in both.into_iter().flatten() {
+    let preparing = sides.iter().map(|(side, made)| prepare_side(*side, made));
+    let prepared_sides = clock.time("prepare", futures::future::try_join_all(preparing)).await?;
+    let (mut toolchains, mut failures) = (BTreeMap::new(), Vec::<Failure>::new());
+    for (side, made) in prepared_sides.into_iter().flatten() {
         match made {
-            Ok(made) => {
+            Ok(toolchain) => {
                 // What is wrong with a crate itself both sides tell.
-                for failure in &made.failures {
+                for failure in &toolchain.failures {
                     if !failures.contains(failure) {
                         failures.push(failure.clone());
                     }
                 }
-                ready.insert(side, made);
+                toolchains.insert(side, toolchain);
             }
             Err(reason) => failures.push(Failure {
                 benchmark: None,
@@ -95,5 +95,5 @@ pub async fn prepare_crates(
             }),
         }
     }
-    Ok(Some(Crates { sources, ready, failures, _scratch: scratch }))
+    Ok(Some(PreparedCrates { sources, toolchains, failures, _scratch: scratch }))
 }

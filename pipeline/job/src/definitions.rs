@@ -26,8 +26,8 @@ pub async fn store_definition(
     let Some(image_digest) = store_image_definition(image_folder, store, events).await? else {
         return Ok(None);
     };
-    let whose = format!("the suite {}", suite.suite.name);
-    if !store_if_small(&whose, &suite.digest, &suite.definition, store, events).await? {
+    let owner = format!("the suite {}", suite.suite.name);
+    if !store_if_small(&owner, &suite.digest, &suite.definition, store, events).await? {
         return Ok(None);
     }
     let source = source::absolute(&suite.suite.source, &suite.folder)?;
@@ -43,13 +43,13 @@ pub async fn store_image_definition(
     let image = Definition::read_image(folder)?;
     let digest = image.digest();
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let whose = format!("the image {name}");
-    Ok(store_if_small(&whose, &digest, &image, store, events).await?.then_some(digest))
+    let owner = format!("the image {name}");
+    Ok(store_if_small(&owner, &digest, &image, store, events).await?.then_some(digest))
 }
 
-/// Stores the definition of `whose`; false if it is too much to keep.
+/// Stores the definition of `owner`; false if it is too much to keep.
 async fn store_if_small(
-    whose: &str,
+    owner: &str,
     digest: &Digest,
     definition: &Definition,
     store: &Store,
@@ -57,14 +57,14 @@ async fn store_if_small(
 ) -> Result<bool> {
     if !definition.is_small() {
         events.notice(format!(
-                "the folder of {whose} holds more than {} MiB and is not kept in the store: the job cannot be built again from its run row alone",
+                "the folder of {owner} holds more than {} MiB and is not kept in the store: the job cannot be built again from its run row alone",
                 DEFINITION_MAX >> 20
             ));
         return Ok(false);
     }
-    let sound = |packed: &[u8]| Definition::unpack(packed, digest, "").is_ok();
-    let kept = store.put_definition(digest, || definition.pack(), sound).await;
-    if let DefinitionOutcome::Replaced { path } = kept.map_err(store_error)? {
+    let is_readable = |packed: &[u8]| Definition::unpack(packed, digest, "").is_ok();
+    let put = store.put_definition(digest, || definition.pack(), is_readable).await;
+    if let DefinitionOutcome::Replaced { path } = put.map_err(store_error)? {
         events.notice(format!("{path} in the store was damaged: written again"));
     }
     Ok(true)

@@ -9,7 +9,7 @@ use dyno_base::event::{Phase, Stage};
 use dyno_base::fault;
 use dyno_base::scratch::Scratch;
 use dyno_build::artifact::Artifact;
-use dyno_host::keep_to;
+use dyno_host::pin_threads_to;
 use dyno_host::quiet::QuietHost;
 use dyno_measure::{Bench, Measured, Parity, Subject};
 use dyno_model::catalog::suite::{Case, Workload};
@@ -17,13 +17,13 @@ use dyno_model::id::JobId;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, phase};
 use dyno_store::PublishOutcome;
-use dyno_toolchain::prepare::Ready;
+use dyno_toolchain::prepare::PreparedToolchain;
 use dyno_toolchain::sources::Sources;
 
 use crate::build::{Inputs, Sides, build};
 use crate::clock::PhaseClock;
 use crate::context::{Context, JobRequest};
-use crate::crates::{Crates, prepare_crates};
+use crate::crates::{PreparedCrates, prepare_crates};
 use crate::plan::{PreparedJob, describe_job, plan_job};
 use crate::record::{record, store_definitions};
 use crate::spool::Spool;
@@ -54,16 +54,16 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
     ctx.events.end(Phase::Plan, text);
     let (inputs, built) = build(&prepared, job, ctx, &mut clock).await?;
     // Before anything is measured: a store that cannot take it is found out while nothing is lost.
-    let made = inputs.as_ref().and_then(|made| Some(made.as_ref().ok()?.files.clone()));
-    let keeping = store_definitions(&prepared, made, ctx);
-    let kept = fault::around("definition.keep", keeping).await?;
+    let files = inputs.as_ref().and_then(|inputs| Some(inputs.as_ref().ok()?.files.clone()));
+    let storing = store_definitions(&prepared, files, ctx);
+    let provenance = fault::around("definition.keep", storing).await?;
     let crates = prepare_crates(&prepared, job, &built, ctx, &mut clock).await?;
     ctx.events.stage(Stage::Rounds, estimate.map(|estimate| estimate.rounds_s));
     let measured = measure(&prepared, job, (&inputs, &built), crates, ctx).await?;
     ctx.events.stage(Stage::Answer, None);
     clock.add(phase::MEASURE, measured.rounds_s);
     clock.add(phase::COUNT, measured.counting_s);
-    let record = record(&prepared, job, (built, inputs), measured, kept, started_us, clock);
+    let record = record(&prepared, job, (built, inputs), measured, provenance, started_us, clock);
     let spool = Spool::new(&ctx.cache, &ctx.store);
     let bytes = match spool.publish(&record, &ctx.events).await? {
         PublishOutcome::Written { bytes, .. } => bytes,
@@ -84,7 +84,7 @@ async fn measure(
     prepared: &PreparedJob,
     job: &Job,
     (inputs, sides): (&Inputs, &Sides),
-    crates: Option<Crates>,
+    crates: Option<PreparedCrates>,
     ctx: &Context,
 ) -> Result<Measured> {
     let inputs = match inputs {
@@ -92,7 +92,7 @@ async fn measure(
         Some(Ok(inputs)) => Some(inputs.clone()),
         None => None,
     };
-    let Crates { sources, mut ready, failures, _scratch } = match crates {
+    let PreparedCrates { sources, mut toolchains, failures, _scratch } = match crates {
         Some(crates) => crates,
         None if prepared
             .suite
@@ -105,38 +105,42 @@ async fn measure(
         }
         None => return Ok(Measured::default()),
     };
-    let mut told = Measured { failures, ..Measured::default() };
-    for (side, ready) in &ready {
-        told.versions.insert(*side, ready.compiler.version.clone());
-        for (why, cases) in &ready.unsupported {
+    let mut preliminary = Measured { failures, ..Measured::default() };
+    for (side, toolchain) in &toolchains {
+        preliminary.versions.insert(*side, toolchain.compiler.version.clone());
+        for (why, cases) in &toolchain.unsupported {
             let side = side.name();
-            told.notices.push(format!("not measured: {} case(s), {why} ({side})", cases.len()));
+            preliminary
+                .notices
+                .push(format!("not measured: {} case(s), {why} ({side})", cases.len()));
         }
     }
-    let several = |case: &Case| case.compiler_config().threads.is_some_and(|n| n > 1);
-    if job.cases.iter().any(several) {
-        let ignoring = ready.iter().filter(|(_, ready)| !ready.compiler.obeys_threads());
-        for (side, ready) in ignoring {
-            told.ignores_threads.push(*side);
-            let (eight, one) = ready.compiler.threads_seen;
-            told.notices.push(format!(
-                "{} ({}) takes -Zthreads and ignores it: it had {eight} threads under 8 and {one} under 1; \
+    let is_multithreaded = |case: &Case| case.compiler_config().threads.is_some_and(|n| n > 1);
+    if job.cases.iter().any(is_multithreaded) {
+        let ignoring =
+            toolchains.iter().filter(|(_, toolchain)| !toolchain.compiler.obeys_threads());
+        for (side, toolchain) in ignoring {
+            preliminary.ignores_threads.push(*side);
+            let (with_eight, with_one) = toolchain.compiler.threads_seen;
+            preliminary.notices.push(format!(
+                "{} ({}) takes -Zthreads and ignores it: it had {with_eight} threads under 8 and {with_one} under 1; \
                  its times with several threads are those of one",
-                ready.compiler.version,
+                toolchain.compiler.version,
                 side.name()
             ));
         }
     }
-    if ready.is_empty() {
-        return Ok(told);
+    if toolchains.is_empty() {
+        return Ok(preliminary);
     }
-    let ready = std::mem::take(&mut ready);
-    let measured = measure_all(prepared, job, sides, inputs, Some(&sources), ready, ctx).await?;
+    let toolchains = std::mem::take(&mut toolchains);
+    let measured =
+        measure_all(prepared, job, sides, inputs, Some(&sources), toolchains, ctx).await?;
     Ok(Measured {
-        failures: told.failures.into_iter().chain(measured.failures).collect(),
-        notices: told.notices.into_iter().chain(measured.notices).collect(),
-        versions: told.versions,
-        ignores_threads: told.ignores_threads,
+        failures: preliminary.failures.into_iter().chain(measured.failures).collect(),
+        notices: preliminary.notices.into_iter().chain(measured.notices).collect(),
+        versions: preliminary.versions,
+        ignores_threads: preliminary.ignores_threads,
         ..measured
     })
 }
@@ -147,10 +151,10 @@ async fn measure_all(
     sides: &Sides,
     inputs: Option<Artifact>,
     sources: Option<&Sources>,
-    ready: BTreeMap<Side, Ready>,
+    toolchains: BTreeMap<Side, PreparedToolchain>,
     ctx: &Context,
 ) -> Result<Measured> {
-    let Some(bench) = assemble_bench(prepared, job, sides, inputs, sources, ready, ctx) else {
+    let Some(bench) = assemble_bench(prepared, job, sides, inputs, sources, toolchains, ctx) else {
         return Ok(Measured::default());
     };
     with_quiet_host(prepared, ctx, async |quiet| bench.measure(quiet).await).await
@@ -163,9 +167,9 @@ async fn with_quiet_host<T>(
     measure: impl AsyncFnOnce(&mut QuietHost) -> Result<T>,
 ) -> Result<T> {
     let mut quiet = QuietHost::prove(&prepared.host, &prepared.cores, &ctx.events).await?;
-    fault::at("measure.keep-to", || keep_to(&prepared.cores.housekeeping));
+    fault::at("measure.keep-to", || pin_threads_to(&prepared.cores.housekeeping));
     let measured = measure(&mut quiet).await;
-    keep_to(&prepared.cores.all());
+    pin_threads_to(&prepared.cores.all_cores());
     measured
 }
 
@@ -176,14 +180,14 @@ fn assemble_bench<'a>(
     sides: &Sides,
     inputs: Option<Artifact>,
     sources: Option<&'a Sources>,
-    mut ready: BTreeMap<Side, Ready>,
+    mut toolchains: BTreeMap<Side, PreparedToolchain>,
     ctx: &Context,
 ) -> Option<Bench<'a>> {
     let subject = |(side, made): (&Side, &Result<Artifact, Failure>)| {
-        let ready = ready.remove(side);
-        let able = sources.is_none() || ready.is_some();
-        let artifact = made.as_ref().ok().filter(|_| able)?.clone();
-        Some((*side, Subject { root: Arc::clone(&prepared.roots[side]), artifact, ready }))
+        let toolchain = toolchains.remove(side);
+        let is_measurable = sources.is_none() || toolchain.is_some();
+        let artifact = made.as_ref().ok().filter(|_| is_measurable)?.clone();
+        Some((*side, Subject { root: Arc::clone(&prepared.roots[side]), artifact, toolchain }))
     };
     let subjects: BTreeMap<Side, Subject> = sides.iter().filter_map(subject).collect();
     (!subjects.is_empty()).then(|| Bench {
@@ -197,7 +201,7 @@ fn assemble_bench<'a>(
         memory_bytes: prepared.host.memory_bytes,
         fixed_layout: !prepared.host.aslr,
         benchmark_cores: prepared.cores.benchmark.clone(),
-        all_cores: prepared.cores.all(),
+        all_cores: prepared.cores.all_cores(),
         events: ctx.events.clone(),
     })
 }
@@ -213,23 +217,25 @@ pub async fn parity(request: &JobRequest, ctx: &Context) -> Result<Parity> {
     let (inputs, mut sides) = build(&prepared, job, ctx, &mut clock).await?;
     sides.remove(&Side::Candidate);
     let inputs = inputs.transpose();
-    let wrong = |f: &Failure| {
+    let case_error = |f: &Failure| {
         let what = f.benchmark.as_deref().unwrap_or("the commit");
         Error::new(Kind::Case, format!("{what} failed ({}): {}", f.reason, f.log_tail.trim()))
     };
-    let inputs = inputs.map_err(|failure| wrong(&failure))?;
+    let inputs = inputs.map_err(|failure| case_error(&failure))?;
     if let Some(Err(failure)) = sides.values().next() {
-        return Err(wrong(failure));
+        return Err(case_error(failure));
     }
     let crates = prepare_crates(&prepared, job, &sides, ctx, &mut clock).await?;
     if let Some(failure) = crates.iter().flat_map(|crates| &crates.failures).next() {
-        return Err(wrong(failure));
+        return Err(case_error(failure));
     }
-    let (sources, ready, _scratch) = match crates {
-        Some(Crates { sources, ready, _scratch, .. }) => (Some(sources), ready, Some(_scratch)),
+    let (sources, toolchains, _scratch) = match crates {
+        Some(PreparedCrates { sources, toolchains, _scratch, .. }) => {
+            (Some(sources), toolchains, Some(_scratch))
+        }
         None => (None, BTreeMap::new(), None),
     };
-    let bench = assemble_bench(&prepared, job, &sides, inputs, sources.as_ref(), ready, ctx)
+    let bench = assemble_bench(&prepared, job, &sides, inputs, sources.as_ref(), toolchains, ctx)
         .expect("the baseline works");
     let scratch = Scratch::new(&ctx.cache)?;
     with_quiet_host(&prepared, ctx, async |quiet| bench.parity(quiet, &scratch).await).await

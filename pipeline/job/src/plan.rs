@@ -1,4 +1,4 @@
-//! From a request to a job: everything the plan stands on, found before anything is built.
+//! The way from a request to a job: everything the plan stands on, found before anything is built.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use dyno_base::text::duration;
 use dyno_build::catalog::LoadedSuite;
 use dyno_build::source::Resolved;
 use dyno_engine::{Engines, Root};
-use dyno_host::{Assigned, assign, exclusive, fingerprint};
+use dyno_host::{CoreAssignment, assign, exclusive, fingerprint};
 use dyno_model::catalog::host::Host;
 use dyno_model::catalog::suite::{Case, Selected};
 use dyno_model::id::Digest;
@@ -30,12 +30,12 @@ pub struct PreparedJob {
     /// The folder and name of the image of each side.
     pub images: BTreeMap<Side, (PathBuf, String)>,
     pub host: Host,
-    pub cores: Assigned,
+    pub cores: CoreAssignment,
     /// The machine as the job's id knows it.
-    pub found: Fingerprint,
+    pub fingerprint: Fingerprint,
     pub engines: Arc<Engines>,
     pub roots: BTreeMap<Side, Arc<dyn Root>>,
-    pub asked: BTreeMap<Side, Resolved>,
+    pub resolved: BTreeMap<Side, Resolved>,
     /// Why cases of the suite are not in the plan → how many.
     pub left_out: BTreeMap<String, usize>,
     pub plan: Plan,
@@ -51,8 +51,8 @@ pub async fn plan_only(request: &JobRequest, ctx: &Context) -> Result<(Plan, Str
     for (why, cases) in &prepared.left_out {
         text.push_str(&format!("left out: {cases} case(s), {why}\n"));
     }
-    for held in &prepared.plan.held {
-        text.push_str(&format!("job {held}: in the store already\n"));
+    for job in &prepared.plan.held {
+        text.push_str(&format!("job {job}: in the store already\n"));
     }
     Ok((prepared.plan, text))
 }
@@ -79,8 +79,8 @@ pub async fn describe_job(
         "job {}: {} {} → {} on {}, {} case(s), {rounds} each; time in measured processes: ",
         job.id,
         suite.name,
-        prepared.asked[&Side::Baseline].commit.short(),
-        prepared.asked[&Side::Candidate].commit.short(),
+        prepared.resolved[&Side::Baseline].commit.short(),
+        prepared.resolved[&Side::Candidate].commit.short(),
         prepared.host.name,
         job.cases.len(),
     );
@@ -106,17 +106,17 @@ pub async fn plan_job(
     let writable = ctx.store.check_writable();
     fault::around("store.probe", writable).await.map_err(store_error)?;
     sweep_scratch(&ctx.cache);
-    Spool::new(&ctx.cache, &ctx.store).publish_left(&ctx.events).await?;
+    Spool::new(&ctx.cache, &ctx.store).publish_leftovers(&ctx.events).await?;
     let engines = Engines::open(&host, &ctx.cache, &ctx.program).await?;
     let _ = ctx.cleanup.set(Cleanup { engines: Arc::clone(&engines), cache: ctx.cache.clone() });
     let swept = engines.sweep().await?;
     fault::at("sweep.cores", exclusive::sweep);
-    for left in swept {
-        ctx.events.notice(format!("removed the container {left} of a dyno that is gone"));
+    for container in swept {
+        ctx.events.notice(format!("removed the container {container} of a dyno that is gone"));
     }
-    let ResolvedSides { images, roots, asked } =
+    let ResolvedSides { images, roots, resolved } =
         resolve_sides(&suite, cores.architecture(), request, ctx, clock).await?;
-    let found = fingerprint(&host, &engines.name(), &cores);
+    let fingerprint = fingerprint(&host, &engines.name(), &cores);
     let mut metrics = suite.suite.metrics.clone();
     metrics.retain(|name| request.counting || !metric::is_deterministic(name));
     metrics.retain(|name| request.cachegrind || name != CACHEGRIND);
@@ -127,31 +127,42 @@ pub async fn plan_job(
     let Selected { cases, left_out } = selected.map_err(|wrong| {
         Error::input(wrong.join("; ")).hint("dyno run … --plan says what a selection comes to")
     })?;
-    let all = request.selection.is_all();
+    let is_all = request.selection.is_all();
     let names: Vec<String> = cases.iter().map(ToString::to_string).collect();
     let metrics_of = |case: &Case| suite.suite.metrics_of(case, &metrics);
     let (targets, steered) = steering(&cases, &host.name, metrics_of, &request.policy);
     let mut inputs = JobInputs {
         suite_digest: suite.digest.clone(),
         image_id: combined_image_id(&roots),
-        baseline: asked[&Side::Baseline].commit.clone(),
-        candidate: asked[&Side::Candidate].commit.clone(),
+        baseline: resolved[&Side::Baseline].commit.clone(),
+        candidate: resolved[&Side::Candidate].commit.clone(),
         trust: request.trust,
         host: host.name.clone(),
-        fingerprint: found.digest(),
+        fingerprint: fingerprint.digest(),
         metrics,
         budget: request.budget,
         targets: steered,
-        cases: (!all).then(|| Digest::of_parts(&names)),
+        cases: (!is_all).then(|| Digest::of_parts(&names)),
         repetition: 0,
     };
-    let held = loop {
-        let held = ctx.store.has_run(&inputs.id()).await.map_err(store_error)?;
-        if !(held && request.again) {
-            break held;
+    let is_stored = loop {
+        let is_stored = ctx.store.has_run(&inputs.id()).await.map_err(store_error)?;
+        if !(is_stored && request.again) {
+            break is_stored;
         }
         inputs.repetition += 1;
     };
-    let plan = plan(cases, inputs, targets, request.policy.confidence, &|_| held);
-    Ok(PreparedJob { suite, images, host, cores, found, engines, roots, asked, left_out, plan })
+    let plan = plan(cases, inputs, targets, request.policy.confidence, &|_| is_stored);
+    Ok(PreparedJob {
+        suite,
+        images,
+        host,
+        cores,
+        fingerprint,
+        engines,
+        roots,
+        resolved,
+        left_out,
+        plan,
+    })
 }

@@ -21,7 +21,7 @@ use crate::resolve::combined_image_id;
 
 /// What a run can be made again from, as far as the store keeps it.
 pub struct Provenance {
-    pub from: Option<BuiltFrom>,
+    pub built_from: Option<BuiltFrom>,
     /// Images of sides that have an image of their own.
     pub images: BTreeMap<Side, OwnImage>,
 }
@@ -33,7 +33,7 @@ pub async fn store_definitions(
 ) -> Result<Provenance> {
     let (store, events) = (&ctx.store, &ctx.events);
     let (suite, (folder, _)) = (&prepared.suite, &prepared.images[&Side::Baseline]);
-    let from = definitions::store_definition(suite, folder, inputs, store, events).await?;
+    let built_from = definitions::store_definition(suite, folder, inputs, store, events).await?;
     let mut images = BTreeMap::new();
     if prepared.roots[&Side::Baseline].id() != prepared.roots[&Side::Candidate].id() {
         for (side, (folder, name)) in &prepared.images {
@@ -42,7 +42,7 @@ pub async fn store_definitions(
             images.insert(*side, OwnImage { name: name.clone(), id, digest });
         }
     }
-    Ok(Provenance { from, images })
+    Ok(Provenance { built_from, images })
 }
 
 pub fn record(
@@ -50,7 +50,7 @@ pub fn record(
     job: &Job,
     (sides, inputs): (Sides, Inputs),
     measured: Measured,
-    mut kept: Provenance,
+    mut provenance: Provenance,
     started_us: i64,
     clock: PhaseClock,
 ) -> Record {
@@ -59,8 +59,8 @@ pub fn record(
         sides.values().filter_map(|s| s.as_ref().err().cloned()).collect();
     failures.extend(inputs.and_then(Result::err));
     failures.extend(measured.failures.iter().cloned());
-    let mut built = |side: Side| {
-        let resolved = &prepared.asked[&side];
+    let mut built_side = |side: Side| {
+        let resolved = &prepared.resolved[&side];
         let artifact = sides[&side].as_ref().ok();
         Built {
             asked: resolved.asked.clone(),
@@ -68,12 +68,12 @@ pub fn record(
             artifact: artifact.map(|a| a.digest.clone()),
             files: artifact.map(|a| a.files.clone()).unwrap_or_default(),
             build_s: artifact.and_then(|a| a.build_s),
-            image: kept.images.remove(&side),
+            image: provenance.images.remove(&side),
             version: measured.versions.get(&side).cloned(),
         }
     };
-    let (baseline, candidate) = (built(Side::Baseline), built(Side::Candidate));
-    let notices = notices(prepared, job, &measured);
+    let (baseline, candidate) = (built_side(Side::Baseline), built_side(Side::Candidate));
+    let notices = run_notices(prepared, job, &measured);
     let run = RunRow {
         job: job.id.clone(),
         dyno_version: env!("CARGO_PKG_VERSION").into(),
@@ -83,10 +83,10 @@ pub fn record(
         image: images_in_words(&prepared.images),
         image_id: combined_image_id(&prepared.roots),
         host: prepared.host.name.clone(),
-        fingerprint: prepared.found.clone(),
+        fingerprint: prepared.fingerprint.clone(),
         baseline,
         candidate,
-        built_from: kept.from,
+        built_from: provenance.built_from,
         trust: job.inputs.trust,
         ignores_threads: measured.ignores_threads,
         metrics: job.inputs.metrics.clone(),
@@ -104,14 +104,14 @@ pub fn record(
     Record { run, samples: measured.samples, units: measured.units }
 }
 
-/// The image, or both where each side has its own.
+/// Name of the image, or both names where each side has its own.
 pub fn images_in_words(images: &BTreeMap<Side, (PathBuf, String)>) -> String {
     let [(_, baseline), (_, candidate)] = Side::BOTH.map(|side| &images[&side]);
     if baseline == candidate { baseline.clone() } else { format!("{baseline}, {candidate}") }
 }
 
-/// What a reader of the results should know of how they came about.
-fn notices(prepared: &PreparedJob, job: &Job, measured: &Measured) -> Vec<Notice> {
+/// Notices for readers of the results, of how they came about.
+fn run_notices(prepared: &PreparedJob, job: &Job, measured: &Measured) -> Vec<Notice> {
     let suite = &prepared.suite.suite;
     let mut notices = prepared.cores.notices.clone();
     for (why, cases) in &prepared.left_out {
@@ -128,14 +128,14 @@ fn notices(prepared: &PreparedJob, job: &Job, measured: &Measured) -> Vec<Notice
             );
         }
     }
-    if prepared.found.fixed_layout {
+    if prepared.fingerprint.fixed_layout {
         notices.push(
             "address layout was the same in every process (aslr = false, or off on this machine): \
              a small difference may be that of one lucky layout"
                 .into(),
         );
     }
-    if prepared.found.virtualised {
+    if prepared.fingerprint.virtualised {
         notices.push(
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
         );

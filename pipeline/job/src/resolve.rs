@@ -24,7 +24,7 @@ use crate::context::{Context, JobRequest};
 pub struct ResolvedSides {
     pub images: BTreeMap<Side, (PathBuf, String)>,
     pub roots: BTreeMap<Side, Arc<dyn Root>>,
-    pub asked: BTreeMap<Side, Resolved>,
+    pub resolved: BTreeMap<Side, Resolved>,
 }
 
 /// Finds what is asked for. Of most suites both sides are commits, in the suite's image; a compiler
@@ -38,13 +38,13 @@ pub async fn resolve_sides(
 ) -> Result<ResolvedSides> {
     let names = [(Side::Baseline, &request.baseline), (Side::Candidate, &request.candidate)];
     let is_compiler = matches!(suite.suite.source, Source::Compiler(_));
-    let known = ctx.catalog.images();
+    let known_images = ctx.catalog.images();
     let image_of = |name: &str| {
         let name = name.strip_prefix("image:").unwrap_or(name);
-        (is_compiler && known.iter().any(|known| known == name)).then(|| name.to_string())
+        (is_compiler && known_images.iter().any(|known| known == name)).then(|| name.to_string())
     };
     // Names first: they are the cheapest to be wrong.
-    let mut asked = BTreeMap::new();
+    let mut resolved = BTreeMap::new();
     let others: Vec<(Side, String)> = names
         .iter()
         .filter(|(_, name)| image_of(name).is_none())
@@ -52,52 +52,61 @@ pub async fn resolve_sides(
         .collect();
     let mut commits = Vec::new();
     for (side, name) in others {
-        match if is_compiler { compiler::asked(&name)? } else { None } {
-            Some(kept) => {
-                let artifact = compiler::keep(&kept, &ctx.cache, &ctx.events).await?;
-                let commit = artifact.digest.hex().parse().expect("a digest can be a commit's id");
-                asked
-                    .insert(side, Resolved { asked: name, commit, origin: Origin::Kept(artifact) });
-            }
+        let imported = if is_compiler { import_compiler(&name, ctx).await? } else { None };
+        match imported {
+            Some(compiler) => drop(resolved.insert(side, compiler)),
             None if suite.suite.source == Source::Compiler(None) => {
-                return Err(compiler::unknown(&name, &known, false));
+                return Err(compiler::unknown_compiler(&name, &known_images, false));
             }
             None => commits.push((side, name)),
         }
     }
-    let names_of: Vec<String> = commits.iter().map(|(_, name)| name.clone()).collect();
+    let commit_names: Vec<String> = commits.iter().map(|(_, name)| name.clone()).collect();
     if !commits.is_empty() {
         ctx.events.stage(Stage::Source, None);
-        let resolving =
-            source::resolve(&suite.suite.source, &suite.folder, &names_of, &ctx.cache, &ctx.events);
-        let resolved = clock.time("source", resolving).await?;
-        asked.extend(commits.into_iter().map(|(side, _)| side).zip(resolved));
+        let resolving = source::resolve(
+            &suite.suite.source,
+            &suite.folder,
+            &commit_names,
+            &ctx.cache,
+            &ctx.events,
+        );
+        let found = clock.time("source", resolving).await?;
+        resolved.extend(commits.into_iter().map(|(side, _)| side).zip(found));
     }
     ctx.events.stage(Stage::Image, None);
     let (mut images, mut roots) = (BTreeMap::new(), BTreeMap::new());
-    let mut made: BTreeMap<String, Arc<ImageRoot>> = BTreeMap::new();
+    let mut built_images: BTreeMap<String, Arc<ImageRoot>> = BTreeMap::new();
     for (side, name) in names {
         let own = image_of(name);
         let image = own.clone().unwrap_or_else(|| suite.suite.image.clone());
         let folder = ctx.catalog.image(&image)?;
-        let built = match made.get(&image) {
+        let built = match built_images.get(&image) {
             Some(built) => Arc::clone(built),
             None => {
-                let making = ensure_image(&folder, machine, request, ctx);
-                let built = Arc::new(ImageRoot(clock.time("image", making).await?));
-                made.insert(image.clone(), Arc::clone(&built));
+                let building = ensure_image(&folder, machine, request, ctx);
+                let built = Arc::new(ImageRoot(clock.time("image", building).await?));
+                built_images.insert(image.clone(), Arc::clone(&built));
                 built
             }
         };
         if let Some(own) = own {
             let commit = built.id().hex().parse().expect("a digest can be a commit's id");
             let origin = Origin::Image(own);
-            asked.insert(side, Resolved { asked: name.clone(), commit, origin });
+            resolved.insert(side, Resolved { asked: name.clone(), commit, origin });
         }
         images.insert(side, (folder, image));
         roots.insert(side, built as Arc<dyn Root>);
     }
-    Ok(ResolvedSides { images, roots, asked })
+    Ok(ResolvedSides { images, roots, resolved })
+}
+
+/// Imports the compiler that `name` refers to; `None` for an image or a commit.
+async fn import_compiler(name: &str, ctx: &Context) -> Result<Option<Resolved>> {
+    let Some(reference) = compiler::parse_reference(name)? else { return Ok(None) };
+    let artifact = compiler::import(&reference, &ctx.cache, &ctx.events).await?;
+    let commit = artifact.digest.hex().parse().expect("a digest can be a commit's id");
+    Ok(Some(Resolved { asked: name.to_string(), commit, origin: Origin::Imported(artifact) }))
 }
 
 /// The id of the image, or one that stands for both where each side has its own.

@@ -23,8 +23,8 @@ pub async fn run_comparisons(
     let mut last = None;
     for number in 1..=comparisons {
         ctx.events.notice(format!("comparison {number} of {comparisons}"));
-        let done = fault::around("selfcheck.comparison", run(request, ctx)).await?;
-        last = ctx.store.run(&done.job).await.map_err(store_error)?;
+        let outcome = fault::around("selfcheck.comparison", run(request, ctx)).await?;
+        last = ctx.store.run(&outcome.job).await.map_err(store_error)?;
         if let Some(failure) = last.iter().flat_map(|run| &run.failures).next() {
             return Err(Error::new(
                 Kind::Case,

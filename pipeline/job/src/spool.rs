@@ -18,10 +18,10 @@ use dyno_model::record::Record;
 use dyno_store::{PublishOutcome, Store};
 use serde::{Deserialize, Serialize};
 
-use dyno_base::atomic_file::{self, New};
+use dyno_base::atomic_file::{self, AtomicFile};
 
 use crate::context::store_error;
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::fault;
 
@@ -52,9 +52,9 @@ impl<'a> Spool<'a> {
     /// # Errors
     /// If the store does not take it. The record is then kept, and the error says where.
     pub async fn publish(&self, record: &Record, events: &Events) -> Result<PublishOutcome> {
-        let kept = fault::at("spool.write", || self.keep(record));
-        let kept = match kept {
-            Ok(kept) => Some(kept),
+        let written = fault::at("spool.write", || self.spool_write(record));
+        let spooled = match written {
+            Ok(file) => Some(file),
             Err(error) => {
                 // Worth a try all the same: it is the last one.
                 events.notice(format!("the record cannot be kept beside the store: {error}"));
@@ -63,19 +63,19 @@ impl<'a> Spool<'a> {
         };
         match self.store.publish(record).await {
             Ok(published) => {
-                if let Some((path, _lock)) = kept {
+                if let Some((path, _lock)) = spooled {
                     fault::at("spool.remove", || self.remove(&path))?;
                 }
                 Ok(published)
             }
-            Err(error) => Err(match kept {
-                Some((path, _)) => is_kept(store_error(error), &path),
+            Err(error) => Err(match spooled {
+                Some((path, _)) => kept_error(store_error(error), &path),
                 None => store_error(error),
             }),
         }
     }
 
-    fn keep(&self, record: &Record) -> Result<(PathBuf, File)> {
+    fn spool_write(&self, record: &Record) -> Result<(PathBuf, File)> {
         let name = format!("{}.{}.json", record.run.job, ProcessIdentity::this_process());
         let path = self.folder.join(name);
         let store = self.store.place();
@@ -83,47 +83,47 @@ impl<'a> Spool<'a> {
         let text = serde_json::to_vec(&entry).expect("plain fields serialise");
         let write = || -> std::io::Result<File> {
             fs::create_dir_all(&self.folder)?;
-            let mut new = New::begin(&path, 0o644)?;
+            let mut new = AtomicFile::begin(&path, 0o644)?;
             new.file().lock()?;
             writeln!(new.file(), "{}", Digest::of(&text).hex())?;
             new.file().write_all(&text)?;
-            new.keep()
+            new.commit()
         };
-        let file = write().while_(|| format!("writing {}", path.display()))?;
+        let file = write().context(|| format!("writing {}", path.display()))?;
         Ok((path, file))
     }
 
     fn remove(&self, path: &Path) -> Result<()> {
         let removed = fs::remove_file(path).and_then(|()| atomic_file::sync_folder(&self.folder));
-        removed.while_(|| format!("removing the published record {}", path.display()))
+        removed.context(|| format!("removing the published record {}", path.display()))
     }
 
     /// Publishes what earlier dynos could not. A damaged file is named and set aside.
     ///
     /// # Errors
     /// If the store does not take one of them: it would not take the next one either.
-    pub async fn publish_left(&self, events: &Events) -> Result<()> {
+    pub async fn publish_leftovers(&self, events: &Events) -> Result<()> {
         let doing = || format!("looking through {}", self.folder.display());
         if !self.folder.exists() {
             return Ok(());
         }
-        atomic_file::sweep(&self.folder).while_(doing)?;
-        for entry in fs::read_dir(&self.folder).while_(doing)? {
-            let path = entry.while_(doing)?.path();
+        atomic_file::sweep(&self.folder).context(doing)?;
+        for entry in fs::read_dir(&self.folder).context(doing)? {
+            let path = entry.context(doing)?.path();
             if path.extension().is_some_and(|ending| ending == "json") {
-                let publishing = self.publish_one(&path, events);
+                let publishing = self.publish_file(&path, events);
                 fault::around("spool.publish", publishing).await?;
             }
         }
         Ok(())
     }
 
-    async fn publish_one(&self, path: &Path, events: &Events) -> Result<()> {
+    async fn publish_file(&self, path: &Path, events: &Events) -> Result<()> {
         let shown = path.display();
         let Some(mut file) = File::open(path).ok().and_then(|file| claim(path, file)) else {
             return Ok(());
         };
-        let record = match read(&mut file) {
+        let record = match read_entry(&mut file) {
             Ok(entry) if entry.store == self.store.place() => entry.record,
             Ok(entry) => {
                 let store = entry.store.escape_debug();
@@ -147,15 +147,16 @@ impl<'a> Spool<'a> {
             Err(error @ dyno_store::Error::Unstorable { .. }) => {
                 self.set_aside(path, &error.to_string(), events)
             }
-            Err(error) => Err(is_kept(store_error(error), path)),
+            Err(error) => Err(kept_error(store_error(error), path)),
         }
     }
 
     fn set_aside(&self, path: &Path, why: &str, events: &Events) -> Result<()> {
         let aside = path.with_extension("json.bad");
         let (from, to) = (path.display(), aside.display());
-        let set = || fs::rename(path, &aside).and_then(|()| atomic_file::sync_folder(&self.folder));
-        fault::at("spool.set-aside", set).while_(|| format!("setting {from} aside"))?;
+        let rename =
+            || fs::rename(path, &aside).and_then(|()| atomic_file::sync_folder(&self.folder));
+        fault::at("spool.set-aside", rename).context(|| format!("setting {from} aside"))?;
         events.notice(format!(
             "the kept record {from} cannot be published: {why}; set aside as {to}"
         ));
@@ -171,8 +172,8 @@ fn claim(path: &Path, file: File) -> Option<File> {
     ((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(file)
 }
 
-/// What a file holds, or why it cannot be used.
-fn read(file: &mut File) -> Result<Entry, String> {
+/// Reads the entry that a file holds, or says why it cannot be used.
+fn read_entry(file: &mut File) -> Result<Entry, String> {
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(|error| error.to_string())?;
     let (digest, rest) = text.split_once('\n').ok_or("it has no second line")?;
@@ -190,7 +191,8 @@ fn read(file: &mut File) -> Result<Entry, String> {
     serde_json::from_str(rest).map_err(|error| error.to_string())
 }
 
-fn is_kept(error: Error, path: &Path) -> Error {
+/// The error of the store, with the place where the record is kept.
+fn kept_error(error: Error, path: &Path) -> Error {
     let message = format!("{error}; what was measured is kept in {}", path.display());
     let hint = error.hint.unwrap_or_else(|| {
         "once the store can be written again, the same command publishes it and measures nothing anew".into()

@@ -1,5 +1,5 @@
-//! Instructions by Cachegrind: once per case and side, since a count does not depend on time; for the
-//! same reason all cores count at once.
+//! Instructions by Cachegrind: once per case and side, since a count does not depend on time; for
+//! the same reason all cores count at once.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Mutex;
@@ -11,17 +11,17 @@ use dyno_model::step::Step;
 use dyno_probe::{Exit, Settings, Spawn};
 
 use super::{Bench, Measured};
-use crate::lasting::Lasting;
 use crate::prepared_case::PreparedCase;
+use crate::replaceable::ReplaceableContainer;
 use dyno_base::error::Result;
-use dyno_base::event::{Phase, Stage, Unit};
+use dyno_base::event::{Phase, ProgressUnit, Stage};
 use dyno_engine::Spec;
 
-/// How much longer a case may take while its instructions are counted (Cachegrind was seen to
-/// take 10 to 40 times as long).
+/// Factor by which a case may take longer while its instructions are counted (Cachegrind was seen
+/// to take 10 to 40 times as long).
 const COUNTING_FACTOR: u64 = 100;
 
-/// How many times as long it usually takes, from the least to the most.
+/// Usual factors, the least and the most.
 const USUAL_FACTORS: (f64, f64) = (20.0, 50.0);
 
 impl Bench<'_> {
@@ -34,15 +34,16 @@ impl Bench<'_> {
         let started = Instant::now();
         // A build is many programs: what Valgrind makes of it says little of any.
         let wanted = [CACHEGRIND.to_string()];
-        let counts = |ready: &PreparedCase<'_>| {
-            let is_wanted = !self.suite.metrics_of(ready.case, &wanted).is_empty();
-            ready.failed.is_none() && !ready.run.units && is_wanted
+        let is_counted = |prepared_case: &PreparedCase<'_>| {
+            let is_wanted = !self.suite.metrics_of(prepared_case.case, &wanted).is_empty();
+            prepared_case.failed.is_none() && !prepared_case.spawn.units && is_wanted
         };
-        let alive: Vec<usize> = (0..prepared.len()).filter(|&i| counts(&prepared[i])).collect();
-        let total = alive.len() as u64;
-        self.events.stage(Stage::Count, self.expected_s(&alive, prepared, measured));
+        let working: Vec<usize> =
+            (0..prepared.len()).filter(|&i| is_counted(&prepared[i])).collect();
+        let total = working.len() as u64;
+        self.events.stage(Stage::Count, self.expected_s(&working, prepared, measured));
         self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
-        let queues = Mutex::new(counting_queues(alive, prepared));
+        let queues = Mutex::new(counting_queues(working, prepared));
         let exits = Mutex::new(Vec::new());
         // A core counts for one side, and then for what the other has left.
         let worker = async |core: u32, sides: [Side; 2]| -> Result<Vec<String>> {
@@ -50,30 +51,31 @@ impl Bench<'_> {
             for side in sides.into_iter().filter(|side| self.subjects.contains_key(side)) {
                 let probe = Settings { fixed_layout: true, ..Settings::default() };
                 let spec = Spec { probe, ..self.spec(side, BTreeSet::from([core])) };
-                let next =
+                let next_process =
                     || queues.lock().expect("no panic while held").get_mut(&side)?.pop_front();
-                let Some(mut turn) = next() else { continue };
+                let Some(mut process) = next_process() else { continue };
                 let mut container =
-                    Lasting::start(&self.engines, spec, &|| Ok(()), &self.events).await?;
-                let ran = async {
+                    ReplaceableContainer::start(&self.engines, spec, &|| Ok(()), &self.events)
+                        .await?;
+                let counting = async {
                     loop {
-                        let (i, run) = turn;
-                        let exit = container.run(&run).await?.exit;
+                        let (i, spawn) = process;
+                        let exit = container.run(&spawn).await?.exit;
                         let done = {
                             let mut exits = exits.lock().expect("no panic while held");
                             exits.push((i, exit));
                             exits.len() as u64
                         };
-                        self.events.progress(Phase::Measure, done, total, Unit::Processes);
-                        match next() {
-                            Some(next) => turn = next,
+                        self.events.progress(Phase::Measure, done, total, ProgressUnit::Processes);
+                        match next_process() {
+                            Some(next) => process = next,
                             None => return Ok(()),
                         }
                     }
                 };
-                let ran: Result<()> = ran.await;
+                let counting: Result<()> = counting.await;
                 notices.extend(container.remove().await);
-                ran?;
+                counting?;
             }
             Ok(notices)
         };
@@ -92,23 +94,24 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// How long counting will take, by the wall times that were just measured.
+    /// Seconds that counting will take, from the least to the most, by the wall times that were
+    /// just measured.
     fn expected_s(
         &self,
-        alive: &[usize],
+        working: &[usize],
         prepared: &[PreparedCase<'_>],
         measured: &Measured,
     ) -> Option<(u64, u64)> {
-        let wall_ns = |ready: &PreparedCase<'_>| {
+        let wall_ns = |prepared_case: &PreparedCase<'_>| {
             let of_case = |sample: &&Sample| {
                 sample.metric == WALL
-                    && sample.side == ready.side
-                    && sample.benchmark == ready.case.benchmark
-                    && sample.config == ready.case.config.to_string()
+                    && sample.side == prepared_case.side
+                    && sample.benchmark == prepared_case.case.benchmark
+                    && sample.config == prepared_case.case.config.to_string()
             };
             measured.samples.iter().rev().find(of_case).map(|sample| sample.value)
         };
-        let wall_ns: Vec<i64> = alive.iter().filter_map(|&i| wall_ns(&prepared[i])).collect();
+        let wall_ns: Vec<i64> = working.iter().filter_map(|&i| wall_ns(&prepared[i])).collect();
         let core_s = wall_ns.iter().sum::<i64>() as f64 / 1e9 / self.all_cores.len() as f64;
         let [least, most] = [USUAL_FACTORS.0, USUAL_FACTORS.1].map(|factor| factor * core_s);
         (core_s > 0.0).then_some((least.ceil() as u64, most.ceil() as u64))
@@ -117,34 +120,37 @@ impl Bench<'_> {
 
 /// The processes to count, in a queue for each side, with their places in `prepared`.
 fn counting_queues(
-    alive: Vec<usize>,
+    working: Vec<usize>,
     prepared: &[PreparedCase<'_>],
 ) -> BTreeMap<Side, VecDeque<(usize, Spawn)>> {
     let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
-    for i in alive {
-        let mut run = prepared[i].run.clone();
-        run.count_instructions = true;
-        run.time_ms *= COUNTING_FACTOR;
-        queues.entry(prepared[i].side).or_default().push_back((i, run));
+    for i in working {
+        let mut spawn = prepared[i].spawn.clone();
+        spawn.count_instructions = true;
+        spawn.time_ms *= COUNTING_FACTOR;
+        queues.entry(prepared[i].side).or_default().push_back((i, spawn));
     }
     queues
 }
 
-/// Keeps the counts, and says why where there is none.
+/// Adds the counts to `measured`, or says why there is none.
 fn record_counts(
     exits: Vec<(usize, std::result::Result<Exit, String>)>,
     prepared: &mut [PreparedCase<'_>],
     measured: &mut Measured,
 ) {
     for (i, exit) in exits {
-        let ready = &mut prepared[i];
+        let prepared_case = &mut prepared[i];
         // A program may find out where it runs, and do less there: the answer counts here too.
         let why = match exit {
             Err(why) => why,
             Ok(exit) => {
-                match (ready.wrong(&exit, ready.time_s * COUNTING_FACTOR), exit.instructions) {
+                match (
+                    prepared_case.failure_of(&exit, prepared_case.time_s * COUNTING_FACTOR),
+                    exit.instructions,
+                ) {
                     (None, Some(count)) => {
-                        measured.samples.push(ready.sample(CACHEGRIND, count, 0, 0));
+                        measured.samples.push(prepared_case.sample(CACHEGRIND, count, 0, 0));
                         continue;
                     }
                     (None, None) => "under Valgrind it wrote no counts".into(),
@@ -155,8 +161,8 @@ fn record_counts(
         };
         measured.notices.push(format!(
             "the instructions of {} ({}) were not counted: {why}",
-            ready.case,
-            ready.side.name(),
+            prepared_case.case,
+            prepared_case.side.name(),
         ));
     }
 }

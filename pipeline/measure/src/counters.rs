@@ -13,15 +13,15 @@ use dyno_probe::{Exit, Sandbox};
 /// The taint of a value that was counted for some of the time only, and scaled up.
 pub const MULTIPLEXED: &str = "multiplexed";
 
-/// What was counted of one process: metric, value, taint.
-pub fn counted(exit: &Exit) -> impl Iterator<Item = (&str, u64, &'static str)> {
+/// The counts of one process: metric, value, taint.
+pub fn counted_values(exit: &Exit) -> impl Iterator<Item = (&str, u64, &'static str)> {
     let taint = |scaled| if scaled { MULTIPLEXED } else { "" };
     exit.counters.iter().map(move |(name, count)| (name.as_str(), count.value, taint(count.scaled)))
 }
 
-/// What a reader should know of the metrics that were asked for and are not there, or not whole.
+/// Notices of the metrics that were asked for and are not there, or not whole.
 /// `sandbox` is that of the container in which the `samples` were taken.
-pub fn notices(sandbox: &Sandbox, samples: &[Sample]) -> Vec<String> {
+pub fn counter_notices(sandbox: &Sandbox, samples: &[Sample]) -> Vec<String> {
     let mut notices = Vec::new();
     let mut reasons: BTreeMap<(&str, bool), BTreeSet<&str>> = BTreeMap::new();
     for (name, reason) in &sandbox.not_counted {
@@ -29,8 +29,10 @@ pub fn notices(sandbox: &Sandbox, samples: &[Sample]) -> Vec<String> {
         reasons.entry((reason, in_user_mode)).or_default().insert(name);
     }
     for ((reason, in_user_mode), names) in reasons {
-        let user_too = |name: &str| name.strip_suffix(":u").is_some_and(|n| names.contains(n));
-        let shown: Vec<&str> = names.iter().copied().filter(|name| !user_too(name)).collect();
+        let is_shown_without_suffix =
+            |name: &str| name.strip_suffix(":u").is_some_and(|n| names.contains(n));
+        let shown: Vec<&str> =
+            names.iter().copied().filter(|name| !is_shown_without_suffix(name)).collect();
         let what = if in_user_mode { "measured in user mode only" } else { "not measured" };
         let allow = match reason.contains("perf_event_paranoid") {
             true => "; `dyno host tune --perf` makes it, until the next boot",
@@ -38,12 +40,15 @@ pub fn notices(sandbox: &Sandbox, samples: &[Sample]) -> Vec<String> {
         };
         notices.push(format!("{what}: {}: {reason}{allow}", shown.join(", ")));
     }
-    let never = |name: &&String| samples.iter().all(|sample| sample.metric != **name);
-    let never: Vec<&str> = sandbox.counted.iter().filter(never).map(String::as_str).collect();
+    let is_never_counted = |name: &&String| samples.iter().all(|sample| sample.metric != **name);
+    let uncounted: Vec<&str> =
+        sandbox.counted.iter().filter(is_never_counted).map(String::as_str).collect();
     let ran = samples.iter().any(|sample| !metric::is_deterministic(&sample.metric));
-    if ran && !never.is_empty() {
-        notices
-            .push(format!("not measured: {}: the kernel never switched it on", never.join(", ")));
+    if ran && !uncounted.is_empty() {
+        notices.push(format!(
+            "not measured: {}: the kernel never switched it on",
+            uncounted.join(", ")
+        ));
     }
     let mut scaled: BTreeMap<&str, u32> = BTreeMap::new();
     for sample in samples.iter().filter(|sample| sample.taint == MULTIPLEXED) {
@@ -96,10 +101,10 @@ mod tests {
     fn what_is_absent_is_named() {
         const NONE: &str = "this machine has no such counter";
         const DENIED: &str = "the kernel does not allow it (perf_event_paranoid is 2)";
-        let all = [
-            notices(&sandbox(&["task-clock"], &[]), &[sample("task-clock", "")]),
+        let cases = [
+            counter_notices(&sandbox(&["task-clock"], &[]), &[sample("task-clock", "")]),
             // A virtual machine without a PMU.
-            notices(
+            counter_notices(
                 &sandbox(
                     &["page-faults:u"],
                     &[
@@ -112,14 +117,14 @@ mod tests {
                 &[sample("page-faults:u", "")],
             ),
             // A PMU that others use too.
-            notices(
+            counter_notices(
                 &sandbox(&["cycles:u", "cache-misses:u"], &[("cycles", DENIED)]),
                 &[sample("cycles:u", MULTIPLEXED), sample("cycles:u", ""), sample("wall", "")],
             ),
             // Every case failed: that nothing was counted is no news.
-            notices(&sandbox(&["task-clock"], &[]), &[sample("artifact-size", "")]),
+            counter_notices(&sandbox(&["task-clock"], &[]), &[sample("artifact-size", "")]),
         ];
-        insta::assert_snapshot!(all.map(|notices| notices.join("\n")).join("\n--\n"), @"
+        insta::assert_snapshot!(cases.map(|notices| notices.join("\n")).join("\n--\n"), @"
         --
         not measured: cpu-migrations: the kernel does not allow it (perf_event_paranoid is 2); `dyno host tune --perf` makes it, until the next boot
         measured in user mode only: page-faults: the kernel does not allow it (perf_event_paranoid is 2); `dyno host tune --perf` makes it, until the next boot

@@ -7,10 +7,10 @@
 
 mod count;
 mod counters;
-mod lasting;
 mod pair;
 mod parity;
 mod prepared_case;
+mod replaceable;
 mod round;
 mod rounds;
 
@@ -24,14 +24,14 @@ use dyno_model::plan::Job;
 use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
 use dyno_probe::Settings;
 
-use crate::lasting::{Lasting, Verify};
+use crate::replaceable::{ReplaceableContainer, Verify};
 use dyno_base::error::{Kind, Result};
 use dyno_base::event::Events;
 use dyno_base::fault;
 use dyno_build::artifact::Artifact;
 use dyno_engine::{Engines, Mount, Root, Spec};
 use dyno_host::quiet::QuietHost;
-use dyno_toolchain::prepare::Ready;
+use dyno_toolchain::prepare::PreparedToolchain;
 use dyno_toolchain::sources::Sources;
 use dyno_toolchain::{CRATES, PREPARED};
 use pair::Pair;
@@ -49,7 +49,7 @@ pub struct Bench<'a> {
     pub suite: &'a Suite,
     pub suite_folder: &'a Path,
     pub job: &'a Job,
-    /// Without a side whose build failed: the other is measured alone.
+    /// The sides without one whose build failed: the other is measured alone.
     pub subjects: BTreeMap<Side, Subject>,
     /// The crates of a suite that has some.
     pub sources: Option<&'a Sources>,
@@ -67,13 +67,13 @@ pub struct Bench<'a> {
 /// One side: what is measured, and where.
 pub struct Subject {
     pub root: Arc<dyn Root>,
-    /// Without files for a compiler that is its image's own.
+    /// The artifact; it has no files for a compiler that is its image's own.
     pub artifact: Artifact,
     /// What the side's compiler prepared, for a suite of crates.
-    pub ready: Option<Ready>,
+    pub toolchain: Option<PreparedToolchain>,
 }
 
-/// What measuring came to.
+/// Results of measuring one job.
 #[derive(Debug, Default)]
 pub struct Measured {
     pub samples: Vec<Sample>,
@@ -86,7 +86,7 @@ pub struct Measured {
     pub share: f64,
     pub rounds_s: f64,
     pub counting_s: f64,
-    /// What compilers call themselves.
+    /// The compilers' own words for their versions.
     pub versions: BTreeMap<Side, String>,
     /// Sides whose compiler ignores the number of threads.
     pub ignores_threads: Vec<Side>,
@@ -96,11 +96,11 @@ impl Bench<'_> {
     /// Measures the whole job.
     pub async fn measure(&self, quiet: &mut QuietHost) -> Result<Measured> {
         let mut prepared = self.prepare()?;
-        let mut measured = Measured { samples: self.sizes(), ..Measured::default() };
+        let mut measured = Measured { samples: self.artifact_sizes(), ..Measured::default() };
         measured.notices.extend_from_slice(quiet.notices());
         let sandbox = {
             let verify = || quiet.verify();
-            let mut pair = self.pair(quiet.parent(), &verify).await?;
+            let mut pair = self.start_pair(quiet.parent(), &verify).await?;
             let sandbox = pair.sandbox();
             let rounds = self.rounds(quiet, &mut pair, &mut prepared, &mut measured);
             let rounds = fault::around("measure.rounds", rounds).await;
@@ -108,10 +108,10 @@ impl Bench<'_> {
             rounds?;
             sandbox
         };
-        measured.notices.extend(quiet.lost_meanwhile());
+        measured.notices.extend(quiet.isolation_lost());
         // Counts do not depend on time, and want all cores.
         quiet.share_cores();
-        measured.notices.extend(counters::notices(&sandbox, &measured.samples));
+        measured.notices.extend(counters::counter_notices(&sandbox, &measured.samples));
         if self.wants(CACHEGRIND) {
             if sandbox.valgrind {
                 let count = self.count(&mut prepared, &mut measured);
@@ -137,16 +137,16 @@ impl Bench<'_> {
         self.job.inputs.metrics.iter().any(|wanted| wanted == metric)
     }
 
-    /// A container for each side. One that was started goes if the other cannot be.
-    async fn pair<'b>(
+    /// Starts a container for each side. One that was started goes if the other cannot be.
+    async fn start_pair<'b>(
         &'b self,
         cgroup: Option<&'static str>,
         verify: Verify<'b>,
     ) -> Result<Pair<'b>> {
         let mut sides = BTreeMap::new();
         for side in self.subjects.keys() {
-            let spec = Spec { cgroup, ..self.counted(*side) };
-            match Lasting::start(&self.engines, spec, verify, &self.events).await {
+            let spec = Spec { cgroup, ..self.counting_spec(*side) };
+            match ReplaceableContainer::start(&self.engines, spec, verify, &self.events).await {
                 Ok(started) => drop(sides.insert(*side, started)),
                 Err(error) => {
                     Pair::new(sides).remove().await;
@@ -161,15 +161,15 @@ impl Bench<'_> {
         let subject = &self.subjects[&side];
         let limits = || self.suite.benchmarks.iter().map(|b| b.limits);
         // The probe holds both streams until they are hashed.
-        let held = limits().map(|l| 2 * l.output_bytes).max().unwrap_or(0) + PROBE_BYTES;
-        let memory = limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30) + held;
+        let stream_bytes = limits().map(|l| 2 * l.output_bytes).max().unwrap_or(0) + PROBE_BYTES;
+        let memory = limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30) + stream_bytes;
         let memory = memory.min(self.memory_bytes);
         let mut mounts = vec![Mount::read_only(self.suite_folder, "/suite")];
         if !subject.artifact.files.is_empty() {
             mounts.push(Mount::read_only(subject.artifact.folder.join("files"), "/artifact"));
         }
         mounts.extend(self.sources.map(|s| Mount::read_only(&s.folder, CRATES)));
-        mounts.extend(subject.ready.as_ref().map(|r| Mount::read_only(&r.folder, PREPARED)));
+        mounts.extend(subject.toolchain.as_ref().map(|r| Mount::read_only(&r.folder, PREPARED)));
         if let Some(inputs) = &self.inputs {
             mounts.push(Mount::read_only(inputs.folder.join("files"), "/inputs"));
         }
@@ -181,7 +181,7 @@ impl Bench<'_> {
             memory_bytes: memory,
             // The probe itself is one.
             pids: limits().map(|l| l.pids).max().unwrap_or(64) + 1,
-            tmp_bytes: memory.saturating_sub(held).max(memory / 4) / 2,
+            tmp_bytes: memory.saturating_sub(stream_bytes).max(memory / 4) / 2,
             user: (USER, USER),
             cores_may_shrink: false,
             cgroup: None,
@@ -189,20 +189,20 @@ impl Bench<'_> {
         }
     }
 
-    /// The container of the rounds, where the kernel counts what the job asks for.
-    fn counted(&self, side: Side) -> Spec {
+    /// Specification of a container in which the kernel counts what the job asks for.
+    fn counting_spec(&self, side: Side) -> Spec {
         let counters = self.job.inputs.metrics.iter().cloned().collect();
         let probe = Settings { counters, fixed_layout: self.fixed_layout };
         Spec { probe, ..self.spec(side, self.benchmark_cores.clone()) }
     }
 
     /// The size of each file of each artifact: a series a file, sampled once.
-    fn sizes(&self) -> Vec<Sample> {
+    fn artifact_sizes(&self) -> Vec<Sample> {
         // Of a compiler hundreds of files are kept: each a series would drown what it compiles.
         if !self.wants(ARTIFACT_SIZE) || self.sources.is_some() {
             return Vec::new();
         }
-        let sample = |side: Side, name: &String, size: u64| Sample {
+        let size_sample = |side: Side, name: &String, size: u64| Sample {
             benchmark: format!("artifact:{name}"),
             config: String::new(),
             metric: ARTIFACT_SIZE.into(),
@@ -212,14 +212,14 @@ impl Bench<'_> {
             value: size as i64,
             taint: String::new(),
         };
-        let files = |(side, subject): (&Side, &Subject)| -> Vec<Sample> {
+        let file_samples = |(side, subject): (&Side, &Subject)| -> Vec<Sample> {
             subject
                 .artifact
                 .files
                 .iter()
-                .map(|(name, (_, size))| sample(*side, name, *size))
+                .map(|(name, (_, size))| size_sample(*side, name, *size))
                 .collect()
         };
-        self.subjects.iter().flat_map(files).collect()
+        self.subjects.iter().flat_map(file_samples).collect()
     }
 }

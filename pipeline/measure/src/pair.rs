@@ -1,22 +1,23 @@
-//! The containers of the two sides: each has its own, with its own image and artifact under the same
-//! paths, and the one that is not measured is frozen.
+//! The containers of the two sides: each has its own, with its own image and artifact under the
+//! same paths, and the one that is not measured is frozen.
 
 use std::collections::BTreeMap;
 
 use dyno_model::record::Side;
 use dyno_probe::{Sandbox, Spawn};
 
-use crate::lasting::{Lasting, Ran};
+use crate::replaceable::{ProcessOutcome, ReplaceableContainer};
 use dyno_base::error::Result;
 
+/// A container for each side, of which one runs.
 pub struct Pair<'a> {
-    sides: BTreeMap<Side, Lasting<'a>>,
-    /// Whose container is not frozen, once one has run.
+    sides: BTreeMap<Side, ReplaceableContainer<'a>>,
+    /// The side whose container is not frozen, once one has run.
     awake: Option<Side>,
 }
 
 impl<'a> Pair<'a> {
-    pub fn new(sides: BTreeMap<Side, Lasting<'a>>) -> Self {
+    pub fn new(sides: BTreeMap<Side, ReplaceableContainer<'a>>) -> Self {
         Self { sides, awake: None }
     }
 
@@ -28,24 +29,24 @@ impl<'a> Pair<'a> {
     /// Runs one process on one side.
     ///
     /// # Errors
-    /// As [`Lasting::run`].
-    pub async fn run(&mut self, side: Side, run: &Spawn) -> Result<Ran> {
+    /// The same as those of [`ReplaceableContainer::run`].
+    pub async fn run(&mut self, side: Side, spawn: &Spawn) -> Result<ProcessOutcome> {
         if self.awake != Some(side) {
             for (_, other) in self.sides.iter_mut().filter(|(other, _)| **other != side) {
                 other.freeze().await;
             }
             self.awake = Some(side);
         }
-        let own = self.sides.get_mut(&side).expect("a side that is measured has a container");
-        let ran = own.run(run).await?;
-        if ran.again {
+        let container = self.sides.get_mut(&side).expect("a side that is measured has a container");
+        let outcome = container.run(spawn).await?;
+        if outcome.retried {
             // The round is lost already: what else was lost with it shall not cost another.
             for other in self.sides.values_mut() {
-                other.look().await?;
+                other.recover().await?;
             }
             self.awake = None;
         }
-        Ok(ran)
+        Ok(outcome)
     }
 
     /// Ends both; returns what a reader of the results should know.

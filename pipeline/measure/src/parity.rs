@@ -1,11 +1,11 @@
 //! What dyno reads of a process, beside what GNU time and perf say of the very same one.
 //!
-//! Each process is the case's own command line in the container of the rounds, under `perf stat` and
-//! `time -v` inside it: one process, three opinions, so that no noise of the machine is between
-//! them. What dyno reads contains the start of these programs, some milliseconds. The word of `time` is
-//! taken on memory, that of perf on wall time (`time` has steps of 10 ms). Both programs are this
-//! machine's; they come into the container with their own libraries and loader, so that it does not
-//! matter what is in the image, and what they start sees nothing of these.
+//! Each process is the case's own command line in the container of the rounds, under `perf stat`
+//! and `time -v` inside it: one process, three opinions, so that no noise of the machine is between
+//! them. What dyno reads contains the start of these programs, some milliseconds. The word of
+//! `time` is taken on memory, that of perf on wall time (`time` has steps of 10 ms). Both programs
+//! are this machine's; they come into the container with their own libraries and loader, so that it
+//! does not matter what is in the image, and what they start sees nothing of these.
 
 use std::fmt;
 use std::fs;
@@ -18,18 +18,18 @@ use dyno_probe::{End, Exit, Spawn};
 use serde::Serialize;
 
 use super::Bench;
-use crate::lasting::Lasting;
-use dyno_base::error::{Error, Kind, Result, While};
-use dyno_base::event::{Phase, Unit};
+use crate::replaceable::ReplaceableContainer;
+use dyno_base::error::{Error, Kind, Result, WithContext};
+use dyno_base::event::{Phase, ProgressUnit};
 use dyno_base::scratch::Scratch;
 use dyno_build::builder::describe;
 use dyno_engine::{Mount, Spec};
 use dyno_host::quiet::QuietHost;
 
-/// Where the programs stand in the container.
+/// Folder of the programs in the container.
 const TOOLS: &str = "/tools";
 
-/// How far dyno and another may be apart, as a share.
+/// Share by which dyno and another may be apart.
 const TOLERANCE: f64 = 0.03;
 
 /// How far dyno and the others agree.
@@ -48,7 +48,7 @@ pub struct Row {
     /// Medians, in ns or bytes.
     pub dyno: f64,
     pub other: f64,
-    /// Whose word that is.
+    /// The tool whose word `other` is.
     pub tool: &'static str,
     /// Ratio of the process where they are furthest apart, `dyno / other`.
     pub ratio: f64,
@@ -119,7 +119,8 @@ impl Tool {
         let program = format!("{TOOLS}/{}", self.program());
         let words: &[&str] = match self {
             Self::Time => &["-v"],
-            // Which event is all the same, as long as it takes no privilege: the time is told anyhow.
+            // Which event is all the same, as long as it takes no privilege: the time is told
+            // anyhow.
             Self::Perf => &["stat", "-e", "duration_time"],
         };
         let loader = format!("{TOOLS}/loader");
@@ -128,16 +129,17 @@ impl Tool {
         before.iter().chain(words).map(ToString::to_string).collect()
     }
 
-    /// What it wrote, in ns or bytes.
-    fn read(self, said: &str) -> Option<i64> {
+    /// Value in `output`, which the tool wrote, in ns or bytes.
+    fn parse(self, output: &str) -> Option<i64> {
         match self {
             Self::Time => {
-                let line = said.lines().rev().find(|l| l.contains("Maximum resident set size"))?;
+                let line =
+                    output.lines().rev().find(|l| l.contains("Maximum resident set size"))?;
                 let kib: i64 = line.rsplit_once(": ")?.1.trim().parse().ok()?;
                 Some(kib << 10)
             }
             Self::Perf => {
-                let line = said.lines().rev().find(|l| l.contains("seconds time elapsed"))?;
+                let line = output.lines().rev().find(|l| l.contains("seconds time elapsed"))?;
                 let seconds: f64 = line.split_whitespace().next()?.parse().ok()?;
                 Some((seconds * 1e9) as i64)
             }
@@ -145,27 +147,29 @@ impl Tool {
     }
 }
 
-/// Which of the others are here, in a folder with all they need.
-fn lay_out(scratch: &Scratch) -> Result<(PathBuf, Vec<Tool>)> {
+/// The tools that this machine has, in a folder with all they need.
+fn collect_tools(scratch: &Scratch) -> Result<(PathBuf, Vec<Tool>)> {
     let folder = scratch.folder("tools")?;
     let libraries = folder.join("lib");
     let copy = |from: &Path, to: PathBuf| {
-        fs::copy(from, &to).map(drop).while_(|| format!("copying {}", from.display()))
+        fs::copy(from, &to).map(drop).context(|| format!("copying {}", from.display()))
     };
-    fs::create_dir(&libraries).while_(|| format!("making {}", libraries.display()))?;
+    fs::create_dir(&libraries).context(|| format!("making {}", libraries.display()))?;
     let mut tools = Vec::new();
     for tool in [Tool::Perf, Tool::Time] {
-        let Some(program) = find(tool.program()) else { continue };
+        let Some(program) = find_program(tool.program()) else { continue };
         copy(&program, folder.join(tool.program()))?;
-        let said = Command::new("ldd").arg(&program).output();
-        let said = said.while_(|| format!("asking ldd for the libraries of {}", tool.program()))?;
-        if !said.status.success() {
-            let why = String::from_utf8_lossy(&said.stderr);
+        let output = Command::new("ldd").arg(&program).output();
+        let output =
+            output.context(|| format!("asking ldd for the libraries of {}", tool.program()))?;
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr);
             return Err(Error::host(format!("ldd: {}: {}", program.display(), why.trim()))
                 .hint("a script, as some distributions have it, cannot go into a container"));
         }
-        for line in String::from_utf8_lossy(&said.stdout).lines() {
-            // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader without an arrow.
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            // `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…)`, and the loader without an
+            // arrow.
             let path = |text: &str| PathBuf::from(text.split(" (").next().unwrap_or(text).trim());
             match line.split_once("=>") {
                 Some((name, at)) => copy(&path(at), libraries.join(name.trim()))?,
@@ -184,18 +188,19 @@ fn lay_out(scratch: &Scratch) -> Result<(PathBuf, Vec<Tool>)> {
     Ok((folder, tools))
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+fn find_program(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 impl Bench<'_> {
-    /// Measures every case of the baseline in as many rounds as the job has at most, under the tools.
+    /// Measures every case of the baseline in as many rounds as the job has at most, under the
+    /// tools.
     ///
     /// # Errors
     /// A case that does not work, and a machine that has none of the tools.
     pub async fn parity(&self, quiet: &mut QuietHost, scratch: &Scratch) -> Result<Parity> {
-        let (folder, tools) = lay_out(scratch)?;
+        let (folder, tools) = collect_tools(scratch)?;
         let prepared = self.prepare()?;
         if prepared.is_empty() {
             return Err(Error::input(
@@ -203,37 +208,40 @@ impl Bench<'_> {
             ));
         }
         let rounds = self.job.inputs.budget.rounds_max;
-        let mut spec = Spec { cgroup: quiet.parent(), ..self.counted(Side::Baseline) };
+        let mut spec = Spec { cgroup: quiet.parent(), ..self.counting_spec(Side::Baseline) };
         spec.mounts.push(Mount::read_only(&folder, TOOLS));
         spec.pids += tools.len() as u64;
         let verify = || quiet.verify();
-        let mut container = Lasting::start(&self.engines, spec, &verify, &self.events).await?;
+        let mut container =
+            ReplaceableContainer::start(&self.engines, spec, &verify, &self.events).await?;
         let names: Vec<&str> = tools.iter().map(|tool| tool.name()).collect();
         let what =
             format!("{} case(s), {rounds} round(s) under {}", prepared.len(), names.join(", "));
         self.events.begin(Phase::Measure, what);
         let total = prepared.len() as u64 * u64::from(rounds + 1);
-        let mut done = 0;
-        let mut seen: Vec<Vec<Exit>> = prepared.iter().map(|_| Vec::new()).collect();
+        let mut completed = 0;
+        let mut exits: Vec<Vec<Exit>> = prepared.iter().map(|_| Vec::new()).collect();
         let measuring = async {
             for round in 0..=rounds {
-                for (ready, seen) in prepared.iter().zip(&mut seen) {
+                for (prepared_case, exits) in prepared.iter().zip(&mut exits) {
                     let words = tools.iter().flat_map(|tool| tool.words());
-                    let argv = words.chain(ready.run.argv.clone()).collect();
-                    let ran = container.run(&Spawn { argv, ..ready.run.clone() }).await?;
-                    let failed =
-                        |how: String| Error::new(Kind::Case, format!("{} {how}", ready.case));
-                    let exit = ran.exit.map_err(failed)?;
+                    let argv = words.chain(prepared_case.spawn.argv.clone()).collect();
+                    let outcome =
+                        container.run(&Spawn { argv, ..prepared_case.spawn.clone() }).await?;
+                    let case_error = |how: String| {
+                        Error::new(Kind::Case, format!("{} {how}", prepared_case.case))
+                    };
+                    let exit = outcome.exit.map_err(case_error)?;
                     if exit.end != End::Code(0) {
-                        let how = describe(&exit.end, ready.time_s);
-                        return Err(failed(format!("{how}: {}", exit.stderr_tail.trim())));
+                        let how = describe(&exit.end, prepared_case.time_s);
+                        return Err(case_error(format!("{how}: {}", exit.stderr_tail.trim())));
                     }
                     // The first warms up.
                     if round > 0 {
-                        seen.push(exit);
+                        exits.push(exit);
                     }
-                    done += 1;
-                    self.events.progress(Phase::Measure, done, total, Unit::Processes);
+                    completed += 1;
+                    self.events.progress(Phase::Measure, completed, total, ProgressUnit::Processes);
                 }
             }
             Ok(())
@@ -242,37 +250,37 @@ impl Bench<'_> {
         container.remove().await;
         measured?;
         let mut rows = Vec::new();
-        for (ready, exits) in prepared.iter().zip(&seen) {
+        for (prepared_case, exits) in prepared.iter().zip(&exits) {
             for tool in &tools {
-                rows.push(row(ready.case.to_string(), *tool, exits)?);
+                rows.push(compare_tool(prepared_case.case.to_string(), *tool, exits)?);
             }
         }
         Ok(Parity { rounds, tolerance: TOLERANCE, rows })
     }
 }
 
-/// What a tool said of the processes of a case, beside what dyno read.
-fn row(case: String, tool: Tool, exits: &[Exit]) -> Result<Row> {
-    let (metric, own): (_, fn(&Exit) -> u64) = match tool {
+/// Compares what a tool said of the processes of a case with what dyno read.
+fn compare_tool(case: String, tool: Tool, exits: &[Exit]) -> Result<Row> {
+    let (metric, read_dyno): (_, fn(&Exit) -> u64) = match tool {
         Tool::Time => ("max-rss", |exit| exit.max_rss_bytes),
         Tool::Perf => ("wall", |exit| exit.wall_ns),
     };
     let (mut ours, mut theirs, mut ratio) = (Vec::new(), Vec::new(), 1.0_f64);
     for exit in exits {
-        let said = exit.stderr_tail.as_str();
-        let other = tool.read(said).ok_or_else(|| {
-            Error::host(format!("{} says nothing of {case}: {said}", tool.name()))
+        let stderr = exit.stderr_tail.as_str();
+        let other = tool.parse(stderr).ok_or_else(|| {
+            Error::host(format!("{} says nothing of {case}: {stderr}", tool.name()))
         })?;
-        let own = own(exit) as i64;
-        let here = own as f64 / other as f64;
-        if (here - 1.0).abs() > (ratio - 1.0).abs() {
-            ratio = here;
+        let own = read_dyno(exit) as i64;
+        let this_ratio = own as f64 / other as f64;
+        if (this_ratio - 1.0).abs() > (ratio - 1.0).abs() {
+            ratio = this_ratio;
         }
         ours.push(own);
         theirs.push(other);
     }
     let [dyno, other] =
-        [ours, theirs].map(|mut all| median(&mut all).expect("two rounds at least"));
+        [ours, theirs].map(|mut values| median(&mut values).expect("two rounds at least"));
     Ok(Row { case, metric, dyno, other, tool: tool.name(), ratio })
 }
 
@@ -284,26 +292,26 @@ mod tests {
     fn what_the_tools_say() {
         let time = "warning: x\n\tCommand being timed: \"sleep 0.3\"\n\tElapsed (wall clock) time \
                     (h:mm:ss or m:ss): 0:00.30\n\tMaximum resident set size (kbytes): 1520\n";
-        assert_eq!(Tool::Time.read(time), Some(1520 * 1024));
+        assert_eq!(Tool::Time.parse(time), Some(1520 * 1024));
         let perf = "\n Performance counter stats for 'sleep 0.3':\n\n   <not supported> ns   \
                     duration_time\n\n       0.304317824 seconds time elapsed\n";
-        assert_eq!(Tool::Perf.read(perf), Some(304_317_824));
-        assert_eq!(Tool::Perf.read("Error:\nNo permission to enable duration_time event."), None);
+        assert_eq!(Tool::Perf.parse(perf), Some(304_317_824));
+        assert_eq!(Tool::Perf.parse("Error:\nNo permission to enable duration_time event."), None);
     }
 
     #[test]
     fn the_worst_process_decides() {
-        let exit = |wall_ns: u64, said: &str| {
-            let stderr_tail = format!(" {said} seconds time elapsed");
+        let exit = |wall_ns: u64, stderr: &str| {
+            let stderr_tail = format!(" {stderr} seconds time elapsed");
             Exit { wall_ns, stderr_tail, ..dyno_probe::Exit::without_effect() }
         };
         let (good, bad) = (exit(1_020_000_000, "1.000"), exit(960_000_000, "1.000"));
-        let of = |exits: &[Exit]| row("a".into(), Tool::Perf, exits).unwrap();
-        assert!(of(&[good.clone(), good.clone()]).agrees());
-        let worst = of(&[good.clone(), bad, good.clone()]);
+        let compare = |exits: &[Exit]| compare_tool("a".into(), Tool::Perf, exits).unwrap();
+        assert!(compare(&[good.clone(), good.clone()]).agrees());
+        let worst = compare(&[good.clone(), bad, good.clone()]);
         assert_eq!((worst.dyno, worst.ratio), (1.02e9, 0.96));
         assert!(!worst.agrees());
-        assert!(row("a".into(), Tool::Time, &[good]).is_err());
+        assert!(compare_tool("a".into(), Tool::Time, &[good]).is_err());
         let parity = Parity { rounds: 3, tolerance: TOLERANCE, rows: vec![worst] };
         let text = parity.to_string();
         assert!(text.contains("0.9600, **apart**") && text.contains("0 of 1 within 3 %"), "{text}");

@@ -13,7 +13,7 @@ use dyno_model::step::Step;
 use dyno_probe::{End, Exit, Spawn};
 
 use dyno_base::digest::file_digest;
-use dyno_base::error::{Result, While};
+use dyno_base::error::{Result, WithContext};
 use dyno_build::builder::describe;
 use dyno_engine::base_env;
 use dyno_toolchain::{commands, units};
@@ -24,15 +24,15 @@ use crate::{Bench, Subject, USER};
 pub(crate) struct PreparedCase<'a> {
     pub(crate) case: &'a Case,
     pub(crate) side: Side,
-    pub(crate) run: Spawn,
-    pub(crate) check: Check,
+    pub(crate) spawn: Spawn,
+    pub(crate) expectation: Expectation,
     pub(crate) time_s: u64,
-    /// Why it runs no more.
+    /// Why the case runs no more.
     pub(crate) failed: Option<Failure>,
 }
 
 /// What a process must have done, beside ending well.
-pub(crate) enum Check {
+pub(crate) enum Expectation {
     /// This stream has this digest.
     Answer(Stream, Digest),
     /// It wrote something.
@@ -47,49 +47,50 @@ impl Bench<'_> {
             let benchmark =
                 self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
             for (side, subject) in &self.subjects {
-                prepared.extend(self.prepare_one(case, benchmark, *side, subject)?);
+                prepared.extend(self.prepare_case(case, benchmark, *side, subject)?);
             }
         }
         Ok(prepared)
     }
 
-    fn prepare_one<'a>(
+    fn prepare_case<'a>(
         &self,
         case: &'a Case,
         benchmark: &Benchmark,
         side: Side,
         subject: &Subject,
     ) -> Result<Option<PreparedCase<'a>>> {
-        let (run, check) = match &benchmark.work {
-            Workload::Program(program) => self.program(case, program, &benchmark.limits)?,
+        let (spawn, expectation) = match &benchmark.work {
+            Workload::Program(program) => self.program_spawn(case, program, &benchmark.limits)?,
             Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate) => {
                 let graph = matches!(benchmark.work, Workload::CrateGraphBuild(_));
-                match self.compilation(case, krate, graph, subject) {
-                    Some(run) => {
-                        (commands::bounded(run, (USER, USER), &benchmark.limits), Check::Wrote)
-                    }
+                match self.compilation_spawn(case, krate, graph, subject) {
+                    Some(spawn) => (
+                        commands::with_limits(spawn, (USER, USER), &benchmark.limits),
+                        Expectation::Wrote,
+                    ),
                     None => return Ok(None),
                 }
             }
         };
         let time_s = benchmark.limits.time_s;
-        Ok(Some(PreparedCase { case, side, run, check, time_s, failed: None }))
+        Ok(Some(PreparedCase { case, side, spawn, expectation, time_s, failed: None }))
     }
 
     /// The process of a case that is a crate; `None` where it was found out before that it cannot
     /// be, which is told elsewhere.
-    fn compilation(
+    fn compilation_spawn(
         &self,
         case: &Case,
         krate: &Crate,
         graph: bool,
         subject: &Subject,
     ) -> Option<Spawn> {
-        let ready = subject.ready.as_ref()?;
-        let laid = self.sources?.crates.get(&krate.name)?.as_ref().ok()?;
+        let toolchain = subject.toolchain.as_ref()?;
+        let vendored = self.sources?.crates.get(&krate.name)?.as_ref().ok()?;
         // What one of them has no means for cannot be compared.
-        let ready_ones = self.subjects.values().filter_map(|subject| subject.ready.as_ref());
-        if ready_ones
+        let toolchains = self.subjects.values().filter_map(|subject| subject.toolchain.as_ref());
+        if toolchains
             .flat_map(|r| r.unsupported.values())
             .flatten()
             .any(|unsupported| unsupported == case)
@@ -99,28 +100,46 @@ impl Bench<'_> {
         let config = case.compiler_config();
         if graph {
             let cores = self.benchmark_cores.len();
-            return Some(commands::graph(krate, laid, &ready.compiler, &config, cores));
+            return Some(commands::crate_graph_build(
+                krate,
+                vendored,
+                &toolchain.compiler,
+                &config,
+                cores,
+            ));
         }
-        if config.scenario.is_patched() && laid.patch_failed.is_some() {
+        if config.scenario.is_patched() && vendored.patch_failed.is_some() {
             return None;
         }
         let build = commands::required_build(config.profile);
-        let leaf = ready.leaves.get(&(krate.name.clone(), build, config.backend))?;
-        Some(commands::leaf(krate, laid, &ready.compiler, leaf, &config))
+        let compilation =
+            toolchain.compilations.get(&(krate.name.clone(), build, config.backend))?;
+        Some(commands::crate_compilation(
+            krate,
+            vendored,
+            &toolchain.compiler,
+            compilation,
+            &config,
+        ))
     }
 
-    fn program(&self, case: &Case, program: &Program, limits: &Limits) -> Result<(Spawn, Check)> {
+    fn program_spawn(
+        &self,
+        case: &Case,
+        program: &Program,
+        limits: &Limits,
+    ) -> Result<(Spawn, Expectation)> {
         let mut values =
             BTreeMap::from([("artifact", "/artifact"), ("inputs", "/inputs"), ("suite", "/suite")]);
         values.extend(case.config.0.iter().map(|(axis, value)| (axis.as_str(), value.as_str())));
         let expected = match &program.expected.answer {
             ExpectedAnswer::Digest(digest) => digest.clone(),
             ExpectedAnswer::File(path) => file_digest(&self.suite_folder.join(path))
-                .while_(|| format!("reading {path} of the suite"))?,
+                .context(|| format!("reading {path} of the suite"))?,
         };
         let mut env = base_env();
         env.extend(program.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
-        let run = Spawn {
+        let spawn = Spawn {
             argv: program.command.iter().map(|word| fill(word, &values)).collect(),
             env,
             cwd: "/tmp".into(),
@@ -135,7 +154,7 @@ impl Bench<'_> {
             stream: false,
             count_instructions: false,
         };
-        Ok((run, Check::Answer(program.expected.stream, expected)))
+        Ok((spawn, Expectation::Answer(program.expected.stream, expected)))
     }
 }
 
@@ -146,9 +165,9 @@ impl PreparedCase<'_> {
             Ok(exit) => exit,
             Err(why) => return self.fail(Step::Measure, why.clone(), String::new()),
         };
-        let Some((step, reason)) = self.wrong(exit, self.time_s) else { return };
-        let log = match &self.check {
-            Check::Answer(Stream::Stdout, _) if step == Step::Output => &exit.stdout_tail,
+        let Some((step, reason)) = self.failure_of(exit, self.time_s) else { return };
+        let log = match &self.expectation {
+            Expectation::Answer(Stream::Stdout, _) if step == Step::Output => &exit.stdout_tail,
             _ => &exit.stderr_tail,
         };
         self.fail(step, reason, log.clone());
@@ -165,9 +184,9 @@ impl PreparedCase<'_> {
         });
     }
 
-    /// What is wrong with a process that was to end within `time_s`: the step and the reason, as
+    /// Failure of a process that was to end within `time_s`: the step and the reason, as
     /// the end of a sentence.
-    pub(crate) fn wrong(&self, exit: &Exit, time_s: u64) -> Option<(Step, String)> {
+    pub(crate) fn failure_of(&self, exit: &Exit, time_s: u64) -> Option<(Step, String)> {
         if exit.end != End::Code(0) {
             return Some((Step::Measure, describe(&exit.end, time_s)));
         }
@@ -183,8 +202,8 @@ impl PreparedCase<'_> {
         if let Some(residue) = &exit.residue {
             return Some((Step::Measure, format!("left what cannot be removed: {residue}")));
         }
-        match &self.check {
-            Check::Answer(stream, expected) => {
+        match &self.expectation {
+            Expectation::Answer(stream, expected) => {
                 let answer = match stream {
                     Stream::Stdout => &exit.stdout_sha256,
                     Stream::Stderr => &exit.stderr_sha256,
@@ -194,15 +213,15 @@ impl PreparedCase<'_> {
                     (Step::Output, format!("a wrong answer: {answer} instead of {expected}"))
                 })
             }
-            Check::Wrote => match exit.sizes.get(commands::WRITTEN) {
-                Some(1..) if self.run.units => self.wrong_units(exit),
+            Expectation::Wrote => match exit.sizes.get(commands::WRITTEN) {
+                Some(1..) if self.spawn.units => self.failure_of_units(exit),
                 Some(1..) => None,
                 _ => Some((Step::Output, "nothing: it wrote no file".into())),
             },
         }
     }
 
-    pub(crate) fn wrong_units(&self, exit: &Exit) -> Option<(Step, String)> {
+    pub(crate) fn failure_of_units(&self, exit: &Exit) -> Option<(Step, String)> {
         units::units(exit, &self.sample(WALL, 0, 0, 0))
             .err()
             .map(|why| (Step::Output, format!("units that cannot be: {why}")))
@@ -212,13 +231,13 @@ impl PreparedCase<'_> {
     pub(crate) fn units(
         &self,
         exit: &Exit,
-        turn: ScheduledRun,
+        scheduled: ScheduledRun,
         sequence: u32,
     ) -> Vec<CompilationUnit> {
-        match self.run.units {
+        match self.spawn.units {
             true => {
-                let like = self.sample(WALL, exit.wall_ns, turn.round, sequence);
-                units::units(exit, &like).unwrap_or_default()
+                let sample = self.sample(WALL, exit.wall_ns, scheduled.round, sequence);
+                units::units(exit, &sample).unwrap_or_default()
             }
             false => Vec::new(),
         }

@@ -1,4 +1,5 @@
-//! The rounds: which process runs next is the sampler's word; each is looked at for what disturbed it.
+//! The rounds: which process runs next is the sampler's word; each is looked at for what disturbed
+//! it.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use crate::prepared_case::PreparedCase;
 use crate::round::Round;
 use crate::{Bench, Measured};
 use dyno_base::error::Result;
-use dyno_base::event::{Phase, Unit};
+use dyno_base::event::{Phase, ProgressUnit};
 use dyno_host::quiet::QuietHost;
 
 /// The variable that moves a process's stack, by as much as the round says.
@@ -48,30 +49,32 @@ impl Bench<'_> {
         let (mut inside_ns, mut sequence) = (0, 0);
         while let Some(round) = sampler.next_round() {
             let case = round[0].case;
-            let done = self.round(round, quiet, pair, prepared, &mut sequence).await?;
-            inside_ns += done.spent_ns;
-            match done.taints.len() {
+            let outcome = self.round(round, quiet, pair, prepared, &mut sequence).await?;
+            inside_ns += outcome.spent_ns;
+            match outcome.taints.len() {
                 0 => sampler.fail(case),
                 1 => sampler.measure_alone(case),
                 _ => {}
             }
-            match done.disturbed() {
-                true => sampler.repeat_round(case, done.spent_ns),
-                false => {
-                    sampler.finish_round(case, done.spent_ns, &done.values(&job.targets[case]))
-                }
+            match outcome.is_disturbed() {
+                true => sampler.repeat_round(case, outcome.spent_ns),
+                false => sampler.finish_round(
+                    case,
+                    outcome.spent_ns,
+                    &outcome.values(&job.targets[case]),
+                ),
             }
-            let (samples, units) = done.into_rows();
+            let (samples, units) = outcome.into_rows();
             measured.samples.extend(samples);
             measured.units.extend(units);
             let (done, total) = sampler.progress();
             let (done, total) = (warming + 2 * done, warming + 2 * total);
-            self.events.progress(Phase::Measure, done, total, Unit::Processes);
+            self.events.progress(Phase::Measure, done, total, ProgressUnit::Processes);
         }
         measured.rounds_s = started.elapsed().as_secs_f64();
         measured.share = inside_ns as f64 / 1e9 / measured.rounds_s.max(1e-9);
-        measured.notices.extend(self.disturbed(&sampler));
-        measured.rounds = sampler.closed().map(|(_, rounds)| rounds).max().unwrap_or(0);
+        measured.notices.extend(self.disturbance_notice(&sampler));
+        measured.rounds = sampler.stop_reasons().map(|(_, rounds)| rounds).max().unwrap_or(0);
         let share = measured.share * 100.0;
         self.events.end(
             Phase::Measure,
@@ -94,12 +97,12 @@ impl Bench<'_> {
         sampler: &Sampler,
     ) -> Result<()> {
         let warming = prepared.len() as u64;
-        for (done, ready) in prepared.iter_mut().enumerate() {
-            let ran = pair.run(ready.side, &ready.run).await?;
-            ready.check(&ran.exit);
-            measured.samples.extend(self.outputs(ready, &ran.exit));
+        for (done, prepared_case) in prepared.iter_mut().enumerate() {
+            let process = pair.run(prepared_case.side, &prepared_case.spawn).await?;
+            prepared_case.check(&process.exit);
+            measured.samples.extend(self.output_sizes(prepared_case, &process.exit));
             let total = warming + 2 * sampler.progress().1;
-            self.events.progress(Phase::Measure, done as u64 + 1, total, Unit::Processes);
+            self.events.progress(Phase::Measure, done as u64 + 1, total, ProgressUnit::Processes);
         }
         Ok(())
     }
@@ -114,39 +117,45 @@ impl Bench<'_> {
         sequence: &mut u32,
     ) -> Result<Round> {
         let job = self.job;
-        let mut done = Round::default();
-        for turn in round {
-            let case = &job.cases[turn.case];
-            let is_of_turn =
-                |p: &&mut PreparedCase<'_>| p.side == turn.side && std::ptr::eq(p.case, case);
-            let ready = prepared.iter_mut().find(is_of_turn).filter(|p| p.failed.is_none());
-            let Some(ready) = ready else { continue };
-            let mut run = ready.run.clone();
-            run.env.insert(LAYOUT.into(), "x".repeat(turn.padding(job.seed)));
-            let before = quiet.glance();
-            let ran = pair.run(ready.side, &run).await?;
-            let after = quiet.glance();
-            ready.check(&ran.exit);
-            let Ok(exit) = ran.exit else { continue };
-            let taint = match ran.again {
+        let mut outcome = Round::default();
+        for scheduled in round {
+            let case = &job.cases[scheduled.case];
+            let is_scheduled =
+                |p: &&mut PreparedCase<'_>| p.side == scheduled.side && std::ptr::eq(p.case, case);
+            let prepared_case =
+                prepared.iter_mut().find(is_scheduled).filter(|p| p.failed.is_none());
+            let Some(prepared_case) = prepared_case else { continue };
+            let mut spawn = prepared_case.spawn.clone();
+            spawn.env.insert(LAYOUT.into(), "x".repeat(scheduled.padding(job.seed)));
+            let before = quiet.sample();
+            let process = pair.run(prepared_case.side, &spawn).await?;
+            let after = quiet.sample();
+            prepared_case.check(&process.exit);
+            let Ok(exit) = process.exit else { continue };
+            let taint = match process.retried {
                 true => taint::LOST.to_string(),
                 false => quiet.taint(before, after, &exit),
             };
-            done.spent_ns += exit.wall_ns;
-            if ready.failed.is_none() {
-                done.taints.push(taint);
-                done.samples.extend(self.samples(ready, &exit, turn, *sequence));
-                done.units.extend(ready.units(&exit, turn, *sequence));
+            outcome.spent_ns += exit.wall_ns;
+            if prepared_case.failed.is_none() {
+                outcome.taints.push(taint);
+                outcome.samples.extend(self.round_samples(
+                    prepared_case,
+                    &exit,
+                    scheduled,
+                    *sequence,
+                ));
+                outcome.units.extend(prepared_case.units(&exit, scheduled, *sequence));
             }
             *sequence += 1;
         }
-        Ok(done)
+        Ok(outcome)
     }
 
-    /// What to say of rounds that were disturbed, if any were.
-    fn disturbed(&self, sampler: &Sampler) -> Option<String> {
-        let disturbed: u32 = sampler.disturbed().sum();
-        let cases = self.job.cases.iter().zip(sampler.closed());
+    /// The notice of rounds that were disturbed, if any were.
+    fn disturbance_notice(&self, sampler: &Sampler) -> Option<String> {
+        let disturbed: u32 = sampler.disturbed_rounds().sum();
+        let cases = self.job.cases.iter().zip(sampler.stop_reasons());
         let noisy = cases.filter(|(_, (closed, _))| *closed == Some(StopReason::Noisy));
         let noisy: Vec<String> = noisy.map(|(case, _)| case.to_string()).collect();
         let named = &noisy[..noisy.len().min(NAMED_MAX)];
@@ -161,22 +170,26 @@ impl Bench<'_> {
     }
 
     /// Sizes of what a process wrote: the same each time, so that the first is told.
-    fn outputs(&self, ready: &PreparedCase<'_>, exit: &Result<Exit, String>) -> Vec<Sample> {
-        let Some(exit) = exit.as_ref().ok().filter(|_| ready.failed.is_none()) else {
+    fn output_sizes(
+        &self,
+        prepared_case: &PreparedCase<'_>,
+        exit: &Result<Exit, String>,
+    ) -> Vec<Sample> {
+        let Some(exit) = exit.as_ref().ok().filter(|_| prepared_case.failed.is_none()) else {
             return Vec::new();
         };
         let sizes = exit.sizes.iter().filter(|(name, _)| self.wants(name));
         sizes
             .filter(|(name, _)| metric::measures_output(name))
-            .map(|(name, size)| ready.sample(name, *size, 0, 0))
+            .map(|(name, size)| prepared_case.sample(name, *size, 0, 0))
             .collect()
     }
 
-    fn samples(
+    fn round_samples(
         &self,
-        ready: &PreparedCase<'_>,
+        prepared_case: &PreparedCase<'_>,
         exit: &Exit,
-        turn: ScheduledRun,
+        scheduled: ScheduledRun,
         sequence: u32,
     ) -> Vec<Sample> {
         let values = [
@@ -193,9 +206,9 @@ impl Bench<'_> {
         let read = wanted.map(|(metric, value)| (*metric, *value, ""));
         let sample = |(metric, value, taint): (&str, u64, &str)| Sample {
             taint: taint.into(),
-            ..ready.sample(metric, value, turn.round, sequence)
+            ..prepared_case.sample(metric, value, scheduled.round, sequence)
         };
-        read.chain(crate::counters::counted(exit)).map(sample).collect()
+        read.chain(crate::counters::counted_values(exit)).map(sample).collect()
     }
 }
 
@@ -203,13 +216,13 @@ impl Bench<'_> {
 fn sampling_summary(sampler: &Sampler) -> String {
     let mut counts: BTreeMap<StopReason, u32> = BTreeMap::new();
     let mut rounds = 0;
-    for (closed, done) in sampler.closed() {
+    for (reason, done) in sampler.stop_reasons() {
         rounds += done;
-        *counts.entry(closed.unwrap_or(StopReason::Failed)).or_default() += 1;
+        *counts.entry(reason.unwrap_or(StopReason::Failed)).or_default() += 1;
     }
-    let words = |(closed, cases): (&StopReason, &u32)| {
+    let phrase = |(reason, cases): (&StopReason, &u32)| {
         let noun = if *cases == 1 { "case" } else { "cases" };
-        let why = match closed {
+        let why = match reason {
             StopReason::Precise => "precise enough",
             StopReason::LeastRounds => "with nothing to be precise about",
             StopReason::OutOfRounds => "out of rounds",
@@ -219,11 +232,11 @@ fn sampling_summary(sampler: &Sampler) -> String {
         };
         format!("{cases} {noun} {why}")
     };
-    let words: Vec<String> = counts.iter().map(words).collect();
-    let disturbed: u32 = sampler.disturbed().sum();
+    let phrases: Vec<String> = counts.iter().map(phrase).collect();
+    let disturbed: u32 = sampler.disturbed_rounds().sum();
     let repeated = match disturbed {
         0 => String::new(),
         _ => format!(" and {disturbed} that were disturbed"),
     };
-    format!("{rounds} rounds{repeated} ({})", words.join(", "))
+    format!("{rounds} rounds{repeated} ({})", phrases.join(", "))
 }

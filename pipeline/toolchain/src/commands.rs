@@ -8,23 +8,23 @@ use dyno_probe::{
     FLAGS, PIPELINING, SizeQuery, SizedFiles, Spawn, TIMINGS, UNITS, UNITS_FILE, UnitCommand,
 };
 
-use super::compiler_facts::{Build, Compiler, Leaf};
-use super::sources::Laid;
+use super::compiler_facts::{Build, Compiler, CrateCompilation};
+use super::sources::VendoredCrate;
 use super::{CRATES, PREPARED};
 use dyno_engine::base_env;
 
 /// The probe in a container, which wraps compilers too.
 const WRAPPER: &str = "/dyno/probe";
 
-/// What a size is called that is of everything written, whether somebody asked for it or not.
+/// Name of the size of everything written, which is asked for in any case.
 pub const WRITTEN: &str = "written";
 
-/// Where a compiler writes, where its incremental cache is, and where cargo builds.
+/// Folders where a compiler writes, where its incremental cache is, and where cargo builds.
 const OUT: &str = "/tmp/out";
 const INCREMENTAL: &str = "/tmp/incr";
 const TARGET: &str = "/tmp/target";
 
-/// What must have been built before a crate is compiled under `profile`.
+/// The build that must exist before a crate is compiled under `profile`.
 pub const fn required_build(profile: Profile) -> Build {
     match profile {
         Profile::Check | Profile::Doc | Profile::Clippy => Build::Check,
@@ -33,25 +33,37 @@ pub const fn required_build(profile: Profile) -> Build {
     }
 }
 
-/// Where the source of a crate is compiled, the same whatever was changed in it.
-fn source(krate: &Crate) -> String {
+/// Path at which the source of a crate is compiled, the same whatever was changed in it.
+fn source_path(krate: &Crate) -> String {
     format!("/tmp/src/{}", krate.name)
 }
 
 /// A command that puts the source there, and empty folders beside it.
-pub fn set_up(krate: &Crate, laid: &Laid, patched: bool, more: &str) -> Vec<String> {
+pub fn setup_command(
+    krate: &Crate,
+    vendored: &VendoredCrate,
+    patched: bool,
+    more: &str,
+) -> Vec<String> {
     let from = if patched { "patched" } else { "src" };
     let script = format!(
         "mkdir -p /tmp/src {OUT}\ncp -R {CRATES}/{}/{from} {}\n{more}",
-        laid.digest.hex(),
-        source(krate)
+        vendored.digest.hex(),
+        source_path(krate)
     );
     ["sh", "-ec", &script].map(String::from).into()
 }
 
-/// Cargo on the crate, from what was vendored, with the wrapper between it and the compiler.
-pub fn cargo(krate: &Crate, laid: &Laid, compiler: &Compiler, build: Build, jobs: u32) -> Spawn {
-    let vendor = format!("{CRATES}/{}/vendor", laid.digest.hex());
+/// The process of cargo on the crate, from what was vendored, with the wrapper between it and the
+/// compiler.
+pub fn cargo_build(
+    krate: &Crate,
+    vendored: &VendoredCrate,
+    compiler: &Compiler,
+    build: Build,
+    jobs: u32,
+) -> Spawn {
+    let vendor = format!("{CRATES}/{}/vendor", vendored.digest.hex());
     let mut argv = vec![compiler.cargo.clone()];
     argv.push(if build == Build::Check { "check" } else { "build" }.into());
     match &krate.bin {
@@ -84,34 +96,34 @@ pub fn cargo(krate: &Crate, laid: &Laid, compiler: &Compiler, build: Build, jobs
         env.insert(name.into(), value.into());
     }
     Spawn {
-        cwd: source(krate),
-        setup: Some(set_up(krate, laid, false, "")),
+        cwd: source_path(krate),
+        setup: Some(setup_command(krate, vendored, false, "")),
         units: true,
-        ..plain(argv, env)
+        ..bare_spawn(argv, env)
     }
 }
 
 /// The build of a whole graph under `config`. Whose it is and its limits are left to the caller.
 /// Without an axis `jobs` it has as many as there are benchmark cores, as cargo would.
-pub fn graph(
+pub fn crate_graph_build(
     krate: &Crate,
-    laid: &Laid,
+    vendored: &VendoredCrate,
     compiler: &Compiler,
     config: &CompilerConfig,
     cores: usize,
 ) -> Spawn {
     let build = required_build(config.profile);
     let jobs = config.jobs.unwrap_or(cores as u32);
-    let mut run = cargo(krate, laid, compiler, build, jobs);
-    run.env.insert("CARGO_TARGET_DIR".into(), TARGET.into());
-    run.env.insert(PIPELINING.into(), if config.pipelining { "on" } else { "off" }.into());
-    run.env.insert(TIMINGS.into(), if compiler.timings { "on" } else { "off" }.into());
-    let flags = flags(config.threads, config.backend);
-    run.env.insert(FLAGS.into(), flags.join(" "));
+    let mut spawn = cargo_build(krate, vendored, compiler, build, jobs);
+    spawn.env.insert("CARGO_TARGET_DIR".into(), TARGET.into());
+    spawn.env.insert(PIPELINING.into(), if config.pipelining { "on" } else { "off" }.into());
+    spawn.env.insert(TIMINGS.into(), if compiler.timings { "on" } else { "off" }.into());
+    let flags = compiler_flags(config.threads, config.backend);
+    spawn.env.insert(FLAGS.into(), flags.join(" "));
     let folder = format!("{TARGET}/{}", if build == Build::Opt { "release" } else { "debug" });
-    run.sizes = sizes((&folder, TARGET), SizedFiles::Archived, None);
-    run.sizes.insert(WRITTEN.into(), SizeQuery { folder: TARGET.into(), files: SizedFiles::All });
-    run
+    spawn.sizes = size_queries((&folder, TARGET), SizedFiles::Archived, None);
+    spawn.sizes.insert(WRITTEN.into(), SizeQuery { folder: TARGET.into(), files: SizedFiles::All });
+    spawn
 }
 
 /// The option that makes the compiler generate code by `backend`.
@@ -119,53 +131,55 @@ pub fn backend_flag(backend: Backend) -> String {
     format!("-Zcodegen-backend={}", backend.name())
 }
 
-/// Options of a number of threads and of a backend.
+/// Options for a number of threads and a backend.
 ///
 /// One thread is asked for too: it need not be what a compiler does by itself.
-fn flags(threads: Option<u32>, backend: Backend) -> Vec<String> {
+fn compiler_flags(threads: Option<u32>, backend: Backend) -> Vec<String> {
     let threads = threads.map(|n| format!("-Zthreads={n}"));
     let backend = (backend != Backend::Llvm).then(|| backend_flag(backend));
     threads.into_iter().chain(backend).collect()
 }
 
 /// The compiler's process on the crate itself under `config`.
-pub fn leaf(
+pub fn crate_compilation(
     krate: &Crate,
-    laid: &Laid,
+    vendored: &VendoredCrate,
     compiler: &Compiler,
-    leaf: &Leaf,
+    compilation: &CrateCompilation,
     config: &CompilerConfig,
 ) -> Spawn {
     let CompilerConfig { profile, scenario, .. } = *config;
     let incremental = scenario.is_incremental().then_some(INCREMENTAL);
     let mut argv = match profile {
-        Profile::Doc => documenting(&compiler.rustdoc, &leaf.command.argv),
+        Profile::Doc => rustdoc_arguments(&compiler.rustdoc, &compilation.command.argv),
         Profile::Clippy => {
             let driver = compiler.clippy.clone().unwrap_or_default();
-            std::iter::once(driver).chain(compiling(&leaf.command.argv, None)).collect()
+            std::iter::once(driver)
+                .chain(rustc_arguments(&compilation.command.argv, None))
+                .collect()
         }
         Profile::Check | Profile::Debug | Profile::Opt => {
-            compiling(&leaf.command.argv, incremental)
+            rustc_arguments(&compilation.command.argv, incremental)
         }
     };
-    argv.extend(flags(config.threads, config.backend));
+    argv.extend(compiler_flags(config.threads, config.backend));
     let more = if scenario.has_cache() {
-        format!("cp -R {} {INCREMENTAL}", leaf.incremental())
+        format!("cp -R {} {INCREMENTAL}", compilation.incremental())
     } else {
         String::new()
     };
-    let mut sizes = sizes((OUT, OUT), SizedFiles::Objects, incremental);
+    let mut sizes = size_queries((OUT, OUT), SizedFiles::Objects, incremental);
     sizes.insert(WRITTEN.into(), SizeQuery { folder: OUT.into(), files: SizedFiles::All });
     Spawn {
-        cwd: source(krate),
-        setup: Some(set_up(krate, laid, scenario.is_patched(), &more)),
+        cwd: source_path(krate),
+        setup: Some(setup_command(krate, vendored, scenario.is_patched(), &more)),
         sizes,
-        ..plain(argv, environment(&leaf.command, profile == Profile::Clippy))
+        ..bare_spawn(argv, compiler_environment(&compilation.command, profile == Profile::Clippy))
     }
 }
 
 /// Sizes of the binary in the folder `linked` and of all that was written below `compiled`.
-fn sizes(
+fn size_queries(
     (linked, compiled): (&str, &str),
     objects: SizedFiles,
     incremental: Option<&str>,
@@ -178,27 +192,28 @@ fn sizes(
         ("object-size", compiled, objects),
     ];
     let cache = incremental.map(|cache| ("incremental-size", cache, SizedFiles::All));
-    let sized = |(name, folder, files): (&str, &str, _)| {
+    let query = |(name, folder, files): (&str, &str, _)| {
         (name.to_string(), SizeQuery { folder: folder.into(), files })
     };
-    let sizes: BTreeMap<String, SizeQuery> = written.into_iter().chain(cache).map(sized).collect();
-    debug_assert!(sizes.keys().all(|name| metric::measures_output(name)));
-    sizes
+    let queries: BTreeMap<String, SizeQuery> =
+        written.into_iter().chain(cache).map(query).collect();
+    debug_assert!(queries.keys().all(|name| metric::measures_output(name)));
+    queries
 }
 
-/// Cargo's own command line, but for where it writes: to a folder of its own, and without or with
-/// an incremental cache.
-fn compiling(argv: &[String], incremental: Option<&str>) -> Vec<String> {
+/// The command line that cargo gave, but for where it writes: to a folder of its own, and without
+/// or with an incremental cache.
+fn rustc_arguments(argv: &[String], incremental: Option<&str>) -> Vec<String> {
     let mut words = Vec::new();
-    let mut left = argv.iter().peekable();
-    while let Some(word) = left.next() {
+    let mut rest = argv.iter().peekable();
+    while let Some(word) = rest.next() {
         match word.as_str() {
             "--out-dir" => {
-                left.next();
+                rest.next();
                 words.extend(["--out-dir".into(), OUT.into()]);
             }
-            "-C" if left.peek().is_some_and(|next| next.starts_with("incremental=")) => {
-                left.next();
+            "-C" if rest.peek().is_some_and(|next| next.starts_with("incremental=")) => {
+                rest.next();
             }
             _ => words.push(word.clone()),
         }
@@ -211,17 +226,17 @@ fn compiling(argv: &[String], incremental: Option<&str>) -> Vec<String> {
 
 /// The command line of rustdoc that cargo would give: what rustc was given, but for code generation
 /// and messages to cargo.
-fn documenting(rustdoc: &str, argv: &[String]) -> Vec<String> {
+fn rustdoc_arguments(rustdoc: &str, argv: &[String]) -> Vec<String> {
     let mut words = vec![rustdoc.to_string()];
-    let mut left = argv.iter().skip(1);
-    while let Some(word) = left.next() {
+    let mut rest = argv.iter().skip(1);
+    while let Some(word) = rest.next() {
         match word.as_str() {
             "--out-dir" => {
-                left.next();
+                rest.next();
                 words.extend(["-o".into(), OUT.into()]);
             }
             "-C" => {
-                if let Some(option) = left.next()
+                if let Some(option) = rest.next()
                     && option.starts_with("metadata=")
                 {
                     words.extend([word.clone(), option.clone()]);
@@ -229,7 +244,7 @@ fn documenting(rustdoc: &str, argv: &[String]) -> Vec<String> {
             }
             // Rustdoc knows nothing of linking.
             "-l" => {
-                left.next();
+                rest.next();
             }
             word if word.starts_with("-l") => {}
             word if word.starts_with("--emit=") || word.starts_with("--json=") => {}
@@ -241,15 +256,16 @@ fn documenting(rustdoc: &str, argv: &[String]) -> Vec<String> {
     words
 }
 
-/// What cargo gave the compiler, but for what ties it to that cargo.
-fn environment(command: &UnitCommand, clippy: bool) -> BTreeMap<String, String> {
+/// The environment that cargo gave the compiler, but for what ties it to that cargo.
+fn compiler_environment(command: &UnitCommand, clippy: bool) -> BTreeMap<String, String> {
     const CARGOS_OWN: [&str; 5] =
         ["CARGO_MAKEFLAGS", "MAKEFLAGS", "MFLAGS", "RUSTC_WRAPPER", "CARGO_TARGET_DIR"];
-    let kept = |name: &&String| !name.starts_with("DYNO_") && !CARGOS_OWN.contains(&name.as_str());
+    let is_inherited =
+        |name: &&String| !name.starts_with("DYNO_") && !CARGOS_OWN.contains(&name.as_str());
     let mut env: BTreeMap<String, String> = command
         .env
         .iter()
-        .filter(|(name, _)| kept(name))
+        .filter(|(name, _)| is_inherited(name))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
     // Threads and backends are unstable options.
@@ -260,20 +276,26 @@ fn environment(command: &UnitCommand, clippy: bool) -> BTreeMap<String, String> 
     env
 }
 
-/// The compiler filling the incremental cache that `incr-unchanged` and `incr-patched` begin with.
+/// The process that fills the incremental cache that `incr-unchanged` and `incr-patched` begin
+/// with.
 ///
-/// By the backend that will use it: to the compiler another's is none.
-pub fn fill_cache(krate: &Crate, laid: &Laid, leaf: &Leaf, backend: Backend) -> Spawn {
-    let mut argv = compiling(&leaf.command.argv, Some(&leaf.incremental()));
-    argv.extend(flags(None, backend));
+/// It is filled by the backend that will use it: to the compiler another's is none.
+pub fn fill_cache(
+    krate: &Crate,
+    vendored: &VendoredCrate,
+    compilation: &CrateCompilation,
+    backend: Backend,
+) -> Spawn {
+    let mut argv = rustc_arguments(&compilation.command.argv, Some(&compilation.incremental()));
+    argv.extend(compiler_flags(None, backend));
     Spawn {
-        cwd: source(krate),
-        setup: Some(set_up(krate, laid, false, "")),
-        ..plain(argv, environment(&leaf.command, false))
+        cwd: source_path(krate),
+        setup: Some(setup_command(krate, vendored, false, "")),
+        ..bare_spawn(argv, compiler_environment(&compilation.command, false))
     }
 }
 
-/// Where the crates that one crate depends on are built.
+/// Folder in which the crates that one crate depends on are built.
 pub fn prepared_folder(krate: &str, build: Build, backend: Backend) -> String {
     let backend = match backend {
         Backend::Llvm => String::new(),
@@ -282,8 +304,8 @@ pub fn prepared_folder(krate: &str, build: Build, backend: Backend) -> String {
     format!("{PREPARED}/{krate}/{}{backend}", build.name())
 }
 
-/// A process in `/tmp` that nothing more is known of; [`bounded`] says whose it is.
-pub fn plain(argv: Vec<String>, env: BTreeMap<String, String>) -> Spawn {
+/// A process in `/tmp` that nothing more is known of; [`with_limits`] says whose it is.
+pub fn bare_spawn(argv: Vec<String>, env: BTreeMap<String, String>) -> Spawn {
     Spawn {
         argv,
         env,
@@ -301,10 +323,10 @@ pub fn plain(argv: Vec<String>, env: BTreeMap<String, String>) -> Spawn {
     }
 }
 
-/// Whose a process is, and what it may use.
-pub fn bounded(run: Spawn, (uid, gid): (u32, u32), limits: &Limits) -> Spawn {
+/// The process `spawn` as a user and under limits.
+pub fn with_limits(spawn: Spawn, (uid, gid): (u32, u32), limits: &Limits) -> Spawn {
     let (time_ms, output_bytes) = (limits.time_s * 1000, limits.output_bytes);
-    Spawn { uid, gid, time_ms, output_bytes, ..run }
+    Spawn { uid, gid, time_ms, output_bytes, ..spawn }
 }
 
 #[cfg(test)]
@@ -325,9 +347,9 @@ mod tests {
     fn command_lines() {
         let argv = words(LINE);
         let shown = [
-            compiling(&argv, None).join(" "),
-            compiling(&argv, Some("/tmp/incr")).join(" "),
-            documenting("/usr/bin/rustdoc", &argv).join(" "),
+            rustc_arguments(&argv, None).join(" "),
+            rustc_arguments(&argv, Some("/tmp/incr")).join(" "),
+            rustdoc_arguments("/usr/bin/rustdoc", &argv).join(" "),
         ];
         insta::assert_snapshot!(shown.join("\n\n"));
     }
@@ -342,16 +364,16 @@ mod tests {
         ];
         let env = env.map(|(name, value)| (name.to_string(), value.to_string())).into();
         let command = UnitCommand { env, ..UnitCommand::default() };
-        let kept: Vec<String> = environment(&command, false).into_keys().collect();
-        assert_eq!(kept, ["CARGO_PKG_NAME", "OUT_DIR", "RUSTC_BOOTSTRAP"]);
+        let names: Vec<String> = compiler_environment(&command, false).into_keys().collect();
+        assert_eq!(names, ["CARGO_PKG_NAME", "OUT_DIR", "RUSTC_BOOTSTRAP"]);
     }
 
     #[test]
     fn flags_of_an_axis() {
         let llvm = Backend::Llvm;
-        assert!(flags(None, llvm).is_empty());
-        assert_eq!(flags(Some(1), llvm), ["-Zthreads=1"]);
-        let both = flags(Some(4), Backend::Cranelift);
-        assert_eq!(both, ["-Zthreads=4", "-Zcodegen-backend=cranelift"]);
+        assert!(compiler_flags(None, llvm).is_empty());
+        assert_eq!(compiler_flags(Some(1), llvm), ["-Zthreads=1"]);
+        let flags = compiler_flags(Some(4), Backend::Cranelift);
+        assert_eq!(flags, ["-Zthreads=4", "-Zcodegen-backend=cranelift"]);
     }
 }

@@ -19,9 +19,9 @@ use dyno_build::artifact::{Artifact, import_toolchain};
 const ARCHIVE_MAX: u64 = 4 << 30;
 const TREE_MAX: u64 = 32 << 30;
 
-/// What is asked for that is neither an image nor a commit.
+/// A compiler that is neither an image nor a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum CompilerReference {
     /// A URL or path, and the checksum of what must lie there.
     Archive {
         location: String,
@@ -34,12 +34,12 @@ pub enum Asked {
 ///
 /// # Errors
 /// A URL or an archive without a checksum.
-pub fn asked(text: &str) -> Result<Option<Asked>> {
+pub fn parse_reference(text: &str) -> Result<Option<CompilerReference>> {
     if let Some((location, sha256)) = text.split_once("#sha256=") {
         let sha256 = sha256.parse().map_err(|error: dyno_model::id::NotAnId| {
             Error::input(format!("the checksum of {location}: {error}"))
         })?;
-        return Ok(Some(Asked::Archive { location: location.into(), sha256 }));
+        return Ok(Some(CompilerReference::Archive { location: location.into(), sha256 }));
     }
     let is_archive = [".tar.xz", ".tar.gz", ".tgz", ".tar"].iter().any(|end| text.ends_with(end));
     if text.contains("://") || is_archive {
@@ -47,25 +47,29 @@ pub fn asked(text: &str) -> Result<Option<Asked>> {
             .hint(format!("write its checksum behind it: {text}#sha256=<64 hexadecimal digits>")));
     }
     let is_path = text.starts_with(['/', '.', '~']);
-    Ok(is_path.then(|| Asked::Sysroot(PathBuf::from(text))))
+    Ok(is_path.then(|| CompilerReference::Sysroot(PathBuf::from(text))))
 }
 
-/// Brings what is asked for into the cache.
-pub async fn keep(asked: &Asked, cache: &Path, events: &Events) -> Result<Artifact> {
-    match asked {
-        Asked::Sysroot(path) => {
+/// Imports what `reference` means into the cache.
+pub async fn import(
+    reference: &CompilerReference,
+    cache: &Path,
+    events: &Events,
+) -> Result<Artifact> {
+    match reference {
+        CompilerReference::Sysroot(path) => {
             let what = format!("the sysroot {}", path.display());
             events.begin(Phase::Source, format!("copying {what}"));
             let sysroot =
                 path.canonicalize().map_err(|error| Error::input(format!("{what}: {error}")))?;
             import_toolchain(cache, events, &what, None, async |_| Ok(sysroot)).await
         }
-        Asked::Archive { location, sha256 } => {
+        CompilerReference::Archive { location, sha256 } => {
             let what = format!("the archive {location}");
             let identity = sha256.hex().to_string();
             let lay_out = async |folder: &Path| {
                 events.begin(Phase::Source, format!("bringing {what}"));
-                let bytes = bytes(location).await?;
+                let bytes = read_archive(location).await?;
                 let found = Digest::of(&bytes);
                 if found != *sha256 {
                     let (found, expected) = (found.hex(), sha256.hex());
@@ -86,7 +90,7 @@ pub async fn keep(asked: &Asked, cache: &Path, events: &Events) -> Result<Artifa
     }
 }
 
-async fn bytes(location: &str) -> Result<Vec<u8>> {
+async fn read_archive(location: &str) -> Result<Vec<u8>> {
     let path = location.strip_prefix("file://").unwrap_or(location);
     if !path.contains("://") {
         return fs::read(path).map_err(|error| Error::input(format!("{path}: {error}")));
@@ -104,45 +108,45 @@ fn unpack(bytes: &[u8], into: &Path) -> io::Result<()> {
         [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
         _ => Box::new(bytes),
     };
-    let wrong = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
+    let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let mut archive = tar::Archive::new(reader.take(TREE_MAX));
-    let entries = archive.entries().map_err(|error| wrong(format!("no tar archive: {error}")))?;
+    let entries = archive.entries().map_err(|error| invalid(format!("no tar archive: {error}")))?;
     for entry in entries {
-        let mut entry = entry.map_err(|error| wrong(format!("no tar archive: {error}")))?;
+        let mut entry = entry.map_err(|error| invalid(format!("no tar archive: {error}")))?;
         let path = entry.path()?.into_owned();
-        let plain =
+        let is_inside =
             path.components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
-        if !plain {
-            return Err(wrong(format!("the member {} leads outside", path.display())));
+        if !is_inside {
+            return Err(invalid(format!("the member {} leads outside", path.display())));
         }
         let dest = into.join(&path);
         match entry.header().entry_type() {
             tar::EntryType::Regular => {
                 // A link of the archive's own must not lead what follows elsewhere.
-                no_link_above(into, &path)
-                    .map_err(|()| wrong(format!("{} lies in a link", path.display())))?;
+                refuse_link_above(into, &path)
+                    .map_err(|()| invalid(format!("{} lies in a link", path.display())))?;
                 fs::create_dir_all(dest.parent().unwrap_or(into))?;
                 io::copy(&mut entry, &mut File::create(&dest)?)?;
             }
             tar::EntryType::Symlink => {
-                no_link_above(into, &path)
-                    .map_err(|()| wrong(format!("{} lies in a link", path.display())))?;
+                refuse_link_above(into, &path)
+                    .map_err(|()| invalid(format!("{} lies in a link", path.display())))?;
                 let target = entry.link_name()?.unwrap_or_default().into_owned();
                 fs::create_dir_all(dest.parent().unwrap_or(into))?;
                 std::os::unix::fs::symlink(target, &dest)?;
             }
             tar::EntryType::Directory | tar::EntryType::XGlobalHeader => {}
-            other => return Err(wrong(format!("{} is a {other:?}", path.display()))),
+            other => return Err(invalid(format!("{} is a {other:?}", path.display()))),
         }
     }
     Ok(())
 }
 
-fn no_link_above(top: &Path, path: &Path) -> Result<(), ()> {
-    let mut at = top.to_path_buf();
+fn refuse_link_above(top: &Path, path: &Path) -> Result<(), ()> {
+    let mut current = top.to_path_buf();
     for part in path.components() {
-        at.push(part);
-        if fs::symlink_metadata(&at).is_ok_and(|found| found.is_symlink()) {
+        current.push(part);
+        if fs::symlink_metadata(&current).is_ok_and(|found| found.is_symlink()) {
             return Err(());
         }
     }
@@ -151,8 +155,8 @@ fn no_link_above(top: &Path, path: &Path) -> Result<(), ()> {
 
 /// The sysroot in what an archive held.
 fn sysroot_in(folder: &Path) -> Result<PathBuf, String> {
-    let below = fs::read_dir(folder).map_err(|error| error.to_string())?;
-    let tops: Vec<PathBuf> = below.flatten().map(|entry| entry.path()).collect();
+    let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
+    let tops: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     let candidates = std::iter::once(folder.to_path_buf()).chain(tops);
     for top in candidates {
         if top.join("bin/rustc").is_file() {
@@ -162,7 +166,7 @@ fn sysroot_in(folder: &Path) -> Result<PathBuf, String> {
         let Ok(components) = fs::read_to_string(top.join("components")) else { continue };
         let merged = folder.join("dyno-sysroot");
         for component in components.lines().filter(|line| !line.contains(['/', '.'])) {
-            merge(&top.join(component), &merged)
+            merge_trees(&top.join(component), &merged)
                 .map_err(|error| format!("{component}: {error}"))?;
         }
         if merged.join("bin/rustc").is_file() {
@@ -172,13 +176,13 @@ fn sysroot_in(folder: &Path) -> Result<PathBuf, String> {
     Err("it holds no bin/rustc".into())
 }
 
-fn merge(from: &Path, into: &Path) -> io::Result<()> {
+fn merge_trees(from: &Path, into: &Path) -> io::Result<()> {
     fs::create_dir_all(into)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let dest = into.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            merge(&entry.path(), &dest)?;
+            merge_trees(&entry.path(), &dest)?;
         } else {
             fs::rename(entry.path(), &dest)?;
         }
@@ -186,8 +190,8 @@ fn merge(from: &Path, into: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Why a name means no compiler.
-pub fn unknown(name: &str, images: &[String], git: bool) -> Error {
+/// The error for a name that means no compiler.
+pub fn unknown_compiler(name: &str, images: &[String], git: bool) -> Error {
     let git = if git { ", a branch, tag or commit" } else { "" };
     Error::new(Kind::Input, format!("there is no compiler {name:?}")).hint(format!(
         "expected an image ({}), the path of a sysroot (with a slash), URL#sha256=…{git}",
@@ -222,33 +226,43 @@ mod tests {
     #[test]
     fn what_may_be_asked_for() {
         let sum = "0".repeat(64);
-        let archive = asked(&format!("https://h.example/r.tar.xz#sha256={sum}")).unwrap();
+        let archive = parse_reference(&format!("https://h.example/r.tar.xz#sha256={sum}")).unwrap();
         let location = "https://h.example/r.tar.xz".to_string();
-        assert_eq!(archive, Some(Asked::Archive { location, sha256: sum.parse().unwrap() }));
-        assert_eq!(asked("/opt/rust").unwrap(), Some(Asked::Sysroot("/opt/rust".into())));
-        assert_eq!(asked("./stage1").unwrap(), Some(Asked::Sysroot("./stage1".into())));
-        assert_eq!(asked("rust-1.85").unwrap(), None);
+        assert_eq!(
+            archive,
+            Some(CompilerReference::Archive { location, sha256: sum.parse().unwrap() })
+        );
+        assert_eq!(
+            parse_reference("/opt/rust").unwrap(),
+            Some(CompilerReference::Sysroot("/opt/rust".into()))
+        );
+        assert_eq!(
+            parse_reference("./stage1").unwrap(),
+            Some(CompilerReference::Sysroot("./stage1".into()))
+        );
+        assert_eq!(parse_reference("rust-1.85").unwrap(), None);
         for wrong in ["https://h.example/r.tar.xz", "r.tar.gz", "r.tar.xz#sha256=12"] {
-            assert!(asked(wrong).is_err(), "{wrong}");
+            assert!(parse_reference(wrong).is_err(), "{wrong}");
         }
     }
 
     #[tokio::test]
     async fn archives_become_sysroots() {
         let folder = tempfile::tempdir().unwrap();
-        let keep = async |name: &str, bytes: &[u8], sum: Option<Digest>| {
+        let import_bytes = async |name: &str, bytes: &[u8], sum: Option<Digest>| {
             let file = folder.path().join(name);
             fs::write(&file, bytes).unwrap();
             let sha256 = sum.unwrap_or_else(|| Digest::of(bytes));
-            let asked = Asked::Archive { location: file.display().to_string(), sha256 };
-            super::keep(&asked, folder.path(), &Events::none()).await
+            let reference =
+                CompilerReference::Archive { location: file.display().to_string(), sha256 };
+            super::import(&reference, folder.path(), &Events::none()).await
         };
         let plain = tar(&[("r/bin/rustc", "one"), ("r/lib/x.so", "->../bin/rustc")]);
-        let kept = keep("plain.tar", &plain, None).await.unwrap();
-        assert_eq!(kept.files.keys().collect::<Vec<_>>(), ["bin/rustc", "lib/x.so"]);
-        assert_eq!(fs::read_to_string(kept.folder.join("files/bin/rustc")).unwrap(), "one");
-        let again = keep("plain.tar", &plain, None).await.unwrap();
-        assert_eq!(again, kept);
+        let artifact = import_bytes("plain.tar", &plain, None).await.unwrap();
+        assert_eq!(artifact.files.keys().collect::<Vec<_>>(), ["bin/rustc", "lib/x.so"]);
+        assert_eq!(fs::read_to_string(artifact.folder.join("files/bin/rustc")).unwrap(), "one");
+        let again = import_bytes("plain.tar", &plain, None).await.unwrap();
+        assert_eq!(again, artifact);
         let installer = tar(&[
             ("r/components", "rustc\nrust-std-x\n"),
             ("r/rustc/bin/rustc", "two"),
@@ -257,8 +271,8 @@ mod tests {
         ]);
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         io::Write::write_all(&mut gz, &installer).unwrap();
-        let kept = keep("dist.tar.gz", &gz.finish().unwrap(), None).await.unwrap();
-        let names: Vec<&String> = kept.files.keys().collect();
+        let artifact = import_bytes("dist.tar.gz", &gz.finish().unwrap(), None).await.unwrap();
+        let names: Vec<&String> = artifact.files.keys().collect();
         assert_eq!(names, ["bin/rustc", "lib/rustlib/x/lib/std.rlib"]);
         for (name, bytes, why) in [
             ("none.tar", tar(&[("r/README", "x")]), "no bin/rustc"),
@@ -266,10 +280,10 @@ mod tests {
             ("in.tar", tar(&[("r/bin", "->/etc"), ("r/bin/rustc", "x")]), "lies in a link"),
             ("out.tar", tar(&[("bin/rustc", "x"), ("bin/p", "->/etc/passwd")]), "leads outside"),
         ] {
-            let error = keep(name, &bytes, None).await.unwrap_err();
+            let error = import_bytes(name, &bytes, None).await.unwrap_err();
             assert!(error.message.contains(why), "{name}: {error}");
         }
-        let error = keep("plain.tar", &plain, Some(Digest::of(b"x"))).await.unwrap_err();
+        let error = import_bytes("plain.tar", &plain, Some(Digest::of(b"x"))).await.unwrap_err();
         assert!(error.message.contains("has the checksum"), "{error}");
     }
 }

@@ -36,15 +36,16 @@ pub struct Compiler {
     pub backends: BTreeSet<Backend>,
     /// Whether it says when code generation and linking begin (`--json=timings`).
     pub timings: bool,
-    /// How many threads it had under `-Zthreads=8` and under 1.
+    /// Numbers of threads it had under `-Zthreads=8` and under 1.
     pub threads_seen: (u32, u32),
 }
 
 impl Compiler {
-    /// Whether it does what `-Zthreads` says. Some versions take the option and ignore it.
+    /// Whether the compiler does what `-Zthreads` says. Some versions take the option and ignore
+    /// it.
     pub fn obeys_threads(&self) -> bool {
-        let (eight, one) = self.threads_seen;
-        eight >= one + 4
+        let (with_eight, with_one) = self.threads_seen;
+        with_eight >= with_one + 4
     }
 
     /// Why it cannot do what a case asks for.
@@ -64,21 +65,21 @@ impl Compiler {
     }
 }
 
-/// A crate whose dependencies are there.
+/// The compilation of a crate whose dependencies are there.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leaf {
-    /// Cargo's, for the crate itself.
+pub struct CrateCompilation {
+    /// Cargo's command for the crate itself.
     pub command: UnitCommand,
-    /// Below `/prepared`.
+    /// Its folder below `/prepared`.
     pub(crate) folder: String,
 }
 
-impl Leaf {
+impl CrateCompilation {
     /// The incremental cache of the unchanged source.
     pub fn incremental(&self) -> String {
         format!("{}/incr", self.folder)
     }
 }
 
-/// Crate, how it is built, and by what.
-pub type Key = (String, Build, Backend);
+/// Name of a crate, how it is built, and by which backend.
+pub type BuildKey = (String, Build, Backend);

@@ -1,10 +1,10 @@
 //! Suites whose benchmarks are crates: a compiler is what is measured, at work on published code.
 //!
-//! [`sources`] brings the crates and all they depend on, pinned by checksum, and lays each out once.
-//! [`compiler`] finds the compilers that are compared: an image's own, an archive, a sysroot, or what
-//! a recipe built. [`prepare`] lets each compiler build what the crates depend on, and learns from
-//! cargo the command line of the crate itself. [`work`] makes of that the processes that are
-//! measured, and [`units`] makes of what the wrapper saw the units that are stored.
+//! [`sources`] vendors the crates and all they depend on, pinned by checksum: each is laid out
+//! once. [`compiler`] finds the compilers that are compared: an image's own, an archive, a sysroot,
+//! or what a recipe built. [`prepare`] lets each compiler build what the crates depend on, and
+//! learns from cargo the command line of the crate itself. [`commands`] makes of that the processes
+//! that are measured, and [`units`] makes of what the wrapper saw the units that are stored.
 //!
 //! Everything has the same path on both sides, since paths end up in what compilers write:
 //!

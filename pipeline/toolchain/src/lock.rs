@@ -4,15 +4,15 @@ use std::fs;
 
 use dyno_model::catalog::suite::{CrateSource, Workload};
 
-use super::sources::{generate_lock, only_for_building, release};
+use super::sources::{download_release, generate_lock, strip_manifest};
 use dyno_base::atomic_file;
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::{Events, Phase};
 use dyno_base::scratch::Scratch;
 use dyno_build::catalog::LoadedSuite;
 
-/// Writes the lock of each crate of `loaded` that is named, or of all; a line each says what came of
-/// it, with the checksum where the suite has another.
+/// Writes the lock of each crate of `loaded` that is named, or of all; a line each says what came
+/// of it, with the checksum where the suite has another.
 pub async fn lock(
     loaded: &LoadedSuite,
     names: &[String],
@@ -35,16 +35,16 @@ pub async fn lock(
                 .hint(format!("it has: {}", known.join(", "))));
         }
     }
-    let mut told = Vec::new();
+    let mut lines = Vec::new();
     for krate in crates.iter().filter(|k| names.is_empty() || names.contains(&k.name)) {
-        let what = || format!("locking {}", krate.name);
-        events.begin(Phase::Source, what());
+        let doing = || format!("locking {}", krate.name);
+        events.begin(Phase::Source, doing());
         let scratch = Scratch::new(cache)?;
         let source = scratch.path().join("source");
         let mut note = String::new();
         match &krate.source {
             CrateSource::Release { name, version, sha256 } => {
-                let found = release(name, version, &source).await.while_(what)?;
+                let found = download_release(name, version, &source).await.context(doing)?;
                 if found != *sha256 {
                     note = format!("; sha256 = \"{}\" is not what the suite has", found.hex());
                 }
@@ -55,17 +55,17 @@ pub async fn lock(
             }
         }
         let manifest = source.join("Cargo.toml");
-        let text = fs::read_to_string(&manifest).while_(what)?;
-        fs::write(&manifest, only_for_building(&text).while_(what)?).while_(what)?;
+        let text = fs::read_to_string(&manifest).context(doing)?;
+        fs::write(&manifest, strip_manifest(&text).context(doing)?).context(doing)?;
         // What the archive brings of its own would be kept to.
         let _ = fs::remove_file(source.join("Cargo.lock"));
-        let lock = generate_lock(&source).await.while_(what)?;
+        let lock = generate_lock(&source).await.context(doing)?;
         let file = loaded.folder.join(krate.lock());
-        fs::create_dir_all(file.parent().expect("a lock lies in a folder")).while_(what)?;
-        atomic_file::replace(&file, lock.as_bytes(), 0o644).while_(what)?;
+        fs::create_dir_all(file.parent().expect("a lock lies in a folder")).context(doing)?;
+        atomic_file::replace(&file, lock.as_bytes(), 0o644).context(doing)?;
         let packages = lock.matches("[[package]]").count() - 1;
-        told.push(format!("{}: {packages} packages in {}{note}", krate.name, krate.lock()));
+        lines.push(format!("{}: {packages} packages in {}{note}", krate.name, krate.lock()));
         events.end(Phase::Source, format!("{} locked", krate.name));
     }
-    Ok(told)
+    Ok(lines)
 }

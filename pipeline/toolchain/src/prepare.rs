@@ -1,10 +1,11 @@
-//! Before anything is measured: what a compiler is and can, and the crates that benchmarks depend
-//! on, built by it.
+//! The preparation before anything is measured: what a compiler is and can, and the crates that
+//! benchmarks depend on, built by it.
 //!
 //! Each side has a container of its own for this, on all cores and without a network. Cargo builds
 //! each crate once for each kind of build that a case needs, so that all below it is there, and the
 //! wrapper writes down the command line of the crate itself. That is what is measured later, with
-//! nothing of it changed but where it writes. A crate that does not build fails its cases on this side.
+//! nothing of it changed but where it writes. A crate that does not build fails its cases on this
+//! side.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,27 +18,27 @@ use dyno_model::step::Step;
 use dyno_probe::{COMMANDS, End, Exit, FLAGS, Settings, Spawn};
 
 use super::commands::{
-    backend_flag, bounded, cargo, fill_cache, plain, prepared_folder, required_build,
+    backend_flag, bare_spawn, cargo_build, fill_cache, prepared_folder, required_build, with_limits,
 };
-use super::compiler_facts::{Compiler, Key, Leaf};
-use super::sources::{Laid, Sources};
+use super::compiler_facts::{BuildKey, Compiler, CrateCompilation};
+use super::sources::{Sources, VendoredCrate};
 use super::{CRATES, PREPARED};
 use dyno_base::error::{Error, Kind, Result};
-use dyno_base::event::{Events, Phase, Unit};
+use dyno_base::event::{Events, Phase, ProgressUnit};
 use dyno_base::fault;
 use dyno_build::builder::describe;
 use dyno_engine::{Container, Engines, Mount, Root, Spec, base_env};
 
-/// A limit says what one process of a benchmark may use, and cargo starts one on each core: what each
-/// further one may.
+/// A limit says what one process of a benchmark may use, and cargo starts one on each core: what
+/// each further one may.
 const JOB_BYTES: u64 = 1 << 30;
 
-/// A side that is ready to be measured.
-pub struct Ready {
-    /// On the host; `/prepared` in containers.
+/// A compiler with what it built of the crates' dependencies: a side that can be measured.
+pub struct PreparedToolchain {
+    /// Its folder on the host; `/prepared` in containers.
     pub folder: PathBuf,
     pub compiler: Compiler,
-    pub leaves: BTreeMap<Key, Leaf>,
+    pub compilations: BTreeMap<BuildKey, CrateCompilation>,
     /// Failures of cases that cannot be measured on this side.
     pub failures: Vec<Failure>,
     /// Cases that this compiler has no means for.
@@ -46,7 +47,7 @@ pub struct Ready {
 }
 
 /// What is prepared, and with what.
-pub struct Preparing<'a> {
+pub struct Preparation<'a> {
     pub suite: &'a Suite,
     pub cases: &'a [Case],
     pub sources: &'a Sources,
@@ -55,63 +56,67 @@ pub struct Preparing<'a> {
     pub events: &'a Events,
 }
 
-/// One side of it.
-pub struct Site<'a> {
+/// What one side is prepared from.
+pub struct SideSpec<'a> {
     pub side: Side,
     pub root: Arc<dyn Root>,
     /// The compiler's sysroot on the host; `None` is the image's own.
     pub sysroot: Option<&'a Path>,
-    /// Empty, and there for as long as is measured.
+    /// An empty folder that is there for as long as is measured.
     pub folder: PathBuf,
 }
 
-impl Preparing<'_> {
+impl Preparation<'_> {
     /// Prepares one side.
-    pub async fn side(&self, site: Site<'_>) -> Result<Ready> {
+    pub async fn prepare_side(&self, side_spec: SideSpec<'_>) -> Result<PreparedToolchain> {
         let started = Instant::now();
         let limits = self.limits();
-        let spec = self.spec(&site, &limits);
-        let mut container = self.engines.start(&spec).await?;
-        let mut at_work =
-            AtWork { container: &mut container, user: spec.user, limits, site: &site };
-        let prepared = self.build_wanted(&mut at_work).await;
-        container.remove().await?;
-        let mut ready = prepared?;
-        ready.took_s = started.elapsed().as_secs_f64();
+        let spec = self.spec(&side_spec, &limits);
+        let mut engine_container = self.engines.start(&spec).await?;
+        let mut container = PreparationContainer {
+            engine_container: &mut engine_container,
+            user: spec.user,
+            limits,
+            side_spec: &side_spec,
+        };
+        let prepared = self.build_dependencies(&mut container).await;
+        engine_container.remove().await?;
+        let mut toolchain = prepared?;
+        toolchain.took_s = started.elapsed().as_secs_f64();
         self.events.end(
             Phase::Build,
             format!(
                 "{}: {} prepared in {:.0} s",
-                site.side.name(),
-                ready.compiler.version,
-                ready.took_s
+                side_spec.side.name(),
+                toolchain.compiler.version,
+                toolchain.took_s
             ),
         );
-        Ok(ready)
+        Ok(toolchain)
     }
 
-    /// The largest of what the benchmarks may use; a build of what they depend on may use it too.
+    /// The largest limits of all benchmarks; a build of what they depend on may use it too.
     fn limits(&self) -> Limits {
         let mut limits = self.suite.benchmarks.iter().map(|b| b.limits);
         let first = limits.next().expect("a suite has benchmarks");
-        limits.fold(first, |all, one| Limits {
-            time_s: all.time_s.max(one.time_s),
-            memory_bytes: all.memory_bytes.max(one.memory_bytes),
-            pids: all.pids.max(one.pids),
-            output_bytes: all.output_bytes.max(one.output_bytes),
+        limits.fold(first, |most, next| Limits {
+            time_s: most.time_s.max(next.time_s),
+            memory_bytes: most.memory_bytes.max(next.memory_bytes),
+            pids: most.pids.max(next.pids),
+            output_bytes: most.output_bytes.max(next.output_bytes),
             disk_bytes: 0,
         })
     }
 
-    fn spec(&self, site: &Site<'_>, limits: &Limits) -> Spec {
+    fn spec(&self, side_spec: &SideSpec<'_>, limits: &Limits) -> Spec {
         let mut mounts = vec![
             Mount::read_only(&self.sources.folder, CRATES),
-            Mount::writable(&site.folder, PREPARED),
+            Mount::writable(&side_spec.folder, PREPARED),
         ];
         let other_jobs = self.cpus.len() as u64 - 1;
-        mounts.extend(site.sysroot.map(|sysroot| Mount::read_only(sysroot, "/artifact")));
+        mounts.extend(side_spec.sysroot.map(|sysroot| Mount::read_only(sysroot, "/artifact")));
         Spec {
-            root: Arc::clone(&site.root),
+            root: Arc::clone(&side_spec.root),
             mounts,
             network: false,
             cpus: self.cpus.clone(),
@@ -125,10 +130,13 @@ impl Preparing<'_> {
         }
     }
 
-    /// What must be built for which cases; cases that this compiler cannot do, or whose crate is not
-    /// there, go into `ready` with the reason.
-    fn wanted_builds<'s>(&'s self, ready: &mut Ready) -> BTreeMap<Key, (&'s Crate, Vec<&'s Case>)> {
-        let mut wanted: BTreeMap<Key, (&Crate, Vec<&Case>)> = BTreeMap::new();
+    /// The builds that are needed, with their cases; cases that this compiler cannot do, or whose
+    /// crate is not there, go into `toolchain` with the reason.
+    fn wanted_builds<'s>(
+        &'s self,
+        toolchain: &mut PreparedToolchain,
+    ) -> BTreeMap<BuildKey, (&'s Crate, Vec<&'s Case>)> {
+        let mut wanted: BTreeMap<BuildKey, (&Crate, Vec<&Case>)> = BTreeMap::new();
         for case in self.cases {
             let benchmark = self.suite.benchmark(&case.benchmark).expect("cases are of benchmarks");
             let (Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate)) =
@@ -137,16 +145,16 @@ impl Preparing<'_> {
                 continue;
             };
             let config = case.compiler_config();
-            if let Some(why) = ready.compiler.unsupported(&config) {
-                ready.unsupported.entry(why).or_default().push(case.clone());
+            if let Some(why) = toolchain.compiler.unsupported(&config) {
+                toolchain.unsupported.entry(why).or_default().push(case.clone());
                 continue;
             }
             match &self.sources.crates.get(&krate.name) {
-                Some(Ok(laid)) => {
+                Some(Ok(vendored)) => {
                     let is_patched = config.scenario.is_patched();
-                    let why = laid.patch_failed.as_ref().filter(|_| is_patched);
+                    let why = vendored.patch_failed.as_ref().filter(|_| is_patched);
                     if let Some(why) = why {
-                        ready.failures.push(failure(
+                        toolchain.failures.push(failure(
                             case,
                             None,
                             Step::Patch,
@@ -162,7 +170,7 @@ impl Preparing<'_> {
                     }
                 }
                 Some(Err((step, why))) => {
-                    ready.failures.push(failure(case, None, step.clone(), why, ""));
+                    toolchain.failures.push(failure(case, None, step.clone(), why, ""));
                 }
                 None => {}
             }
@@ -170,45 +178,54 @@ impl Preparing<'_> {
         wanted
     }
 
-    async fn build_wanted(&self, at_work: &mut AtWork<'_>) -> Result<Ready> {
-        let side = at_work.site.side;
-        let compiler = at_work.look_at_compiler().await?;
-        let folder = at_work.site.folder.clone();
-        let mut ready = Ready {
+    async fn build_dependencies(
+        &self,
+        container: &mut PreparationContainer<'_>,
+    ) -> Result<PreparedToolchain> {
+        let side = container.side_spec.side;
+        let compiler = container.inspect_compiler().await?;
+        let folder = container.side_spec.folder.clone();
+        let mut toolchain = PreparedToolchain {
             folder,
             compiler,
-            leaves: BTreeMap::new(),
+            compilations: BTreeMap::new(),
             failures: Vec::new(),
             unsupported: BTreeMap::new(),
             took_s: 0.0,
         };
-        let wanted = self.wanted_builds(&mut ready);
+        let wanted = self.wanted_builds(&mut toolchain);
         let total = wanted.len() as u64;
-        let what = format!("{}: {total} builds with {}", side.name(), ready.compiler.version);
+        let what = format!("{}: {total} builds with {}", side.name(), toolchain.compiler.version);
         self.events.begin(Phase::Build, what);
         for (done, (key, (krate, cases))) in wanted.into_iter().enumerate() {
-            let Some(Ok(laid)) = self.sources.crates.get(&krate.name) else { continue };
+            let Some(Ok(vendored)) = self.sources.crates.get(&krate.name) else { continue };
             let incremental = cases.iter().any(|case| case.compiler_config().scenario.has_cache());
             if let Some(benchmark) = cases.first().and_then(|c| self.suite.benchmark(&c.benchmark))
             {
-                at_work.limits = benchmark.limits;
+                container.limits = benchmark.limits;
             }
-            let built =
-                at_work.build(krate, laid, &ready.compiler, &key, incremental, self.cpus.len());
+            let built = container.build_crate(
+                krate,
+                vendored,
+                &toolchain.compiler,
+                &key,
+                incremental,
+                self.cpus.len(),
+            );
             match fault::around("crates.prepare", built).await? {
-                Ok(leaf) => drop(ready.leaves.insert(key, leaf)),
+                Ok(compilation) => drop(toolchain.compilations.insert(key, compilation)),
                 Err((reason, log)) => {
-                    let all = cases.iter().enumerate();
+                    let cases = cases.iter().enumerate();
                     // The log once: the cases of one build share it.
-                    ready.failures.extend(all.map(|(i, case)| {
+                    toolchain.failures.extend(cases.map(|(i, case)| {
                         let log = if i == 0 { log.as_str() } else { "" };
                         failure(case, Some(side), Step::Prepare, &reason, log)
                     }));
                 }
             }
-            self.events.progress(Phase::Build, done as u64 + 1, total, Unit::Items);
+            self.events.progress(Phase::Build, done as u64 + 1, total, ProgressUnit::Items);
         }
-        Ok(ready)
+        Ok(toolchain)
     }
 }
 
@@ -224,15 +241,15 @@ fn failure(case: &Case, side: Option<Side>, step: Step, reason: &str, log: &str)
 }
 
 /// The container in which one side is prepared.
-struct AtWork<'a> {
-    container: &'a mut Container,
+struct PreparationContainer<'a> {
+    engine_container: &'a mut Container,
     user: (u32, u32),
     limits: Limits,
-    site: &'a Site<'a>,
+    side_spec: &'a SideSpec<'a>,
 }
 
 /// Finds programs and what they can, a line `name=value` each.
-const LOOK: &str = r#"
+const INSPECT_SCRIPT: &str = r#"
 root=$1
 find_it() { if [ -n "$root" ]; then echo "$root/bin/$1"; else command -v "$1" || true; fi; }
 has() { [ -n "$1" ] && [ -x "$1" ]; }
@@ -270,71 +287,72 @@ for threads in 8 1; do
 done
 "#;
 
-impl AtWork<'_> {
-    async fn run(&mut self, run: Spawn) -> Result<Exit> {
-        let run = bounded(run, self.user, &self.limits);
-        self.container.run(&run, |_| ()).await
+impl PreparationContainer<'_> {
+    async fn run(&mut self, spawn: Spawn) -> Result<Exit> {
+        let spawn = with_limits(spawn, self.user, &self.limits);
+        self.engine_container.run(&spawn, |_| ()).await
     }
 
-    /// What the compiler is and can.
-    async fn look_at_compiler(&mut self) -> Result<Compiler> {
-        let root = if self.site.sysroot.is_some() { "/artifact" } else { "" };
-        let argv = ["sh", "-euc", LOOK, "look", root].map(String::from);
-        let exit = self.run(plain(argv.into(), base_env())).await?;
+    /// Facts of the compiler, as found in the container.
+    async fn inspect_compiler(&mut self) -> Result<Compiler> {
+        let root = if self.side_spec.sysroot.is_some() { "/artifact" } else { "" };
+        let argv = ["sh", "-euc", INSPECT_SCRIPT, "look", root].map(String::from);
+        let exit = self.run(bare_spawn(argv.into(), base_env())).await?;
         if exit.end != End::Code(0) {
-            let said = exit.stderr_tail.trim();
+            let stderr = exit.stderr_tail.trim();
             let how = describe(&exit.end, self.limits.time_s);
             return Err(Error::new(
                 Kind::Case,
                 format!(
-                    "the {} is no compiler that works here: {said} (it {how})",
-                    self.site.side.name()
+                    "the {} is no compiler that works here: {stderr} (it {how})",
+                    self.side_spec.side.name()
                 ),
             ));
         }
         let mut threads = Vec::new();
-        let mut found =
+        let mut compiler =
             Compiler { backends: BTreeSet::from([Backend::Llvm]), ..Compiler::default() };
         for (name, value) in exit.stdout_tail.lines().filter_map(|line| line.split_once('=')) {
             match name {
-                "rustc" => found.rustc = value.into(),
-                "cargo" => found.cargo = value.into(),
-                "rustdoc" => found.rustdoc = value.into(),
-                "clippy-driver" => found.clippy = Some(value.into()),
-                "version" => found.version = value.into(),
-                "timings" => found.timings = true,
+                "rustc" => compiler.rustc = value.into(),
+                "cargo" => compiler.cargo = value.into(),
+                "rustdoc" => compiler.rustdoc = value.into(),
+                "clippy-driver" => compiler.clippy = Some(value.into()),
+                "version" => compiler.version = value.into(),
+                "timings" => compiler.timings = true,
                 "threads" => threads.push(value.parse().unwrap_or(0)),
                 "backend" => {
                     let name = value.split(['-', '.']).next().unwrap_or(value);
-                    found.backends.extend(Backend::from_name(name));
+                    compiler.backends.extend(Backend::from_name(name));
                 }
                 _ => {}
             }
         }
-        if let [eight, one] = threads[..] {
-            found.threads_seen = (eight, one);
+        if let [with_eight, with_one] = threads[..] {
+            compiler.threads_seen = (with_eight, with_one);
         }
-        Ok(found)
+        Ok(compiler)
     }
 
-    /// Builds what one crate depends on and the crate itself. The inner error is a reason and a log.
-    async fn build(
+    /// Builds what one crate depends on and the crate itself. The inner error is a reason and a
+    /// log.
+    async fn build_crate(
         &mut self,
         krate: &Crate,
-        laid: &Laid,
+        vendored: &VendoredCrate,
         compiler: &Compiler,
-        (_, build, backend): &Key,
+        (_, build, backend): &BuildKey,
         incremental: bool,
         cores: usize,
-    ) -> Result<Result<Leaf, (String, String)>> {
+    ) -> Result<Result<CrateCompilation, (String, String)>> {
         let folder = prepared_folder(&krate.name, *build, *backend);
-        let mut run = cargo(krate, laid, compiler, *build, cores as u32);
-        run.env.insert("CARGO_TARGET_DIR".into(), format!("{folder}/target"));
-        run.env.insert(COMMANDS.into(), "on".into());
+        let mut spawn = cargo_build(krate, vendored, compiler, *build, cores as u32);
+        spawn.env.insert("CARGO_TARGET_DIR".into(), format!("{folder}/target"));
+        spawn.env.insert(COMMANDS.into(), "on".into());
         if *backend != Backend::Llvm {
-            run.env.insert(FLAGS.into(), backend_flag(*backend));
+            spawn.env.insert(FLAGS.into(), backend_flag(*backend));
         }
-        let exit = self.run(run).await?;
+        let exit = self.run(spawn).await?;
         if exit.end != End::Code(0) {
             let reason = describe(&exit.end, self.limits.time_s);
             return Ok(Err((format!("cargo {reason}"), exit.stderr_tail)));
@@ -348,9 +366,9 @@ impl AtWork<'_> {
                 exit.stderr_tail,
             )));
         };
-        let leaf = Leaf { command, folder };
+        let compilation = CrateCompilation { command, folder };
         if incremental {
-            let exit = self.run(fill_cache(krate, laid, &leaf, *backend)).await?;
+            let exit = self.run(fill_cache(krate, vendored, &compilation, *backend)).await?;
             if exit.end != End::Code(0) {
                 let reason = describe(&exit.end, self.limits.time_s);
                 return Ok(Err((
@@ -359,6 +377,6 @@ impl AtWork<'_> {
                 )));
             }
         }
-        Ok(Ok(leaf))
+        Ok(Ok(compilation))
     }
 }

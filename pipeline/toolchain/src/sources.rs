@@ -1,9 +1,9 @@
 //! The crates of a suite and what they depend on, each archive verified by its checksum, laid out
 //! once in the cache under the digest of what it is made of.
 //!
-//! Of a crate's manifest only what a build of it needs is kept: a published one names dependencies of
-//! its tests, which the lock would have to pin too, and its own profiles, which would be measured in
-//! the place of cargo's.
+//! Of a crate's manifest only what a build of it needs is kept: a published one names dependencies
+//! of its tests, which the lock would have to pin too, and its own profiles, which would be
+//! measured in the place of cargo's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -18,8 +18,8 @@ use serde::Deserialize;
 
 use dyno_base::atomic_file;
 use dyno_base::digest::file_digest;
-use dyno_base::error::{Error, Kind, Result, While};
-use dyno_base::event::{Events, Phase, Unit};
+use dyno_base::error::{Error, Kind, Result, WithContext};
+use dyno_base::event::{Events, Phase, ProgressUnit};
 use dyno_base::fault;
 use dyno_base::scratch::{Scratch, discard};
 use dyno_build::catalog::LoadedSuite;
@@ -27,18 +27,18 @@ use dyno_build::definition::Definition;
 use dyno_build::source::git_apply;
 use dyno_build::source::releases::{Registry, unpack};
 
-/// Crates laid out.
+/// Crates that were vendored.
 #[derive(Debug, Default)]
 pub struct Sources {
-    /// On the host; `/crates` in containers.
+    /// Their folder on the host; `/crates` in containers.
     pub folder: PathBuf,
-    /// Crate → the name of its folder there, or why it cannot be measured: with its step.
-    pub crates: BTreeMap<String, Result<Laid, (Step, String)>>,
+    /// The crates by name, or why one cannot be measured, with its step.
+    pub crates: BTreeMap<String, Result<VendoredCrate, (Step, String)>>,
 }
 
-/// A crate laid out.
+/// A crate laid out in the cache with all it depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Laid {
+pub struct VendoredCrate {
     /// Digest of its folder.
     pub digest: Digest,
     /// Why there is no `patched`, where the suite has a patch.
@@ -60,17 +60,17 @@ struct Lock {
     package: Vec<Package>,
 }
 
-/// Every crate that `loaded` has a benchmark of, if it is in `wanted`.
-pub async fn bring(
+/// Vendors every crate that `loaded` has a benchmark of, if it is in `wanted`.
+pub async fn vendor_crates(
     loaded: &LoadedSuite,
     wanted: &BTreeSet<String>,
     cache: &Path,
     events: &Events,
 ) -> Result<Sources> {
     let folder = cache.join("crates");
-    fs::create_dir_all(&folder).while_(|| format!("making {}", folder.display()))?;
+    fs::create_dir_all(&folder).context(|| format!("making {}", folder.display()))?;
     let registry = tokio::sync::OnceCell::new();
-    let bringing = Bringing { loaded, folder: &folder, cache, events, registry: &registry };
+    let vendor = Vendor { loaded, folder: &folder, cache, events, registry: &registry };
     let mut sources = Sources { folder: folder.clone(), crates: BTreeMap::new() };
     for benchmark in &loaded.suite.benchmarks {
         let (Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate)) =
@@ -81,8 +81,8 @@ pub async fn bring(
         if !wanted.contains(&benchmark.name) || sources.crates.contains_key(&krate.name) {
             continue;
         }
-        let laid = match bringing.krate(krate).await {
-            Ok(laid) => Ok(laid),
+        let vendored = match vendor.vendor_crate(krate).await {
+            Ok(vendored) => Ok(vendored),
             // What is wrong with one crate is no reason to measure no other.
             Err(error) if matches!(error.kind, Kind::Case | Kind::Input) => {
                 events.notice(format!("{}: {error}", krate.name));
@@ -90,12 +90,12 @@ pub async fn bring(
             }
             Err(error) => return Err(error),
         };
-        sources.crates.insert(krate.name.clone(), laid);
+        sources.crates.insert(krate.name.clone(), vendored);
     }
     Ok(sources)
 }
 
-struct Bringing<'a> {
+struct Vendor<'a> {
     loaded: &'a LoadedSuite,
     folder: &'a Path,
     cache: &'a Path,
@@ -103,9 +103,9 @@ struct Bringing<'a> {
     registry: &'a tokio::sync::OnceCell<Registry>,
 }
 
-impl Bringing<'_> {
+impl Vendor<'_> {
     /// Lays one crate out, if it is not there.
-    async fn krate(&self, krate: &Crate) -> Result<Laid> {
+    async fn vendor_crate(&self, krate: &Crate) -> Result<VendoredCrate> {
         let suite = &self.loaded.folder;
         let lock_file = suite.join(krate.lock());
         let lock_text = fs::read_to_string(&lock_file).map_err(|error| {
@@ -114,44 +114,44 @@ impl Bringing<'_> {
             Error::input(what).hint(format!("dyno suite lock {suite} {} writes it", krate.name))
         })?;
         let packages =
-            packages(&lock_text).while_(|| format!("reading {}", lock_file.display()))?;
+            parse_packages(&lock_text).context(|| format!("reading {}", lock_file.display()))?;
         let patch = krate.patch.as_ref().map(|path| fs::read(suite.join(path)));
         let patch = patch
             .transpose()
             .map_err(|error| Error::input(format!("the patch of {}: {error}", krate.name)))?;
-        let own = match &krate.source {
+        let own_digest = match &krate.source {
             CrateSource::Release { sha256, .. } => sha256.clone(),
             CrateSource::Folder(path) => Definition::read(&suite.join(path))?.digest(),
         };
         let parts: [&[u8]; 4] = [
             b"crate 2",
-            own.hex().as_bytes(),
+            own_digest.hex().as_bytes(),
             lock_text.as_bytes(),
             patch.as_deref().unwrap_or(&[]),
         ];
         let digest = Digest::of_parts(parts);
-        let place = self.folder.join(digest.hex());
-        let failed = place.join("patch-failed");
-        let patch_failed = || fs::read_to_string(&failed).ok();
-        if place.exists() && !is_whole(&place) {
+        let crate_folder = self.folder.join(digest.hex());
+        let failure_file = crate_folder.join("patch-failed");
+        let read_failure = || fs::read_to_string(&failure_file).ok();
+        if crate_folder.exists() && !is_intact(&crate_folder) {
             self.events
                 .notice(format!("{} in the cache is damaged and is laid out again", krate.name));
-            discard("artifact.discard", self.cache, &place)?;
+            discard("artifact.discard", self.cache, &crate_folder)?;
         }
-        if !place.exists() {
+        if !crate_folder.exists() {
             let scratch = Scratch::new(self.cache)?;
             let new = scratch.folder("crate")?;
             let laying = self.lay_out(krate, &packages, &lock_text, patch.as_deref(), &new);
             fault::around("crates.lay-out", laying).await?;
-            match fault::at("crates.place", || atomic_file::place_folder(&new, &place)) {
+            match fault::at("crates.place", || atomic_file::place_folder(&new, &crate_folder)) {
                 // Another dyno may have laid out the same meanwhile.
-                Err(error) if !place.exists() => {
-                    return Err(error).while_(|| format!("placing {}", place.display()));
+                Err(error) if !crate_folder.exists() => {
+                    return Err(error).context(|| format!("placing {}", crate_folder.display()));
                 }
                 _ => {}
             }
         }
-        Ok(Laid { digest, patch_failed: patch_failed() })
+        Ok(VendoredCrate { digest, patch_failed: read_failure() })
     }
 
     async fn lay_out(
@@ -160,61 +160,66 @@ impl Bringing<'_> {
         packages: &[Package],
         lock: &str,
         patch: Option<&[u8]>,
-        new: &Path,
+        folder: &Path,
     ) -> Result<()> {
-        let what = || format!("laying out {}", krate.name);
-        let source = new.join("src");
+        let doing = || format!("laying out {}", krate.name);
+        let source = folder.join("src");
         match &krate.source {
             CrateSource::Release { name, version, sha256 } => {
                 let archive = self.archive(name, version, sha256).await?;
-                unpack(&archive, &format!("{name}-{version}"), &source).while_(what)?;
+                unpack(&archive, &format!("{name}-{version}"), &source).context(doing)?;
             }
             CrateSource::Folder(path) => {
                 Definition::read(&self.loaded.folder.join(path))?.write(&source)?;
             }
         }
         let manifest = source.join("Cargo.toml");
-        let text = fs::read_to_string(&manifest).while_(what)?;
-        fs::write(&manifest, only_for_building(&text).while_(what)?).while_(what)?;
-        fs::write(source.join("Cargo.lock"), lock).while_(what)?;
-        self.vendor(krate, packages, &new.join("vendor")).await?;
+        let text = fs::read_to_string(&manifest).context(doing)?;
+        fs::write(&manifest, strip_manifest(&text).context(doing)?).context(doing)?;
+        fs::write(source.join("Cargo.lock"), lock).context(doing)?;
+        self.vendor_dependencies(krate, packages, &folder.join("vendor")).await?;
         if let Some(patch) = patch {
-            let patched = new.join("patched");
-            copy_folder(&source, &patched).while_(what)?;
+            let patched = folder.join("patched");
+            copy_folder(&source, &patched).context(doing)?;
             if let Err(why) = git_apply(&patched, patch).await? {
-                fs::write(new.join("patch-failed"), why).while_(what)?;
-                fs::remove_dir_all(&patched).while_(what)?;
+                fs::write(folder.join("patch-failed"), why).context(doing)?;
+                fs::remove_dir_all(&patched).context(doing)?;
             }
         }
-        open_to_all(new).while_(what)?;
-        let content = content(new).while_(what)?;
-        fs::write(new.join(CONTENT), content.hex()).while_(what)
+        make_readable(folder).context(doing)?;
+        let digest = content_digest(folder).context(doing)?;
+        fs::write(folder.join(CONTENT_FILE), digest.hex()).context(doing)
     }
 
-    /// What the crate depends on, as cargo's "directory source" wants it.
-    async fn vendor(&self, krate: &Crate, packages: &[Package], folder: &Path) -> Result<()> {
-        fs::create_dir_all(folder).while_(|| format!("making {}", folder.display()))?;
+    /// Writes what the crate depends on, as cargo's "directory source" wants it.
+    async fn vendor_dependencies(
+        &self,
+        krate: &Crate,
+        packages: &[Package],
+        folder: &Path,
+    ) -> Result<()> {
+        fs::create_dir_all(folder).context(|| format!("making {}", folder.display()))?;
         let total = packages.len() as u64;
         self.events.begin(Phase::Source, format!("{} and {total} crates below it", krate.name));
         let done = std::sync::atomic::AtomicU64::new(0);
-        let one = async |package: &Package| -> Result<()> {
+        let vendor_package = async |package: &Package| -> Result<()> {
             let Package { name, version, checksum, .. } = package;
-            let what = || format!("laying out {name} {version}");
+            let doing = || format!("laying out {name} {version}");
             let sha256 = checksum.as_deref().unwrap_or_default().parse().map_err(|_| {
                 Error::input(format!("the lock of {} has no checksum of {name}", krate.name))
             })?;
             let archive = self.archive(name, version, &sha256).await?;
             let top = format!("{name}-{version}");
             let into = folder.join(&top);
-            unpack(&archive, &top, &into).while_(what)?;
+            unpack(&archive, &top, &into).context(doing)?;
             let sums = serde_json::json!({ "files": {}, "package": sha256.hex() });
-            fs::write(into.join(".cargo-checksum.json"), sums.to_string()).while_(what)?;
+            fs::write(into.join(".cargo-checksum.json"), sums.to_string()).context(doing)?;
             let done = done.fetch_add(1, std::sync::atomic::Ordering::Relaxed) + 1;
-            self.events.progress(Phase::Source, done, total, Unit::Items);
+            self.events.progress(Phase::Source, done, total, ProgressUnit::Items);
             Ok(())
         };
-        let all = packages.iter().map(one);
-        futures::stream::iter(all).buffer_unordered(8).try_collect::<Vec<()>>().await?;
+        let vendoring = packages.iter().map(vendor_package);
+        futures::stream::iter(vendoring).buffer_unordered(8).try_collect::<Vec<()>>().await?;
         self.events.end(Phase::Source, format!("{} with {total} crates below it", krate.name));
         Ok(())
     }
@@ -239,38 +244,41 @@ impl Bringing<'_> {
             )
             .hint("nothing of it was used: see what the suite pins, and what the registry gave"));
         }
-        let keep = || atomic_file::replace(&file, &bytes, 0o644);
+        let write_archive = || atomic_file::replace(&file, &bytes, 0o644);
         fs::create_dir_all(&folder)
-            .and_then(|()| fault::at("crates.download", keep))
-            .while_(|| format!("keeping {}", file.display()))?;
+            .and_then(|()| fault::at("crates.download", write_archive))
+            .context(|| format!("keeping {}", file.display()))?;
         Ok(bytes)
     }
 }
 
 /// The packages of a lock that come from a registry. Others than the crate itself make it useless
 /// here, since they are pinned by nothing.
-fn packages(lock: &str) -> Result<Vec<Package>> {
+fn parse_packages(lock: &str) -> Result<Vec<Package>> {
     let lock: Lock = toml::from_str(lock).map_err(|error| Error::input(error.to_string()))?;
-    let own = lock.package.iter().filter(|package| package.source.is_none()).count();
+    let own_packages = lock.package.iter().filter(|package| package.source.is_none()).count();
     let foreign: Vec<String> = lock
         .package
         .iter()
         .filter(|p| p.source.as_ref().is_some_and(|s| !s.starts_with("registry+")))
         .map(|p| format!("{} {}", p.name, p.version))
         .collect();
-    if own != 1 || !foreign.is_empty() {
+    if own_packages != 1 || !foreign.is_empty() {
         return Err(Error::input(format!(
-            "a lock has one package of its own and others of a registry; this has {own}, and {} elsewhere",
+            "a lock has one package of its own and others of a registry; this has {own_packages}, and {} elsewhere",
             if foreign.is_empty() { "none".into() } else { foreign.join(", ") }
         )));
     }
-    let plain = |text: &str| {
-        let ok = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
-        !text.is_empty() && text.len() <= 128 && text.chars().all(ok) && !text.starts_with('.')
+    let is_plain = |text: &str| {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.+".contains(c);
+        !text.is_empty()
+            && text.len() <= 128
+            && text.chars().all(is_allowed)
+            && !text.starts_with('.')
     };
     let mut packages: Vec<Package> =
         lock.package.into_iter().filter(|package| package.source.is_some()).collect();
-    if let Some(odd) = packages.iter().find(|p| !plain(&p.name) || !plain(&p.version)) {
+    if let Some(odd) = packages.iter().find(|p| !is_plain(&p.name) || !is_plain(&p.version)) {
         return Err(Error::input(format!("{:?} {:?} is no package", odd.name, odd.version)));
     }
     packages.sort();
@@ -279,7 +287,7 @@ fn packages(lock: &str) -> Result<Vec<Package>> {
 }
 
 /// A manifest without what a build of the library or a binary has no use for.
-pub fn only_for_building(manifest: &str) -> Result<String> {
+pub fn strip_manifest(manifest: &str) -> Result<String> {
     let mut table: toml::Table =
         manifest.parse().map_err(|error: toml::de::Error| Error::input(error.to_string()))?;
     for key in ["dev-dependencies", "bench", "test", "example", "profile", "badges"] {
@@ -304,10 +312,10 @@ pub fn only_for_building(manifest: &str) -> Result<String> {
 }
 
 /// The file beside what was laid out that holds its digest.
-const CONTENT: &str = "content";
+const CONTENT_FILE: &str = "content";
 
-/// Digest of all files but that one, by name and content.
-fn content(folder: &Path) -> std::io::Result<Digest> {
+/// Digest of all files but [`CONTENT_FILE`], by name and content.
+fn content_digest(folder: &Path) -> std::io::Result<Digest> {
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
@@ -315,7 +323,7 @@ fn content(folder: &Path) -> std::io::Result<Digest> {
             let (entry, path) = entry.map(|entry| (entry.file_type(), entry.path()))?;
             if entry?.is_dir() {
                 folders.push(path);
-            } else if path != folder.join(CONTENT) {
+            } else if path != folder.join(CONTENT_FILE) {
                 let name = path.strip_prefix(folder).expect("it is below").to_path_buf();
                 files.insert(name, file_digest(&path)?);
             }
@@ -325,11 +333,12 @@ fn content(folder: &Path) -> std::io::Result<Digest> {
     Ok(Digest::of_parts(parts))
 }
 
-/// Whether a folder is as it was laid out. It is what is compiled: a damaged file would be taken for
-/// a crate that does not build.
-fn is_whole(place: &Path) -> bool {
-    let kept = fs::read_to_string(place.join(CONTENT)).ok();
-    kept.is_some_and(|kept| content(place).is_ok_and(|found| found.hex() == kept))
+/// Whether a folder is as it was laid out. It is what is compiled: a damaged file would be taken
+/// for a crate that does not build.
+fn is_intact(folder: &Path) -> bool {
+    let recorded = fs::read_to_string(folder.join(CONTENT_FILE)).ok();
+    recorded
+        .is_some_and(|recorded| content_digest(folder).is_ok_and(|found| found.hex() == recorded))
 }
 
 fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
@@ -346,13 +355,13 @@ fn copy_folder(from: &Path, into: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Programs of containers read it, whoever they run as.
-fn open_to_all(folder: &Path) -> std::io::Result<()> {
+/// Lets every user read the folder: programs of containers run as various ones.
+fn make_readable(folder: &Path) -> std::io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            open_to_all(&entry.path())?;
+            make_readable(&entry.path())?;
         } else {
             let mode = entry.metadata()?.permissions().mode();
             fs::set_permissions(entry.path(), fs::Permissions::from_mode(mode | 0o444))?;
@@ -371,20 +380,20 @@ pub async fn generate_lock(source: &Path) -> Result<String> {
         Error::host(format!("starting cargo: {error}")).hint("install Rust's cargo")
     })?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
-        return Err(Error::new(Kind::Case, format!("cargo generate-lockfile: {said}")));
+        let stderr = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        return Err(Error::new(Kind::Case, format!("cargo generate-lockfile: {stderr}")));
     }
     let text = fs::read_to_string(source.join("Cargo.lock"))
-        .while_(|| format!("reading the lock in {}", source.display()))?;
+        .context(|| format!("reading the lock in {}", source.display()))?;
     // The fourth version differs in how URLs of git are written, of which there are none.
     Ok(text.replace("\nversion = 4\n", "\nversion = 3\n"))
 }
 
 /// Downloads a release for whoever is about to pin it; its checksum is that of what came.
-pub async fn release(name: &str, version: &str, into: &Path) -> Result<Digest> {
-    let what = || format!("unpacking {name} {version}");
+pub async fn download_release(name: &str, version: &str, into: &Path) -> Result<Digest> {
+    let doing = || format!("unpacking {name} {version}");
     let archive = Registry::open().await?.archive(name, version).await?;
-    unpack(&archive, &format!("{name}-{version}"), into).while_(what)?;
+    unpack(&archive, &format!("{name}-{version}"), into).context(doing)?;
     Ok(Digest::of(&archive))
 }
 
@@ -411,32 +420,32 @@ lto = true
 [[bench]]
 name = "y"
 "#;
-        insta::assert_snapshot!(only_for_building(manifest).unwrap());
-        assert!(only_for_building("[package").is_err());
+        insta::assert_snapshot!(strip_manifest(manifest).unwrap());
+        assert!(strip_manifest("[package").is_err());
     }
 
     #[test]
     fn what_was_laid_out_is_looked_at_again() {
         let folder = tempfile::tempdir().unwrap();
-        let (from, laid) = (folder.path().join("from"), folder.path().join("laid"));
+        let (from, vendored) = (folder.path().join("from"), folder.path().join("laid"));
         for path in ["target/gone.rs", "src/target/mod.rs", "src/lib.rs"] {
             fs::create_dir_all(from.join(path).parent().unwrap()).unwrap();
             fs::write(from.join(path), path).unwrap();
         }
         // A suite's own crate, without what cargo left; whatever is there already stays.
-        Definition::read(&from).unwrap().write(&laid).unwrap();
-        assert!(laid.join("src/lib.rs").exists() && !laid.join("target").exists());
-        copy_folder(&from.join("src"), &laid.join("src")).unwrap();
-        assert!(laid.join("src/target/mod.rs").exists() && !laid.join("target").exists());
-        assert!(!is_whole(&laid));
-        fs::write(laid.join(CONTENT), content(&laid).unwrap().hex()).unwrap();
-        assert!(is_whole(&laid));
-        fs::write(laid.join("src/lib.rs"), "src/lib.r5").unwrap();
-        assert!(!is_whole(&laid));
-        fs::write(laid.join("src/lib.rs"), "src/lib.rs").unwrap();
-        assert!(is_whole(&laid));
-        fs::remove_file(laid.join("src/target/mod.rs")).unwrap();
-        assert!(!is_whole(&laid));
+        Definition::read(&from).unwrap().write(&vendored).unwrap();
+        assert!(vendored.join("src/lib.rs").exists() && !vendored.join("target").exists());
+        copy_folder(&from.join("src"), &vendored.join("src")).unwrap();
+        assert!(vendored.join("src/target/mod.rs").exists() && !vendored.join("target").exists());
+        assert!(!is_intact(&vendored));
+        fs::write(vendored.join(CONTENT_FILE), content_digest(&vendored).unwrap().hex()).unwrap();
+        assert!(is_intact(&vendored));
+        fs::write(vendored.join("src/lib.rs"), "src/lib.r5").unwrap();
+        assert!(!is_intact(&vendored));
+        fs::write(vendored.join("src/lib.rs"), "src/lib.rs").unwrap();
+        assert!(is_intact(&vendored));
+        fs::remove_file(vendored.join("src/target/mod.rs")).unwrap();
+        assert!(!is_intact(&vendored));
     }
 
     #[test]
@@ -449,15 +458,16 @@ name = "y"
         };
         let index = "registry+https://index.example/";
         let good = lock(&(package("b", index) + &package("a", index)));
-        let names: Vec<String> = packages(&good).unwrap().into_iter().map(|p| p.name).collect();
+        let names: Vec<String> =
+            parse_packages(&good).unwrap().into_iter().map(|p| p.name).collect();
         assert_eq!(names, ["a", "b"]);
-        for wrong in [
+        for invalid in [
             lock(&package("a", "git+https://example.org/a")),
             lock("[[package]]\nname = \"other\"\nversion = \"1.0.0\"\n"),
             lock(&package("../a", index)),
             "version = ".to_string(),
         ] {
-            assert!(packages(&wrong).is_err(), "{wrong}");
+            assert!(parse_packages(&invalid).is_err(), "{invalid}");
         }
     }
 }

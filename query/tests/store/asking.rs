@@ -9,11 +9,11 @@ use dyno_query::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use crate::common::{commit, graph, job, record, series};
-use crate::{Place, TABLES, changed};
+use crate::{TABLES, TestStore, changed};
 
 #[tokio::test]
 async fn sql_shows_every_table() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let mut text = String::new();
     for sql in [
         "SELECT benchmark, metric, round, side, sequence, value, taint, unit, commit FROM samples \
@@ -40,7 +40,7 @@ async fn sql_shows_every_table() {
 /// Every query of docs/sql.md runs and gives rows.
 #[tokio::test]
 async fn the_examples_of_the_docs_work() {
-    let place = Place::with(&[record("one"), graph("two")]).await;
+    let place = TestStore::with_records(&[record("one"), graph("two")]).await;
     let page = include_str!("../../../docs/sql.md");
     let examples: Vec<&str> =
         page.split("```sql\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
@@ -54,9 +54,10 @@ async fn the_examples_of_the_docs_work() {
     for name in TABLES {
         let rows = place.session().await.sql(&format!("SELECT * FROM {name}")).await.unwrap();
         for field in rows[0].schema().fields() {
-            let named = field.name().trim_start_matches("baseline").trim_start_matches("candidate");
-            let named = named.trim_end_matches("_median").trim_start_matches("off");
-            assert!(pages.contains(named), "{name}.{} is in no page", field.name());
+            let plain_name =
+                field.name().trim_start_matches("baseline").trim_start_matches("candidate");
+            let plain_name = plain_name.trim_end_matches("_median").trim_start_matches("off");
+            assert!(pages.contains(plain_name), "{name}.{} is in no page", field.name());
         }
     }
 }
@@ -64,30 +65,30 @@ async fn the_examples_of_the_docs_work() {
 /// What `\d` shows is what there is, with a page that names it.
 #[tokio::test]
 async fn everything_is_described() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let session = place.session().await;
     let sql = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'";
     let rows = session.sql(sql).await.unwrap();
     let names = rows.iter().flat_map(|b| b.column(0).as_string::<i32>().iter().flatten());
-    let mut there: Vec<&str> = names.collect();
-    there.sort_unstable();
+    let mut listed: Vec<&str> = names.collect();
+    listed.sort_unstable();
     let stored = |d: &&CatalogEntry| matches!(d.kind, EntryKind::Table | EntryKind::View);
     let tables: Vec<&str> = SQL_CATALOG.iter().filter(stored).map(|d| d.name).collect();
-    assert_eq!(there, tables);
+    assert_eq!(listed, tables);
     let names = session.names().await;
     let page = include_str!("../../../docs/sql.md");
     let mut text = String::new();
     for CatalogEntry { name, usage, kind, what } in SQL_CATALOG {
         let columns = session.columns(name).await;
         assert_eq!(columns.is_none(), *kind == EntryKind::Function, "{name}");
-        let known = names.tables.iter().any(|(table, _)| table == name);
-        assert_eq!(known, kind.has_rows(), "{name}");
-        assert!(known || names.functions.iter().any(|function| function == name), "{name}");
+        let is_known = names.tables.iter().any(|(table, _)| table == name);
+        assert_eq!(is_known, kind.has_rows(), "{name}");
+        assert!(is_known || names.functions.iter().any(|function| function == name), "{name}");
         assert!(page.contains(&format!("`{usage}`")), "{usage} is not in docs/sql.md");
         text.push_str(&format!("{usage} ({}): {what}\n", kind.name()));
         // The stored tables' columns stand in docs/store.md, which is compared with them.
-        let shown = *name == "rounds" || *kind == EntryKind::Aggregate;
-        for ColumnDescription { name, kind } in columns.filter(|_| shown).unwrap_or_default() {
+        let is_shown = *name == "rounds" || *kind == EntryKind::Aggregate;
+        for ColumnDescription { name, kind } in columns.filter(|_| is_shown).unwrap_or_default() {
             text.push_str(&format!("    {name} {kind}\n"));
         }
     }
@@ -98,7 +99,7 @@ async fn everything_is_described() {
 /// Structs, of which one is null, with nulls, an empty answer and none at all, in every form.
 #[tokio::test]
 async fn answers_print_in_every_form() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let session = place.session().await;
     let sql = "SELECT r.round, e.e, 'a\nb' AS text FROM \
                  (SELECT round FROM rounds WHERE benchmark = 'json' AND round < 2) r LEFT JOIN \
@@ -115,18 +116,18 @@ async fn answers_print_in_every_form() {
             ("csv", write_csv),
             ("json", write_json),
         ] {
-            let mut out = Vec::new();
-            write(&mut out, &batches).unwrap();
-            text.push_str(&format!("{form}:\n{}", String::from_utf8(out).unwrap()));
+            let mut buffer = Vec::new();
+            write(&mut buffer, &batches).unwrap();
+            text.push_str(&format!("{form}:\n{}", String::from_utf8(buffer).unwrap()));
         }
         let mut parquet = Vec::new();
         write_parquet(&mut parquet, &batches).unwrap();
         let read = ParquetRecordBatchReader::try_new(bytes::Bytes::from(parquet), 1024).unwrap();
         let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
         let rows = |batches: &[RecordBatch]| {
-            let mut out = Vec::new();
-            write_json(&mut out, batches).unwrap();
-            out
+            let mut buffer = Vec::new();
+            write_json(&mut buffer, batches).unwrap();
+            buffer
         };
         assert_eq!(rows(&read), rows(&batches));
     }
@@ -135,7 +136,7 @@ async fn answers_print_in_every_form() {
 
 #[tokio::test]
 async fn answers_print_as_csv_and_json() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let session = place.session().await;
     let sql = "SELECT benchmark, rounds, reason FROM comparisons WHERE metric = 'wall' ORDER BY 1";
     let batches = session.sql(sql).await.unwrap();
@@ -153,7 +154,7 @@ async fn answers_print_as_csv_and_json() {
 
 #[tokio::test]
 async fn what_would_change_the_store_is_refused() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     for sql in [
         "DROP TABLE runs",
         "DROP VIEW history",
@@ -184,7 +185,7 @@ async fn what_would_change_the_store_is_refused() {
 
 #[tokio::test]
 async fn mistakes_in_sql_are_one_line_with_a_hint() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let mut text = String::new();
     for sql in [
         "SELECT benchmrk FROM noise",
@@ -204,7 +205,7 @@ async fn mistakes_in_sql_are_one_line_with_a_hint() {
 }
 
 /// Three pairs: a–b twice under other labels, a–c, and one whose commits share a prefix with b.
-async fn several() -> Place {
+async fn several() -> TestStore {
     let side = |name: &str, asked: &str, commit: &str, at: i64| {
         changed(name, |r| {
             r.run.candidate.asked = asked.into();
@@ -213,7 +214,7 @@ async fn several() -> Place {
         })
     };
     let like_b = format!("{}{}", "b".repeat(10), "c".repeat(30));
-    Place::with(&[
+    TestStore::with_records(&[
         side("ab", "main", commit('b').hex(), 0),
         side("ac", "main", commit('c').hex(), 1),
         side("like", "topic", &like_b, 2),
@@ -253,16 +254,16 @@ async fn commits_are_found_by_id_prefix_or_what_was_asked() {
 
 #[tokio::test]
 async fn jobs_of_one_host_are_pooled_if_alike_and_named_if_not() {
-    let later = |name: &str, at: i64, kernel: &str| {
+    let later_record = |name: &str, at: i64, kernel: &str| {
         changed(name, |r| {
             r.run.finished_us += at;
             r.run.fingerprint.kernel = kernel.into();
         })
     };
-    let place = Place::with(&[
-        later("old kernel", 0, "6.1.0"),
-        later("first", 1, "6.12.0"),
-        later("second", 2, "6.12.0"),
+    let place = TestStore::with_records(&[
+        later_record("old kernel", 0, "6.1.0"),
+        later_record("first", 1, "6.12.0"),
+        later_record("second", 2, "6.12.0"),
     ])
     .await;
     let compared = place.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
@@ -271,13 +272,13 @@ async fn jobs_of_one_host_are_pooled_if_alike_and_named_if_not() {
     assert_eq!(compared.excluded_jobs, [job("old kernel")]);
     assert_eq!(compared.jobs, [2, 2, 2]);
     // Two records' samples put end to end give the same verdicts.
-    let mut both = record("x").samples;
-    let again = both.clone().into_iter().map(|mut s| {
+    let mut both_runs = record("x").samples;
+    let second_run = both_runs.clone().into_iter().map(|mut s| {
         s.round += 4;
         s
     });
-    both.extend(again.collect::<Vec<_>>());
-    let whole = Place::with(&[changed("whole", |r| r.samples = both)]).await;
+    both_runs.extend(second_run.collect::<Vec<_>>());
+    let whole = TestStore::with_records(&[changed("whole", |r| r.samples = both_runs)]).await;
     let whole = whole.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
     for (pooled, whole) in compared.judged.iter().zip(&whole.judged) {
         let (a, b) = (&pooled.comparison, &whole.comparison);
@@ -291,7 +292,7 @@ async fn jobs_of_one_host_are_pooled_if_alike_and_named_if_not() {
 
 #[tokio::test]
 async fn hosts_and_suites_are_kept_apart() {
-    let place = Place::with(&[
+    let place = TestStore::with_records(&[
         record("x86"),
         changed("arm", |r| {
             r.run.host = "arm1".into();
@@ -304,11 +305,11 @@ async fn hosts_and_suites_are_kept_apart() {
     let hosts = |judged: &[verdict::Judged]| -> Vec<String> {
         judged.iter().map(|j| j.comparison.key.host.clone()).collect()
     };
-    let both = session.compare("v1", "v2", &Filter::default()).await.unwrap();
-    assert_eq!(hosts(&both.judged), ["local", "local", "arm1", "local"]);
+    let on_both = session.compare("v1", "v2", &Filter::default()).await.unwrap();
+    assert_eq!(hosts(&on_both.judged), ["local", "local", "arm1", "local"]);
     let arm = Filter { host: Some("arm1".into()), ..Filter::default() };
-    let one = session.compare("v1", "v2", &arm).await.unwrap();
-    assert_eq!(hosts(&one.judged), ["arm1"]);
+    let on_one = session.compare("v1", "v2", &arm).await.unwrap();
+    assert_eq!(hosts(&on_one.judged), ["arm1"]);
     let nowhere = Filter { host: Some("arm2".into()), ..Filter::default() };
     assert!(matches!(
         session.compare("v1", "v2", &nowhere).await,
@@ -332,7 +333,8 @@ async fn each_number_comes_out_of_its_sql() {
         r.samples.iter_mut().for_each(|s| s.config = "name=it's".into());
         r.run.host = "o'host".into();
     });
-    let place = Place::with(&[quote, changed("two", |r| r.run.host = "other".into())]).await;
+    let place =
+        TestStore::with_records(&[quote, changed("two", |r| r.run.host = "other".into())]).await;
     let session = place.session().await;
     for host in [None, Some("o'host".to_string())] {
         let filter = Filter { suite: None, host };
@@ -357,7 +359,7 @@ async fn each_number_comes_out_of_its_sql() {
 
 #[tokio::test]
 async fn a_filter_does_not_change_over_what_q_is_adjusted() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let whole = place.ask("SELECT q FROM (SELECT * FROM comparisons ORDER BY 1) WHERE benchmark = 'sort' AND metric = 'wall'");
     let whole = whole.await;
     let sql = "SELECT q FROM comparisons WHERE benchmark = 'sort' AND metric = 'wall' \

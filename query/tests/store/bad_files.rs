@@ -8,10 +8,10 @@ use dyno_query::Filter;
 use dyno_store::Problem;
 
 use crate::common::{graph, job};
-use crate::{FOLDERS, Place};
+use crate::{FOLDERS, TestStore};
 
 /// Ways in which a file can be bad; each is put in the place of a sound one.
-fn spoil(way: &str, place: &Place, table: &str) {
+fn spoil(way: &str, place: &TestStore, table: &str) {
     let path = place.file(table, &job("bad").to_string());
     let bytes = fs::read(&path).unwrap();
     let put = |bytes: &[u8]| fs::write(&path, bytes).unwrap();
@@ -82,21 +82,21 @@ async fn a_bad_file_is_named_and_the_rest_is_read() {
         "folder",
         "pages",
     ];
-    let mut said = Vec::new();
+    let mut problem_texts = Vec::new();
     for table_name in FOLDERS {
         for way in ways {
-            let place = Place::with(&[graph("good"), graph("bad")]).await;
+            let place = TestStore::with_records(&[graph("good"), graph("bad")]).await;
             spoil(way, &place, table_name);
             let session = place.session().await;
             // Every column, so that every page is read.
             let rows = session.sql(&format!("SELECT * FROM {table_name}")).await;
             let rows = rows.unwrap_or_else(|e| panic!("{table_name} {way}: {e}"));
             let rows: usize = rows.iter().map(RecordBatch::num_rows).sum();
-            let good = graph("good");
+            let good_graph = graph("good");
             let expected = match table_name {
-                "samples" => good.samples.len(),
-                "units" => good.units.len(),
-                "summaries" => verdict::summarise(&good.samples).len(),
+                "samples" => good_graph.samples.len(),
+                "units" => good_graph.units.len(),
+                "summaries" => verdict::summarise(&good_graph.samples).len(),
                 _ => 1,
             };
             assert_eq!(rows, expected, "{table_name} {way}");
@@ -107,11 +107,11 @@ async fn a_bad_file_is_named_and_the_rest_is_read() {
             assert!(!problems.is_empty(), "{table_name} {way}");
             for Problem { path, what } in problems {
                 let path = path.replace(job("bad").hex(), "<job>");
-                said.push(format!("{way}: {path}: {what}"));
+                problem_texts.push(format!("{way}: {path}: {what}"));
             }
         }
     }
-    insta::assert_snapshot!(said.join("\n"));
+    insta::assert_snapshot!(problem_texts.join("\n"));
 }
 
 /// Bits flipped anywhere never panic and never take the other job's rows along. `DYNO_FLIPS` sets
@@ -125,27 +125,27 @@ async fn flipped_bytes_do_no_harm() {
         state ^= state << 17;
         (state % below as u64) as usize
     };
-    let place = Place::with(&[graph("good"), graph("bad")]).await;
+    let place = TestStore::with_records(&[graph("good"), graph("bad")]).await;
     for table_name in FOLDERS {
         let path = place.file(table_name, &job("bad").to_string());
-        let sound = fs::read(&path).unwrap();
+        let original = fs::read(&path).unwrap();
         let times = std::env::var("DYNO_FLIPS").map_or(40, |times| times.parse().unwrap());
         for _ in 0..times {
-            let mut bytes = sound.clone();
+            let mut bytes = original.clone();
             for _ in 0..=next(3) {
-                let at = next(bytes.len());
-                bytes[at] ^= 1 << next(8);
+                let offset = next(bytes.len());
+                bytes[offset] ^= 1 << next(8);
             }
             fs::write(&path, &bytes).unwrap();
             let sql = format!("SELECT * FROM {table_name} WHERE job = '{}'", job("good"));
-            let all = place.session().await.sql(&format!("SELECT * FROM {table_name}")).await;
-            all.unwrap();
+            let all_rows = place.session().await.sql(&format!("SELECT * FROM {table_name}")).await;
+            all_rows.unwrap();
             if table_name == "units" {
                 place.session().await.sql("SELECT * FROM builds").await.unwrap();
             }
-            let good = place.session().await.sql(&sql).await.unwrap();
-            assert!(good.iter().map(RecordBatch::num_rows).sum::<usize>() > 0);
+            let other_rows = place.session().await.sql(&sql).await.unwrap();
+            assert!(other_rows.iter().map(RecordBatch::num_rows).sum::<usize>() > 0);
         }
-        fs::write(&path, &sound).unwrap();
+        fs::write(&path, &original).unwrap();
     }
 }

@@ -10,16 +10,16 @@ use dyno_query::{Filter, MeasuredBuild, write_csv, write_json};
 use dyno_store::Store;
 
 use crate::common::{graph, job, policy, record};
-use crate::{Place, table};
+use crate::{TestStore, table};
 
-fn made(name: &str, change: impl FnOnce(&mut Record)) -> Record {
+fn changed_record(name: &str, change: impl FnOnce(&mut Record)) -> Record {
     let mut record = graph(name);
     change(&mut record);
     record
 }
 
 /// The rows as CSV, without the header.
-async fn sorted(place: &Place, sql: &str) -> Vec<String> {
+async fn sorted(place: &TestStore, sql: &str) -> Vec<String> {
     let mut csv = Vec::new();
     write_csv(&mut csv, &place.session().await.sql(sql).await.unwrap()).unwrap();
     let text = String::from_utf8(csv).unwrap();
@@ -28,7 +28,7 @@ async fn sorted(place: &Place, sql: &str) -> Vec<String> {
     lines
 }
 
-async fn builds(place: &Place) -> Vec<MeasuredBuild> {
+async fn builds(place: &TestStore) -> Vec<MeasuredBuild> {
     let session = place.session().await;
     let compared = session.compare("rust-1.85", "rust-1.97", &Filter::default()).await.unwrap();
     session.builds(&compared).await.unwrap()
@@ -37,7 +37,7 @@ async fn builds(place: &Place) -> Vec<MeasuredBuild> {
 #[tokio::test]
 async fn units_come_back_as_they_were() {
     let record = graph("one");
-    let place = Place::with(std::slice::from_ref(&record)).await;
+    let place = TestStore::with_records(std::slice::from_ref(&record)).await;
     let mut expected: BTreeMap<u32, Vec<CompilationUnit>> = BTreeMap::new();
     for unit in &record.units {
         expected.entry(unit.sequence).or_default().push(unit.clone());
@@ -65,7 +65,7 @@ async fn units_come_back_as_they_were() {
 
 #[tokio::test]
 async fn lists_print_in_every_form() {
-    let place = Place::with(&[graph("one")]).await;
+    let place = TestStore::with_records(&[graph("one")]).await;
     let sql = "SELECT unit, needs_metadata, needs_end FROM units WHERE sequence = 0 AND unit < 3 \
                ORDER BY unit";
     let batches: Vec<RecordBatch> = place.session().await.sql(sql).await.unwrap();
@@ -78,7 +78,7 @@ async fn lists_print_in_every_form() {
 
 #[tokio::test]
 async fn what_is_said_of_builds() {
-    let place = Place::with(&[graph("one")]).await;
+    let place = TestStore::with_records(&[graph("one")]).await;
     let mut text = String::new();
     for sql in [
         "SELECT config, side, round, sequence, jobs, pipelining, cores, units, wall_ns, \
@@ -107,12 +107,12 @@ async fn what_is_said_of_builds() {
 #[tokio::test]
 async fn sql_says_what_the_model_says() {
     let record = graph("one");
-    let place = Place::with(std::slice::from_ref(&record)).await;
+    let place = TestStore::with_records(std::slice::from_ref(&record)).await;
     let session = place.session().await;
     let compared = session.compare("rust-1.85", "rust-1.97", &Filter::default()).await.unwrap();
     let walls = |config: &str, side: Side| -> Vec<i64> {
-        let of = |s: &&dyno_model::record::Sample| s.config == config && s.side == side;
-        record.samples.iter().filter(of).map(|s| s.value).collect()
+        let is_of_side = |s: &&dyno_model::record::Sample| s.config == config && s.side == side;
+        record.samples.iter().filter(is_of_side).map(|s| s.value).collect()
     };
     for case in session.pipelining(&compared).await.unwrap() {
         let [on, off] =
@@ -124,9 +124,9 @@ async fn sql_says_what_the_model_says() {
         sorted.sort_unstable();
         assert_eq!(case.on.median_ns, Some(sorted[1] as f64));
         assert_eq!(case.on.typical.as_ref().unwrap().wall_ns, Some(sorted[1]));
-        let told = table(&session.sql(&case.sql()).await.unwrap());
+        let printed = table(&session.sql(&case.sql()).await.unwrap());
         for number in [expected.estimate, expected.low, expected.high, sorted[1] as f64] {
-            assert!(told.contains(&format!("| {number:?} ")), "{number}: {told}");
+            assert!(printed.contains(&format!("| {number:?} ")), "{number}: {printed}");
         }
     }
     for stored in session.builds(&compared).await.unwrap() {
@@ -135,16 +135,16 @@ async fn sql_says_what_the_model_says() {
         let pipelining = stored.config.ends_with("=on");
         let build = Build::new(units, stored.wall_ns.unwrap(), 2, pipelining, 2).unwrap();
         let analysis = analyse(&build);
-        let told = table(&session.sql(&stored.sql()).await.unwrap());
+        let printed = table(&session.sql(&stored.sql()).await.unwrap());
         for number in [
             build.wall_ns(),
             analysis.critical_path.length_ns(),
             analysis.overlap_ns,
             simulate(&build, 2, pipelining).wall_ns(),
         ] {
-            assert!(told.contains(&format!("| {number} ")), "{number}: {told}");
+            assert!(printed.contains(&format!("| {number} ")), "{number}: {printed}");
         }
-        assert!(told.contains(&format!("| {:?} ", analysis.utilisation.mean)), "{told}");
+        assert!(printed.contains(&format!("| {:?} ", analysis.utilisation.mean)), "{printed}");
         let rows =
             |batches: &[RecordBatch]| batches.iter().map(RecordBatch::num_rows).sum::<usize>();
         let steps = session.sql(&stored.sql_for_utilisation()).await.unwrap();
@@ -156,7 +156,11 @@ async fn sql_says_what_the_model_says() {
 /// What a filter leaves is what it leaves of all.
 #[tokio::test]
 async fn filters_change_no_number() {
-    let place = Place::with(&[graph("one"), made("two", |r| r.run.host = "other".into())]).await;
+    let place = TestStore::with_records(&[
+        graph("one"),
+        changed_record("two", |r| r.run.host = "other".into()),
+    ])
+    .await;
     for (from, filter, rows) in [
         ("builds", "side = 'candidate'", 12),
         ("builds", "config LIKE '%on' AND round = 1", 4),
@@ -169,9 +173,9 @@ async fn filters_change_no_number() {
         ("pipelining", "config LIKE '%on'", 0),
     ] {
         // Nothing goes down through a limit.
-        let all = format!("(SELECT * FROM {from} LIMIT 100000)");
+        let unfiltered = format!("(SELECT * FROM {from} LIMIT 100000)");
         let [filtered, of_all] =
-            [from, &all].map(|of| format!("SELECT * FROM {of} WHERE {filter}"));
+            [from, &unfiltered].map(|of| format!("SELECT * FROM {of} WHERE {filter}"));
         let (filtered, of_all) = (sorted(&place, &filtered).await, sorted(&place, &of_all).await);
         assert_eq!(filtered, of_all, "{from} {filter}");
         assert_eq!(filtered.len(), rows, "{from} {filter}: {filtered:?}");
@@ -181,7 +185,7 @@ async fn filters_change_no_number() {
 /// Units of stores from before there were any, and of records that have none.
 #[tokio::test]
 async fn a_record_without_units_has_no_file_of_them() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     assert!(!place.folder.path().join("units").exists());
     for from in ["units", "builds", "utilisation", "pipelining"] {
         assert!(place.ask(&format!("SELECT count(*) AS n FROM {from}")).await.contains("| 0 |"));
@@ -228,18 +232,18 @@ async fn what_is_no_build_says_why() {
         ),
     ];
     for (change, why) in cases {
-        let place = Place::with(&[made("bad", change)]).await;
+        let place = TestStore::with_records(&[changed_record("bad", change)]).await;
         if why == "no number of jobs" {
             // All builds name their jobs, but the cores are not known.
             let none = place.ask("SELECT count(broken) AS n FROM builds").await;
             assert!(none.contains("| 12 |"), "{none}");
             continue;
         }
-        let told = place
+        let rows = place
             .ask("SELECT sequence, broken, critical_path IS NULL AS none FROM builds WHERE broken IS NOT NULL")
             .await;
-        assert!(told.contains(why) && told.contains("| true"), "{why}: {told}");
-        assert_eq!(told.lines().count(), 5, "{told}");
+        assert!(rows.contains(why) && rows.contains("| true"), "{why}: {rows}");
+        assert_eq!(rows.lines().count(), 5, "{rows}");
         place.ask("SELECT * FROM pipelining").await;
         place.ask("SELECT * FROM utilisation").await;
     }
@@ -262,13 +266,15 @@ async fn a_gain_is_of_builds_that_nothing_disturbed() {
         (&[0, 10], "| 1         | 3          | 1 round(s) with pipelining on: two are needed"),
         (&[0, 10, 20], "| 0         | 3          | 0 round(s) with pipelining on: two are needed"),
     ] {
-        let place =
-            Place::with(&[made("one", |r| sequences.iter().for_each(|s| disturb(r, *s)))]).await;
+        let place = TestStore::with_records(&[changed_record("one", |r| {
+            sequences.iter().for_each(|s| disturb(r, *s))
+        })])
+        .await;
         let answer = place.ask(ask).await;
         assert!(answer.contains(told), "{answer}");
     }
     // Taken again under the same round.
-    let again = made("one", |r| {
+    let second = changed_record("one", |r| {
         disturb(r, 0);
         let mut sample = r.samples[0].clone();
         (sample.sequence, sample.taint) = (100, String::new());
@@ -279,6 +285,6 @@ async fn a_gain_is_of_builds_that_nothing_disturbed() {
         r.samples.push(sample);
         r.units.extend(units);
     });
-    let answer = Place::with(&[again]).await.ask(ask).await;
+    let answer = TestStore::with_records(&[second]).await.ask(ask).await;
     assert!(answer.contains("| 3         | 3          | -"), "{answer}");
 }

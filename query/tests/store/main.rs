@@ -44,19 +44,19 @@ const TABLES: [&str; 12] = [
 const FOLDERS: [&str; 4] = ["samples", "summaries", "units", "runs"];
 
 /// A store in a temporary folder.
-struct Place {
+struct TestStore {
     folder: TempDir,
     store: Store,
 }
 
-impl Place {
+impl TestStore {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().to_str().unwrap()).await.unwrap();
         Self { folder, store }
     }
 
-    async fn with(records: &[Record]) -> Self {
+    async fn with_records(records: &[Record]) -> Self {
         let place = Self::new().await;
         for record in records {
             place.publish(record).await;
@@ -89,9 +89,9 @@ impl Place {
 }
 
 fn table(batches: &[RecordBatch]) -> String {
-    let mut out = Vec::new();
-    write_table(&mut out, batches).unwrap();
-    String::from_utf8(out).unwrap()
+    let mut buffer = Vec::new();
+    write_table(&mut buffer, batches).unwrap();
+    String::from_utf8(buffer).unwrap()
 }
 
 fn changed(name: &str, change: impl FnOnce(&mut Record)) -> Record {
@@ -119,7 +119,7 @@ async fn emulated_and_native_are_never_one() {
     };
     let native = arm("native", "arm", None);
     let qemu = Some("qemu-aarch64 version 7.2.22");
-    let place = Place::with(&[native.clone(), arm("emulated", "laptop", qemu)]).await;
+    let place = TestStore::with_records(&[native.clone(), arm("emulated", "laptop", qemu)]).await;
     // No conflict, though two hosts of one architecture would be one: each is its own.
     let compared = place.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
     let sort = |j: &&dyno_model::verdict::Judged| {
@@ -134,26 +134,29 @@ async fn emulated_and_native_are_never_one() {
     assert_eq!(verdicts, ["aarch64 Regressed", "aarch64 (emulated) Improved"]);
 
     // Of one host, an emulated run is not a repetition of a native one, nor its history.
-    let place = Place::with(std::slice::from_ref(&native)).await;
-    let later = changed("later", |record| {
+    let place = TestStore::with_records(std::slice::from_ref(&native)).await;
+    let later_record = changed("later", |record| {
         *record = arm("later", "arm", qemu);
         record.run.started_us += 3_600_000_000;
         record.run.finished_us += 3_600_000_000;
     });
-    place.publish(&later).await;
+    place.publish(&later_record).await;
     let compared = place.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
-    assert_eq!(compared.runs.iter().map(|run| &run.job).collect::<Vec<_>>(), [&later.run.job]);
+    assert_eq!(
+        compared.runs.iter().map(|run| &run.job).collect::<Vec<_>>(),
+        [&later_record.run.job]
+    );
     let borrowed = "SELECT count(history_variance) AS n FROM compare('v1', 'v2')";
     assert!(place.ask(borrowed).await.contains("| 0 |"));
-    assert_ne!(native.run.fingerprint.digest(), later.run.fingerprint.digest());
+    assert_ne!(native.run.fingerprint.digest(), later_record.run.fingerprint.digest());
 
     // Every table says which is which, though no file of samples does.
     for from in ["samples", "summaries", "runs", "history", "rounds"] {
         let sql = format!("SELECT DISTINCT job, emulated FROM {from} ORDER BY emulated");
-        let told = place.ask(&sql).await;
-        for (job, emulated) in [(&native.run.job, "false"), (&later.run.job, "true")] {
-            let line = told.lines().find(|line| line.contains(job.hex())).unwrap();
-            assert!(line.contains(emulated), "{from}: {told}");
+        let rows = place.ask(&sql).await;
+        for (job, emulated) in [(&native.run.job, "false"), (&later_record.run.job, "true")] {
+            let line = rows.lines().find(|line| line.contains(job.hex())).unwrap();
+            assert!(line.contains(emulated), "{from}: {rows}");
         }
         let sql =
             format!("SELECT count(*) > 0 AS some FROM {from} WHERE emulated AND arch = 'aarch64'");
@@ -164,7 +167,7 @@ async fn emulated_and_native_are_never_one() {
 #[tokio::test]
 async fn summaries_come_back_as_the_model_made_them() {
     let record = record("one");
-    let place = Place::with(std::slice::from_ref(&record)).await;
+    let place = TestStore::with_records(std::slice::from_ref(&record)).await;
     let stored = place.session().await.summaries_between("v1", "v2", &Filter::default()).await;
     let stored: Vec<_> = stored.unwrap().into_iter().map(|s| s.summary).collect();
     assert_eq!(stored, verdict::summarise(&record.samples));
@@ -172,7 +175,7 @@ async fn summaries_come_back_as_the_model_made_them() {
 
 #[tokio::test]
 async fn a_definition_disturbs_no_query() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let digest = Digest::of(b"definition");
     place.store.put_definition(&digest, || b"packed".to_vec(), |_| true).await.unwrap();
     assert!(place.ask("SELECT count(*) AS n FROM runs").await.contains("| 1 |"));
@@ -181,7 +184,7 @@ async fn a_definition_disturbs_no_query() {
 
 #[tokio::test]
 async fn an_empty_store_answers_with_no_rows() {
-    let place = Place::new().await;
+    let place = TestStore::new().await;
     for from in TABLES {
         let text = place.ask(&format!("SELECT count(*) AS n FROM {from}")).await;
         assert!(text.contains("| 0 |"), "{from}: {text}");
@@ -196,7 +199,7 @@ async fn an_empty_store_answers_with_no_rows() {
 
 #[tokio::test]
 async fn a_record_without_samples_is_a_run_without_series() {
-    let place = Place::with(&[changed("none", |r| r.samples.clear())]).await;
+    let place = TestStore::with_records(&[changed("none", |r| r.samples.clear())]).await;
     let compared = place.session().await.compare("v1", "v2", &Filter::default()).await.unwrap();
     assert_eq!((compared.runs.len(), compared.judged.len(), compared.problems.len()), (1, 0, 0));
     assert!(place.ask("SELECT count(*) AS n FROM samples").await.contains("| 0 |"));
@@ -206,7 +209,7 @@ async fn a_record_without_samples_is_a_run_without_series() {
 #[tokio::test]
 async fn an_attempt_that_died_is_invisible_and_does_not_block_the_next() {
     for left in [&["samples"][..], &["samples", "summaries"], &["samples", "summaries", "units"]] {
-        let place = Place::with(&[graph("one")]).await;
+        let place = TestStore::with_records(&[graph("one")]).await;
         let name = job("one").to_string();
         for table in FOLDERS {
             if !left.contains(&table) {
@@ -247,7 +250,7 @@ async fn an_attempt_that_died_is_invisible_and_does_not_block_the_next() {
 #[tokio::test]
 async fn the_same_record_goes_on_where_it_died() {
     for left in 1..FOLDERS.len() {
-        let place = Place::with(&[graph("one")]).await;
+        let place = TestStore::with_records(&[graph("one")]).await;
         for table in &FOLDERS[left..] {
             fs::remove_file(place.file(table, job("one").hex())).unwrap();
         }
@@ -260,7 +263,7 @@ async fn the_same_record_goes_on_where_it_died() {
 
 #[tokio::test]
 async fn a_job_published_twice_counts_once() {
-    let place = Place::with(&[graph("one")]).await;
+    let place = TestStore::with_records(&[graph("one")]).await;
     let name = job("one").to_string();
     for table in FOLDERS {
         let second = place.file(table, &format!("{name}.1"));
@@ -286,9 +289,11 @@ async fn a_url_through_object_store_is_a_store_like_any_other() {
 #[tokio::test]
 async fn months_are_of_the_time_a_job_finished() {
     let december = NOON_US + 11 * 86_400_000_000;
-    let place =
-        Place::with(&[record("november"), changed("december", |r| r.run.finished_us = december)])
-            .await;
+    let place = TestStore::with_records(&[
+        record("november"),
+        changed("december", |r| r.run.finished_us = december),
+    ])
+    .await;
     let sql = "SELECT month, count(*) AS n FROM samples GROUP BY month ORDER BY month";
     insta::assert_snapshot!(place.ask(sql).await);
     let sql = "SELECT host, rounds FROM runs WHERE finished >= '2026-12-01'";

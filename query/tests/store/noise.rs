@@ -5,13 +5,13 @@ use dyno_model::record::{Record, RunRow, Trust};
 use dyno_query::{Filter, Session};
 
 use crate::common::{NOON_US, commit, policy, run, series};
-use crate::{Place, table};
+use crate::{TestStore, table};
 
 /// An hour, in µs.
 const HOUR: i64 = 3_600_000_000;
 
 /// A run of one series, `hours` after noon, with two commits of its own.
-fn at(hours: i64, letters: [char; 2], change: impl Fn(&mut RunRow)) -> Record {
+fn record_at(hours: i64, letters: [char; 2], change: impl Fn(&mut RunRow)) -> Record {
     let mut run = run(&format!("{hours} {letters:?}"));
     run.finished_us = NOON_US + hours * HOUR;
     for (built, letter) in [(&mut run.baseline, letters[0]), (&mut run.candidate, letters[1])] {
@@ -41,7 +41,11 @@ async fn a_change_of_the_machine_or_image_starts_afresh() {
         ("an untrusted candidate", |r| r.trust = Trust::Untrusted, false),
     ];
     for (what, change, lends) in changes {
-        let place = Place::with(&[at(-1, ['c', 'd'], change), at(0, ['a', 'b'], |_| ())]).await;
+        let place = TestStore::with_records(&[
+            record_at(-1, ['c', 'd'], change),
+            record_at(0, ['a', 'b'], |_| ()),
+        ])
+        .await;
         let session = Session::open(&place.store, policy()).await.unwrap();
         let filter = Filter { suite: Some("wasmi".into()), host: None };
         let compared = session.compare("a", "b", &filter).await.unwrap();
@@ -53,30 +57,33 @@ async fn a_change_of_the_machine_or_image_starts_afresh() {
 
 #[tokio::test]
 async fn only_what_had_finished_before_lends() {
-    let place = Place::with(&[
-        at(-2, ['c', 'd'], |_| ()),
-        at(0, ['a', 'b'], |_| ()),
-        at(3, ['e', 'f'], |_| ()),
+    let place = TestStore::with_records(&[
+        record_at(-2, ['c', 'd'], |_| ()),
+        record_at(0, ['a', 'b'], |_| ()),
+        record_at(3, ['e', 'f'], |_| ()),
     ])
     .await;
     let session = Session::open(&place.store, policy()).await.unwrap();
-    let lent = async |baseline: &str, candidate: &str| {
+    let history_df = async |baseline: &str, candidate: &str| {
         let compared = session.compare(baseline, candidate, &Filter::default()).await.unwrap();
         let history = compared.judged[0].comparison.noise.unwrap().history;
         (compared.history_runs.len(), history.map(|h| h.df))
     };
-    assert_eq!(lent("c", "d").await, (0, None));
-    assert_eq!(lent("a", "b").await, (1, Some(3.0)));
+    assert_eq!(history_df("c", "d").await, (0, None));
+    assert_eq!(history_df("a", "b").await, (1, Some(3.0)));
     // Two runs know 6 degrees of freedom; the policy's cap of 10 is not reached.
-    assert_eq!(lent("e", "f").await, (2, Some(6.0)));
+    assert_eq!(history_df("e", "f").await, (2, Some(6.0)));
 }
 
 #[tokio::test]
 async fn the_view_and_the_verdicts_pool_alike() {
     let letters = [['c', 'd'], ['e', 'f'], ['0', '1']];
-    let mut records: Vec<Record> =
-        letters.iter().zip(-4..).map(|(letters, hours)| at(hours, *letters, |_| ())).collect();
-    let place = Place::with(&records).await;
+    let mut records: Vec<Record> = letters
+        .iter()
+        .zip(-4..)
+        .map(|(letters, hours)| record_at(hours, *letters, |_| ()))
+        .collect();
+    let place = TestStore::with_records(&records).await;
     let sql = "SELECT variance, df, jobs FROM noise";
     let session = Session::open(&place.store, policy()).await.unwrap();
     let batches = session.sql(sql).await.unwrap();
@@ -85,7 +92,7 @@ async fn the_view_and_the_verdicts_pool_alike() {
     let pooled = batches[0].column(0).as_primitive::<Float64Type>().value(0);
     assert_eq!(batches[0].column(1).as_primitive::<Int64Type>().value(0), 9, "{}", table(&batches));
     assert_eq!(batches[0].column(2).as_primitive::<Int64Type>().value(0), 3);
-    records.push(at(0, ['a', 'b'], |_| ()));
+    records.push(record_at(0, ['a', 'b'], |_| ()));
     place.publish(records.last().unwrap()).await;
     let session = Session::open(&place.store, policy()).await.unwrap();
     let compared = session.compare("a", "b", &Filter::default()).await.unwrap();
@@ -102,24 +109,26 @@ async fn the_view_and_the_verdicts_pool_alike() {
 
 #[tokio::test]
 async fn an_artifact_null_comparisons_is_found_by_environment() {
-    let same = |r: &mut RunRow| r.candidate.artifact = r.baseline.artifact.clone();
-    let place = Place::with(&[
-        at(-3, ['c', 'c'], same),
-        at(-2, ['c', 'c'], |r| {
+    let make_null = |r: &mut RunRow| r.candidate.artifact = r.baseline.artifact.clone();
+    let place = TestStore::with_records(&[
+        record_at(-3, ['c', 'c'], make_null),
+        record_at(-2, ['c', 'c'], |r| {
             r.candidate.artifact = r.baseline.artifact.clone();
             r.fingerprint.kernel = "6.13.0".into();
         }),
-        at(-1, ['d', 'd'], same),
-        at(0, ['a', 'b'], |_| ()),
+        record_at(-1, ['d', 'd'], make_null),
+        record_at(0, ['a', 'b'], |_| ()),
     ])
     .await;
     let session = Session::open(&place.store, policy()).await.unwrap();
     let runs = session.compare("a", "b", &Filter::default()).await.unwrap().runs;
-    let found = session.null_comparisons(&runs).await.unwrap();
-    assert_eq!(found.len(), 1);
-    let (first, second) = (&found[0].comparisons[0][0], &found[0].comparisons[1][0]);
-    assert_eq!(found[0].comparisons.len(), 2);
+    let null_comparisons = session.null_comparisons(&runs).await.unwrap();
+    assert_eq!(null_comparisons.len(), 1);
+    let (first, second) =
+        (&null_comparisons[0].comparisons[0][0], &null_comparisons[0].comparisons[1][0]);
+    assert_eq!(null_comparisons[0].comparisons.len(), 2);
     // Each is judged as it would have been then: the first without history.
-    let lent = |j: &dyno_model::verdict::Judged| j.comparison.noise.unwrap().history.is_some();
-    assert_eq!((lent(first), lent(second)), (false, true));
+    let has_history =
+        |j: &dyno_model::verdict::Judged| j.comparison.noise.unwrap().history.is_some();
+    assert_eq!((has_history(first), has_history(second)), (false, true));
 }

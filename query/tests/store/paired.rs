@@ -7,7 +7,7 @@ use dyno_model::stats::{self, Variance};
 use dyno_model::verdict;
 
 use crate::common::{commit, record, series};
-use crate::{Place, changed};
+use crate::{TestStore, changed};
 
 /// The fields of the struct `column` in the only row of `batches`: a count, then numbers.
 fn estimate(batches: &[RecordBatch], column: &str) -> (i64, Vec<Option<f64>>) {
@@ -40,7 +40,9 @@ const PAIRS: [(i64, i64); 5] = [(100, 110), (101, 108), (99, 112), (100, 109), (
 #[tokio::test]
 async fn paired_is_what_the_model_says() {
     let d = || PAIRS.iter().map(|(b, c)| stats::log_ratio(*b, *c).unwrap()).collect::<Vec<_>>();
-    let place = Place::with(&[changed("one", |r| r.samples = series("s", "wall", &PAIRS))]).await;
+    let place =
+        TestStore::with_records(&[changed("one", |r| r.samples = series("s", "wall", &PAIRS))])
+            .await;
     let session = place.session().await;
     for (arguments, smallest_effect, confidence) in [
         ("", 0.0, 0.95),
@@ -79,7 +81,7 @@ async fn paired_is_what_the_model_says() {
 /// What stands for values that give no ratio, and groups too small for an answer.
 #[tokio::test]
 async fn every_end_has_its_answer() {
-    let place = Place::new().await;
+    let place = TestStore::new().await;
     let session = place.session().await;
     let none = [None; 5];
     let ends: [(&str, i64, [Option<f64>; 5]); 9] = [
@@ -115,7 +117,7 @@ async fn every_end_has_its_answer() {
 
 #[tokio::test]
 async fn geometric_mean_is_what_the_model_says() {
-    let place = Place::new().await;
+    let place = TestStore::new().await;
     let session = place.session().await;
     let ask = async |arguments: &str, rows: &str| {
         let sql = format!(
@@ -132,8 +134,8 @@ async fn geometric_mean_is_what_the_model_says() {
     };
     let modelled = |df, confidence| {
         let g = stats::geometric_mean(&parts(df), confidence).unwrap();
-        let of = |sign: f64| Some((g.mean + sign * g.half_width).exp_m1());
-        (2, vec![of(0.0), of(-1.0), of(1.0)])
+        let interval_end = |sign: f64| Some((g.mean + sign * g.half_width).exp_m1());
+        (2, vec![interval_end(0.0), interval_end(-1.0), interval_end(1.0)])
     };
     // In another order than the model gets them.
     let rows = "(0.2, 0.0009, 5), (0.1, 0.0004, 4)";
@@ -163,7 +165,7 @@ async fn geometric_mean_is_what_the_model_says() {
 
 #[tokio::test]
 async fn what_the_aggregates_cannot_take_is_one_line() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let mut text = String::new();
     for call in [
         "paired(baseline)",
@@ -192,18 +194,18 @@ fn untidy() -> Record {
         // Round 0: the baseline was disturbed and taken again. Round 1: and was not. Round 2 has
         // no candidate.
         samples[0].taint = "steal".into();
-        let mut again = samples[0].clone();
-        (again.taint, again.value, again.sequence) = (String::new(), 101, 9);
+        let mut repeated = samples[0].clone();
+        (repeated.taint, repeated.value, repeated.sequence) = (String::new(), 101, 9);
         samples[2].taint = "steal".into();
         samples.remove(5);
-        samples.push(again);
+        samples.push(repeated);
         r.samples = samples;
     })
 }
 
 #[tokio::test]
 async fn rounds_are_those_of_the_summaries() {
-    let place = Place::with(&[untidy(), record("one")]).await;
+    let place = TestStore::with_records(&[untidy(), record("one")]).await;
     insta::assert_snapshot!(
         place
             .ask(
@@ -222,8 +224,8 @@ async fn rounds_are_those_of_the_summaries() {
                       avg(log_ratio) AS mean, var_samp(log_ratio) AS variance, \
                       sum(tainted) AS tainted FROM rounds GROUP BY job, series) e \
                ON s.job = e.job AND s.series = e.series";
-    let of = |record: &Record| verdict::summarise(&record.samples).len();
-    let count = of(&untidy()) + of(&record("one"));
+    let series_count = |record: &Record| verdict::summarise(&record.samples).len();
+    let count = series_count(&untidy()) + series_count(&record("one"));
     assert!(place.ask(sql).await.contains(&format!("| {count}      | true |")));
 }
 
@@ -232,7 +234,7 @@ async fn rounds_are_those_of_the_summaries() {
 async fn answers_do_not_depend_on_partitions() {
     let names = ["a", "b", "c", "d", "e", "f"];
     let jobs = names.map(|name| changed(name, |r| r.run.candidate.commit = commit('c')));
-    let place = Place::with(&jobs).await;
+    let place = TestStore::with_records(&jobs).await;
     let whole = "SELECT paired(baseline, candidate) AS e FROM rounds WHERE benchmark = 'json'";
     let shuffled = "SELECT paired(baseline, candidate) AS e FROM \
                     (SELECT * FROM rounds WHERE benchmark = 'json' ORDER BY random())";
@@ -260,13 +262,13 @@ async fn answers_do_not_depend_on_partitions() {
 #[tokio::test]
 async fn rounds_read_only_the_files_they_need() {
     let month_us = 31 * 86_400_000_000;
-    let later = changed("later", |r| {
+    let later_record = changed("later", |r| {
         r.run.finished_us += month_us;
         r.run.host = "other".into();
         r.run.fingerprint.architecture = "aarch64".into();
         r.run.candidate.asked = "v3".into();
     });
-    let place = Place::with(&[record("one"), later]).await;
+    let place = TestStore::with_records(&[record("one"), later_record]).await;
     let plan = async |filter: &str| {
         place.ask(&format!("EXPLAIN SELECT count(*) FROM rounds WHERE {filter}")).await
     };

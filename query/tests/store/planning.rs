@@ -4,7 +4,7 @@ use std::fs;
 
 use dyno_query::spelling_notes;
 
-use crate::Place;
+use crate::TestStore;
 use crate::common::{graph, job, large, record};
 
 /// Files that cannot be read are met by whoever carries a query out, and by nobody who plans it.
@@ -19,7 +19,7 @@ async fn explaining_what_is_judged_or_analysed_reads_no_file() {
         ("utilisation", "units"),
         ("pipelining", "units"),
     ] {
-        let place = Place::with(&[graph("one")]).await;
+        let place = TestStore::with_records(&[graph("one")]).await;
         fs::write(place.file(file, job("one").hex()), "no Parquet").unwrap();
         let session = place.session().await;
         let explain = format!("EXPLAIN SELECT * FROM {table} WHERE host = 'local'");
@@ -36,7 +36,7 @@ async fn explaining_what_is_judged_or_analysed_reads_no_file() {
 /// Two commits that were never compared are a mistake of the query, which is seen in its plan.
 #[tokio::test]
 async fn explaining_says_which_comparison_is_missing() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let plan = place.ask("EXPLAIN SELECT * FROM compare('v1', 'v9')").await;
     assert!(plan.contains("the store has no comparison of `v1` with `v9`"), "{plan}");
 }
@@ -44,7 +44,7 @@ async fn explaining_says_which_comparison_is_missing() {
 /// Columns that are called otherwise now give the same numbers under both names, with a note.
 #[tokio::test]
 async fn old_names_of_columns_go_on_working() {
-    let place = Place::with(&[large("one", 8, 20, 7)]).await;
+    let place = TestStore::with_records(&[large("one", 8, 20, 7)]).await;
     for from in ["comparisons", "compare('v1', 'v2')"] {
         for (new, old) in [("peer_prior_variance", "crowd_variance"), ("peer_prior_df", "crowd_df")]
         {
@@ -59,21 +59,25 @@ async fn old_names_of_columns_go_on_working() {
             assert_eq!(spelling_notes(&with_old), [note]);
         }
         // In a subquery, under both names at once.
-        let both = format!(
+        let joined = format!(
             "SELECT count(*) AS n FROM (SELECT crowd_df FROM {from}) o \
              JOIN (SELECT peer_prior_df FROM {from}) n ON o.crowd_df = n.peer_prior_df"
         );
-        assert!(!place.ask(&both).await.contains("| 0 |"), "{from}");
+        assert!(!place.ask(&joined).await.contains("| 0 |"), "{from}");
         // Whoever asks for everything sees the new names alone.
-        let all = place.ask(&format!("SELECT * FROM {from} LIMIT 1")).await;
-        assert!(all.contains("peer_prior_df") && !all.contains("crowd"), "{all}");
+        let all_columns = place.ask(&format!("SELECT * FROM {from} LIMIT 1")).await;
+        assert!(
+            all_columns.contains("peer_prior_df") && !all_columns.contains("crowd"),
+            "{all_columns}"
+        );
     }
 }
 
-/// The arguments of `compare` stand in their places; what they are called is baseline and candidate.
+/// The arguments of `compare` stand in their places; what they are called is baseline and
+/// candidate.
 #[tokio::test]
 async fn a_comparison_is_asked_for_by_baseline_and_candidate() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let error = place.refused("SELECT * FROM compare('v1')").await.to_string();
     assert!(error.contains("compare('baseline', 'candidate', 'suite', 'host')"), "{error}");
 }

@@ -5,9 +5,9 @@ use dyno_model::stats::scaling::Basis;
 use dyno_query::Filter;
 
 use crate::common::{graph, job};
-use crate::{Place, table};
+use crate::{TestStore, table};
 
-fn made(name: &str, change: impl FnOnce(&mut Record)) -> Record {
+fn changed_record(name: &str, change: impl FnOnce(&mut Record)) -> Record {
     let mut record = graph(name);
     change(&mut record);
     record
@@ -15,7 +15,7 @@ fn made(name: &str, change: impl FnOnce(&mut Record)) -> Record {
 
 #[tokio::test]
 async fn what_is_said_of_scaling() {
-    let place = Place::with(&[graph("one")]).await;
+    let place = TestStore::with_records(&[graph("one")]).await;
     let mut text = String::new();
     for sql in [
         "SELECT suite, host, architecture, benchmark, config, side, threads, rounds, median_ns, \
@@ -44,7 +44,7 @@ async fn what_is_said_of_scaling() {
 /// The table, the function, and what a report gets are the same.
 #[tokio::test]
 async fn sql_says_what_the_model_says() {
-    let other = made("other", |r| {
+    let other = changed_record("other", |r| {
         r.run.host = "other".into();
         // Here both sides scale alike.
         for sample in r.samples.iter_mut().filter(|s| s.side == Side::Candidate) {
@@ -55,7 +55,7 @@ async fn sql_says_what_the_model_says() {
             }
         }
     });
-    let place = Place::with(&[graph("one"), other]).await;
+    let place = TestStore::with_records(&[graph("one"), other]).await;
     let session = place.session().await;
     for host in [None, Some("local".to_string())] {
         let filter = Filter { suite: None, host: host.clone() };
@@ -64,8 +64,8 @@ async fn sql_says_what_the_model_says() {
         assert_eq!(cases.len(), if host.is_none() { 2 } else { 1 });
         for case in &cases {
             assert_eq!((case.benchmark.as_str(), case.config.as_str()), ("leaf", "profile=check"));
-            let told = table(&session.sql(&compared.sql_for_scaling(case)).await.unwrap());
-            assert_eq!(told.lines().count(), 4 + 6, "{told}");
+            let rows = table(&session.sql(&compared.sql_for_scaling(case)).await.unwrap());
+            assert_eq!(rows.lines().count(), 4 + 6, "{rows}");
             let fit = case.candidate.curve.as_ref().unwrap().universal.as_ref().unwrap();
             let point = case.candidate.points[2].speedup.unwrap();
             let difference = case.scaled.difference.as_ref().unwrap();
@@ -79,15 +79,15 @@ async fn sql_says_what_the_model_says() {
                 sigma.0,
                 case.scaled.q.unwrap(),
             ] {
-                assert!(told.contains(&format!("| {number:?} ")), "{number}: {told}");
+                assert!(rows.contains(&format!("| {number:?} ")), "{number}: {rows}");
             }
-            assert!(told.contains(case.scaled.verdict.name()), "{told}");
+            assert!(rows.contains(case.scaled.verdict.name()), "{rows}");
         }
     }
-    let all = place.ask("SELECT * FROM scaling ORDER BY host, side, threads").await;
+    let rows = place.ask("SELECT * FROM scaling ORDER BY host, side, threads").await;
     let one =
         "SELECT * FROM compare_scaling('rust-1.85', 'rust-1.97') ORDER BY host, side, threads";
-    assert_eq!(all, place.ask(one).await);
+    assert_eq!(rows, place.ask(one).await);
     // A filter on the host does not change the family of q; asking about one host does.
     let families = "SELECT DISTINCT s.q = a.q AS same, s.q > f.q AS alone FROM scaling s \
                     JOIN scaling a ON s.host = a.host JOIN \
@@ -99,24 +99,24 @@ async fn sql_says_what_the_model_says() {
 /// Repetitions are pooled as those of comparisons are.
 #[tokio::test]
 async fn repetitions_are_one_curve() {
-    let later = made("two", |r| r.run.finished_us += 3_600_000_000);
-    let place = Place::with(&[graph("one"), later]).await;
-    let told = place.ask("SELECT DISTINCT rounds FROM scaling").await;
-    assert!(told.contains("| 6      |"), "{told}");
+    let later_record = changed_record("two", |r| r.run.finished_us += 3_600_000_000);
+    let place = TestStore::with_records(&[graph("one"), later_record]).await;
+    let rounds = place.ask("SELECT DISTINCT rounds FROM scaling").await;
+    assert!(rounds.contains("| 6      |"), "{rounds}");
     // One on another kernel is not.
-    let changed = made("three", |r| {
+    let changed = changed_record("three", |r| {
         r.run.finished_us += 7_200_000_000;
         r.run.fingerprint.kernel = "6.13.0".into();
     });
     place.publish(&changed).await;
-    let told = place.ask("SELECT DISTINCT rounds FROM scaling").await;
-    assert!(told.contains("| 3      |"), "{told}");
+    let rounds = place.ask("SELECT DISTINCT rounds FROM scaling").await;
+    assert!(rounds.contains("| 3      |"), "{rounds}");
 }
 
 #[tokio::test]
 async fn a_compiler_that_ignores_the_number_has_times_and_no_curve() {
-    let ignores = made("one", |r| r.run.ignores_threads = vec![Side::Baseline]);
-    let place = Place::with(std::slice::from_ref(&ignores)).await;
+    let ignores = changed_record("one", |r| r.run.ignores_threads = vec![Side::Baseline]);
+    let place = TestStore::with_records(std::slice::from_ref(&ignores)).await;
     assert_eq!(place.store.run(&job("one")).await.unwrap(), Some(ignores.run.clone()));
     insta::assert_snapshot!(
         place
@@ -136,8 +136,8 @@ async fn a_compiler_that_ignores_the_number_has_times_and_no_curve() {
 
 #[tokio::test]
 async fn two_numbers_of_threads_have_no_law() {
-    let two = made("one", |r| r.samples.retain(|s| !s.config.ends_with("threads=4")));
-    let place = Place::with(&[two]).await;
+    let two = changed_record("one", |r| r.samples.retain(|s| !s.config.ends_with("threads=4")));
+    let place = TestStore::with_records(&[two]).await;
     let sql = "SELECT DISTINCT law, no_fit, round(effect, 2) AS effect, sigma_change, verdict FROM scaling";
     insta::assert_snapshot!(place.ask(sql).await);
 }

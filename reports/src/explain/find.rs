@@ -9,7 +9,7 @@ const LISTED_MAX: usize = 8;
 
 /// A name that means no series, or more than one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unclear {
+pub enum UnclearSeries {
     /// The nearest ones there are, best first.
     Unknown {
         written: String,
@@ -22,7 +22,7 @@ pub enum Unclear {
     },
 }
 
-impl fmt::Display for Unclear {
+impl fmt::Display for UnclearSeries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown { written, nearest } if nearest.is_empty() => {
@@ -42,30 +42,31 @@ impl fmt::Display for Unclear {
     }
 }
 
-impl std::error::Error for Unclear {}
+impl std::error::Error for UnclearSeries {}
 
 /// The row that `written` means: `BENCHMARK/METRIC`, `BENCHMARK[CONFIG]/METRIC`, either with
 /// `@HOST`, or the id of a row (`s3`). A part that is left out may be anything, as long as one
 /// series alone fits; a benchmark without config is preferred where there is one.
 ///
 /// # Errors
-/// [`Unclear`], with the candidates.
-pub fn find<'v>(view: &'v View, written: &str) -> Result<&'v Row, Unclear> {
-    let plain = without_spaces(written);
-    if let Some(row) = view.rows().find(|row| row.id == plain) {
+/// [`UnclearSeries`], with the candidates.
+pub fn find<'v>(view: &'v View, written: &str) -> Result<&'v Row, UnclearSeries> {
+    let plain_name = without_spaces(written);
+    if let Some(row) = view.rows().find(|row| row.id == plain_name) {
         return Ok(row);
     }
-    let fits = |row: &&Row| names(row).contains(&plain);
-    let mut rows: Vec<&Row> = view.rows().filter(fits).collect();
-    if !plain.contains('[') && rows.iter().any(|row| row.config.is_empty()) {
+    let has_name = |row: &&Row| names(row).contains(&plain_name);
+    let mut rows: Vec<&Row> = view.rows().filter(has_name).collect();
+    if !plain_name.contains('[') && rows.iter().any(|row| row.config.is_empty()) {
         rows.retain(|row| row.config.is_empty());
     }
     match rows.as_slice() {
         [row] => Ok(row),
-        [] => {
-            Err(Unclear::Unknown { written: written.to_string(), nearest: nearest(view, &plain) })
-        }
-        several => Err(Unclear::Ambiguous {
+        [] => Err(UnclearSeries::Unknown {
+            written: written.to_string(),
+            nearest: nearest(view, &plain_name),
+        }),
+        several => Err(UnclearSeries::Ambiguous {
             written: written.to_string(),
             meanings: several.iter().take(LISTED_MAX).map(|row| row.series.clone()).collect(),
             more: several.len().saturating_sub(LISTED_MAX),

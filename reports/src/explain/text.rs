@@ -6,14 +6,14 @@ use dyno_model::catalog::policy::Gate;
 use dyno_model::stats::Variance;
 use unicode_width::UnicodeWidthStr;
 
-use super::{EstimateView, Explained, Family, NoiseView, Pair, RuleView};
+use super::{EstimateView, Explanation, Family, NoiseView, Pair, RuleView};
 use crate::escape::{line, lines};
 use crate::terminal::{Terminal, wrap};
 use crate::words::plural;
 use crate::{commands, number};
 
 /// The explanation as text no wider than the terminal, but for SQL, which must stay as it is.
-pub fn text(explained: &Explained, terminal: Terminal) -> String {
+pub fn text(explained: &Explanation, terminal: Terminal) -> String {
     let row = &explained.row;
     let mut out = String::new();
     out.push_str(&terminal.paragraph(&format!("{} ({})", row.series, explained.title)));
@@ -140,23 +140,23 @@ fn history_lines(noise: &NoiseView) -> Vec<String> {
 /// The prior that the other series of the metric on this host lend.
 fn peer_prior_line(peer_prior: Option<Variance>) -> String {
     let Some(prior) = peer_prior else {
-        return "crowd          none: fewer than three series that vary".to_string();
+        return "prior          none: fewer than three series that vary".to_string();
     };
     let alike = match prior.df >= CERTAIN {
         true => "; they differ by no more than chance",
         false => "",
     };
     let remark = format!(", fitted to the metric's series on this host{alike}");
-    variance_line("crowd    s_0² =", prior, &remark)
+    variance_line("prior    s_0² =", prior, &remark)
 }
 
 /// The reason why the variance that is used is what it is.
 fn used_because(noise: &NoiseView) -> String {
-    let lent = number::freedom(noise.used.df - noise.pooled.df);
+    let df_lent = number::freedom(noise.used.df - noise.pooled.df);
     match (noise.floor_holds, noise.peer_prior) {
         (true, Some(_)) => format!(
-            ": the floor {}, since moderated it would be {}, below that; where it holds the crowd \
-             counts for less, here for {lent}",
+            ": the floor {}, since moderated it would be {}, below that; where it holds the peer \
+             prior counts for less, here for {df_lent}",
             noise.floor_is,
             scientific(noise.moderated)
         ),
@@ -170,7 +170,7 @@ fn used_because(noise: &NoiseView) -> String {
             let together = if is_capped { ", all that its rounds have together" } else { "" };
             let floor = scientific(noise.floor);
             format!(
-                ": moderated, the crowd counting for {lent}{together}; above the floor {} = {floor}",
+                ": moderated, the peer prior counting for {df_lent}{together}; above the floor {} = {floor}",
                 noise.floor_is
             )
         }

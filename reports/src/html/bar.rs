@@ -51,7 +51,7 @@ fn compressed(fraction: f64, delta: f64) -> f64 {
 }
 
 impl Scale {
-    pub(super) fn over(view: &View) -> Self {
+    pub(super) fn for_view(view: &View) -> Self {
         let far = view.rows().filter_map(|row| {
             let effect = row.effect.as_ref()?;
             let ends = [effect.low, effect.high].map(|e| compressed(e, row.delta_fraction).abs());

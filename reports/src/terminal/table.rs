@@ -218,8 +218,8 @@ impl<'a> Cases<'a> {
 }
 
 impl Short {
-    /// `None` where not all have the same axes, or less than two differ: one axis is short enough as
-    /// it is, and its name says what the value is.
+    /// `None` where not all have the same axes, or less than two differ: one axis is short enough
+    /// as it is, and its name says what the value is.
     fn new(cases: &[(&str, Config)]) -> Option<Self> {
         let (_, first) = cases.first()?;
         let alike = cases.iter().all(|(_, config)| config.0.keys().eq(first.0.keys()));
@@ -241,12 +241,12 @@ mod tests {
 
     #[test]
     fn cases_are_short_where_axes_are_many() {
-        let column = |given: &[(&str, &str)]| {
+        let column_of = |given: &[(&str, &str)]| {
             let cases = Cases::new(given.iter().copied());
-            let column = cases.column(|i| format!("{} [{}]", given[i].0, given[i].1));
-            (column.heading, column.cells, cases.left_out())
+            let column_of = cases.column(|i| format!("{} [{}]", given[i].0, given[i].1));
+            (column_of.heading, column_of.cells, cases.left_out())
         };
-        let (heading, cells, left_out) = column(&[
+        let (heading, cells, left_out) = column_of(&[
             ("a", "backend=llvm,profile=check,threads=1"),
             ("b", "backend=llvm,profile=opt,threads=2"),
         ]);
@@ -260,9 +260,10 @@ mod tests {
             &[("a", "opt=size,x=1")],
         ];
         for given in whole {
-            let (heading, cells, left_out) = column(given);
-            let all: Vec<String> = given.iter().map(|(a, b)| format!("{a} [{b}]")).collect();
-            assert_eq!((heading, cells, left_out), ("case".into(), all, String::new()));
+            let (heading, cells, left_out) = column_of(given);
+            let column_texts: Vec<String> =
+                given.iter().map(|(a, b)| format!("{a} [{b}]")).collect();
+            assert_eq!((heading, cells, left_out), ("case".into(), column_texts, String::new()));
         }
     }
 }

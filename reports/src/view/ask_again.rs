@@ -29,8 +29,8 @@ pub(super) const ASK_AGAIN: Section = Section {
     text: Some(text),
 };
 
-/// The hosts that are to be asked again, each with the command that does it. The commits are named by
-/// their ids: a branch may mean another one by now.
+/// The hosts that are to be asked again, each with the command that does it. The commits are named
+/// by their ids: a branch may mean another one by now.
 pub(super) fn ask_again(input: &Input<'_>) -> Vec<AskAgain> {
     let command = |run: &RunRow| {
         let commit = |built: &Built| built.commit.to_string();
@@ -39,11 +39,11 @@ pub(super) fn ask_again(input: &Input<'_>) -> Vec<AskAgain> {
         commands::measure_again(&run.suite, commits, &run.host, &input.policy.name)
     };
     let hosts = input.concluded.ask_again.iter();
-    let again = |host: &String| {
+    let command_for_host = |host: &String| {
         let run = input.runs.iter().find(|run| run.host == *host)?;
         Some(AskAgain { host: host.clone(), command: command(run) })
     };
-    hosts.filter_map(again).collect()
+    hosts.filter_map(command_for_host).collect()
 }
 
 fn markdown(view: &View) -> String {

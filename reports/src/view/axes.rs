@@ -34,7 +34,7 @@ pub struct AxisView {
 pub struct AxisValue {
     /// `profile=check`
     pub name: String,
-    pub folds: Vec<Fold>,
+    pub folds: Vec<AxisFold>,
     pub benchmarks: Vec<BenchmarkFold>,
     pub sql: String,
 }
@@ -43,14 +43,14 @@ pub struct AxisValue {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BenchmarkFold {
     pub benchmark: String,
-    pub folds: Vec<Fold>,
+    pub folds: Vec<AxisFold>,
     /// The [`Row::id`] of each series.
     pub rows: Vec<String>,
 }
 
 /// Several series of one metric on one host, taken together.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Fold {
+pub struct AxisFold {
     pub metric: String,
     pub host: String,
     pub cases: usize,
@@ -112,8 +112,8 @@ fn benchmarks(judged: &[&Judged], places: &[usize], policy: &Policy) -> Vec<Benc
 }
 
 /// The series in these places, by metric and host.
-fn folds(judged: &[&Judged], places: &[usize], policy: &Policy) -> Vec<Fold> {
-    let fold = |((metric, host), series): ((&str, &str), Vec<&Judged>)| Fold {
+fn folds(judged: &[&Judged], places: &[usize], policy: &Policy) -> Vec<AxisFold> {
+    let fold = |((metric, host), series): ((&str, &str), Vec<&Judged>)| AxisFold {
         metric: metric.to_string(),
         host: host.to_string(),
         cases: series.iter().map(|j| &j.comparison.key).collect::<BTreeSet<_>>().len(),
@@ -190,7 +190,7 @@ fn markdown(view: &View) -> String {
     out + &left_out(rows.len(), MARKDOWN_ROWS_MAX, "row")
 }
 
-fn range_text(fold: &Fold) -> &str {
+fn range_text(fold: &AxisFold) -> &str {
     fold.range.as_ref().map_or("–", |range| &range.text)
 }
 
@@ -205,14 +205,14 @@ fn verdict_of_row(tally: &Tally) -> &'static str {
 }
 
 /// All folds of an axis, each with the name of its value.
-fn folds_of_axis(axis: &AxisView) -> Vec<(&str, &Fold)> {
+fn folds_of_axis(axis: &AxisView) -> Vec<(&str, &AxisFold)> {
     let values = axis.values.iter();
     values.flat_map(|v| v.folds.iter().map(|fold| (v.name.as_str(), fold))).collect()
 }
 
 /// A row for each value of each axis, the first values of each axis where there are too many.
 fn text(view: &View, terminal: Terminal) -> String {
-    let axes: Vec<Vec<(&str, &Fold)>> = view.axes.iter().map(folds_of_axis).collect();
+    let axes: Vec<Vec<(&str, &AxisFold)>> = view.axes.iter().map(folds_of_axis).collect();
     let number: usize = axes.iter().map(Vec::len).sum();
     if number == 0 {
         return String::new();
@@ -221,7 +221,7 @@ fn text(view: &View, terminal: Terminal) -> String {
         true => usize::MAX,
         false => TEXT_ROWS_MAX.div_ceil(axes.len()).max(2),
     };
-    let rows: Vec<(&str, &Fold)> =
+    let rows: Vec<(&str, &AxisFold)> =
         axes.into_iter().flat_map(|rows| rows.into_iter().take(rows_each)).collect();
     let metrics: BTreeSet<&str> = rows.iter().map(|(_, fold)| fold.metric.as_str()).collect();
     let cells = Cells(&rows);

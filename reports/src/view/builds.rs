@@ -14,7 +14,7 @@ use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::section::{Html, Markdown, Section};
-use super::{Known, View};
+use super::{NumberWithInterval, View};
 use crate::comment::{folded, left_out, sentence};
 use crate::escape::code;
 use crate::terminal::Terminal;
@@ -66,7 +66,7 @@ pub struct BuildView {
     pub overlap: String,
     pub overlap_ns: i64,
     /// The share of the time that pipelining saves.
-    pub gain: Option<Known>,
+    pub gain: Option<NumberWithInterval>,
     /// The reason why there is no gain, where it was asked for.
     pub no_gain: Option<String>,
     /// The units that are drawn; empty where nothing is.
@@ -179,8 +179,12 @@ fn view(index: usize, shown: &BuildShown<'_>) -> BuildView {
     }
 }
 
-fn saved_share(gain: &Gain) -> Known {
-    Known::percent(Parameter { estimate: gain.estimate, low: gain.low, high: gain.high })
+fn saved_share(gain: &Gain) -> NumberWithInterval {
+    NumberWithInterval::percent(Parameter {
+        estimate: gain.estimate,
+        low: gain.low,
+        high: gain.high,
+    })
 }
 
 fn sentences(shown: &BuildShown<'_>, analysis: &Analysis, path: &PathView) -> String {
@@ -213,13 +217,13 @@ fn time(ns: i64) -> String {
 }
 
 fn parts(ns: Parts) -> PartsView {
-    let named = [
+    let cells = [
         ("front end", ns.front_ns),
         ("code generation", ns.codegen_ns),
         ("linking", ns.link_ns),
         ("other", ns.other_ns),
     ];
-    let texts: Vec<String> = named
+    let texts: Vec<String> = cells
         .iter()
         .filter(|(_, ns)| *ns > 0)
         .map(|(name, ns)| format!("{name} {}", time(*ns)))
@@ -281,7 +285,7 @@ fn drawn(units: &[CompilationUnit], analysis: &Analysis) -> Vec<UnitView> {
     let steps: BTreeMap<u32, usize> =
         analysis.critical_path.steps.iter().enumerate().map(|(at, step)| (step.unit, at)).collect();
     let view = |unit: &CompilationUnit| {
-        let ns = Parts::of(unit);
+        let ns = Parts::from_unit(unit);
         let step = steps.get(&unit.unit).copied();
         let on_path = if step.is_some() { "; on the critical path" } else { "" };
         let text = format!(

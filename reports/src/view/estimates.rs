@@ -48,7 +48,7 @@ impl Effect {
 
 /// A number with its interval.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Known {
+pub struct NumberWithInterval {
     pub text: String,
     pub interval: String,
     pub estimate: f64,
@@ -56,18 +56,18 @@ pub struct Known {
     pub high: f64,
 }
 
-impl Known {
+impl NumberWithInterval {
     /// The number as it is.
     pub(crate) fn plain(parameter: Parameter) -> Self {
         let Parameter { estimate, low, high } = parameter;
-        let (text, interval) = number::known(estimate, low, high);
+        let (text, interval) = number::number_with_interval(estimate, low, high);
         Self { text, interval, estimate, low, high }
     }
 
     /// A fraction, in per cent.
     pub(crate) fn percent(parameter: Parameter) -> Self {
         let Parameter { estimate, low, high } = parameter;
-        let (text, interval) = number::known_percent(estimate, low, high);
+        let (text, interval) = number::percent_with_interval(estimate, low, high);
         Self { text, interval, estimate, low, high }
     }
 }

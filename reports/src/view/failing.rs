@@ -43,7 +43,7 @@ pub struct FailureView {
 
 /// Failures that say the same of several cases of one benchmark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Alike<'a> {
+pub struct SimilarFailures<'a> {
     /// The case, or the benchmark and how many of its cases.
     pub name: String,
     pub first: &'a FailureView,
@@ -122,7 +122,7 @@ pub(super) fn names_with(failures: &[FailureView], standing: Standing) -> String
 
 impl View {
     /// The failures with this standing, what is alike folded.
-    pub fn failing(&self, standing: Standing) -> Vec<Alike<'_>> {
+    pub fn failing(&self, standing: Standing) -> Vec<SimilarFailures<'_>> {
         let is_alike = |a: &FailureView, b: &FailureView| {
             let key = |f: &FailureView| {
                 (f.standing, f.host.clone(), f.benchmark.clone(), f.side, f.step.clone())
@@ -137,7 +137,7 @@ impl View {
                 }
                 _ => first.case.clone(),
             };
-            Some(Alike { name, first, others })
+            Some(SimilarFailures { name, first, others })
         };
         let chunks = self.failures.chunk_by(is_alike);
         chunks.filter(|failures| failures[0].standing == standing).filter_map(fold).collect()
@@ -199,7 +199,7 @@ const TEXT_LOG_LINES_MAX: usize = 8;
 struct PageData<'a> {
     note: &'static str,
     mark: &'static str,
-    failures: Vec<Alike<'a>>,
+    failures: Vec<SimilarFailures<'a>>,
 }
 
 fn page_data(view: &View, standing: Standing) -> Value {
@@ -262,7 +262,7 @@ fn text(view: &View, standing: Standing, terminal: Terminal) -> String {
     out
 }
 
-fn text_of_failure(alike: &Alike<'_>, many_hosts: bool, terminal: Terminal) -> String {
+fn text_of_failure(alike: &SimilarFailures<'_>, many_hosts: bool, terminal: Terminal) -> String {
     let FailureView { standing, host, side, step, reason, log, .. } = alike.first;
     let host = if many_hosts { format!(" on {host}") } else { String::new() };
     let standing = capitalised(standing.name());

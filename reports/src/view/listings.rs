@@ -83,7 +83,7 @@ const TEXT_ROWS_MAX: usize = 30;
 const TEXT_ROWS_BELOW_AXES_MAX: usize = 20;
 
 /// The rows in which something changed, as many as a writer shows.
-pub struct Changed<'a> {
+pub struct ChangedRows<'a> {
     pub rows: Vec<&'a Row>,
     /// `12 more regressions and 3 more improvements`; empty where all are shown.
     pub left_out: String,
@@ -92,13 +92,13 @@ pub struct Changed<'a> {
 impl View {
     /// Conflicts, regressions, then improvements, the largest effects first. Each keeps a share of
     /// the `max` rows, however many of the others there are.
-    pub fn changed(&self, max: usize) -> Changed<'_> {
+    pub fn changed(&self, max: usize) -> ChangedRows<'_> {
         let conflicts: Vec<&Row> = self.conflicts().collect();
         let (regressed, improved) = (self.regressed.len(), self.improved.len());
         let conflicting = conflicts.len().min(max / 4);
-        let left = max - conflicting;
-        let worse = regressed.min(left - (max / 4).min(improved));
-        let better = improved.min(left - worse);
+        let rows_left = max - conflicting;
+        let worse = regressed.min(rows_left - (max / 4).min(improved));
+        let better = improved.min(rows_left - worse);
         let left_out: Vec<String> = [
             (conflicts.len() - conflicting, "more conflict"),
             (regressed - worse, "more regression"),
@@ -114,7 +114,7 @@ impl View {
             .chain(self.regressed.iter().take(worse))
             .chain(self.improved.iter().take(better))
             .collect();
-        Changed { rows, left_out: left_out.join(" and ") }
+        ChangedRows { rows, left_out: left_out.join(" and ") }
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn means(judged: &[Judged], policy: &Policy, many_hosts: bool) -> Vec
     let deciding = judged.iter().filter(|j| j.comparison.decides);
     let view = |((metric, host), series): ((&str, &str), Vec<&Judged>)| {
         let (cases, effect) = mean(&series, policy.confidence).filter(|(cases, _)| *cases > 1)?;
-        let on = if many_hosts { format!(" on {host}") } else { String::new() };
+        let host_text = if many_hosts { format!(" on {host}") } else { String::new() };
         let cases_text = match cases {
             n if n == series.len() => format!("{n} cases"),
             n => format!("{n} of {} cases (the others have no effect)", series.len()),
@@ -40,7 +40,7 @@ pub(super) fn means(judged: &[Judged], policy: &Policy, many_hosts: bool) -> Vec
             metric: metric.to_string(),
             host: host.to_string(),
             cases,
-            text: format!("Geometric mean of {metric} over {cases_text}{on}: {shown}."),
+            text: format!("Geometric mean of {metric} over {cases_text}{host_text}: {shown}."),
             effect,
         })
     };

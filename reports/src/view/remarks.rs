@@ -75,6 +75,9 @@ fn disagreement(view: &View) -> Option<String> {
     let both: BTreeSet<_> =
         view.improved.iter().map(key).filter(|k| regressed.contains(k)).collect();
     let (case, metric) = both.first()?;
-    let more = if both.len() > 1 { format!(" and {} more", both.len() - 1) } else { String::new() };
-    Some(format!("The hosts disagree on {case}, {metric}{more}: worse on one, better on another."))
+    let rest_text =
+        if both.len() > 1 { format!(" and {} more", both.len() - 1) } else { String::new() };
+    Some(format!(
+        "The hosts disagree on {case}, {metric}{rest_text}: worse on one, better on another."
+    ))
 }

@@ -61,7 +61,7 @@ pub struct Row {
     /// The reason why the verdict is what it is.
     pub why: String,
     /// Other metrics, which could decide elsewhere, on the same case and host.
-    pub beside: Vec<Beside>,
+    pub beside: Vec<MetricBeside>,
     /// Its name for `--explain`: `fib[threads=2]/wall@local`.
     pub series: String,
     /// The command that explains it, round by round; empty where the report has no command.
@@ -88,7 +88,7 @@ impl Row {
 
 /// A metric that stands beside the one that decides.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Beside {
+pub struct MetricBeside {
     /// Id of its own row.
     pub id: String,
     pub metric: String,
@@ -101,16 +101,16 @@ pub struct Beside {
 }
 
 /// `judged` in the order of rows.
-pub(super) fn in_order(judged: &[Judged]) -> Vec<&Judged> {
+pub(super) fn sort_by_importance(judged: &[Judged]) -> Vec<&Judged> {
     let mut judged: Vec<&Judged> = judged.iter().collect();
     judged.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| size(b).total_cmp(&size(a))));
     judged
 }
 
 /// The rows of all series.
-pub(super) fn rows(in_order: &[&Judged], input: &Input<'_>) -> Vec<Row> {
+pub(super) fn rows(sorted: &[&Judged], input: &Input<'_>) -> Vec<Row> {
     let row = |(index, judged): (usize, &&Judged)| row(index, judged, input);
-    let mut rows: Vec<Row> = in_order.iter().enumerate().map(row).collect();
+    let mut rows: Vec<Row> = sorted.iter().enumerate().map(row).collect();
     set_beside(&mut rows, input.policy);
     rows
 }
@@ -120,9 +120,9 @@ pub(super) fn row_id(index: usize) -> String {
     format!("s{}", index + 1)
 }
 
-/// The key that rows are sorted by: deciding series first and what only informs last, then by verdict
-/// as shown. Ties are broken by [`size`], which puts the largest effect first, except where size
-/// means nothing.
+/// The key that rows are sorted by: deciding series first and what only informs last, then by
+/// verdict as shown. Ties are broken by [`size`], which puts the largest effect first, except where
+/// size means nothing.
 fn order(judged: &Judged) -> (bool, bool, u8) {
     let verdict = match judged.verdict {
         Verdict::Regressed => 0,
@@ -153,21 +153,21 @@ fn set_beside(rows: &mut [Row], policy: &Policy) {
     }
     for row in rows.iter_mut().filter(|row| row.decides) {
         let others = others.get(&case_on(row)).map_or(&[][..], Vec::as_slice);
-        row.beside = others.iter().map(|other| beside(row, other)).collect();
+        row.beside = others.iter().map(|other| metric_beside(row, other)).collect();
     }
 }
 
-fn beside(row: &Row, other: &Row) -> Beside {
+fn metric_beside(row: &Row, other: &Row) -> MetricBeside {
     let effect = other.effect.as_ref().map_or(String::new(), |e| format!(" {}", e.text));
-    let same = other.verdict == row.verdict;
-    let verdict = if same { String::new() } else { format!(", {}", other.verdict) };
-    Beside {
+    let is_same = other.verdict == row.verdict;
+    let verdict = if is_same { String::new() } else { format!(", {}", other.verdict) };
+    MetricBeside {
         id: other.id.clone(),
         metric: other.metric.clone(),
         verdict: other.verdict,
         mark: other.mark,
         text: format!("{} {}{effect}{verdict}", other.metric, other.mark),
-        differs: !same && [row, other].iter().all(|r| r.verdict != "Inconclusive"),
+        differs: !is_same && [row, other].iter().all(|r| r.verdict != "Inconclusive"),
     }
 }
 

@@ -12,7 +12,7 @@ use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::section::{Html, Markdown, Section};
-use super::{Effect, Known, View};
+use super::{Effect, NumberWithInterval, View};
 use crate::comment::{folded, left_out};
 use crate::escape::code;
 use crate::terminal::{Cases, Cells, Terminal, table};
@@ -76,8 +76,8 @@ impl CurveView {
 /// The Universal Scalability Law beside the times of one side.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LawView {
-    pub sigma: Known,
-    pub kappa: Known,
+    pub sigma: NumberWithInterval,
+    pub kappa: NumberWithInterval,
     /// `4, or more [3, 8 or more]`
     pub best: String,
     pub best_threads: Option<u32>,
@@ -97,13 +97,14 @@ pub struct PointView {
     pub rounds: u32,
     pub time: String,
     pub time_ns: f64,
-    pub speedup: Option<Known>,
-    pub efficiency: Option<Known>,
+    pub speedup: Option<NumberWithInterval>,
+    pub efficiency: Option<NumberWithInterval>,
     /// Metric, median as text, median.
     pub instructions: Vec<(String, String, f64)>,
 }
 
-/// The views, what scales worse first, then better, then the rest; of each the largest effect first.
+/// The views, what scales worse first, then better, then the rest; of each the largest effect
+/// first.
 pub(super) fn scalings(shown: &[ScalingShown<'_>], policy: &Policy) -> Vec<ScalingView> {
     let mut shown: Vec<&ScalingShown<'_>> = shown.iter().collect();
     let order = |verdict: &Verdict| match verdict {
@@ -158,7 +159,8 @@ fn basis(basis: &Basis) -> String {
     match basis {
         Basis::Law { sigma, kappa } => {
             let signed = |(change, half): (f64, f64)| {
-                let (change, interval) = number::known_signed(change, change - half, change + half);
+                let (change, interval) =
+                    number::signed_with_interval(change, change - half, change + half);
                 format!("{change} {interval}")
             };
             format!("From both fits: σ changed by {}, κ by {}.", signed(*sigma), signed(*kappa))
@@ -190,22 +192,23 @@ fn law<E: std::fmt::Display>(
         Some(_) => number::percent_rounded(fit.residual, 1),
         None => "none is left: as many parameters as numbers of threads".to_string(),
     };
-    let last = measured.points.last().map_or(1, |point| point.threads).min(DRAWN_THREADS_MAX);
+    let threads_drawn =
+        measured.points.last().map_or(1, |point| point.threads).min(DRAWN_THREADS_MAX);
     LawView {
-        sigma: Known::plain(fit.sigma),
-        kappa: Known::plain(fit.kappa),
+        sigma: NumberWithInterval::plain(fit.sigma),
+        kappa: NumberWithInterval::plain(fit.kappa),
         best: fit.best.map(best).unwrap_or_default(),
         best_threads: fit.best.map(|best| best.threads),
         residual: residual(fit),
         residual_fraction: fit.residual,
         amdahl: match amdahl {
             Ok(fit) => {
-                let sigma = Known::plain(fit.sigma);
+                let sigma = NumberWithInterval::plain(fit.sigma);
                 format!("σ = {} {}, residual {}", sigma.text, sigma.interval, residual(fit))
             }
             Err(why) => why.to_string(),
         },
-        speedups: (1..=last).map(|n| fit.one_thread / fit.time(n)).collect(),
+        speedups: (1..=threads_drawn).map(|n| fit.one_thread / fit.time(n)).collect(),
     }
 }
 
@@ -232,8 +235,8 @@ fn point(point: &ScalingPoint) -> PointView {
         rounds: point.rounds,
         time: number::quantity(point.time_ns, MetricUnit::Nanoseconds, None),
         time_ns: point.time_ns,
-        speedup: point.speedup.map(Known::plain),
-        efficiency: point.efficiency.map(Known::percent),
+        speedup: point.speedup.map(NumberWithInterval::plain),
+        efficiency: point.efficiency.map(NumberWithInterval::percent),
         instructions: instructions.collect(),
     }
 }
@@ -295,7 +298,10 @@ fn threads_text(scaling: &ScalingView) -> String {
 }
 
 /// `0.031 → 0.042`, or that there is no fit.
-fn parameter_of_sides(scaling: &ScalingView, parameter: fn(&LawView) -> &Known) -> String {
+fn parameter_of_sides(
+    scaling: &ScalingView,
+    parameter: fn(&LawView) -> &NumberWithInterval,
+) -> String {
     let parameter_of = |side: &CurveView| side.law.as_ref().map(|law| parameter(law).text.clone());
     let no_fit = || "no fit".to_string();
     match (parameter_of(&scaling.baseline), parameter_of(&scaling.candidate)) {

@@ -64,7 +64,7 @@ fn selfcheck(run: &RunRow, checks: &[SelfCheck]) -> SelfCheckView {
 }
 
 /// Self-checks that find nothing wrong: what is wrong with a host stands among the remarks.
-fn quiet(view: &View) -> Vec<&SelfCheckView> {
+fn quiet_hosts(view: &View) -> Vec<&SelfCheckView> {
     view.selfchecks.iter().filter(|check| check.rate != Rate::More).collect()
 }
 
@@ -73,14 +73,14 @@ fn markdown(view: &View) -> String {
         let how = check.command.as_ref().map(|c| format!(" Make one: {}", code(c)));
         format!("<sub>{}{}</sub>\n", sentence(&check.text), how.unwrap_or_default())
     };
-    let quiet = quiet(view);
-    let lines: Vec<String> = quiet.iter().take(RUNS_MAX).map(line).collect();
-    lines.concat() + &left_out(quiet.len(), RUNS_MAX, "self-check")
+    let quiet_hosts = quiet_hosts(view);
+    let lines: Vec<String> = quiet_hosts.iter().take(RUNS_MAX).map(line).collect();
+    lines.concat() + &left_out(quiet_hosts.len(), RUNS_MAX, "self-check")
 }
 
 fn text(view: &View, terminal: Terminal) -> String {
     let mut out = String::new();
-    for check in quiet(view) {
+    for check in quiet_hosts(view) {
         let how = check.command.as_ref().map(|command| format!(" Make one: {command}"));
         let text = format!("{}{}", check.text, how.unwrap_or_default());
         for text in wrap(&text, terminal.width, "") {

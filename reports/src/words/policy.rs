@@ -69,24 +69,24 @@ pub(crate) fn procedure(policy: &Policy) -> &'static str {
 }
 
 fn noise_rule(policy: &Policy) -> String {
-    let peers = "the other series of its metric and host (the crowd)";
+    let peers = "the other series of its metric and host (the peer prior)";
     if policy.history == 0.0 {
         return format!(
             "Noise: the variance of a series borrows from {peers}, never from past runs. It is \
-             never below that of its own rounds; where it would be, the crowd counts for less."
+             never below that of its own rounds; where it would be, the peer prior counts for less."
         );
     }
     format!(
         "Noise: the variance of a series borrows from its past runs on a machine with the same \
          fingerprint in the same image, where it has fewer than {} degrees of freedom of its own \
          and up to that many, and from {peers}. It is never below that of its own rounds, or half \
-         of that where past runs lend; where it would be, the crowd counts for less.",
+         of that where past runs lend; where it would be, the peer prior counts for less.",
         number::freedom(policy.history)
     )
 }
 
-/// A sentence for each metric that decides, and one for what else is shown. A metric may decide for some series and not
-/// for others, and with several δ.
+/// A sentence for each metric that decides, and one for what else is shown. A metric may decide for
+/// some series and not for others, and with several δ.
 fn deciding_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     let phrase = |decides: Decides| match decides {
         Decides::Yes => "decides",
@@ -108,19 +108,19 @@ fn deciding_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     };
     let deciding = policy.metrics.iter().filter(|(_, metric)| metric.can_decide());
     let mut words: Vec<String> = deciding.map(rule).collect();
-    let mut shown: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let mut deltas_by_metric: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for c in judged.iter().map(|j| &j.comparison) {
         if c.tier == Gate::Counts && !policy.can_decide(&c.key.metric) {
             let delta = number::percent(c.delta.exp_m1());
-            shown.entry(&c.key.metric).or_default().insert(delta);
+            deltas_by_metric.entry(&c.key.metric).or_default().insert(delta);
         }
     }
-    if !shown.is_empty() {
+    if !deltas_by_metric.is_empty() {
         let with_deltas = |(name, deltas): (&str, BTreeSet<String>)| {
             format!("{name} (δ = {})", Vec::from_iter(deltas).join(" or "))
         };
-        let shown: Vec<String> = shown.into_iter().map(with_deltas).collect();
-        words.push(format!("Shown, never deciding: {}.", shown.join(", ")));
+        let deltas_by_metric: Vec<String> = deltas_by_metric.into_iter().map(with_deltas).collect();
+        words.push(format!("Shown, never deciding: {}.", deltas_by_metric.join(", ")));
     }
     words
 }

@@ -10,8 +10,8 @@ use super::{capitalised, first_names, plural};
 /// `failing` names what has a standing.
 pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> String) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
-    let mut last: Option<&Option<String>> = None;
-    let differing = Differing::among(concluded);
+    let mut last_architecture: Option<&Option<String>> = None;
+    let differing = Differing::of_concluded(concluded);
     for because in &concluded.reasons {
         match because {
             because if differing.is_folded(because) => {}
@@ -20,15 +20,17 @@ pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> Strin
                 if series == deciding => {}
             ConclusionReason::Verdicts { verdict, series, deciding: of, architecture } => {
                 let verdict = verdict.to_lowercase();
-                match sentences.last_mut().filter(|_| last == Some(architecture)) {
+                match sentences.last_mut().filter(|_| last_architecture == Some(architecture)) {
                     Some(sentence) => sentence.push_str(&format!(", {series} {verdict}")),
                     None => {
-                        let on = architecture.as_ref().map(|a| format!(" on {a}"));
-                        let on = on.unwrap_or_default();
-                        sentences.push(format!("{of} deciding series{on}: {series} {verdict}"));
+                        let architecture_text = architecture.as_ref().map(|a| format!(" on {a}"));
+                        let architecture_text = architecture_text.unwrap_or_default();
+                        sentences.push(format!(
+                            "{of} deciding series{architecture_text}: {series} {verdict}"
+                        ));
                     }
                 }
-                last = Some(architecture);
+                last_architecture = Some(architecture);
             }
             other => {
                 let text = match other {
@@ -36,7 +38,7 @@ pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> Strin
                     other => other.to_string(),
                 };
                 sentences.push(capitalised(&text));
-                last = None;
+                last_architecture = None;
             }
         }
     }
@@ -58,7 +60,7 @@ struct Differing {
 impl Differing {
     const LISTED_MAX: usize = 3;
 
-    fn among(concluded: &Concluded) -> Self {
+    fn of_concluded(concluded: &Concluded) -> Self {
         let mut differing = Self::default();
         for because in &concluded.reasons {
             match because {

@@ -11,8 +11,8 @@ use crate::number;
 /// The number at which `stats::rounds_needed` stops counting: no number of rounds is a remedy.
 pub(crate) const ROUNDS_CAP: u32 = 10_000;
 
-/// The reason why a series has its verdict. `interval` and `delta` are texts, the former empty where there is
-/// no effect.
+/// The reason why a series has its verdict. `interval` and `delta` are texts, the former empty
+/// where there is no effect.
 pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy) -> String {
     let comparison = &judged.comparison;
     let confidence = number::percent(policy.confidence);
@@ -56,11 +56,11 @@ fn q_equation(q: Option<f64>) -> String {
     if q.starts_with('<') { format!("q {q}") } else { format!("q = {q}") }
 }
 
-/// Who lent degrees of freedom to a variance; empty where nobody did.
+/// The lenders of degrees of freedom to a variance; empty where there is none.
 fn degrees_of_freedom(noise: Noise) -> String {
     let history = noise.history.map_or(0.0, |h| h.df);
     let peer_prior = noise.used.df - noise.run.df - history;
-    let lenders = [(history, "past runs"), (peer_prior, "the crowd")];
+    let lenders = [(history, "past runs"), (peer_prior, "the peer prior")];
     let lenders: String = lenders
         .into_iter()
         .filter(|(df, _)| *df >= 0.05)

@@ -3,13 +3,13 @@
 use dyno_model::id::JobId;
 use dyno_model::record::{Sample, Side};
 use dyno_model::stats::{self, Variance};
-use dyno_reports::explain::{self, Explained, Unclear, find};
+use dyno_reports::explain::{self, Explanation, UnclearSeries, find};
 use dyno_reports::{Terminal, View};
 
 use crate::scenarios::{self, Scenario};
 
 /// The explanation of `series` as whoever shows one asks for it.
-pub fn explained(scenario: &Scenario, series: &str) -> Explained {
+pub fn explained(scenario: &Scenario, series: &str) -> Explanation {
     let view = scenario.view();
     let row = find(&view, series).unwrap();
     let run = scenario.runs.iter().find(|run| run.host == row.host).unwrap();
@@ -34,12 +34,12 @@ pub fn explained(scenario: &Scenario, series: &str) -> Explained {
         past: run_history.map(|variance| (6, variance)),
         queries: &queries,
     };
-    Explained::new(&input).unwrap()
+    Explanation::new(&input).unwrap()
 }
 
 /// All numbers of an explanation, a line for each round and part; the row is that of its view.
-fn facts(explained: &Explained) -> String {
-    let Explained { version, title, row, rounds, noise, estimate, family, rule, queries } =
+fn facts(explained: &Explanation) -> String {
+    let Explanation { version, title, row, rounds, noise, estimate, family, rule, queries } =
         explained;
     let mut lines = vec![format!("version {version}: {title}, {}", row.series)];
     lines.extend(rounds.iter().map(|pair| format!("{pair:?}")));
@@ -49,12 +49,12 @@ fn facts(explained: &Explained) -> String {
     lines.join("\n")
 }
 
-fn text(explained: &Explained) -> String {
+fn text(explained: &Explanation) -> String {
     explain::text(explained, Terminal { width: 100, color: false })
 }
 
 #[test]
-fn a_disturbed_series_with_history_and_crowd() {
+fn a_disturbed_series_with_history_and_peer_prior() {
     let explained = explained(&scenarios::hosts_conflict(), "json/wall@epyc-1");
     insta::assert_snapshot!("history.text", text(&explained));
     insta::assert_snapshot!("history.facts", facts(&explained));
@@ -169,6 +169,6 @@ fn series_are_named_by_people() {
     let nothing = scenarios::no_series().view();
     assert_eq!(
         find(&nothing, "s1"),
-        Err(Unclear::Unknown { written: "s1".into(), nearest: vec![] })
+        Err(UnclearSeries::Unknown { written: "s1".into(), nearest: vec![] })
     );
 }

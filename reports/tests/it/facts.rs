@@ -5,8 +5,8 @@ use std::fmt::{Debug, Write as _};
 
 use dyno_reports::View;
 use dyno_reports::view::{
-    AxisView, BuildView, CurveView, Effect, FailureView, Fold, Known, Provenance, Row, ScalingView,
-    Value,
+    AxisFold, AxisView, BuildView, CurveView, Effect, FailureView, NumberWithInterval, Provenance,
+    Row, ScalingView, Value,
 };
 
 use crate::scenarios;
@@ -75,7 +75,7 @@ fn effect(effect: Option<&Effect>) -> String {
     })
 }
 
-fn known(known: Option<&Known>) -> String {
+fn known(known: Option<&NumberWithInterval>) -> String {
     known.map_or("–".to_string(), |k| {
         format!("{} {} = {:?} [{:?}, {:?}]", k.text, k.interval, k.estimate, k.low, k.high)
     })
@@ -147,7 +147,7 @@ fn write_failure(out: &mut String, f: &FailureView) {
     );
 }
 
-fn write_fold(out: &mut String, name: &str, fold: &Fold) {
+fn write_fold(out: &mut String, name: &str, fold: &AxisFold) {
     let tally = &fold.tally;
     let range = fold.range.as_ref().map(|r| format!("{} = {:?}..{:?}", r.text, r.low, r.high));
     let _ = writeln!(

@@ -207,8 +207,8 @@ fn shape(comment: &str) -> Vec<String> {
                 format!("end {tag:?}")
             }
             Event::Text(text) if !fenced => {
-                // GitHub's own reading comes after the Markdown: mentions, references, links, emoji.
-                // A time of day is dyno's own.
+                // GitHub's own reading comes after the Markdown: mentions, references, links,
+                // emoji. A time of day is dyno's own.
                 let text = text.replace("13:42:34 UTC", "");
                 let mut pairs = text.chars().zip(text.chars().skip(1));
                 assert!(!pairs.any(|(a, b)| "@#:".contains(a) && b.is_alphanumeric()), "{text}");
@@ -331,7 +331,7 @@ proptest! {
             past: None,
             queries: &[("anything", name)],
         };
-        let explained = explain::Explained::new(&input).unwrap();
+        let explained = explain::Explanation::new(&input).unwrap();
         let plain = explain::text(&explained, Terminal { width: 80, color: false });
         prop_assert!(is_calm(&plain), "{}", plain);
     }

@@ -14,19 +14,19 @@ use dyno_store::{DefinitionOutcome, Error, Folder, PublishOutcome, Store};
 use tempfile::TempDir;
 
 /// A store in a temporary folder.
-struct Place {
+struct TestStore {
     folder: TempDir,
     store: Store,
 }
 
-impl Place {
+impl TestStore {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().to_str().unwrap()).await.unwrap();
         Self { folder, store }
     }
 
-    async fn with(records: &[Record]) -> Self {
+    async fn with_records(records: &[Record]) -> Self {
         let place = Self::new().await;
         for record in records {
             place.publish(record).await;
@@ -59,7 +59,7 @@ fn changed(name: &str, change: impl FnOnce(&mut Record)) -> Record {
 /// that is read says which.
 #[tokio::test]
 async fn a_further_attempt_knows_where_its_files_lie() {
-    let place = Place::with(&[graph("one")]).await;
+    let place = TestStore::with_records(&[graph("one")]).await;
     fs::remove_file(place.file("runs", job("one").hex())).unwrap();
     assert!(place.store.run_row(&job("one")).await.unwrap().is_none());
     let mut next = graph("one");
@@ -79,7 +79,7 @@ async fn a_further_attempt_knows_where_its_files_lie() {
 /// Of two readable run rows of one job the first counts, and the other is named.
 #[tokio::test]
 async fn of_two_run_rows_of_one_job_the_first_counts() {
-    let place = Place::with(&[record("one"), record("two")]).await;
+    let place = TestStore::with_records(&[record("one"), record("two")]).await;
     let second = place.file("runs", &format!("{}.1", job("one")));
     fs::copy(place.file("runs", job("one").hex()), second).unwrap();
     let store = place.reopened().await;
@@ -95,7 +95,7 @@ async fn of_two_run_rows_of_one_job_the_first_counts() {
 
 #[tokio::test]
 async fn a_run_comes_back_exactly_and_is_published_once() {
-    let place = Place::new().await;
+    let place = TestStore::new().await;
     let record = record("one");
     assert!(!place.store.has_run(&record.run.job).await.unwrap());
     assert!(matches!(place.publish(&record).await, PublishOutcome::Written { attempt: 0, .. }));
@@ -119,7 +119,7 @@ fn a_run_without_what_it_was_built_from_is_read() {
 
 #[tokio::test]
 async fn a_run_is_found_by_its_first_digits() {
-    let place = Place::with(&[record("one"), record("two")]).await;
+    let place = TestStore::with_records(&[record("one"), record("two")]).await;
     let ask = async |asked: &str| place.store.find_run(asked).await.map(|run| run.job);
     assert_eq!(ask(&job("one").hex()[..7].to_uppercase()).await, Ok(job("one")));
     for (asked, said) in [
@@ -148,7 +148,7 @@ fn a_native_fingerprint_says_nothing_of_an_emulator() {
 
 #[tokio::test]
 async fn a_definition_is_stored_once_and_is_no_run() {
-    let place = Place::with(&[record("one")]).await;
+    let place = TestStore::with_records(&[record("one")]).await;
     let (store, digest) = (&place.store, Digest::of(b"definition"));
     assert_eq!(store.definition(&digest).await.unwrap(), None);
     let name = format!("definitions/{}.tar.zst", digest.hex());
@@ -175,7 +175,7 @@ async fn a_definition_is_stored_once_and_is_no_run() {
 
 #[tokio::test]
 async fn no_definition_is_stored_in_another_folder_than_the_one_opened() {
-    let place = Place::new().await;
+    let place = TestStore::new().await;
     let folder = place.folder.path();
     fs::rename(folder, folder.with_extension("away")).unwrap();
     fs::create_dir(folder).unwrap();
@@ -189,7 +189,7 @@ async fn no_definition_is_stored_in_another_folder_than_the_one_opened() {
 
 #[tokio::test]
 async fn records_that_cannot_be_stored_leave_nothing() {
-    let place = Place::new().await;
+    let place = TestStore::new().await;
     type Change = fn(&mut RunRow);
     let cases: [(&str, Change); 5] = [
         ("architecture", |r| r.fingerprint.architecture = "../x86".into()),
@@ -219,7 +219,7 @@ async fn places_that_cannot_be_used_say_so() {
         assert!(matches!(error, Error::InvalidUrl { .. }), "{url}: {error:?}");
     }
     // A folder that stops being one: publishing names the file and the reason.
-    let place = Place::new().await;
+    let place = TestStore::new().await;
     fs::write(place.folder.path().join("samples"), "").unwrap();
     let error = place.store.publish(&record("x")).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
@@ -230,7 +230,7 @@ async fn places_that_cannot_be_used_say_so() {
 /// Prints the size of a typical record's files; a bound keeps it from growing unnoticed.
 #[tokio::test]
 async fn a_typical_record_is_small() {
-    let place = Place::new().await;
+    let place = TestStore::new().await;
     let record = common::large("size", 8, 20, 7);
     let samples = record.samples.len() as u64;
     let PublishOutcome::Written { bytes, .. } = place.publish(&record).await else { panic!() };

@@ -36,7 +36,7 @@ pub struct Locked {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pinned {
-    /// Sorted by name.
+    /// Packages sorted by name.
     Packages(Vec<Package>),
     /// A registry's manifest for this architecture, and its size in bytes.
     Manifest { digest: Digest, size_bytes: u64 },
@@ -47,7 +47,7 @@ pub enum Pinned {
 pub struct Package {
     pub name: String,
     pub version: String,
-    /// Relative to the root of any mirror of the archive.
+    /// Path relative to the root of any mirror of the archive.
     pub path: String,
     pub size_bytes: u64,
     pub sha256: Digest,
@@ -159,9 +159,9 @@ pub fn parse_lock(name: &str, file: &str, text: &str) -> Result<Lock, Mistakes> 
 fn edited(text: &str) -> Option<Range<usize>> {
     let start = text.find('\n').map_or(text.len(), |comment| comment + 1);
     let (line, body) = text[start..].split_once('\n').unwrap_or((&text[start..], ""));
-    let good = text.starts_with('#')
+    let is_good = text.starts_with('#')
         && line == format!("{CHECKSUM_KEY}\"{}\"", Digest::of(body.as_bytes()));
-    (!good).then_some(start..start + line.len())
+    (!is_good).then_some(start..start + line.len())
 }
 
 fn digest(table: &Table<'_>, written: Option<Located<String>>) -> Option<Digest> {
@@ -201,8 +201,8 @@ fn package(table: &mut Table<'_>) -> Option<Package> {
 
 /// Whether `path` can be put behind a mirror's address and stay below it.
 pub fn is_archive_path(path: &str) -> bool {
-    let ok = |c: char| c.is_ascii_alphanumeric() || "+-._~:%".contains(c);
-    path.split('/').all(|part| !matches!(part, "" | "." | "..") && part.chars().all(ok))
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "+-._~:%".contains(c);
+    path.split('/').all(|part| !matches!(part, "" | "." | "..") && part.chars().all(is_allowed))
 }
 
 #[cfg(test)]
@@ -249,9 +249,9 @@ mod tests {
         ] {
             let edited = text.replacen(from, to, 1);
             assert_ne!(edited, text, "{from}");
-            let told = parse_lock("i", "images/i/image.lock", &edited).unwrap_err().to_string();
-            assert!(told.contains("the lock was edited"), "{from}: {told}");
-            assert!(told.contains("dyno image lock i"), "{from}: {told}");
+            let message = parse_lock("i", "images/i/image.lock", &edited).unwrap_err().to_string();
+            assert!(message.contains("the lock was edited"), "{from}: {message}");
+            assert!(message.contains("dyno image lock i"), "{from}: {message}");
         }
     }
 

@@ -161,8 +161,8 @@ const fn axis(
     CompilerAxis { name, values, for_crate, for_graph }
 }
 
-/// The axes of crates, in the order of names. Suites of programs may have others; these a policy may
-/// name whatever suites there are.
+/// The axes of crates, in the order of names. Suites of programs may have others; these a policy
+/// may name whatever suites there are.
 pub const COMPILER_AXES: [CompilerAxis; 6] = [
     axis("backend", AxisValues::Names(Backend::NAMES), true, true),
     axis("jobs", AxisValues::Numbers, false, true),
@@ -187,7 +187,8 @@ pub fn compiler_axis_names(workload: Option<CompilerWorkload>) -> Vec<&'static s
     COMPILER_AXES.iter().filter(is_meant).map(|axis| axis.name).collect()
 }
 
-/// A value that an axis of crates does not have. A suite that was read has none; a stored config may.
+/// A value that an axis of crates does not have. A suite that was read has none; a stored config
+/// may.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{axis}={value} is not known")]
 pub struct UnknownValue {
@@ -229,13 +230,13 @@ impl TryFrom<&Config> for CompilerConfig {
         let default = Self::default();
         let switch =
             |name: &str| ["off", "on"].iter().position(|word| *word == name).map(|on| on == 1);
-        let number = |name: &str| name.parse().ok().filter(|n| (1..=NUMBER_MAX).contains(n));
+        let parse_number = |name: &str| name.parse().ok().filter(|n| (1..=NUMBER_MAX).contains(n));
         Ok(Self {
             profile: config.parsed("profile", Profile::from_name)?.unwrap_or(default.profile),
             scenario: config.parsed("scenario", Scenario::from_name)?.unwrap_or(default.scenario),
             backend: config.parsed("backend", Backend::from_name)?.unwrap_or(default.backend),
-            threads: config.parsed(THREADS, number)?,
-            jobs: config.parsed("jobs", number)?,
+            threads: config.parsed(THREADS, parse_number)?,
+            jobs: config.parsed("jobs", parse_number)?,
             pipelining: config.parsed("pipelining", switch)?.unwrap_or(default.pipelining),
         })
     }
@@ -249,8 +250,8 @@ impl Config {
         parse: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, UnknownValue> {
         let Some(value) = self.0.get(axis) else { return Ok(None) };
-        let unknown = || UnknownValue { axis, value: value.clone() };
-        parse(value).map(Some).ok_or_else(unknown)
+        let unknown_value = || UnknownValue { axis, value: value.clone() };
+        parse(value).map(Some).ok_or_else(unknown_value)
     }
 }
 

@@ -91,7 +91,7 @@ const LIMITS: Limits = Limits {
 /// The benchmarks of one `[[crate]]`.
 pub(super) fn crate_benchmarks(
     table: &mut Table<'_>,
-    seen: &mut BTreeSet<String>,
+    names_seen: &mut BTreeSet<String>,
 ) -> Option<Vec<Benchmark>> {
     let krate = table.optional_str("crate");
     let path = table.optional_str("path");
@@ -130,14 +130,14 @@ pub(super) fn crate_benchmarks(
     });
     let work = Workload::CrateCompilation(work);
     let leaf = Benchmark { name, what, priority, work, limits, typical_ms: typical[0] };
-    let both: Vec<Benchmark> = std::iter::once(leaf).chain(graph).collect();
-    for benchmark in &both {
-        if !seen.insert(benchmark.name.clone()) {
+    let benchmarks: Vec<Benchmark> = std::iter::once(leaf).chain(graph).collect();
+    for benchmark in &benchmarks {
+        if !names_seen.insert(benchmark.name.clone()) {
             let what = format!("benchmark `{}` stands twice", benchmark.name);
             table.note(span.clone(), what, "each name once", None);
         }
     }
-    Some(both)
+    Some(benchmarks)
 }
 
 fn crate_source(
@@ -158,16 +158,16 @@ fn crate_source(
                 );
                 return None;
             };
-            let ok = |text: &str, more: &str| {
-                let plain = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
-                (1..=64).contains(&text.len()) && text.chars().all(plain)
+            let is_valid = |text: &str, more: &str| {
+                let is_allowed = |c: char| c.is_ascii_alphanumeric() || more.contains(c);
+                (1..=64).contains(&text.len()) && text.chars().all(is_allowed)
             };
-            if !ok(&krate.value, "-_") {
+            if !is_valid(&krate.value, "-_") {
                 let what = format!("\"{}\" cannot be a crate's name", krate.value.escape_debug());
                 note(krate.span, what, "letters, digits, `-` and `_`, at most 64");
                 return None;
             }
-            if !ok(&version.value, "-.+") || version.value.starts_with(['.', '-']) {
+            if !is_valid(&version.value, "-.+") || version.value.starts_with(['.', '-']) {
                 let what = format!("\"{}\" is no version", version.value.escape_debug());
                 note(version.span, what, "an exact version such as \"1.0.2\"");
                 return None;

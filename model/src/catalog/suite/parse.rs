@@ -30,15 +30,19 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
         let axes = table.optional_table("axes", |table| Some(axes(table))).unwrap_or_default();
         let has = ["benchmark", "crate"].map(|kind| table.has(kind));
         let metrics = metrics(table, has[1]);
-        let mut known: BTreeSet<&str> = BTreeSet::from(["artifact", "suite"]);
+        let mut placeholders: BTreeSet<&str> = BTreeSet::from(["artifact", "suite"]);
         if inputs.is_some() {
-            known.insert("inputs");
+            placeholders.insert("inputs");
         }
-        known.extend(axes.keys().map(String::as_str));
-        let mut seen = BTreeSet::new();
-        let mut benchmarks = table.tables("benchmark", |table| benchmark(table, &known, &mut seen));
+        placeholders.extend(axes.keys().map(String::as_str));
+        let mut names_seen = BTreeSet::new();
+        let mut benchmarks =
+            table.tables("benchmark", |table| benchmark(table, &placeholders, &mut names_seen));
         benchmarks.extend(
-            table.tables("crate", |t| crates::crate_benchmarks(t, &mut seen)).into_iter().flatten(),
+            table
+                .tables("crate", |t| crates::crate_benchmarks(t, &mut names_seen))
+                .into_iter()
+                .flatten(),
         );
         if has[1] {
             crates::check_axes(table, &axes);
@@ -92,10 +96,10 @@ fn source(table: &mut Table<'_>) -> Option<Source> {
                 })
             }
             (None, Some(krate)) if !compiler => {
-                let ok = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+                let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
                 let valid = !krate.value.is_empty()
                     && krate.value.len() <= 64
-                    && krate.value.chars().all(ok);
+                    && krate.value.chars().all(is_allowed);
                 if !valid || krate.value.starts_with(['-', '_']) {
                     table.note(
                         krate.span,
@@ -133,15 +137,16 @@ pub fn check_git_location(text: &str) -> Result<(), &'static str> {
         }
         None => !text.contains("::"),
     };
-    let plain = !text.is_empty() && !text.starts_with('-') && !text.chars().any(char::is_control);
-    if scheme_ok && plain { Ok(()) } else { Err(EXPECTED) }
+    let is_plain =
+        !text.is_empty() && !text.starts_with('-') && !text.chars().any(char::is_control);
+    if scheme_ok && is_plain { Ok(()) } else { Err(EXPECTED) }
 }
 
 fn metrics(table: &mut Table<'_>, has_crates: bool) -> Vec<String> {
     let written = table.strings("metrics");
     if written.is_empty() {
-        let measured = |name: &&str| has_crates || !metric::measures_output(name);
-        return metric::names().into_iter().filter(measured).map(String::from).collect();
+        let is_measured = |name: &&str| has_crates || !metric::measures_output(name);
+        return metric::names().into_iter().filter(is_measured).map(String::from).collect();
     }
     for Located { value, span } in &written {
         if metric::find(value).is_none() {
@@ -181,10 +186,11 @@ fn recipe(table: &mut Table<'_>, is_compiler: bool) -> Option<Recipe> {
     let outputs = if is_compiler { Some(BTreeMap::new()) } else { outputs(table) };
     let limits = limits(table, Limits::BUILD);
     let typical_ms = typical_ms(table, "typical_s");
-    let words = |list: Vec<Located<String>>| list.into_iter().map(|w| w.value).collect::<Vec<_>>();
-    let fetch = Some(words(fetch)).filter(|fetch| !fetch.is_empty());
+    let values_of =
+        |list: Vec<Located<String>>| list.into_iter().map(|w| w.value).collect::<Vec<_>>();
+    let fetch = Some(values_of(fetch)).filter(|fetch| !fetch.is_empty());
     let sysroot = sysroot.map(|path| path.value);
-    let (build, outputs) = (words(build), outputs?);
+    let (build, outputs) = (values_of(build), outputs?);
     Some(Recipe { fetch, build, outputs, sysroot, folder: None, env, limits, typical_ms })
 }
 
@@ -240,11 +246,11 @@ fn axes(table: &mut Table<'_>) -> BTreeMap<String, Vec<String>> {
         }
         let mut distinct = Vec::new();
         for Located { value, span } in values {
-            let plain = !value.is_empty()
+            let is_plain = !value.is_empty()
                 && value.len() <= 64
                 && !value.contains([',', '=', '/'])
                 && !value.chars().any(char::is_control);
-            if !plain {
+            if !is_plain {
                 table.note(
                     span,
                     format!("\"{}\" cannot be an axis value", value.escape_debug()),

@@ -39,7 +39,7 @@ impl std::fmt::Display for Case {
 impl Suite {
     /// Names of the axes that mean something to `work`.
     fn axes_of(&self, work: &Workload) -> Vec<&str> {
-        let meant = match work {
+        let named_axes = match work {
             Workload::Program(_) => None,
             Workload::CrateCompilation(_) => {
                 Some(compiler_axis_names(Some(CompilerWorkload::Crate)))
@@ -48,8 +48,9 @@ impl Suite {
                 Some(compiler_axis_names(Some(CompilerWorkload::Graph)))
             }
         };
-        let is_meant = |axis: &&str| meant.as_ref().is_none_or(|meant| meant.contains(axis));
-        self.axes.keys().map(String::as_str).filter(is_meant).collect()
+        let is_named =
+            |axis: &&str| named_axes.as_ref().is_none_or(|named_axes| named_axes.contains(axis));
+        self.axes.keys().map(String::as_str).filter(is_named).collect()
     }
 
     /// Every config of a benchmark: the product of its axes, in the order written.
@@ -92,9 +93,9 @@ impl Suite {
     /// All that `selection` names and the suite does not have, a sentence each; or that nothing is
     /// left.
     pub fn select(&self, selection: &Selection, cores: usize) -> Result<Selected, Vec<String>> {
-        let wrong = selection.unknown(self);
-        if !wrong.is_empty() {
-            return Err(wrong);
+        let unknown_names = selection.unknown(self);
+        if !unknown_names.is_empty() {
+            return Err(unknown_names);
         }
         let mut selected = Selected::default();
         for case in self.cases() {

@@ -6,7 +6,8 @@ use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, FisherSnedecor};
 
 use super::solve::{
-    At, Bounds, NO_BOUNDS, gradient, inflation, inverse, solve, start, times, weight,
+    Bounds, Linearisation, NO_BOUNDS, gradient, inflation, initial_theta, inverse, multiply, solve,
+    weight,
 };
 use super::{Point, Weights};
 use crate::stats::{Variance, satterthwaite, t_quantile};
@@ -29,7 +30,7 @@ impl Law {
     }
 }
 
-/// Above this residual, times are called far from a law, if noise does not explain it.
+/// The residual above which times are called far from a law, if noise does not explain it.
 ///
 /// A limit by significance alone would leave no law standing: over enough rounds every real curve
 /// differs from it (16 of 16 over 44 rounds, at p < 0.001). A limit by size alone would refuse what
@@ -47,7 +48,8 @@ const LACK_OF_FIT_ALPHA: f64 = 0.05;
 pub enum NoFit {
     /// Three parameters need three numbers of threads.
     TooFewCounts { counts: u32 },
-    /// The law misses the times by `residual`, more than [`RESIDUAL_MAX`] and more than noise (`p`).
+    /// The law misses the times by `residual`, more than [`RESIDUAL_MAX`] and more than noise
+    /// (`p`).
     Residual { residual: f64, p: f64 },
 }
 
@@ -114,7 +116,7 @@ impl Fit {
 
 /// An answer that a fit without bounds gives.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum What {
+pub(super) enum Estimand {
     Sigma,
     Kappa,
     /// ln D(N).
@@ -122,51 +124,53 @@ pub(super) enum What {
 }
 
 /// The fit without bounds: how its answers follow from the times.
-pub(super) struct Free {
+pub(super) struct UnboundedFit {
     theta: [f64; 2],
     /// ∂(σ, κ) / ∂ the mean of ln T at each N; their sum over N is zero.
     influence: Vec<[f64; 2]>,
 }
 
-impl Free {
+impl UnboundedFit {
     /// The fit of three points or more.
-    pub(super) fn of(points: &[Point]) -> Self {
-        Self::within(points, NO_BOUNDS)
+    pub(super) fn new(points: &[Point]) -> Self {
+        Self::with_bounds(points, NO_BOUNDS)
     }
 
-    /// With κ fixed for Amdahl's law.
-    fn of_law(points: &[Point], law: Law) -> Self {
+    /// The fit of a law, with κ fixed for Amdahl's.
+    fn with_law(points: &[Point], law: Law) -> Self {
         match law {
-            Law::Amdahl => Self::within(points, [NO_BOUNDS[0], (0.0, 0.0)]),
-            Law::Universal => Self::within(points, NO_BOUNDS),
+            Law::Amdahl => Self::with_bounds(points, [NO_BOUNDS[0], (0.0, 0.0)]),
+            Law::Universal => Self::with_bounds(points, NO_BOUNDS),
         }
     }
 
-    fn within(points: &[Point], bounds: Bounds) -> Self {
-        let inside = solve(points, Law::Universal.bounds(), start(points));
-        let from = inside.map_or([0.0; 2], |at| [at.theta[0], at.theta[1].min(bounds[1].1)]);
-        let at = solve(points, bounds, from).expect("within the bounds of the law D(N) ≥ 1");
-        Self::at(points, &at, at.free(bounds))
+    fn with_bounds(points: &[Point], bounds: Bounds) -> Self {
+        let bounded = solve(points, Law::Universal.bounds(), initial_theta(points));
+        let initial = bounded
+            .map_or([0.0; 2], |solution| [solution.theta[0], solution.theta[1].min(bounds[1].1)]);
+        let solution =
+            solve(points, bounds, initial).expect("within the bounds of the law D(N) ≥ 1");
+        Self::from_solution(points, &solution, solution.free(bounds))
     }
 
-    /// With parameter `i` fixed where it is.
-    fn on_edge(points: &[Point], at: &At, i: usize) -> Self {
-        Self::at(points, at, [i != 0, i != 1])
+    /// The fit with parameter `i` fixed where it is.
+    fn on_edge(points: &[Point], solution: &Linearisation, i: usize) -> Self {
+        Self::from_solution(points, solution, [i != 0, i != 1])
     }
 
-    fn at(points: &[Point], at: &At, free: [bool; 2]) -> Self {
-        let inverse = inverse(at.normal(points).0, free);
-        let influence = |(p, j): (&Point, &[f64; 2])| times(inverse, *j).map(|x| x * weight(p));
-        let influence = points.iter().zip(&at.jacobian).map(influence).collect();
-        Self { theta: at.theta, influence }
+    fn from_solution(points: &[Point], solution: &Linearisation, free: [bool; 2]) -> Self {
+        let inverse = inverse(solution.normal_equations(points).0, free);
+        let influence = |(p, j): (&Point, &[f64; 2])| multiply(inverse, *j).map(|x| x * weight(p));
+        let influence = points.iter().zip(&solution.jacobian).map(influence).collect();
+        Self { theta: solution.theta, influence }
     }
 
     /// The answer, and its derivative by the mean of ln T at each N.
-    pub(super) fn answer(&self, what: What) -> (f64, Weights) {
+    pub(super) fn estimate(&self, what: Estimand) -> (f64, Weights) {
         let (value, by) = match what {
-            What::Sigma => (self.theta[0], [1.0, 0.0]),
-            What::Kappa => (self.theta[1], [0.0, 1.0]),
-            What::LogInflation(n) => (inflation(self.theta, n).ln(), gradient(self.theta, n)),
+            Estimand::Sigma => (self.theta[0], [1.0, 0.0]),
+            Estimand::Kappa => (self.theta[1], [0.0, 1.0]),
+            Estimand::LogInflation(n) => (inflation(self.theta, n).ln(), gradient(self.theta, n)),
         };
         (value, self.influence.iter().map(|a| a[0] * by[0] + a[1] * by[1]).collect())
     }
@@ -187,22 +191,22 @@ pub(super) fn fit(points: &[Point], law: Law, confidence: f64) -> Result<Fit, No
         return Err(NoFit::TooFewCounts { counts: points.len() as u32 });
     }
     let bounds = law.bounds();
-    let mut from = start(points);
-    from[1] = from[1].min(bounds[1].1);
-    let at = solve(points, bounds, from).expect("within the bounds of a law D(N) ≥ 1");
-    let (residual, lack_of_fit) = lack_of_fit(points, &at, bounds);
+    let mut initial = initial_theta(points);
+    initial[1] = initial[1].min(bounds[1].1);
+    let solution = solve(points, bounds, initial).expect("within the bounds of a law D(N) ≥ 1");
+    let (residual, lack_of_fit) = lack_of_fit(points, &solution, bounds);
     if let Some(p) = lack_of_fit.filter(|p| residual > RESIDUAL_MAX && *p < LACK_OF_FIT_ALPHA) {
         return Err(NoFit::Residual { residual, p });
     }
-    let free = Free::of_law(points, law);
+    let free = UnboundedFit::with_law(points, law);
     let region = Region::new(points, &free, bounds);
-    let inside = at.free(bounds);
+    let is_inside = solution.free(bounds);
     let parameter = |i: usize| {
-        let by = [[1.0, 0.0], [0.0, 1.0]][i];
-        let (mut low, mut high) = region.interval(i, free.variance(points, by), confidence);
-        let estimate = at.theta[i];
-        if inside[i] && !inside[1 - i] {
-            let edge = Free::on_edge(points, &at, 1 - i).variance(points, by);
+        let direction = [[1.0, 0.0], [0.0, 1.0]][i];
+        let (mut low, mut high) = region.interval(i, free.variance(points, direction), confidence);
+        let estimate = solution.theta[i];
+        if is_inside[i] && !is_inside[1 - i] {
+            let edge = UnboundedFit::on_edge(points, &solution, 1 - i).variance(points, direction);
             let half_width = t_quantile(confidence, edge.df) * edge.value.sqrt();
             low = low.min((estimate - half_width).max(bounds[i].0));
             high = high.max((estimate + half_width).min(bounds[i].1));
@@ -210,9 +214,9 @@ pub(super) fn fit(points: &[Point], law: Law, confidence: f64) -> Result<Fit, No
         Parameter { estimate, low: low.min(estimate), high: high.max(estimate) }
     };
     let (sigma, kappa) = (parameter(0), parameter(1));
-    let best = (law == Law::Universal).then(|| best(points, at.theta, &free, confidence));
-    let rms = (at.residuals.iter().map(|r| r * r).sum::<f64>() / points.len() as f64).sqrt();
-    let one_thread = at.ln_one_thread.exp();
+    let best = (law == Law::Universal).then(|| best(points, solution.theta, &free, confidence));
+    let rms = (solution.residuals.iter().map(|r| r * r).sum::<f64>() / points.len() as f64).sqrt();
+    let one_thread = solution.ln_one_thread.exp();
     Ok(Fit { law, one_thread, sigma, kappa, best, residual, rms, lack_of_fit })
 }
 
@@ -220,30 +224,30 @@ pub(super) fn fit(points: &[Point], law: Law, confidence: f64) -> Result<Fit, No
 /// the form that lets the variance differ between N (Brown & Forsythe 1974, Technometrics 16(1)):
 /// F = Σ n r² / Σ (1−h) s², h the leverage of each N, whose two sides are expected equal if the law
 /// is true. A parameter on its bound is not fitted.
-fn lack_of_fit(points: &[Point], at: &At, bounds: Bounds) -> (f64, Option<f64>) {
+fn lack_of_fit(points: &[Point], solution: &Linearisation, bounds: Bounds) -> (f64, Option<f64>) {
     /// Squares of residuals that are only rounding.
     const ROUNDING: f64 = 1e-22;
-    let free = at.free(bounds);
+    let free = solution.free(bounds);
     let fitted = 1 + free.iter().filter(|free| **free).count();
     if points.len() <= fitted {
         return (0.0, None);
     }
     let df = (points.len() - fitted) as f64;
     let weights: f64 = points.iter().map(weight).sum();
-    let inverse = inverse(at.normal(points).0, free);
-    let noise = satterthwaite(points.iter().zip(&at.jacobian).map(|(p, j)| {
-        let by = times(inverse, *j);
-        let leverage = weight(p) * (1.0 / weights + by[0] * j[0] + by[1] * j[1]);
+    let inverse = inverse(solution.normal_equations(points).0, free);
+    let noise = satterthwaite(points.iter().zip(&solution.jacobian).map(|(p, j)| {
+        let direction = multiply(inverse, *j);
+        let leverage = weight(p) * (1.0 / weights + direction[0] * j[0] + direction[1] * j[1]);
         ((1.0 - leverage).max(0.0) * p.variance.value, p.variance.df)
     }));
-    let residual = (at.squares / (weights / points.len() as f64) / df).sqrt();
-    let p = if at.squares <= ROUNDING * weights {
+    let residual = (solution.squares / (weights / points.len() as f64) / df).sqrt();
+    let p = if solution.squares <= ROUNDING * weights {
         1.0
     } else if noise.value == 0.0 {
         0.0
     } else {
         let f = FisherSnedecor::new(df, noise.df).expect("degrees of freedom are positive");
-        f.sf(at.squares / noise.value)
+        f.sf(solution.squares / noise.value)
     };
     (residual, Some(p))
 }
@@ -251,12 +255,12 @@ fn lack_of_fit(points: &[Point], at: &At, bounds: Bounds) -> (f64, Option<f64>) 
 /// What is known of (σ, κ) before the bounds: an estimate with its covariance; and the bounds.
 ///
 /// The interval of one parameter is every value at which the other can be chosen, within the
-/// bounds, so that Q = (θ−θ̂)ᵀV⁻¹(θ−θ̂) exceeds its least value within the bounds by at most t²: the
-/// profile of Venzon & Moolgavkar 1988 (Appl. Statist. 37(1)) on the quadratic that the delta method
-/// gives. Far from the bounds this is θ̂ ± t·se; on a bound it is never empty, unlike that interval
-/// cut off at the bound. Where the other parameter's estimate lies on its bound, the interval is
-/// widened to hold θ̂ ± t·se of the fit on that edge: without, the truth was in 92 of 100 there.
-/// Coverage is measured: model/tests/scaling.rs.
+/// bounds, so that Q = (θ−θ̂)ᵀV⁻¹(θ−θ̂) exceeds its least value within the bounds by at most t²:
+/// the profile of Venzon & Moolgavkar 1988 (Appl. Statist. 37(1)) on the quadratic that the delta
+/// method gives. Far from the bounds this is θ̂ ± t·se; on a bound it is never empty, unlike that
+/// interval cut off at the bound. Where the other parameter's estimate lies on its bound, the
+/// interval is widened to hold θ̂ ± t·se of the fit on that edge: without, the truth was in 92 of
+/// 100 there. Coverage is measured: model/tests/scaling.rs.
 struct Region {
     theta: [f64; 2],
     covariance: [[f64; 2]; 2],
@@ -264,7 +268,7 @@ struct Region {
 }
 
 impl Region {
-    fn new(points: &[Point], free: &Free, bounds: Bounds) -> Self {
+    fn new(points: &[Point], free: &UnboundedFit, bounds: Bounds) -> Self {
         let mut covariance = [[0.0; 2]; 2];
         for (p, a) in points.iter().zip(&free.influence) {
             for i in [0, 1] {
@@ -284,40 +288,43 @@ impl Region {
     fn profile(&self, i: usize, x: f64) -> f64 {
         let (o, v) = (1 - i, self.covariance);
         let u = x - self.theta[i];
-        let alone = u * u / v[i][i];
-        let rest = v[o][o] - v[i][o] * v[i][o] / v[i][i];
-        if self.is_fixed(o) || rest <= f64::EPSILON * v[o][o] {
-            return alone;
+        let own_term = u * u / v[i][i];
+        let conditional = v[o][o] - v[i][o] * v[i][o] / v[i][i];
+        if self.is_fixed(o) || conditional <= f64::EPSILON * v[o][o] {
+            return own_term;
         }
         let wanted = self.theta[o] + v[i][o] / v[i][i] * u;
         let allowed = wanted.clamp(self.bounds[o].0, self.bounds[o].1);
-        alone + (allowed - wanted).powi(2) / rest
+        own_term + (allowed - wanted).powi(2) / conditional
     }
 
     /// Where parameter `i` makes Q least within the bounds: Q is convex.
-    fn least(&self, i: usize) -> f64 {
+    fn least_at(&self, i: usize) -> f64 {
         let (o, v) = (1 - i, self.covariance);
         let clamp = |x: f64| x.clamp(self.bounds[i].0, self.bounds[i].1);
-        let inside = |y: f64| self.bounds[o].0 <= y && y <= self.bounds[o].1;
+        let is_inside = |y: f64| self.bounds[o].0 <= y && y <= self.bounds[o].1;
         let mut candidates = vec![clamp(self.theta[i])];
-        if !self.is_fixed(o) && !inside(self.theta[o]) {
+        if !self.is_fixed(o) && !is_inside(self.theta[o]) {
             let edge = self.theta[o].clamp(self.bounds[o].0, self.bounds[o].1);
             candidates.push(clamp(self.theta[i] + v[i][o] / v[o][o] * (edge - self.theta[o])));
         }
-        let q = |x: &f64| self.profile(i, *x);
-        candidates.into_iter().min_by(|a, b| q(a).total_cmp(&q(b))).expect("there is one")
+        let profile_at = |x: &f64| self.profile(i, *x);
+        candidates
+            .into_iter()
+            .min_by(|a, b| profile_at(a).total_cmp(&profile_at(b)))
+            .expect("there is one")
     }
 
     /// The interval of parameter `i`, whose variance knows the degrees of freedom.
     fn interval(&self, i: usize, variance: Variance, confidence: f64) -> (f64, f64) {
         const HALVINGS: u32 = 100;
         let (low, high) = self.bounds[i];
-        let least = self.least(i);
+        let least = self.least_at(i);
         if self.is_fixed(i) || variance.value == 0.0 {
             return (least, least);
         }
         let limit = self.profile(i, least) + t_quantile(confidence, variance.df).powi(2);
-        let end = |bound: f64| {
+        let endpoint = |bound: f64| {
             let mut outside = bound;
             if bound.is_infinite() {
                 let mut width = variance.value.sqrt();
@@ -336,7 +343,7 @@ impl Region {
             }
             inside
         };
-        (end(low), end(high))
+        (endpoint(low), endpoint(high))
     }
 }
 
@@ -344,7 +351,7 @@ impl Region {
 /// the lesser time. Its interval after Fieller 1954 (J. R. Statist. Soc. B 16(2)): T still falls at
 /// n where φ(n) = 1 − σ − κn² > 0, which is linear in σ and κ, so the interval is where φ(n) = 0
 /// is not excluded. It may reach the limit: that is what is known where κ may be 0.
-fn best(points: &[Point], theta: [f64; 2], free: &Free, confidence: f64) -> Best {
+fn best(points: &[Point], theta: [f64; 2], free: &UnboundedFit, confidence: f64) -> Best {
     let limit = points[points.len() - 1].threads.saturating_mul(2);
     let turns = ((1.0 - theta[0]) / theta[1]).sqrt();
     let threads = if turns.is_nan() {
@@ -352,11 +359,11 @@ fn best(points: &[Point], theta: [f64; 2], free: &Free, confidence: f64) -> Best
     } else {
         let below = turns.clamp(1.0, f64::from(limit)).floor() as u32;
         let above = below.saturating_add(1).min(limit);
-        let time = |n: u32| inflation(theta, n) / f64::from(n);
-        if time(above) < time(below) { above } else { below }
+        let time_at = |n: u32| inflation(theta, n) / f64::from(n);
+        if time_at(above) < time_at(below) { above } else { below }
     };
     // Whether φ(n) may be negative (−1) or positive (1).
-    let may_be = |n: u32, sign: f64| {
+    let may_have_sign = |n: u32, sign: f64| {
         let m = f64::from(n).powi(2);
         let variance = free.variance(points, [1.0, m]);
         let phi = 1.0 - free.theta[0] - free.theta[1] * m;
@@ -364,7 +371,7 @@ fn best(points: &[Point], theta: [f64; 2], free: &Free, confidence: f64) -> Best
     };
     // φ − t·se is concave and φ + t·se convex in n², so each changes its sign but once from the
     // first n to the last, if it does.
-    let first = |holds: &dyn Fn(u32) -> bool| {
+    let first_number = |holds: &dyn Fn(u32) -> bool| {
         let (mut low, mut high) = (1, limit);
         if holds(low) || !holds(high) {
             return if holds(low) { low } else { high };
@@ -375,7 +382,8 @@ fn best(points: &[Point], theta: [f64; 2], free: &Free, confidence: f64) -> Best
         }
         high
     };
-    let low = first(&|n| may_be(n, -1.0)).min(threads);
-    let high = if may_be(limit, 1.0) { limit } else { first(&|n| !may_be(n, 1.0)) };
+    let low = first_number(&|n| may_have_sign(n, -1.0)).min(threads);
+    let high =
+        if may_have_sign(limit, 1.0) { limit } else { first_number(&|n| !may_have_sign(n, 1.0)) };
     Best { threads, low, high: high.max(threads), limit }
 }

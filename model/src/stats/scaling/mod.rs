@@ -140,7 +140,7 @@ impl Speedup {
 
 impl Curve {
     /// Times of the same N are taken together; the order does not matter.
-    pub fn of(times: &[Times]) -> Result<Self, NoCurve> {
+    pub fn from_times(times: &[Times]) -> Result<Self, NoCurve> {
         let mut logs: BTreeMap<u32, Vec<f64>> = BTreeMap::new();
         for Times { threads, rounds } in times {
             if *threads == 0 || rounds.iter().any(|(_, time)| *time <= 0) {
@@ -179,15 +179,15 @@ impl Curve {
     /// ln T(N). Not by round: the two are minutes apart, so a round has little in common, and what
     /// it has in common only makes these intervals too wide.
     pub fn speedups(&self, confidence: f64) -> Vec<Speedup> {
-        let one = &self.points[0];
+        let single_thread = &self.points[0];
         let speedup = |point: &Point| {
             if point.threads == 1 {
                 return Speedup { threads: 1, mean: 0.0, half_width: 0.0 };
             }
-            let parts = [one, point].map(|p| (p.squared_error(), p.variance.df));
+            let parts = [single_thread, point].map(|p| (p.squared_error(), p.variance.df));
             let variance = satterthwaite(parts);
             let half_width = t_quantile(confidence, variance.df) * variance.value.sqrt();
-            Speedup { threads: point.threads, mean: one.mean - point.mean, half_width }
+            Speedup { threads: point.threads, mean: single_thread.mean - point.mean, half_width }
         };
         self.points.iter().map(speedup).collect()
     }
@@ -228,8 +228,8 @@ pub struct Difference {
     /// The largest N measured on both sides.
     pub threads: u32,
     pub basis: Basis,
-    /// Estimate of ln D(N) at that N, candidate − baseline: exp(mean) − 1 is by how much the time there grew
-    /// beyond what the time of one thread grew. p is against δ.
+    /// Estimate of ln D(N) at that N, candidate − baseline: exp(mean) − 1 is by how much the time
+    /// there grew beyond what the time of one thread grew. p is against δ.
     pub estimate: Estimate,
     /// Variance of a single round, so that [`super::rounds_needed`] can be asked.
     pub variance: Variance,
@@ -262,17 +262,17 @@ pub fn difference(
     confidence: f64,
 ) -> Result<Difference, (Side, NoCurve)> {
     let [baseline, candidate] = [(baseline, candidate), (candidate, baseline)]
-        .map(|(of, other)| in_common(of, other, pairing));
-    let curve_of = |times: &[Times], side| Curve::of(times).map_err(|why| (side, why));
+        .map(|(own, other)| common_times(own, other, pairing));
+    let curve_of = |times: &[Times], side| Curve::from_times(times).map_err(|why| (side, why));
     let curves = [curve_of(&baseline, Side::Baseline)?, curve_of(&candidate, Side::Candidate)?];
-    let unbounded = |curve: &Curve, side: Side| match curve.fit(Law::Universal, confidence) {
-        Ok(_) => Ok(fit::Free::of(&curve.points)),
+    let fit_unbounded = |curve: &Curve, side: Side| match curve.fit(Law::Universal, confidence) {
+        Ok(_) => Ok(fit::UnboundedFit::new(&curve.points)),
         Err(why) => Err(Basis::Measured { side: side.name(), why }),
     };
-    let last = curves[0].points.len() - 1;
+    let last_point = curves[0].points.len() - 1;
     let threads = curves[0].threads_max();
-    let fits = unbounded(&curves[0], Side::Baseline)
-        .and_then(|b| Ok([b, unbounded(&curves[1], Side::Candidate)?]));
+    let fits = fit_unbounded(&curves[0], Side::Baseline)
+        .and_then(|b| Ok([b, fit_unbounded(&curves[1], Side::Candidate)?]));
     let answer = |value: [f64; 2], weights: [Weights; 2]| {
         let by_round = pairing == Pairing::ByRound;
         let parts = error_parts(&curves, [&baseline, &candidate], &weights, by_round);
@@ -280,23 +280,25 @@ pub fn difference(
     };
     let (basis, (mean, variance)) = match fits {
         Ok(fits) => {
-            let parameter = |what: fit::What| {
-                let answers = fits.each_ref().map(|fit| fit.answer(what));
+            let parameter = |what: fit::Estimand| {
+                let answers = fits.each_ref().map(|fit| fit.estimate(what));
                 let [b, c] = answers;
                 answer([b.0, c.0], [b.1, c.1])
             };
-            let shown = |what| {
+            let with_half_width = |what| {
                 let (mean, variance): (f64, Variance) = parameter(what);
                 (mean, t_quantile(confidence, variance.df) * variance.value.sqrt())
             };
-            let basis =
-                Basis::Law { sigma: shown(fit::What::Sigma), kappa: shown(fit::What::Kappa) };
-            (basis, parameter(fit::What::LogInflation(threads)))
+            let basis = Basis::Law {
+                sigma: with_half_width(fit::Estimand::Sigma),
+                kappa: with_half_width(fit::Estimand::Kappa),
+            };
+            (basis, parameter(fit::Estimand::LogInflation(threads)))
         }
         Err(basis) => {
-            let value = curves.each_ref().map(|c| c.points[last].mean - c.points[0].mean);
-            let mut weights = vec![0.0; last + 1];
-            (weights[0], weights[last]) = (-1.0, 1.0);
+            let value = curves.each_ref().map(|c| c.points[last_point].mean - c.points[0].mean);
+            let mut weights = vec![0.0; last_point + 1];
+            (weights[0], weights[last_point]) = (-1.0, 1.0);
             (basis, answer(value, [weights.clone(), weights]))
         }
     };
@@ -308,7 +310,7 @@ pub fn difference(
 
 /// What one side has in common with the other: numbers of threads, and rounds where they are
 /// paired; one entry per N that has any, N and rounds ascending.
-fn in_common(times: &[Times], other: &[Times], pairing: Pairing) -> Vec<Times> {
+fn common_times(times: &[Times], other: &[Times], pairing: Pairing) -> Vec<Times> {
     let mut others: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
     for times in other.iter().filter(|times| !times.rounds.is_empty()) {
         others.entry(times.threads).or_default().extend(times.rounds.iter().map(|r| r.0));
@@ -320,14 +322,14 @@ fn in_common(times: &[Times], other: &[Times], pairing: Pairing) -> Vec<Times> {
         common.entry(*threads).or_default().extend(rounds.iter().filter(is_common));
     }
     common.retain(|_, rounds| !rounds.is_empty());
-    let sorted = |(threads, mut rounds): (u32, Vec<(u32, i64)>)| {
+    let sort_rounds = |(threads, mut rounds): (u32, Vec<(u32, i64)>)| {
         rounds.sort_unstable();
         if pairing == Pairing::ByRound {
             rounds.dedup_by_key(|r| r.0);
         }
         Times { threads, rounds }
     };
-    common.into_iter().map(sorted).collect()
+    common.into_iter().map(sort_rounds).collect()
 }
 
 /// The parts of a difference's variance, each with its degrees of freedom: one per N where rounds
@@ -339,22 +341,22 @@ fn error_parts(
     by_round: bool,
 ) -> Vec<(f64, f64)> {
     if !by_round {
-        let side = |side: usize| {
+        let side_parts = |side: usize| {
             curves[side]
                 .points
                 .iter()
                 .zip(&weights[side])
                 .map(|(point, g)| (g * g * point.squared_error(), point.variance.df))
         };
-        return side(0).chain(side(1)).collect();
+        return side_parts(0).chain(side_parts(1)).collect();
     }
-    let part = |at: usize| {
-        let [b, c] = [0, 1].map(|side: usize| &times[side][at].rounds);
-        let [gb, gc] = [0, 1].map(|side: usize| weights[side][at]);
+    let error_part = |point: usize| {
+        let [b, c] = [0, 1].map(|side: usize| &times[side][point].rounds);
+        let [gb, gc] = [0, 1].map(|side: usize| weights[side][point]);
         let ln = |round: &(u32, i64)| (round.1 as f64).ln();
         let errors: Vec<f64> = b.iter().zip(c).map(|(b, c)| gc * ln(c) - gb * ln(b)).collect();
         let moments = moments(&errors)?;
         Some((moments.variance? / f64::from(moments.n), f64::from(moments.n) - 1.0))
     };
-    (0..weights[0].len()).filter_map(part).collect()
+    (0..weights[0].len()).filter_map(error_part).collect()
 }

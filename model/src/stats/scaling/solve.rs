@@ -1,7 +1,7 @@
 //! Least squares on ln T for two parameters in a box.
 //!
-//! T₁ is a shift of ln T, so it is profiled out and σ and κ are left. For two parameters no crate is
-//! worth its weight: `levenberg-marquardt` knows no bounds, those that do bring a linear-algebra
+//! T₁ is a shift of ln T, so it is profiled out and σ and κ are left. For two parameters no crate
+//! is worth its weight: `levenberg-marquardt` knows no bounds, those that do bring a linear-algebra
 //! library for 2×2 matrices.
 
 use super::Point;
@@ -25,7 +25,7 @@ pub(super) fn gradient(theta: [f64; 2], threads: u32) -> [f64; 2] {
 }
 
 /// A law at some (σ, κ) beside the times: residuals and Jacobian, both after the best T₁.
-pub(super) struct At {
+pub(super) struct Linearisation {
     pub(super) theta: [f64; 2],
     pub(super) ln_one_thread: f64,
     pub(super) residuals: Vec<f64>,
@@ -44,7 +44,7 @@ fn weighted_mean(points: &[Point], values: impl Iterator<Item = f64>) -> f64 {
     sum / points.iter().map(weight).sum::<f64>()
 }
 
-impl At {
+impl Linearisation {
     /// `None` where D(N) is not positive at a measured N, which only bounds exclude.
     fn new(points: &[Point], theta: [f64; 2]) -> Option<Self> {
         let d: Vec<f64> = points.iter().map(|p| inflation(theta, p.threads)).collect();
@@ -66,7 +66,7 @@ impl At {
     }
 
     /// JᵀWJ and JᵀWr.
-    pub(super) fn normal(&self, points: &[Point]) -> ([[f64; 2]; 2], [f64; 2]) {
+    pub(super) fn normal_equations(&self, points: &[Point]) -> ([[f64; 2]; 2], [f64; 2]) {
         let (mut h, mut g) = ([[0.0; 2]; 2], [0.0; 2]);
         for ((point, j), r) in points.iter().zip(&self.jacobian).zip(&self.residuals) {
             for a in [0, 1] {
@@ -102,44 +102,46 @@ pub(super) fn inverse(m: [[f64; 2]; 2], free: [bool; 2]) -> [[f64; 2]; 2] {
     }
 }
 
-pub(super) fn times(m: [[f64; 2]; 2], v: [f64; 2]) -> [f64; 2] {
+pub(super) fn multiply(m: [[f64; 2]; 2], v: [f64; 2]) -> [f64; 2] {
     [0, 1].map(|i: usize| m[i][0] * v[0] + m[i][1] * v[1])
 }
 
 /// Least squares within bounds: Levenberg–Marquardt (Marquardt 1963, J. SIAM 11(2)) with its steps
 /// projected onto the box, and a parameter on its bound held there while the slope points outwards
 /// (Kelley 1999, *Iterative Methods for Optimization*, ch. 5). `start` must lie within.
-pub(super) fn solve(points: &[Point], bounds: Bounds, start: [f64; 2]) -> Option<At> {
+pub(super) fn solve(points: &[Point], bounds: Bounds, start: [f64; 2]) -> Option<Linearisation> {
     const STEPS_MAX: u32 = 500;
     /// A step that moves ln T by less is none.
     const STEP_MIN: f64 = 1e-14;
     let weights: f64 = points.iter().map(weight).sum();
-    let mut at = At::new(points, start)?;
+    let mut current = Linearisation::new(points, start)?;
     let mut damping = 1e-3;
     for _ in 0..STEPS_MAX {
-        let (mut h, g) = at.normal(points);
+        let (mut h, g) = current.normal_equations(points);
         let free = [0, 1].map(|i: usize| {
             let (low, high) = bounds[i];
-            !(at.theta[i] <= low && g[i] <= 0.0 || at.theta[i] >= high && g[i] >= 0.0)
+            !(current.theta[i] <= low && g[i] <= 0.0 || current.theta[i] >= high && g[i] >= 0.0)
         });
         let scale = [h[0][0], h[1][1]];
         (0..2).for_each(|i| h[i][i] *= 1.0 + damping);
-        let step = times(inverse(h, free), g);
-        let theta = [0, 1].map(|i: usize| (at.theta[i] + step[i]).clamp(bounds[i].0, bounds[i].1));
-        let moved = (0..2).map(|i| (theta[i] - at.theta[i]).abs() * (scale[i] / weights).sqrt());
-        if moved.fold(0.0, f64::max) < STEP_MIN {
+        let step = multiply(inverse(h, free), g);
+        let theta =
+            [0, 1].map(|i: usize| (current.theta[i] + step[i]).clamp(bounds[i].0, bounds[i].1));
+        let shifts =
+            (0..2).map(|i| (theta[i] - current.theta[i]).abs() * (scale[i] / weights).sqrt());
+        if shifts.fold(0.0, f64::max) < STEP_MIN {
             break;
         }
-        match At::new(points, theta).filter(|next| next.squares <= at.squares) {
-            Some(next) => (at, damping) = (next, damping / 10.0),
+        match Linearisation::new(points, theta).filter(|next| next.squares <= current.squares) {
+            Some(next) => (current, damping) = (next, damping / 10.0),
             None => damping *= 10.0,
         }
     }
-    Some(at)
+    Some(current)
 }
 
 /// Amdahl's σ by the last time alone.
-pub(super) fn start(points: &[Point]) -> [f64; 2] {
+pub(super) fn initial_theta(points: &[Point]) -> [f64; 2] {
     let (first, last) = (&points[0], &points[points.len() - 1]);
     let n = f64::from(last.threads);
     let d = (last.mean - first.mean).exp() * n;

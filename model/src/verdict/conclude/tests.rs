@@ -159,7 +159,7 @@ const SCENARIOS: &[(&str, &[Series])] = &[
     ),
 ];
 
-/// For every scenario: the conclusion, the reasons, whom to ask again.
+/// Checks for every scenario the conclusion, the reasons, whom to ask again.
 #[test]
 fn named_scenarios() {
     let mut text = String::new();
@@ -186,11 +186,11 @@ fn what_works_on_one_side_only_is_not_unchanged() {
         reason: String::new(),
         log_tail: String::new(),
     };
-    let both = failure("sort", None);
+    let on_both_sides = failure("sort", None);
     let [fails, passes] = [Side::Candidate, Side::Baseline].map(|s| failure("fib", Some(s)));
     for (effect, failures, expected) in [
         (0.0, vec![], "Unchanged"),
-        (0.0, vec![&both], "Unchanged"),
+        (0.0, vec![&on_both_sides], "Unchanged"),
         (0.0, vec![&fails], "Inconclusive; newly failing: fib [opt=speed]"),
         (0.0, vec![&passes], "Inconclusive; newly passing: fib [opt=speed]"),
         (-0.1, vec![&fails], "Improved; newly failing: fib [opt=speed]"),
@@ -198,8 +198,8 @@ fn what_works_on_one_side_only_is_not_unchanged() {
         let judged = judge(compare(&series(effect), &policy), &policy);
         let failing = Failing::new(failures.into_iter().map(|f| ("h", f)));
         let Concluded { conclusion, reasons, .. } = conclude(&judged, &failing, &policy);
-        let said = reasons[1..].iter().map(|r| format!("; {r}")).collect::<String>();
-        assert_eq!(format!("{}{said}", conclusion.name()), expected);
+        let reason_texts = reasons[1..].iter().map(|r| format!("; {r}")).collect::<String>();
+        assert_eq!(format!("{}{reason_texts}", conclusion.name()), expected);
     }
 }
 

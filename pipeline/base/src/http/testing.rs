@@ -7,18 +7,18 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 #[derive(Default)]
-pub struct Site {
+pub struct TestSite {
     /// Path, with its slash → body.
     pub files: HashMap<String, Vec<u8>>,
     pub takes_ranges: bool,
     /// Path → how many bytes to send before hanging up, once.
     pub cuts: HashMap<String, usize>,
     /// `path` or `path range` of each request.
-    pub asked: Vec<String>,
+    pub requests: Vec<String>,
 }
 
 /// Serves until the test process ends; gives the address without a slash at its end.
-pub fn serve(site: Site) -> (String, Arc<Mutex<Site>>) {
+pub fn serve(site: TestSite) -> (String, Arc<Mutex<TestSite>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let site = Arc::new(Mutex::new(site));
@@ -32,7 +32,7 @@ pub fn serve(site: Site) -> (String, Arc<Mutex<Site>>) {
     (address, site)
 }
 
-fn answer(mut stream: TcpStream, site: &Mutex<Site>) -> std::io::Result<()> {
+fn answer(mut stream: TcpStream, site: &Mutex<TestSite>) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let request = lines.next().unwrap_or(Ok(String::new()))?;
     let path = request.split(' ').nth(1).unwrap_or("").to_string();
@@ -46,8 +46,8 @@ fn answer(mut stream: TcpStream, site: &Mutex<Site>) -> std::io::Result<()> {
     }
     let (head, body) = {
         let mut site = site.lock().unwrap();
-        let asked = format!("{path} {}", range.as_deref().unwrap_or(""));
-        site.asked.push(asked.trim_end().to_string());
+        let request_line = format!("{path} {}", range.as_deref().unwrap_or(""));
+        site.requests.push(request_line.trim_end().to_string());
         let start = range.filter(|_| site.takes_ranges).and_then(|range| {
             range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()
         });

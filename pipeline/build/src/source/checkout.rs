@@ -19,19 +19,19 @@ use dyno_model::catalog::suite::Limits;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{ChildStdout, Command};
 
-use super::{Origin, Resolved, git, no_git, what_git_said};
-use dyno_base::disk::{FILE_BYTES, TooMuch, Watch};
-use dyno_base::error::{DISK_FULL, Error, Kind, Result, While};
+use super::{Origin, Resolved, git, git_error, start_error};
+use dyno_base::disk::{DiskLimit, DiskWatch, FILE_BYTES};
+use dyno_base::error::{DISK_FULL, Error, Kind, Result, WithContext};
 
-/// How a path can be longer than the system takes (`PATH_MAX`), with what stands before it in a
-/// listing.
+/// Bytes of a longest entry: a path longer than the system takes (`PATH_MAX`), with what stands
+/// before it in a listing.
 const ENTRY_BYTES: u64 = 4096 + 128;
 
-/// What is kept of what git complains of.
-const SAID_BYTES: u64 = 64 << 10;
+/// Bytes that are kept of what git complains of.
+const STDERR_BYTES: u64 = 64 << 10;
 
-/// Git's words for what a commit, not this machine, is the reason of.
-const OF_THE_COMMIT: [&str; 3] =
+/// Git's words for errors of which a commit, not this machine, is the reason of.
+const COMMIT_ERRORS: [&str; 3] =
     ["File name too long", "invalid path", "exceeded maximum allowed tree depth"];
 
 impl Resolved {
@@ -42,13 +42,13 @@ impl Resolved {
         let Origin::Repository(repository) = &self.origin else {
             return Err(Error::input(format!("{} is no commit", self.asked)));
         };
-        fs::create_dir_all(folder).while_(doing)?;
+        fs::create_dir_all(folder).context(doing)?;
         // An index of its own, so that several check-outs of one repository do not meet; and a
         // home without any configuration.
         let beside = folder.parent().unwrap_or(folder);
-        let own = tempfile::tempdir_in(beside).while_(doing)?;
-        let watched = vec![folder.to_path_buf(), own.path().to_path_buf()];
-        let watch = Watch::new(watched, limits.disk_bytes);
+        let home = tempfile::tempdir_in(beside).context(doing)?;
+        let watched = vec![folder.to_path_buf(), home.path().to_path_buf()];
+        let watch = DiskWatch::new(watched, limits.disk_bytes);
         let too_long = tokio::time::sleep(Duration::from_secs(limits.time_s));
         let stop = async {
             tokio::select! {
@@ -57,34 +57,36 @@ impl Resolved {
                     let time_s = limits.time_s;
                     Error::new(Kind::Case, format!("the check-out took longer than {time_s} s"))
                 }
-                too_much = watch.until_too_much() => refused(too_much, limits),
+                limit_reached = watch.until_exceeded() => limit_error(limit_reached, limits),
             }
         };
         tokio::pin!(stop);
-        let mut list = without_configuration(own.path());
-        list.arg("--git-dir").arg(repository);
-        list.args(["ls-tree", "-r", "-t", "-l", "-z", self.commit.hex()]);
-        let listed = bounded(list, &mut stop, async |listing| {
+        let mut listing = without_configuration(home.path());
+        listing.arg("--git-dir").arg(repository);
+        listing.args(["ls-tree", "-r", "-t", "-l", "-z", self.commit.hex()]);
+        let listed = run_bounded(listing, &mut stop, async |listing| {
             let mut listing = BufReader::new(listing);
             let (mut entry, mut sum) = (Vec::new(), 0_u64);
             while sum <= limits.disk_bytes {
                 entry.clear();
                 let mut next = (&mut listing).take(ENTRY_BYTES);
-                match next.read_until(0, &mut entry).await.while_(doing)? {
+                match next.read_until(0, &mut entry).await.context(doing)? {
                     0 => return Ok(()),
-                    _ if entry.last() != Some(&0) => return Err(refused(TooMuch::Depth, limits)),
-                    _ => sum = sum.saturating_add(taken(&entry)),
+                    _ if entry.last() != Some(&0) => {
+                        return Err(limit_error(DiskLimit::Depth, limits));
+                    }
+                    _ => sum = sum.saturating_add(entry_bytes(&entry)),
                 }
             }
-            Err(refused(TooMuch::Folders, limits))
+            Err(limit_error(DiskLimit::Folders, limits))
         });
-        listed.await.map_err(|error| told(error, doing))?;
-        let mut git = without_configuration(own.path());
+        listed.await.map_err(|error| checkout_error(error, doing))?;
+        let mut git = without_configuration(home.path());
         git.arg("--git-dir").arg(repository).arg("--work-tree").arg(folder);
-        git.env("GIT_INDEX_FILE", own.path().join("index"));
+        git.env("GIT_INDEX_FILE", home.path().join("index"));
         git.args(["checkout", "--quiet", "--force", self.commit.hex(), "--", "."]);
-        let written = bounded(git, &mut stop, async |_| Ok(())).await;
-        written.map_err(|error| told(error, doing))
+        let written = run_bounded(git, &mut stop, async |_| Ok(())).await;
+        written.map_err(|error| checkout_error(error, doing))
     }
 }
 
@@ -99,27 +101,28 @@ pub(super) fn without_configuration(home: &Path) -> Command {
     git
 }
 
-fn refused(too_much: TooMuch, limits: &Limits) -> Error {
-    match too_much.reason("the check-out", limits.disk_bytes) {
+fn limit_error(limit_reached: DiskLimit, limits: &Limits) -> Error {
+    match limit_reached.reason("the check-out", limits.disk_bytes) {
         Some(reason) => Error::new(Kind::Case, reason),
         None => Error::infrastructure(DISK_FULL),
     }
 }
 
-/// What is wrong with a commit is told as it is; what is wrong here, with what was being done.
-fn told(error: Error, doing: impl Fn() -> String) -> Error {
-    if error.kind == Kind::Infrastructure && OF_THE_COMMIT.iter().any(|w| error.message.contains(w))
+/// The error of a check-out: the commit's own as it is, one of this machine with what was being
+/// done.
+fn checkout_error(error: Error, doing: impl Fn() -> String) -> Error {
+    if error.kind == Kind::Infrastructure && COMMIT_ERRORS.iter().any(|w| error.message.contains(w))
     {
         return Error::new(Kind::Case, error.message);
     }
     if error.kind == Kind::Case {
         return error;
     }
-    Err::<(), _>(error).while_(doing).unwrap_err()
+    Err::<(), _>(error).context(doing).unwrap_err()
 }
 
-/// What an entry of `git ls-tree -l` will take of a disk, in bytes: "MODE TYPE ID SIZE\tPATH".
-fn taken(entry: &[u8]) -> u64 {
+/// Bytes of a disk that an entry of `git ls-tree -l` will take: "MODE TYPE ID SIZE\tPATH".
+fn entry_bytes(entry: &[u8]) -> u64 {
     let head = entry.split(|byte| *byte == b'\t').next().unwrap_or_default();
     let size = head.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     // Folders have none.
@@ -129,32 +132,36 @@ fn taken(entry: &[u8]) -> u64 {
 
 /// Runs `git` and gives its output to `read`, until either or `stop` has an error: then git is
 /// ended, and has ended when this comes back.
-async fn bounded(
+async fn run_bounded(
     mut git: Command,
     stop: &mut (impl Future<Output = Error> + Unpin),
     read: impl AsyncFnOnce(ChildStdout) -> Result<()>,
 ) -> Result<()> {
     let mut child =
-        git.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| no_git(&e))?;
+        git.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|e| start_error(&e))?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let (stdout, stderr) = (stdout.expect("is a pipe"), stderr.expect("is a pipe"));
-    let mut said = Vec::new();
-    let listen = async {
+    let mut stderr_text = Vec::new();
+    let read_stderr = async {
         let mut stderr = stderr;
-        (&mut stderr).take(SAID_BYTES).read_to_end(&mut said).await.while_(|| "git".into())?;
-        tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await.while_(|| "git".into())?;
+        (&mut stderr)
+            .take(STDERR_BYTES)
+            .read_to_end(&mut stderr_text)
+            .await
+            .context(|| "git".into())?;
+        tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await.context(|| "git".into())?;
         Ok(())
     };
-    let done = tokio::select! {
+    let outcome = tokio::select! {
         biased;
         error = stop => Err(error),
-        done = async { futures::try_join!(read(stdout), listen) } => done.map(|_| ()),
+        outcome = async { futures::try_join!(read(stdout), read_stderr) } => outcome.map(|_| ()),
     };
-    if done.is_err() {
+    if outcome.is_err() {
         // It may have ended by itself; it is waited for either way.
         let _ = child.kill().await;
-        return done;
+        return outcome;
     }
-    let status = child.wait().await.while_(|| "waiting for git".into())?;
-    if status.success() { Ok(()) } else { Err(what_git_said(&said)) }
+    let status = child.wait().await.context(|| "waiting for git".into())?;
+    if status.success() { Ok(()) } else { Err(git_error(&stderr_text)) }
 }

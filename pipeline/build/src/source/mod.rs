@@ -19,7 +19,7 @@ use tokio::process::Command;
 
 use crate::artifact::Artifact;
 use dyno_base::atomic_file;
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::{Events, Phase};
 use dyno_base::fault;
 use dyno_base::http;
@@ -28,13 +28,13 @@ use dyno_base::scratch::Scratch;
 /// A commit that is in a local repository.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
-    /// As the person wrote it.
+    /// The name as the person wrote it.
     pub asked: String,
     pub commit: CommitId,
     pub origin: Origin,
 }
 
-/// Where what a name means is.
+/// Origin of what a name means.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Origin {
     /// A commit of a local repository.
@@ -42,7 +42,7 @@ pub enum Origin {
     /// The compiler that an image of the catalog carries; its id stands for a commit's.
     Image(String),
     /// A toolchain in the cache; the digest of the archive, or of the files, stands for a commit's.
-    Kept(Artifact),
+    Imported(Artifact),
 }
 
 /// Finds what each of `asked` means in `source` and brings it here. `folder` is the suite's own,
@@ -55,7 +55,7 @@ pub async fn resolve(
     events: &Events,
 ) -> Result<Vec<Resolved>> {
     let mut resolved: Vec<Resolved> = Vec::new();
-    let mut unknown: Vec<Error> = Vec::new();
+    let mut unknown_names: Vec<Error> = Vec::new();
     match source {
         Source::Crate(name) => {
             let releases = releases::Releases::open(name, cache).await?;
@@ -67,7 +67,7 @@ pub async fn resolve(
                         origin: Origin::Repository(releases.repository().to_path_buf()),
                     }),
                     Err(error) if error.kind == dyno_base::error::Kind::Input => {
-                        unknown.push(error)
+                        unknown_names.push(error)
                     }
                     Err(error) => return Err(error),
                 }
@@ -77,14 +77,14 @@ pub async fn resolve(
         Source::Git(location) | Source::Compiler(Some(location)) => {
             let remote = Remote::open(git_url(location, folder)?, cache).await?;
             for name in asked {
-                match remote.bring(name, events).await {
+                match remote.fetch_commit(name, events).await {
                     Ok(commit) => resolved.push(Resolved {
                         asked: name.clone(),
                         commit,
                         origin: Origin::Repository(remote.repository.clone()),
                     }),
                     Err(error) if error.kind == dyno_base::error::Kind::Input => {
-                        unknown.push(error)
+                        unknown_names.push(error)
                     }
                     Err(error) => return Err(error),
                 }
@@ -92,7 +92,7 @@ pub async fn resolve(
         }
         Source::Compiler(None) => {}
     }
-    all_or_errors(resolved, unknown)
+    all_or_errors(resolved, unknown_names)
 }
 
 fn all_or_errors(resolved: Vec<Resolved>, mut unknown: Vec<Error>) -> Result<Vec<Resolved>> {
@@ -100,14 +100,14 @@ fn all_or_errors(resolved: Vec<Resolved>, mut unknown: Vec<Error>) -> Result<Vec
         0 => Ok(resolved),
         1 => Err(unknown.remove(0)),
         _ => {
-            let all: Vec<&str> = unknown.iter().map(|error| error.message.as_str()).collect();
+            let messages: Vec<&str> = unknown.iter().map(|error| error.message.as_str()).collect();
             let hint = unknown[0].hint.clone();
-            Err(Error { hint, ..Error::input(all.join("; ")) })
+            Err(Error { hint, ..Error::input(messages.join("; ")) })
         }
     }
 }
 
-/// `source` as it means the same from any folder.
+/// `source` in words that mean the same from any folder.
 pub fn absolute(source: &Source, folder: &Path) -> Result<Source> {
     Ok(match source {
         Source::Git(location) => Source::Git(git_url(location, folder)?),
@@ -118,7 +118,7 @@ pub fn absolute(source: &Source, folder: &Path) -> Result<Source> {
     })
 }
 
-/// What git is given for `location`: an address as it is, a path made absolute from `folder`.
+/// URL that git is given for `location`: an address as it is, a path made absolute from `folder`.
 fn git_url(location: &str, folder: &Path) -> Result<String> {
     check_git_location(location).map_err(|expected| {
         Error::input(format!("{location:?} is not a source: expected {expected}"))
@@ -142,21 +142,21 @@ impl Remote {
     async fn open(url: String, cache: &Path) -> Result<Self> {
         let name = Digest::of(url.as_bytes());
         let repository = cache.join("sources/git").join(format!("{}.git", name.short()));
-        init(&repository, cache).await?;
+        init_repository(&repository, cache).await?;
         Ok(Self { url, repository })
     }
 
     /// The commit that `name` means, fetched.
-    async fn bring(&self, name: &str, events: &Events) -> Result<CommitId> {
+    async fn fetch_commit(&self, name: &str, events: &Events) -> Result<CommitId> {
         let commit = match name.parse::<CommitId>() {
             Ok(commit) => commit,
             Err(_) => self.look_up(name).await?,
         };
-        if self.has(&commit).await {
+        if self.has_commit(&commit).await {
             return Ok(commit);
         }
-        let lock = http::locked(&self.repository.join("dyno.lock")).await?;
-        if self.has(&commit).await {
+        let lock = http::open_locked(&self.repository.join("dyno.lock")).await?;
+        if self.has_commit(&commit).await {
             return Ok(commit);
         }
         events.begin(Phase::Source, format!("fetching {name} ({})", commit.short()));
@@ -164,26 +164,26 @@ impl Remote {
         // A fetch that was killed leaves git's own lock behind, and no other fetch is at work here.
         match fs::remove_file(self.repository.join("shallow.lock")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).while_(doing);
+                return Err(error).context(doing);
             }
             _ => {}
         }
         let mut git = git();
         // Not to be read: so dyno's lock lasts as long as this git, even if dyno is killed.
-        git.stdin(lock.try_clone().while_(doing)?);
+        git.stdin(lock.try_clone().context(doing)?);
         git.arg("--git-dir").arg(&self.repository);
         git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]);
         git.args(self.upload_pack()).arg("--");
         git.args([self.url.as_str(), commit.hex()]);
-        let fetched = fault::around("source.fetch", run(git)).await;
+        let fetched = fault::around("source.fetch", run_git(git)).await;
         match fetched {
-            Ok(_) if self.has(&commit).await => Ok(commit),
+            Ok(_) if self.has_commit(&commit).await => Ok(commit),
             Ok(_) => Err(Error::input(format!("{commit} is not a commit of {}", self.url))),
             Err(error) if error.message.contains("not our ref") => {
                 Err(Error::input(format!("{} has no commit {commit}", self.url))
                     .hint("give a branch, a tag, or the full id of a commit that was pushed"))
             }
-            Err(error) => Err(error).while_(doing),
+            Err(error) => Err(error).context(doing),
         }
     }
 
@@ -194,11 +194,11 @@ impl Remote {
         local.then_some("--upload-pack=git -c 'safe.directory=*' upload-pack")
     }
 
-    async fn has(&self, commit: &CommitId) -> bool {
+    async fn has_commit(&self, commit: &CommitId) -> bool {
         let mut git = git();
         git.arg("--git-dir").arg(&self.repository);
         git.args(["cat-file", "-e", &format!("{}^{{commit}}", commit.hex())]);
-        run(git).await.is_ok()
+        run_git(git).await.is_ok()
     }
 
     /// Asks the remote what a branch or tag means; an annotated tag means its commit.
@@ -213,15 +213,15 @@ impl Remote {
             name.to_string(),
         ];
         git.args(&wanted);
-        let answer = run(git).await.while_(|| format!("asking {} for {name}", self.url))?;
+        let answer = run_git(git).await.context(|| format!("asking {} for {name}", self.url))?;
         let text = String::from_utf8_lossy(&answer.stdout).into_owned();
-        let find = |wanted: &String| {
+        let find_ref = |wanted: &String| {
             text.lines().find_map(|line| {
                 let (id, found) = line.split_once('\t')?;
                 (found == wanted).then(|| id.parse::<CommitId>().ok())?
             })
         };
-        wanted.iter().find_map(find).ok_or_else(|| {
+        wanted.iter().find_map(find_ref).ok_or_else(|| {
             let error = Error::input(format!("{} has no branch or tag {name:?}", self.url));
             if name.len() >= 4 && name.bytes().all(|b| b.is_ascii_hexdigit()) {
                 error.hint("an abbreviated commit id cannot be looked up in a remote: give all of its digits")
@@ -235,18 +235,19 @@ impl Remote {
 /// Whether `name` can be a ref (git-check-ref-format(1)), and cannot be an option or a revision
 /// expression.
 fn check_ref(name: &str) -> Result<()> {
-    let bad_character = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
-    let bad_part = |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
-    let bad = name.is_empty()
+    let is_bad_character = |c: char| c.is_control() || " ~^:?*[\\".contains(c);
+    let is_bad_part =
+        |part: &str| part.is_empty() || part.starts_with('.') || part.ends_with(".lock");
+    let is_bad = name.is_empty()
         || name.len() > 255
         || name.starts_with('-')
         || name.ends_with('.')
         || name == "@"
         || name.contains("..")
         || name.contains("@{")
-        || name.chars().any(bad_character)
-        || name.split('/').any(bad_part);
-    if bad {
+        || name.chars().any(is_bad_character)
+        || name.split('/').any(is_bad_part);
+    if is_bad {
         return Err(Error::input(format!(
             "\"{}\" cannot be the name of a commit",
             name.escape_debug()
@@ -266,13 +267,13 @@ fn git() -> Command {
     git
 }
 
-async fn run(mut git: Command) -> Result<Output> {
-    let output = git.output().await.map_err(|error| no_git(&error))?;
-    if output.status.success() { Ok(output) } else { Err(what_git_said(&output.stderr)) }
+async fn run_git(mut git: Command) -> Result<Output> {
+    let output = git.output().await.map_err(|error| start_error(&error))?;
+    if output.status.success() { Ok(output) } else { Err(git_error(&output.stderr)) }
 }
 
-/// Why git could not be started.
-fn no_git(error: &std::io::Error) -> Error {
+/// The error of a git that could not be started.
+fn start_error(error: &std::io::Error) -> Error {
     match error.kind() {
         std::io::ErrorKind::NotFound => Error::host("git is not installed")
             .hint("install git (apt-get install git) and run the same command again"),
@@ -280,51 +281,52 @@ fn no_git(error: &std::io::Error) -> Error {
     }
 }
 
-/// Why git failed, by what it wrote to standard error.
-fn what_git_said(stderr: &[u8]) -> Error {
-    let said = String::from_utf8_lossy(stderr);
-    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+/// The error of a git that failed, by what it wrote to standard error.
+fn git_error(stderr: &[u8]) -> Error {
+    let stderr_text = String::from_utf8_lossy(stderr);
+    let lines = || stderr_text.lines().map(str::trim).filter(|line| !line.is_empty());
     // What is wrong stands in the line of git's own that is marked so; advice surrounds it.
     let marked = lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
-    let said = marked.or_else(|| lines().next_back()).unwrap_or("it said nothing").to_string();
-    Error::infrastructure(format!("git: {said}"))
+    let stderr_text =
+        marked.or_else(|| lines().next_back()).unwrap_or("it said nothing").to_string();
+    Error::infrastructure(format!("git: {stderr_text}"))
 }
 
-async fn init(repository: &Path, cache: &Path) -> Result<()> {
+async fn init_repository(repository: &Path, cache: &Path) -> Result<()> {
     if repository.join("HEAD").exists() {
         return Ok(());
     }
     let doing = || format!("making the repository {}", repository.display());
     let parent = repository.parent().unwrap_or(repository);
-    fs::create_dir_all(parent).while_(doing)?;
+    fs::create_dir_all(parent).context(doing)?;
     let scratch = Scratch::new(cache)?;
-    let new = scratch.path().join("repository");
+    let fresh = scratch.path().join("repository");
     let mut git = git();
     // Without a template of this machine's, which may bring configuration and attributes.
     git.args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main", "--"]);
-    git.arg(&new);
-    run(git).await.while_(doing)?;
+    git.arg(&fresh);
+    run_git(git).await.context(doing)?;
     // Whole or not at all; another dyno may have made it meanwhile.
-    match fault::at("source.init", || atomic_file::place_folder(&new, repository)) {
-        Err(error) if !repository.join("HEAD").exists() => Err(error).while_(doing),
+    match fault::at("source.init", || atomic_file::place_folder(&fresh, repository)) {
+        Err(error) if !repository.join("HEAD").exists() => Err(error).context(doing),
         _ => Ok(()),
     }
 }
 
-/// Applies `patch` (`a/…`, `b/…`) to the files in `folder`, which is in no repository. The inner error
-/// is why it does not apply.
+/// Applies `patch` (`a/…`, `b/…`) to the files in `folder`, which is in no repository. The inner
+/// error is why it does not apply.
 pub async fn git_apply(folder: &Path, patch: &[u8]) -> Result<Result<(), String>> {
     let doing = || format!("patching {}", folder.display());
-    let file = tempfile::NamedTempFile::new().while_(doing)?;
-    fs::write(file.path(), patch).while_(doing)?;
-    let home = tempfile::tempdir().while_(doing)?;
+    let file = tempfile::NamedTempFile::new().context(doing)?;
+    fs::write(file.path(), patch).context(doing)?;
+    let home = tempfile::tempdir().context(doing)?;
     let mut git = checkout::without_configuration(home.path());
     // Or git would look for a repository above, and leave alone what is outside of that.
     git.env("GIT_CEILING_DIRECTORIES", folder.parent().unwrap_or(folder)).current_dir(folder);
     git.args(["apply", "-p1", "--whitespace=nowarn", "--"]).arg(file.path());
-    let output = git.output().await.map_err(|error| no_git(&error))?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
-    Ok(if output.status.success() { Ok(()) } else { Err(said) })
+    let output = git.output().await.map_err(|error| start_error(&error))?;
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_string();
+    Ok(if output.status.success() { Ok(()) } else { Err(stderr) })
 }
 
 #[cfg(test)]
@@ -372,9 +374,9 @@ mod tests {
             git.args(words);
             git
         };
-        run(git(&["add", "."])).await.unwrap();
-        run(git(&["commit", "-qm", text])).await.unwrap();
-        let head = run(git(&["rev-parse", "HEAD"])).await.unwrap();
+        run_git(git(&["add", "."])).await.unwrap();
+        run_git(git(&["commit", "-qm", text])).await.unwrap();
+        let head = run_git(git(&["rev-parse", "HEAD"])).await.unwrap();
         String::from_utf8(head.stdout).unwrap().trim().to_string()
     }
 
@@ -382,25 +384,26 @@ mod tests {
     async fn commit_tree(repository: &Path, entries: &str) -> String {
         let file = repository.join("../entries");
         fs::write(&file, entries).unwrap();
-        let make = |words: &[&str]| {
+        let git_in_repository = |words: &[&str]| {
             let mut git = git();
             git.arg("-C").arg(repository);
             git.args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(words);
             git
         };
-        let mut tree = make(&["mktree"]);
+        let mut tree = git_in_repository(&["mktree"]);
         tree.stdin(fs::File::open(&file).unwrap());
         let text = |output: Output| String::from_utf8(output.stdout).unwrap().trim().to_string();
-        let tree = text(run(tree).await.unwrap());
-        let commit = text(run(make(&["commit-tree", "-m", "x", &tree])).await.unwrap());
-        run(make(&["tag", &format!("of-{commit}"), &commit])).await.unwrap();
+        let tree = text(run_git(tree).await.unwrap());
+        let commit =
+            text(run_git(git_in_repository(&["commit-tree", "-m", "x", &tree])).await.unwrap());
+        run_git(git_in_repository(&["tag", &format!("of-{commit}"), &commit])).await.unwrap();
         commit
     }
 
     async fn id(repository: &Path, name: &str) -> String {
         let mut git = git();
         git.arg("-C").arg(repository).args(["rev-parse", name]);
-        String::from_utf8(run(git).await.unwrap().stdout).unwrap().trim().to_string()
+        String::from_utf8(run_git(git).await.unwrap().stdout).unwrap().trim().to_string()
     }
 
     /// A commit with the file of `commit` under another name.
@@ -426,22 +429,22 @@ mod tests {
         let (origin, cache) = (folder.path().join("origin"), folder.path().join("cache"));
         let mut init = git();
         init.args(["init", "-q", "-b", "main"]).arg(&origin);
-        run(init).await.unwrap();
+        run_git(init).await.unwrap();
         let first = commit_file(&origin, "one").await;
         let mut tag = git();
         tag.arg("-C").arg(&origin).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]);
         tag.args(["tag", "-a", "-m", "x", "v1"]);
-        run(tag).await.unwrap();
+        run_git(tag).await.unwrap();
         let second = commit_file(&origin, "two").await;
 
         let source = Source::Git("origin".into());
-        let ask = |names: &[&str]| {
+        let resolve_names = |names: &[&str]| {
             let names: Vec<String> = names.iter().map(ToString::to_string).collect();
             let (source, cache, folder) =
                 (source.clone(), cache.clone(), folder.path().to_path_buf());
             async move { resolve(&source, &folder, &names, &cache, &Events::none()).await }
         };
-        let resolved = ask(&["main", "v1", &first]).await.unwrap();
+        let resolved = resolve_names(&["main", "v1", &first]).await.unwrap();
         let ids: Vec<&str> = resolved.iter().map(|r| r.commit.hex()).collect();
         assert_eq!(ids, [second.as_str(), &first, &first]);
         let tree = folder.path().join("tree");
@@ -462,14 +465,14 @@ mod tests {
             (&hidden, limits, "git: error: invalid path '.git'"),
         ] {
             let into = folder.path().join("refused");
-            let resolved = ask(&[commit]).await.unwrap().remove(0);
+            let resolved = resolve_names(&[commit]).await.unwrap().remove(0);
             let error = resolved.check_out(&into, &limits).await.unwrap_err();
             assert_eq!(error.kind, dyno_base::error::Kind::Case, "{error}");
             assert!(error.message.starts_with(reason), "{reason}: {error}");
             assert_eq!(fs::read_dir(&into).unwrap().count(), 0, "{reason}");
         }
 
-        let error = ask(&["nope", "--upload-pack=x", &"0".repeat(40)]).await.unwrap_err();
+        let error = resolve_names(&["nope", "--upload-pack=x", &"0".repeat(40)]).await.unwrap_err();
         assert_eq!(error.kind, dyno_base::error::Kind::Input);
         for part in
             ["no branch or tag \"nope\"", "\"--upload-pack=x\" cannot be", "has no commit 0000"]

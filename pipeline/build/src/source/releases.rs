@@ -17,9 +17,9 @@ use tame_index::index::{IndexConfig, SparseIndex};
 use tame_index::{IndexKrate, IndexLocation, IndexUrl, IndexVersion, KrateName};
 
 use super::checkout::without_configuration;
-use super::{git, init, run};
-use dyno_base::error::{Error, Result, While, chain};
-use dyno_base::event::{Events, Phase, Unit};
+use super::{git, init_repository, run_git};
+use dyno_base::error::{Error, Result, WithContext, chain};
+use dyno_base::event::{Events, Phase, ProgressUnit};
 use dyno_base::fault;
 use dyno_base::http;
 use dyno_base::scratch::Scratch;
@@ -36,33 +36,35 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Reads its configuration.
+    /// Reads the registry's configuration.
     pub async fn open() -> Result<Self> {
         let doing = || "reading the registry's configuration".to_string();
-        let wrong = |error: tame_index::Error| Error::infrastructure(chain(&error));
+        let registry_error = |error: tame_index::Error| Error::infrastructure(chain(&error));
         // The version decides sparse or git where nothing is configured; this dyno's own is sparse.
         // It is named, or Cargo itself would be asked for its own: hosts need not have it.
         const VERSION: &str = concat!(env!("CARGO_PKG_RUST_VERSION"), ".0");
-        let url = IndexUrl::crates_io(None, None, Some(VERSION)).map_err(wrong).while_(doing)?;
+        let url = IndexUrl::crates_io(None, None, Some(VERSION))
+            .map_err(registry_error)
+            .context(doing)?;
         let mut location = IndexLocation::new(url);
         location.cargo_version = VERSION.parse().ok();
-        let index = SparseIndex::new(location).map_err(wrong).while_(doing)?;
+        let index = SparseIndex::new(location).map_err(registry_error).context(doing)?;
         let client = http::client()?;
         let config_url = format!("{}config.json", index.url());
         let config = http::get(&client, &config_url, 1 << 20);
-        let config = config.await.map_err(Error::from).while_(doing)?;
-        let config: IndexConfig = serde_json::from_slice(&config).while_(doing)?;
+        let config = config.await.map_err(Error::from).context(doing)?;
+        let config: IndexConfig = serde_json::from_slice(&config).context(doing)?;
         Ok(Self { index, config, client })
     }
 
     /// The archive of one release, whose checksum is left to whoever asks.
     pub async fn archive(&self, name: &str, version: &str) -> Result<Vec<u8>> {
-        let what = || format!("downloading {name} {version}");
+        let doing = || format!("downloading {name} {version}");
         let krate = KrateName::try_from(name)
             .map_err(|error| Error::input(format!("{name:?} cannot be a crate: {error}")))?;
         let url = self.config.download_url(krate, version);
         let archive = http::get(&self.client, &url, ARCHIVE_MAX).await;
-        archive.map_err(Error::from).while_(what)
+        archive.map_err(Error::from).context(doing)
     }
 }
 
@@ -70,7 +72,7 @@ pub struct Releases {
     name: String,
     repository: PathBuf,
     cache: PathBuf,
-    /// In the order of publication.
+    /// Versions in the order of publication.
     versions: Vec<IndexVersion>,
     config: IndexConfig,
     client: reqwest::Client,
@@ -80,21 +82,21 @@ impl Releases {
     /// Reads the crate's index entry.
     pub async fn open(name: &str, cache: &Path) -> Result<Self> {
         let doing = || format!("reading the registry's index of {name}");
-        let wrong = |error: tame_index::Error| Error::infrastructure(chain(&error));
-        let registry = Registry::open().await.while_(doing)?;
+        let registry_error = |error: tame_index::Error| Error::infrastructure(chain(&error));
+        let registry = Registry::open().await.context(doing)?;
         let krate = KrateName::try_from(name)
             .map_err(|error| Error::input(format!("{name:?} cannot be a crate: {error}")))?;
         let Registry { index, config, client } = registry;
         let entry = match http::get(&client, &index.crate_url(krate), ARCHIVE_MAX).await {
             Ok(entry) => entry,
-            Err(http::Failure::Gone(_)) => {
+            Err(http::FetchError::Gone(_)) => {
                 return Err(Error::input(format!("the registry has no crate {name}")));
             }
-            Err(http::Failure::Other(error)) => return Err(error).while_(doing),
+            Err(http::FetchError::Other(error)) => return Err(error).context(doing),
         };
-        let entry = IndexKrate::from_slice(&entry).map_err(wrong).while_(doing)?;
+        let entry = IndexKrate::from_slice(&entry).map_err(registry_error).context(doing)?;
         let repository = cache.join("sources/crate").join(format!("{name}.git"));
-        init(&repository, cache).await?;
+        init_repository(&repository, cache).await?;
         let (name, cache) = (name.into(), cache.to_path_buf());
         Ok(Self { name, repository, cache, versions: entry.versions, config, client })
     }
@@ -105,16 +107,16 @@ impl Releases {
 
     /// The commit of the release `version`, making it and those before it where they are missing.
     pub async fn commit(&self, version: &str, events: &Events) -> Result<CommitId> {
-        let asked = version.strip_prefix('v').unwrap_or(version);
-        let Some(last) = self.versions.iter().position(|v| v.version == asked) else {
+        let version_text = version.strip_prefix('v').unwrap_or(version);
+        let Some(last) = self.versions.iter().position(|v| v.version == version_text) else {
             return Err(self.unknown(version));
         };
         // One process at a time extends the chain.
-        let _lock = http::locked(&self.repository.join("dyno.lock")).await?;
+        let _lock = http::open_locked(&self.repository.join("dyno.lock")).await?;
         let have = self.tags().await?;
         let wanted = &self.versions[..=last];
         let first_missing = wanted.iter().position(|v| !have.contains_key(v.version.as_str()));
-        let Some(first) = first_missing else { return Ok(have[asked].clone()) };
+        let Some(first) = first_missing else { return Ok(have[version_text].clone()) };
         let mut parent =
             first.checked_sub(1).map(|before| have[wanted[before].version.as_str()].clone());
         let total = (wanted.len() - first) as u64;
@@ -134,7 +136,7 @@ impl Releases {
             let commit = fault::around("release.commit", add).await?;
             parent = Some(commit);
             done += 1;
-            events.progress(Phase::Source, done, total, Unit::Items);
+            events.progress(Phase::Source, done, total, ProgressUnit::Items);
         }
         events.end(Phase::Source, format!("{} {version}", self.name));
         parent.ok_or_else(|| self.unknown(version))
@@ -157,22 +159,22 @@ impl Releases {
         let mut git = git();
         git.arg("--git-dir").arg(&self.repository);
         git.args(["for-each-ref", "--format=%(objectname) %(refname:strip=2)", "refs/tags"]);
-        let output = run(git).await?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let output = run_git(git).await?;
+        let stdout_text = String::from_utf8_lossy(&output.stdout).into_owned();
         let tag = |line: &str| {
             let (id, name) = line.split_once(' ')?;
             Some((name.to_string(), id.parse().ok()?))
         };
-        Ok(text.lines().filter_map(tag).collect())
+        Ok(stdout_text.lines().filter_map(tag).collect())
     }
 
     async fn download(&self, version: &IndexVersion) -> Result<Vec<u8>> {
-        let what = || format!("downloading {} {}", self.name, version.version);
+        let doing = || format!("downloading {} {}", self.name, version.version);
         let url = version.download_url(&self.config);
         let url =
-            url.ok_or_else(|| Error::infrastructure("the index names no place")).while_(what)?;
+            url.ok_or_else(|| Error::infrastructure("the index names no place")).context(doing)?;
         let archive = http::get(&self.client, &url, ARCHIVE_MAX).await;
-        let archive = archive.map_err(Error::from).while_(what)?;
+        let archive = archive.map_err(Error::from).context(doing)?;
         let (found, expected) = (Digest::of(&archive), hex::encode(version.checksum()));
         if found.hex() != expected {
             return Err(Error::infrastructure(format!(
@@ -193,11 +195,11 @@ impl Releases {
         archive: &[u8],
         parent: Option<&CommitId>,
     ) -> Result<CommitId> {
-        let what = || format!("unpacking {} {}", self.name, version.version);
-        let folder = Scratch::new(&self.cache).while_(what)?;
+        let doing = || format!("unpacking {} {}", self.name, version.version);
+        let folder = Scratch::new(&self.cache).context(doing)?;
         let tree = folder.path().join("tree");
-        unpack(archive, &format!("{}-{}", self.name, version.version), &tree).while_(what)?;
-        let base = || {
+        unpack(archive, &format!("{}-{}", self.name, version.version), &tree).context(doing)?;
+        let git_in_tree = || {
             let mut git = without_configuration(folder.path());
             git.arg("--git-dir").arg(&self.repository).arg("--work-tree").arg(&tree);
             git.env("GIT_INDEX_FILE", folder.path().join("index"));
@@ -208,43 +210,43 @@ impl Releases {
             git.args(["-c", "core.autocrlf=false", "-c", "core.fileMode=true"]);
             git
         };
-        let mut add = base();
+        let mut add = git_in_tree();
         add.args(["add", "--all", "--force", "--", "."]);
-        run(add).await.while_(what)?;
-        let mut write = base();
+        run_git(add).await.context(doing)?;
+        let mut write = git_in_tree();
         write.arg("write-tree");
-        let tree_id = text(run(write).await.while_(what)?);
-        let mut commit = base();
+        let tree_id = stdout_text(run_git(write).await.context(doing)?);
+        let mut commit = git_in_tree();
         commit.args(["commit-tree", &tree_id, "-m", &format!("{} {}", self.name, version.version)]);
         if let Some(parent) = parent {
             commit.args(["-p", parent.hex()]);
         }
-        let id = text(run(commit).await.while_(what)?);
-        let mut tag = base();
+        let id = stdout_text(run_git(commit).await.context(doing)?);
+        let mut tag = git_in_tree();
         tag.args(["update-ref", "--", &format!("refs/tags/{}", version.version), &id]);
-        run(tag).await.while_(what)?;
-        id.parse().while_(what)
+        run_git(tag).await.context(doing)?;
+        id.parse().context(doing)
     }
 }
 
-fn text(output: std::process::Output) -> String {
+fn stdout_text(output: std::process::Output) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_string()
 }
 
 /// Unpacks a `.crate` (a gzipped tar whose members all stand below `top`) into `into`: regular
 /// files and folders only, none outside, bounded.
 pub fn unpack(archive: &[u8], top: &str, into: &Path) -> std::io::Result<()> {
-    let wrong = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let invalid = |what: String| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
     let unzipped = flate2::read::GzDecoder::new(archive).take(TREE_MAX);
     let mut archive = tar::Archive::new(unzipped);
     fs::create_dir_all(into)?;
     for entry in archive.entries()? {
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
-        let plain = path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
-        let inner = path.strip_prefix(top).ok().filter(|_| plain);
+        let is_plain = path.components().all(|c| matches!(c, std::path::Component::Normal(_)));
+        let inner = path.strip_prefix(top).ok().filter(|_| is_plain);
         let Some(inner) = inner else {
-            return Err(wrong(format!("the member {} is not below {top}", path.display())));
+            return Err(invalid(format!("the member {} is not below {top}", path.display())));
         };
         // `.git` in an archive would be another repository to git.
         if inner.components().any(|c| c.as_os_str().eq_ignore_ascii_case(".git")) {
@@ -262,7 +264,7 @@ pub fn unpack(archive: &[u8], top: &str, into: &Path) -> std::io::Result<()> {
                 }
             }
             tar::EntryType::Directory | tar::EntryType::XGlobalHeader => {}
-            other => return Err(wrong(format!("{} is a {other:?}", path.display()))),
+            other => return Err(invalid(format!("{} is a {other:?}", path.display()))),
         }
     }
     Ok(())

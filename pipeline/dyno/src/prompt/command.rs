@@ -35,7 +35,7 @@ pub(super) const COMMANDS: &[[&str; 2]] = &[
 pub(super) fn help() -> String {
     format!(
         "SQL ends with `;` and may span lines. Tab completes, Ctrl-C abandons, Ctrl-D leaves.\n{}",
-        super::aligned(COMMANDS)
+        super::align_columns(COMMANDS)
     )
 }
 
@@ -47,7 +47,7 @@ impl Command {
         let line = line.trim().trim_end_matches(';').trim_end();
         let words: Vec<&str> = line.split_whitespace().collect();
         let (name, rest) = words.split_first().map_or(("", &[][..]), |(name, rest)| (*name, rest));
-        let wrong = |what: String| Error::input(what).hint("`\\?` lists the commands");
+        let command_error = |what: String| Error::input(what).hint("`\\?` lists the commands");
         match (name, rest) {
             ("\\q", []) => Ok(Self::Quit),
             ("\\?", []) => Ok(Self::Help),
@@ -61,7 +61,9 @@ impl Command {
                     let known: Vec<&str> =
                         Format::value_variants().iter().map(|f| f.name()).collect();
                     let expected = known.join(", ");
-                    wrong(format!("there is no format {format}; expected one of {expected}"))
+                    command_error(format!(
+                        "there is no format {format}; expected one of {expected}"
+                    ))
                 })?;
                 // The rest of the line, because a file's name may have blanks.
                 let file = (!file.is_empty()).then(|| {
@@ -71,9 +73,9 @@ impl Command {
                 Ok(Self::Format(Some((format, file))))
             }
             ("\\q" | "\\?" | "\\d" | "\\x" | "\\timing", _) => {
-                Err(wrong(format!("{name} has too many words behind it")))
+                Err(command_error(format!("{name} has too many words behind it")))
             }
-            _ => Err(wrong(format!("there is no command {name}"))),
+            _ => Err(command_error(format!("there is no command {name}"))),
         }
     }
 }

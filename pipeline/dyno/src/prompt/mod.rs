@@ -1,15 +1,16 @@
 //! `dyno sql`: one query, statements from standard input, or a prompt.
 //!
-//! All three are an [`Asker`]: a session over the store and how its answers are shown. A line
+//! All three are an [`SqlShell`]: a session over the store and how its answers are shown. A line
 //! that begins with a backslash is a [`Command`] to it; everything else is SQL, which
-//! `dyno_query::split_statements` takes apart. What differs is who feeds it, and what an error means:
-//! at the prompt it is shown and the next line comes, elsewhere it is the end.
+//! `dyno_query::split_statements` takes apart. What differs is who feeds it, and what an error
+//! means: at the prompt it is shown and the next line comes, elsewhere it is the end.
 
 mod command;
 mod terminal;
 mod words;
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -20,12 +21,12 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 
 use crate::prompt::command::Command;
-use crate::show::{out, say};
+use crate::show::{eprint_line, write_stdout};
 use dyno_answer::error::query_error;
-use dyno_base::error::{Error, Result, While};
+use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 
-pub use terminal::converse;
+pub use terminal::run_prompt;
 
 /// The longest statement that is read from standard input.
 const STATEMENT_BYTES_MAX: usize = 1 << 20;
@@ -55,13 +56,6 @@ pub fn is_interactive() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
-/// Whether to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Then {
-    Next,
-    Leave,
-}
-
 /// Threads for queries alone. A join may compute for long without a pause; on the threads of the
 /// rest of dyno no signal would be seen meanwhile.
 struct Workers(Option<Runtime>);
@@ -69,7 +63,7 @@ struct Workers(Option<Runtime>);
 impl Workers {
     fn start() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-        let runtime = runtime.while_(|| "starting threads for queries".into())?;
+        let runtime = runtime.context(|| "starting threads for queries".into())?;
         Ok(Self(Some(runtime)))
     }
 
@@ -88,7 +82,7 @@ impl Drop for Workers {
 }
 
 /// A session, and how its answers are shown.
-pub struct Asker {
+pub struct SqlShell {
     session: Arc<Session>,
     workers: Workers,
     format: Format,
@@ -97,15 +91,15 @@ pub struct Asker {
     /// Where the next answer goes instead of to standard output, and how.
     once: Option<(Format, PathBuf)>,
     /// Whether somebody reads along.
-    conversation: bool,
+    is_interactive: bool,
     /// Answers given on standard output.
     answers: usize,
-    /// Files set aside that were told of.
-    told: usize,
+    /// Number of problems with files that were shown.
+    problems_shown: usize,
     events: Events,
 }
 
-impl Asker {
+impl SqlShell {
     /// # Errors
     /// Parquet that would go to a terminal.
     pub fn new(session: Session, format: Format, events: &Events) -> Result<Self> {
@@ -122,15 +116,15 @@ impl Asker {
             expanded: false,
             timing: false,
             once: None,
-            conversation: false,
+            is_interactive: false,
             answers: 0,
-            told: 0,
+            problems_shown: 0,
             events: events.clone(),
         })
     }
 
     /// Answers `query`: one statement, or one command.
-    pub async fn one(&mut self, query: &str) -> Result<()> {
+    pub async fn run_query(&mut self, query: &str) -> Result<()> {
         if query.trim_start().starts_with('\\') {
             return self.command(query.trim()).await.map(drop);
         }
@@ -138,15 +132,15 @@ impl Asker {
     }
 
     /// Answers what standard input has until its end or the first error.
-    pub async fn standard_input(&mut self) -> Result<()> {
-        let mut lines = lines_of_standard_input();
+    pub async fn run_standard_input(&mut self) -> Result<()> {
+        let mut lines = read_stdin_lines();
         let (mut text, mut number) = (String::new(), 0);
         while let Some(line) = lines.recv().await {
             number += 1;
-            let here = || format!("standard input, line {number}");
-            let line = line.while_(here)?;
+            let position = || format!("standard input, line {number}");
+            let line = line.context(position)?;
             if text.is_empty() && line.starts_with('\\') {
-                if self.command(line.trim()).await.while_(here)? == Then::Leave {
+                if self.command(line.trim()).await.context(position)?.is_break() {
                     return Ok(());
                 }
                 continue;
@@ -156,14 +150,14 @@ impl Asker {
             if text.len() > STATEMENT_BYTES_MAX {
                 let limit =
                     Error::input(format!("a statement of more than {STATEMENT_BYTES_MAX} bytes"));
-                return Err::<(), _>(limit).while_(here);
+                return Err::<(), _>(limit).context(position);
             }
             if ends {
-                let taken = dyno_query::split_statements(&text);
-                for statement in &taken.complete {
-                    self.statement(statement).await.while_(here)?;
+                let split = dyno_query::split_statements(&text);
+                for statement in &split.complete {
+                    self.statement(statement).await.context(position)?;
                 }
-                text = match taken.rest {
+                text = match split.rest {
                     "" => String::new(),
                     rest => format!("{rest}\n"),
                 };
@@ -171,7 +165,7 @@ impl Asker {
         }
         match dyno_query::split_statements(&text).rest {
             "" => Ok(()),
-            rest => self.statement(rest).await.while_(|| format!("standard input, line {number}")),
+            rest => self.statement(rest).await.context(|| format!("standard input, line {number}")),
         }
     }
 
@@ -181,13 +175,13 @@ impl Asker {
         for note in dyno_query::spelling_notes(sql) {
             self.events.notice(note);
         }
-        let asked = self.asked(sql).await;
+        let queried = self.query(sql).await;
         let problems = self.session.problems();
-        for problem in problems.iter().skip(self.told) {
+        for problem in problems.iter().skip(self.problems_shown) {
             self.events.notice(problem.to_string());
         }
-        self.told = problems.len().max(self.told);
-        let batches = asked?;
+        self.problems_shown = problems.len().max(self.problems_shown);
+        let batches = queried?;
         let once = self.once.take();
         let format = once.as_ref().map_or(self.format, |(format, _)| *format);
         if once.is_none() && format == Format::Parquet && self.answers > 0 {
@@ -208,29 +202,29 @@ impl Asker {
         match once {
             Some((_, file)) => {
                 write_whole(&file, &bytes)?;
-                say(format_args!("{rows} in {}", file.display()));
+                eprint_line(format_args!("{rows} in {}", file.display()));
             }
             None => {
                 self.answers += 1;
                 self.show(&bytes, format)?;
-                if self.conversation && format == Format::Table {
-                    out(&format!("({rows})\n"))?;
+                if self.is_interactive && format == Format::Table {
+                    write_stdout(&format!("({rows})\n"))?;
                 }
             }
         }
         if self.timing {
-            say(format_args!("time: {:.1} ms", started.elapsed().as_secs_f64() * 1e3));
+            eprint_line(format_args!("time: {:.1} ms", started.elapsed().as_secs_f64() * 1e3));
         }
         Ok(())
     }
 
     /// The answer to one statement; who stops waiting for it ends it at its next pause.
-    async fn asked(&self, sql: &str) -> Result<Vec<RecordBatch>> {
+    async fn query(&self, sql: &str) -> Result<Vec<RecordBatch>> {
         let (session, sql) = (Arc::clone(&self.session), sql.to_string());
         let mut task = JoinSet::new();
         task.spawn_on(async move { session.sql(&sql).await }, self.workers.handle());
-        let done = task.join_next().await.expect("a task was spawned");
-        done.while_(|| "carrying out the query".into())?.map_err(query_error)
+        let joined = task.join_next().await.expect("a task was spawned");
+        joined.context(|| "carrying out the query".into())?.map_err(query_error)
     }
 
     /// Leaves the query that runs to itself: it ends at its next pause, and the next gets threads
@@ -244,29 +238,31 @@ impl Asker {
     /// are in a table, which is for people, on whatever way it takes to a terminal.
     fn show(&self, bytes: &[u8], format: Format) -> Result<()> {
         match format == Format::Table || std::io::stdout().is_terminal() {
-            true => out(dyno_reports::escape::lines(&String::from_utf8_lossy(bytes)).as_bytes()),
-            false => out(bytes),
+            true => write_stdout(
+                dyno_reports::escape::lines(&String::from_utf8_lossy(bytes)).as_bytes(),
+            ),
+            false => write_stdout(bytes),
         }
     }
 
     /// Carries out a line that begins with a backslash.
-    async fn command(&mut self, line: &str) -> Result<Then> {
-        let word = |on: bool| if on { "on" } else { "off" };
+    async fn command(&mut self, line: &str) -> Result<ControlFlow<()>> {
+        let on_off = |on: bool| if on { "on" } else { "off" };
         match Command::parse(line)? {
-            Command::Quit => return Ok(Then::Leave),
-            Command::Help => out(&command::help())?,
-            Command::List => out(&listed())?,
-            Command::Describe(name) => out(&self.described(&name).await?)?,
+            Command::Quit => return Ok(ControlFlow::Break(())),
+            Command::Help => write_stdout(&command::help())?,
+            Command::List => write_stdout(&list_text())?,
+            Command::Describe(name) => write_stdout(&self.describe(&name).await?)?,
             Command::Timing => {
                 self.timing = !self.timing;
-                say(format_args!("timing is {}", word(self.timing)));
+                eprint_line(format_args!("timing is {}", on_off(self.timing)));
             }
             Command::Expanded => {
                 self.expanded = !self.expanded;
-                say(format_args!("expanded rows are {}", word(self.expanded)));
+                eprint_line(format_args!("expanded rows are {}", on_off(self.expanded)));
             }
             Command::Format(None) => {
-                say(format_args!("rows are printed as {}", self.format.name()))
+                eprint_line(format_args!("rows are printed as {}", self.format.name()))
             }
             Command::Format(Some((format, Some(file)))) => self.once = Some((format, file)),
             Command::Format(Some((Format::Parquet, None))) if std::io::stdout().is_terminal() => {
@@ -275,35 +271,35 @@ impl Asker {
             }
             Command::Format(Some((format, None))) => self.format = format,
         }
-        Ok(Then::Next)
+        Ok(ControlFlow::Continue(()))
     }
 
     /// The columns of one table or function.
-    async fn described(&self, name: &str) -> Result<String> {
-        let Some(found) = SQL_CATALOG.iter().find(|d| d.name == name) else {
+    async fn describe(&self, name: &str) -> Result<String> {
+        let Some(entry) = SQL_CATALOG.iter().find(|d| d.name == name) else {
             let names = SQL_CATALOG.iter().map(|d| d.name);
             let near = dyno_model::catalog::reader::suggest(name, names.clone());
-            let all = || format!("there are {}", names.collect::<Vec<_>>().join(", "));
-            let hint = near.unwrap_or_else(all);
+            let all_names = || format!("there are {}", names.collect::<Vec<_>>().join(", "));
+            let hint = near.unwrap_or_else(all_names);
             return Err(Error::input(format!("there is no table or function {name}")).hint(hint));
         };
-        let CatalogEntry { usage, kind, what, .. } = found;
+        let CatalogEntry { usage, kind, what, .. } = entry;
         let mut text = format!("{usage}\n{}: {what}\n", kind.name());
         let columns = self.session.columns(name).await.unwrap_or_default();
         let rows: Vec<_> = columns.iter().map(|c| [c.name.as_str(), c.kind.as_str()]).collect();
-        text.push_str(&aligned(&rows));
+        text.push_str(&align_columns(&rows));
         Ok(text)
     }
 }
 
 /// The tables and functions, with a word what each is.
-fn listed() -> String {
+fn list_text() -> String {
     let rows: Vec<_> = SQL_CATALOG.iter().map(|d| [d.name, d.kind.name(), d.what]).collect();
-    aligned(&rows)
+    align_columns(&rows)
 }
 
 /// Columns below each other, two spaces before each and between them.
-fn aligned<const N: usize>(rows: &[[&str; N]]) -> String {
+fn align_columns<const N: usize>(rows: &[[&str; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
     let line = |row: &[&str; N]| {
         let cells = row.iter().enumerate().map(|(i, cell)| format!("  {cell:0$}", width(i)));
@@ -317,16 +313,16 @@ fn write_whole(file: &Path, bytes: &[u8]) -> Result<()> {
     let doing = || format!("writing {}", file.display());
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut unnamed =
-        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).while_(doing)?;
-    unnamed.write_all(bytes).while_(doing)?;
+        tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).context(doing)?;
+    unnamed.write_all(bytes).context(doing)?;
     // As a file that `>` makes, and not for its owner alone as temporary files are.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    unnamed.as_file().set_permissions(mode).while_(doing)?;
-    unnamed.persist(file).map_err(|e| e.error).while_(doing).map(drop)
+    unnamed.as_file().set_permissions(mode).context(doing)?;
+    unnamed.persist(file).map_err(|e| e.error).context(doing).map(drop)
 }
 
 /// Lines as they come, each with its end; read on a thread, so that a signal is seen meanwhile.
-fn lines_of_standard_input() -> tokio::sync::mpsc::Receiver<Result<String>> {
+fn read_stdin_lines() -> tokio::sync::mpsc::Receiver<Result<String>> {
     let (send, lines) = tokio::sync::mpsc::channel(16);
     std::thread::spawn(move || {
         let mut input = BufReader::new(std::io::stdin());

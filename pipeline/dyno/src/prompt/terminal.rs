@@ -3,6 +3,7 @@
 //! While a line is edited the terminal is raw and Ctrl-C is a key; while a statement runs it is a
 //! signal, which ends that statement. `main` therefore leaves Ctrl-C to this module.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use rustyline::error::ReadlineError;
@@ -10,10 +11,10 @@ use rustyline::history::DefaultHistory;
 use rustyline::{CompletionType, Config, Editor};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::prompt::SqlShell;
 use crate::prompt::words::Words;
-use crate::prompt::{Asker, Then};
-use crate::show::{say, tell};
-use dyno_base::error::{Error, Result, While};
+use crate::show::{eprint_line, report_error};
+use dyno_base::error::{Error, Result, WithContext};
 
 const PROMPT: &str = "dyno> ";
 
@@ -21,16 +22,16 @@ const PROMPT: &str = "dyno> ";
 const HISTORY_MAX: usize = 10_000;
 
 /// Talks until it is left by `\q` or Ctrl-D. `history` is the file that keeps what was typed.
-pub async fn converse(asker: &mut Asker, history: &Path) -> Result<()> {
-    asker.conversation = true;
-    let _as_it_was = Modes::now();
+pub async fn run_prompt(shell: &mut SqlShell, history: &Path) -> Result<()> {
+    shell.is_interactive = true;
+    let _restore_modes = TerminalModes::current();
     let doing = || "opening the prompt".into();
     let config = Config::builder().completion_type(CompletionType::List).history_ignore_space(true);
-    let config = config.max_history_size(HISTORY_MAX).while_(doing)?.build();
-    let mut editor: Editor<Words, DefaultHistory> = Editor::with_config(config).while_(doing)?;
-    editor.set_helper(Some(Words { names: asker.session.names().await }));
-    let mut kept = load(&mut editor, history);
-    say("SQL ends with `;`, `\\d` lists the tables, `\\?` helps, Ctrl-D leaves");
+    let config = config.max_history_size(HISTORY_MAX).context(doing)?.build();
+    let mut editor: Editor<Words, DefaultHistory> = Editor::with_config(config).context(doing)?;
+    editor.set_helper(Some(Words { names: shell.session.names().await }));
+    let mut saves_history = load_history(&mut editor, history);
+    eprint_line("SQL ends with `;`, `\\d` lists the tables, `\\?` helps, Ctrl-D leaves");
     loop {
         // On a thread of its own, since it waits for keys.
         let reading = move || {
@@ -38,88 +39,88 @@ pub async fn converse(asker: &mut Asker, history: &Path) -> Result<()> {
             (editor, line)
         };
         let read = tokio::task::spawn_blocking(reading).await;
-        let (back, line) = read.while_(|| "reading a line".into())?;
-        editor = back;
+        let (returned_editor, line) = read.context(|| "reading a line".into())?;
+        editor = returned_editor;
         let line = match line {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return Ok(()),
-            Err(error) => return Err(error).while_(|| "reading a line".into()),
+            Err(error) => return Err(error).context(|| "reading a line".into()),
         };
-        if kept && !line.trim().is_empty() {
-            kept = keep(&mut editor, line.trim_end(), history);
+        if saves_history && !line.trim().is_empty() {
+            saves_history = save_history(&mut editor, line.trim_end(), history);
         }
-        if answered(asker, &line).await == Then::Leave {
+        if answer_line(shell, &line).await.is_break() {
             return Ok(());
         }
     }
 }
 
 /// Answers what was typed; errors are shown, and what follows one on the same line is left.
-async fn answered(asker: &mut Asker, line: &str) -> Then {
-    let done = async {
+async fn answer_line(shell: &mut SqlShell, line: &str) -> ControlFlow<()> {
+    let outcome = async {
         if line.trim_start().starts_with('\\') {
-            return asker.command(line.trim()).await;
+            return shell.command(line.trim()).await;
         }
         for statement in dyno_query::split_statements(line).complete {
-            asker.statement(statement).await?;
+            shell.statement(statement).await?;
         }
-        Ok(Then::Next)
+        Ok(ControlFlow::Continue(()))
     };
     let mut interrupt = match signal(SignalKind::interrupt()) {
         Ok(interrupt) => interrupt,
         Err(error) => {
-            tell(&Error::from_io(error, "waiting for Ctrl-C".into()));
-            return Then::Leave;
+            report_error(&Error::from_io(error, "waiting for Ctrl-C".into()));
+            return ControlFlow::Break(());
         }
     };
-    let done = tokio::select! {
-        done = done => Some(done),
+    let outcome = tokio::select! {
+        outcome = outcome => Some(outcome),
         _ = interrupt.recv() => None,
     };
-    match done {
-        Some(Ok(then)) => return then,
-        Some(Err(error)) => tell(&error),
+    match outcome {
+        Some(Ok(flow)) => return flow,
+        Some(Err(error)) => report_error(&error),
         None => {
-            say("\ninterrupted");
-            if let Err(error) = asker.abandon() {
-                tell(&error);
-                return Then::Leave;
+            eprint_line("\ninterrupted");
+            if let Err(error) = shell.abandon() {
+                report_error(&error);
+                return ControlFlow::Break(());
             }
         }
     }
-    Then::Next
+    ControlFlow::Continue(())
 }
 
 /// Whether the history can be kept; says so where it cannot.
-fn load(editor: &mut Editor<Words, DefaultHistory>, history: &Path) -> bool {
+fn load_history(editor: &mut Editor<Words, DefaultHistory>, history: &Path) -> bool {
     let folder = history.parent().map_or(Ok(()), std::fs::create_dir_all);
     let loaded = folder.map_err(ReadlineError::from).and_then(|()| editor.load_history(history));
     match loaded {
         Err(ReadlineError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => true,
-        loaded => told(loaded, history),
+        loaded => report_history(loaded, history),
     }
 }
 
 /// Adds to the history, and to its file at once: other prompts add to it too.
-fn keep(editor: &mut Editor<Words, DefaultHistory>, line: &str, history: &Path) -> bool {
+fn save_history(editor: &mut Editor<Words, DefaultHistory>, line: &str, history: &Path) -> bool {
     let added = editor.add_history_entry(line);
-    told(added.and_then(|_| editor.append_history(history)), history)
+    report_history(added.and_then(|_| editor.append_history(history)), history)
 }
 
-fn told(done: rustyline::Result<()>, history: &Path) -> bool {
-    if let Err(error) = &done {
-        say(format_args!("note: no history is kept: {}: {error}", history.display()));
+fn report_history(outcome: rustyline::Result<()>, history: &Path) -> bool {
+    if let Err(error) = &outcome {
+        eprint_line(format_args!("note: no history is kept: {}: {error}", history.display()));
     }
-    done.is_ok()
+    outcome.is_ok()
 }
 
 /// The terminal's modes, put back when this goes: a termination signal may come while a line is
 /// edited.
-struct Modes(Option<libc::termios>);
+struct TerminalModes(Option<libc::termios>);
 
-impl Modes {
-    fn now() -> Self {
+impl TerminalModes {
+    fn current() -> Self {
         // SAFETY: fills a live struct.
         unsafe {
             let mut modes: libc::termios = std::mem::zeroed();
@@ -128,7 +129,7 @@ impl Modes {
     }
 }
 
-impl Drop for Modes {
+impl Drop for TerminalModes {
     fn drop(&mut self) {
         if let Some(modes) = &self.0 {
             // SAFETY: the modes were read from this terminal.

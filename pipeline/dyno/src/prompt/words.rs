@@ -79,11 +79,11 @@ pub(super) struct Words {
 }
 
 /// Whether `input` waits for nothing: a command, or SQL up to a semicolon.
-pub(super) fn is_whole(input: &str) -> bool {
+pub(super) fn is_complete(input: &str) -> bool {
     input.trim_start().starts_with('\\') || dyno_query::split_statements(input).rest.is_empty()
 }
 
-fn is_part_of_a_word(c: char) -> bool {
+fn is_word_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_'
 }
 
@@ -93,21 +93,21 @@ impl Words {
     pub(super) fn candidates(&self, line: &str, pos: usize) -> (usize, Vec<String>) {
         let before = &line[..pos];
         if before.trim_start().starts_with('\\') {
-            return self.of_commands(before);
+            return self.command_candidates(before);
         }
         // In a string nothing can be known.
         if before.matches('\'').count() % 2 == 1 {
             return (pos, Vec::new());
         }
-        let start = before.rfind(|c| !is_part_of_a_word(c)).map_or(0, |at| at + 1);
+        let start = before.rfind(|c| !is_word_character(c)).map_or(0, |before| before + 1);
         let (prefix, ahead) = (&before[start..], &before[..start]);
         if let Some(ahead) = ahead.strip_suffix('.') {
-            let of = ahead.rfind(|c| !is_part_of_a_word(c)).map_or(0, |at| at + 1);
-            let columns = self.columns_of(|table| table == &ahead[of..]);
+            let table_start = ahead.rfind(|c| !is_word_character(c)).map_or(0, |before| before + 1);
+            let columns = self.columns_of(|table| table == &ahead[table_start..]);
             let columns = if columns.is_empty() { self.columns_of(|_| true) } else { columns };
             return (start, matching(prefix, columns.into_iter()));
         }
-        let last = ahead.trim_end().rsplit(|c| !is_part_of_a_word(c)).next().unwrap_or_default();
+        let last = ahead.trim_end().rsplit(|c| !is_word_character(c)).next().unwrap_or_default();
         let tables = self.names.tables.iter().map(|(table, _)| match table.as_str() {
             "compare" => "compare(".to_string(),
             _ => table.clone(),
@@ -115,7 +115,7 @@ impl Words {
         if BEFORE_TABLES.contains(&last.to_ascii_uppercase().as_str()) {
             return (start, matching(prefix, tables));
         }
-        let used: Vec<&str> = line.split(|c| !is_part_of_a_word(c)).collect();
+        let used: Vec<&str> = line.split(|c| !is_word_character(c)).collect();
         let columns = self.columns_of(|table| used.contains(&table));
         let columns = if columns.is_empty() { self.columns_of(|_| true) } else { columns };
         let mut found = matching(prefix, columns.into_iter().chain(tables));
@@ -132,8 +132,8 @@ impl Words {
         (start, found)
     }
 
-    fn of_commands(&self, before: &str) -> (usize, Vec<String>) {
-        let start = before.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+    fn command_candidates(&self, before: &str) -> (usize, Vec<String>) {
+        let start = before.rfind(char::is_whitespace).map_or(0, |before| before + 1);
         let (prefix, ahead) = (&before[start..], before[..start].trim());
         let found = match ahead {
             "" => {
@@ -158,13 +158,13 @@ impl Words {
     }
 }
 
-/// The names among `all` that begin with `prefix`, whatever the case, each once.
-fn matching(prefix: &str, all: impl Iterator<Item = String>) -> Vec<String> {
-    let fits = |word: &String| {
+/// The names among `names` that begin with `prefix`, whatever the case, each once.
+fn matching(prefix: &str, names: impl Iterator<Item = String>) -> Vec<String> {
+    let has_prefix = |word: &String| {
         word.get(..prefix.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(prefix))
     };
     let mut found: Vec<String> = Vec::new();
-    for word in all.filter(fits) {
+    for word in names.filter(has_prefix) {
         if !found.contains(&word) {
             found.push(word);
         }
@@ -187,7 +187,7 @@ impl Completer for Words {
 
 impl Validator for Words {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(match is_whole(context.input()) {
+        Ok(match is_complete(context.input()) {
             true => ValidationResult::Valid(None),
             false => ValidationResult::Incomplete,
         })
@@ -219,7 +219,7 @@ mod tests {
             ("SELECT 1; SELECT 2", false),
             ("SELECT 1 -- ;", false),
         ] {
-            assert_eq!(is_whole(input), whole, "{input:?}");
+            assert_eq!(is_complete(input), whole, "{input:?}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use dyno_build::definition::files_of;
+use dyno_build::definition::list_files;
 
 use crate::skip;
 use crate::world::{
@@ -275,7 +275,7 @@ fn a_full_disk_for_the_store_is_told_and_the_next_run_goes_on() {
     let Some(_disk) = Disk::mount(store.clone(), "1m") else { return };
     // What it is built from is there from another job; the store takes that before measuring.
     check(&world.dyno(&[&RUN[..], &["--budget", "7"]].concat()), 0, &[]);
-    let used: u64 = files_of(&store)
+    let used: u64 = list_files(&store)
         .unwrap()
         .iter()
         .map(|file| fs::metadata(file).unwrap().len().div_ceil(4096) * 4)

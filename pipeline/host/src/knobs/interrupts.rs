@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use dyno_model::catalog::host::{format_cores, parse_cores};
 
-use super::{Look, named};
+use super::{HostView, core_names};
 use crate::finding::{Change, Finding, Knob};
 use crate::machine::{format_mask, parse_mask};
 
@@ -19,35 +19,35 @@ const DEFAULT: &str = "/proc/irq/default_smp_affinity";
 struct Interrupt {
     number: u32,
     name: String,
-    /// On the benchmark cores, since boot.
+    /// Number of interrupts on the benchmark cores since boot.
     count: u64,
 }
 
-pub fn affinity(look: &Look<'_>) -> Finding {
+pub fn affinity(view: &HostView<'_>) -> Finding {
     let path = "/proc/interrupts";
     let knob = Knob::new(
         "IRQ affinity",
-        format!("none on {}", named(look.benchmark)),
+        format!("none on {}", core_names(view.benchmark)),
         "an interrupt stops the measured process and takes its caches",
     );
-    knob.judge(path, &look.seen(path), |knob, text| {
-        let Some(all) = parse(text, look.benchmark) else { return knob.odd(path, text) };
-        let (kept_free, others) = (look.kept_free(), look.others());
+    knob.judge(path, &view.read(path), |knob, text| {
+        let Some(all) = parse(text, view.benchmark) else { return knob.odd(path, text) };
+        let (reserved_cores, others) = (view.reserved_cores(), view.other_cores());
         let (mut may, mut lands, mut kept) = (0, Vec::new(), Vec::new());
         let mut changes = Vec::new();
         for interrupt in &all {
             let path = format!("/proc/irq/{}/smp_affinity_list", interrupt.number);
-            let Some(allowed) = look.cores(&path) else { continue };
+            let Some(allowed) = view.cores(&path) else { continue };
             let effective =
-                look.seen(&format!("/proc/irq/{}/effective_affinity_list", interrupt.number));
+                view.read(&format!("/proc/irq/{}/effective_affinity_list", interrupt.number));
             // An interrupt that each core has for itself (a timer) is routed nowhere.
-            if effective.text() == Some("") || allowed.is_disjoint(&kept_free) {
+            if effective.text() == Some("") || allowed.is_disjoint(&reserved_cores) {
                 continue;
             }
             let now = effective.text().and_then(parse_cores).unwrap_or_else(|| allowed.clone());
-            if !look.machine.settable(&path) {
+            if !view.machine.settable(&path) {
                 // One queue a core is quiet until that core itself asks something of the device.
-                if !now.is_disjoint(look.benchmark) && interrupt.count > 0 {
+                if !now.is_disjoint(view.benchmark) && interrupt.count > 0 {
                     kept.push(interrupt);
                 }
                 continue;
@@ -57,14 +57,14 @@ pub fn affinity(look: &Look<'_>) -> Finding {
             if !rest.is_empty() {
                 changes.push(Change::new(path, format_cores(rest)));
             }
-            may += usize::from(!allowed.is_disjoint(look.benchmark));
-            if !now.is_disjoint(look.benchmark) {
+            may += usize::from(!allowed.is_disjoint(view.benchmark));
+            if !now.is_disjoint(view.benchmark) {
                 lands.push(interrupt);
             }
         }
-        let default = look.text(DEFAULT).and_then(|text| parse_mask(&text)).unwrap_or_default();
+        let default = view.text(DEFAULT).and_then(|text| parse_mask(&text)).unwrap_or_default();
         let rest: BTreeSet<u32> = default.intersection(&others).copied().collect();
-        if !default.is_disjoint(&kept_free) && !rest.is_empty() {
+        if !default.is_disjoint(&reserved_cores) && !rest.is_empty() {
             changes.push(Change::new(DEFAULT, format_mask(&rest)));
         }
         if may == 0 && kept.is_empty() && changes.is_empty() {
@@ -72,22 +72,22 @@ pub fn affinity(look: &Look<'_>) -> Finding {
         }
         let mut now = format!("{} of {} may", may + kept.len(), all.len());
         if !lands.is_empty() {
-            now += &format!("; now there: {}", told(lands));
+            now += &format!("; now there: {}", list_busiest(lands));
         }
         if !kept.is_empty() {
-            now += &format!("; kept there by the kernel: {}", told(kept));
+            now += &format!("; kept there by the kernel: {}", list_busiest(kept));
         }
         let found = knob.bad(now);
         if changes.is_empty() {
-            let cores = format_cores(look.benchmark);
-            return found.by_hand(format!("boot with isolcpus=managed_irq,{cores}"));
+            let cores = format_cores(view.benchmark);
+            return found.settable_by_hand(format!("boot with isolcpus=managed_irq,{cores}"));
         }
-        found.by(changes)
+        found.settable_by(changes)
     })
 }
 
 /// "36 virtio1-req.0 (480946), … and 7 more", the busiest first.
-fn told(mut interrupts: Vec<&Interrupt>) -> String {
+fn list_busiest(mut interrupts: Vec<&Interrupt>) -> String {
     interrupts.sort_by(|a, b| b.count.cmp(&a.count).then(a.number.cmp(&b.number)));
     let name = |i: &&Interrupt| format!("{} {} ({})", i.number, i.name, i.count);
     let text = interrupts.iter().take(NAMED_MAX).map(name).collect::<Vec<_>>().join(", ");
@@ -141,14 +141,14 @@ mod tests {
  LOC:       7000       8000   Local timer interrupts
  ERR:          0
 ";
-        let of = |number, name: &str, count| Interrupt { number, name: name.into(), count };
+        let interrupt = |number, name: &str, count| Interrupt { number, name: name.into(), count };
         assert_eq!(
             parse(text, &BTreeSet::from([2])).unwrap(),
             [
-                of(0, "timer", 0),
-                of(16, "i801_smbus, ehci_hcd:usb1", 20),
-                of(11, "arch_timer", 200),
-                of(24, "unnamed", 5)
+                interrupt(0, "timer", 0),
+                interrupt(16, "i801_smbus, ehci_hcd:usb1", 20),
+                interrupt(11, "arch_timer", 200),
+                interrupt(24, "unnamed", 5)
             ]
         );
         assert_eq!(parse("no table", &BTreeSet::new()), None);

@@ -14,33 +14,37 @@ use std::collections::BTreeSet;
 use dyno_model::catalog::host::{format_cores, parse_cores};
 
 use super::finding::Finding;
-use super::machine::{Machine, Seen};
+use super::machine::{FileState, Machine};
 
-/// What `tune` was asked for beyond the ordinary.
+/// Options of `tune`, beyond what it does without.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Wish {
+pub struct TuneOptions {
     /// Counters of the kernel too, for every user.
     pub perf: bool,
     /// The SMT siblings of benchmark cores offline.
     pub smt_off: bool,
 }
 
-/// A machine to look at.
-pub struct Look<'a> {
+/// A machine and its host's cores, as the knobs look at them.
+pub struct HostView<'a> {
     machine: &'a dyn Machine,
     benchmark: &'a BTreeSet<u32>,
     online: BTreeSet<u32>,
-    wish: Wish,
+    options: TuneOptions,
     guest: place::Guest,
 }
 
 /// Looks at every knob. The order is that in which `tune` sets them, and the energy preference can
 /// only be set before the governor.
-pub fn examine(machine: &dyn Machine, benchmark: &BTreeSet<u32>, wish: Wish) -> Vec<Finding> {
+pub fn examine(
+    machine: &dyn Machine,
+    benchmark: &BTreeSet<u32>,
+    options: TuneOptions,
+) -> Vec<Finding> {
     let online =
         machine.read(&format!("{CPU}/online")).text().and_then(parse_cores).unwrap_or_default();
-    let look = Look { machine, benchmark, online, wish, guest: place::guest(machine) };
-    let knobs: [fn(&Look<'_>) -> Finding; 24] = [
+    let view = HostView { machine, benchmark, online, options, guest: place::guest(machine) };
+    let knobs: [fn(&HostView<'_>) -> Finding; 24] = [
         cores::smt,
         frequency::turbo,
         frequency::energy_preference,
@@ -66,18 +70,18 @@ pub fn examine(machine: &dyn Machine, benchmark: &BTreeSet<u32>, wish: Wish) -> 
         place::clock_source,
         place::load,
     ];
-    knobs.iter().map(|knob| knob(&look)).collect()
+    knobs.iter().map(|knob| knob(&view)).collect()
 }
 
 const CPU: &str = "/sys/devices/system/cpu";
 
-impl Look<'_> {
-    fn seen(&self, path: &str) -> Seen {
+impl HostView<'_> {
+    fn read(&self, path: &str) -> FileState {
         self.machine.read(path)
     }
 
     fn text(&self, path: &str) -> Option<String> {
-        self.seen(path).text().map(str::to_string)
+        self.read(path).text().map(str::to_string)
     }
 
     fn cores(&self, path: &str) -> Option<BTreeSet<u32>> {
@@ -89,38 +93,38 @@ impl Look<'_> {
     }
 
     /// The file `name` of each benchmark core that has it.
-    fn of_each_core(&self, name: &str) -> Vec<(u32, String, Seen)> {
+    fn core_files(&self, name: &str) -> Vec<(u32, String, FileState)> {
         let file = |core: &u32| {
             let path = format!("{CPU}/cpu{core}/{name}");
-            let seen = self.seen(&path);
+            let seen = self.read(&path);
             (*core, path, seen)
         };
-        self.benchmark.iter().map(file).filter(|(_, _, seen)| *seen != Seen::Absent).collect()
+        self.benchmark.iter().map(file).filter(|(_, _, seen)| *seen != FileState::Absent).collect()
     }
 
     /// Cores that share an execution unit with a benchmark core and are not one themselves.
     fn siblings(&self) -> BTreeSet<u32> {
-        let lists = self.of_each_core("topology/thread_siblings_list");
-        let all = lists.iter().filter_map(|(_, _, seen)| parse_cores(seen.text()?)).flatten();
-        all.filter(|core| !self.benchmark.contains(core)).collect()
+        let lists = self.core_files("topology/thread_siblings_list");
+        let siblings = lists.iter().filter_map(|(_, _, seen)| parse_cores(seen.text()?)).flatten();
+        siblings.filter(|core| !self.benchmark.contains(core)).collect()
     }
 
     /// Online cores that may be disturbed.
-    fn others(&self) -> BTreeSet<u32> {
-        let kept = self.kept_free();
-        self.online.difference(&kept).copied().collect()
+    fn other_cores(&self) -> BTreeSet<u32> {
+        let reserved = self.reserved_cores();
+        self.online.difference(&reserved).copied().collect()
     }
 
     /// Cores on which nothing but measured processes is to run; an interrupt of a sibling that
     /// goes offline must be moved as well, else the kernel moves it for good.
-    fn kept_free(&self) -> BTreeSet<u32> {
-        let siblings = if self.wish.smt_off { self.siblings() } else { BTreeSet::new() };
+    fn reserved_cores(&self) -> BTreeSet<u32> {
+        let siblings = if self.options.smt_off { self.siblings() } else { BTreeSet::new() };
         self.benchmark.union(&siblings).copied().collect()
     }
 }
 
 /// "core 3", "cores 2-3".
-pub fn named(cores: &BTreeSet<u32>) -> String {
+pub fn core_names(cores: &BTreeSet<u32>) -> String {
     format!("{} {}", if cores.len() == 1 { "core" } else { "cores" }, format_cores(cores))
 }
 
@@ -138,6 +142,6 @@ fn by_core(values: &[(u32, String)]) -> String {
     if let [(value, _)] = &groups[..] {
         return (*value).to_string();
     }
-    let group = |(value, cores): &(&str, BTreeSet<u32>)| format!("{value} ({})", named(cores));
+    let group = |(value, cores): &(&str, BTreeSet<u32>)| format!("{value} ({})", core_names(cores));
     groups.iter().map(group).collect::<Vec<_>>().join(", ")
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use object::{Object as _, ObjectSection as _};
 use serde::Serialize;
 
-use dyno_base::error::{Result, While};
+use dyno_base::error::{Result, WithContext};
 
 /// Sections named at most.
 const SECTIONS_MAX: usize = 6;
@@ -16,7 +16,8 @@ const SECTIONS_MAX: usize = 6;
 /// How a rebuilt file differs from the recorded one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Offset of the first byte that differs; the shorter length where one file begins like the other.
+    /// Offset of the first byte that differs; the shorter length where one file begins like the
+    /// other.
     pub offset: u64,
     /// ELF sections that differ in size or content, or that only one file has; in the order of
     /// names, at most six. Empty for what is not ELF.
@@ -25,13 +26,13 @@ pub struct Difference {
 
 impl Difference {
     /// The difference of the files `a` and `b`; `None` if they are equal.
-    pub fn between(a: &Path, b: &Path) -> Result<Option<Self>> {
-        let read =
-            |path: &Path| std::fs::read(path).while_(|| format!("reading {}", path.display()));
-        Ok(Self::of(&read(a)?, &read(b)?))
+    pub fn between_files(a: &Path, b: &Path) -> Result<Option<Self>> {
+        let read_file =
+            |path: &Path| std::fs::read(path).context(|| format!("reading {}", path.display()));
+        Ok(Self::between_bytes(&read_file(a)?, &read_file(b)?))
     }
 
-    fn of(a: &[u8], b: &[u8]) -> Option<Self> {
+    fn between_bytes(a: &[u8], b: &[u8]) -> Option<Self> {
         if a == b {
             return None;
         }
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
     use dyno_engine::PROBE;
 
-    fn place(name: &str) -> usize {
+    fn section_offset(name: &str) -> usize {
         let file = object::File::parse(PROBE).unwrap();
         let section = file.section_by_name(name).unwrap();
         section.file_range().unwrap().0 as usize
@@ -82,19 +83,19 @@ mod tests {
 
     #[test]
     fn first_byte_and_sections() {
-        assert_eq!(Difference::of(PROBE, PROBE), None);
-        let (text, data) = (place(".text"), place(".rodata"));
+        assert_eq!(Difference::between_bytes(PROBE, PROBE), None);
+        let (text, data) = (section_offset(".text"), section_offset(".rodata"));
         let mut changed = PROBE.to_vec();
         changed[text + 16] ^= 1;
-        let told = Difference::of(PROBE, &changed).unwrap();
+        let difference = Difference::between_bytes(PROBE, &changed).unwrap();
         assert_eq!(
-            (told.offset, told.sections.as_slice()),
+            (difference.offset, difference.sections.as_slice()),
             (text as u64 + 16, &[".text".to_string()][..])
         );
         changed[data + 1] ^= 1;
-        let told = Difference::of(PROBE, &changed).unwrap();
+        let difference = Difference::between_bytes(PROBE, &changed).unwrap();
         assert_eq!(
-            told.to_string(),
+            difference.to_string(),
             format!(
                 "from byte {}, in .rodata .text",
                 text.min(data) + if text < data { 16 } else { 1 }
@@ -104,10 +105,10 @@ mod tests {
         let cases: [(&[u8], &[u8], u64); 3] =
             [(b"abc", b"abd", 2), (b"ab", b"abc", 2), (b"", b"x", 0)];
         for (a, b, offset) in cases {
-            let told = Difference::of(a, b).unwrap();
-            assert_eq!((told.offset, told.sections.len()), (offset, 0));
+            let difference = Difference::between_bytes(a, b).unwrap();
+            assert_eq!((difference.offset, difference.sections.len()), (offset, 0));
         }
         // Cut in half it is no ELF file that could be read, and that is no error.
-        assert!(Difference::of(PROBE, &PROBE[..PROBE.len() / 2]).is_some());
+        assert!(Difference::between_bytes(PROBE, &PROBE[..PROBE.len() / 2]).is_some());
     }
 }

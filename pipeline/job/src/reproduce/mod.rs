@@ -26,7 +26,7 @@ use crate::build::{Inputs, Sides, build_all};
 use crate::context::{Cleanup, Environment, store_error};
 use crate::resolve::ImageRoot;
 use dyno_base::digest::file_digest;
-use dyno_base::error::{Error, Kind, Result, While};
+use dyno_base::error::{Error, Kind, Result, WithContext};
 use dyno_base::event::{Events, Phase};
 use dyno_base::scratch::Scratch;
 use dyno_build::artifact::Artifact;
@@ -41,29 +41,30 @@ use dyno_toolchain::compiler;
 
 /// What became of building a run again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Reproduced {
+pub struct Reproduction {
     pub job: JobId,
     pub suite: String,
     pub target: String,
-    /// As the person wrote it when the run was made.
+    /// The baseline as the person wrote it when the run was made.
     pub baseline: String,
     pub candidate: String,
     pub recorded_by: String,
     pub rebuilt_by: String,
-    /// Whether every part is.
+    /// Whether every part is equal.
     pub equal: bool,
     pub parts: Vec<Part>,
 }
 
-/// One thing with a digest.
+/// An image, a commit or a file, as it was recorded and as it was rebuilt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Part {
     /// `image`, `baseline`, `candidate` or `inputs`.
-    pub of: &'static str,
+    #[serde(rename = "of")]
+    pub owner: &'static str,
     /// An output's name; of an image its name; `commit` for what a side's source came to.
     pub name: String,
-    pub recorded: Option<Found>,
-    pub rebuilt: Option<Found>,
+    pub recorded: Option<PartIdentity>,
+    pub rebuilt: Option<PartIdentity>,
     pub equal: bool,
     /// Where the two differ, if the recorded file is still in this machine's cache.
     pub difference: Option<Difference>,
@@ -71,8 +72,9 @@ pub struct Part {
     pub note: Option<String>,
 }
 
+/// Identity of a part: of an image, a commit or a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub struct PartIdentity {
     /// A digest, or a commit's id.
     pub id: String,
     /// `None` for what has no size of its own.
@@ -80,10 +82,15 @@ pub struct Found {
 }
 
 impl Part {
-    fn new(of: &'static str, name: &str, recorded: Option<Found>, rebuilt: Option<Found>) -> Self {
+    fn new(
+        owner: &'static str,
+        name: &str,
+        recorded: Option<PartIdentity>,
+        rebuilt: Option<PartIdentity>,
+    ) -> Self {
         let equal = recorded == rebuilt;
         let name = name.to_string();
-        Self { of, name, recorded, rebuilt, equal, difference: None, note: None }
+        Self { owner, name, recorded, rebuilt, equal, difference: None, note: None }
     }
 }
 
@@ -95,17 +102,17 @@ impl Part {
 pub async fn reproduce(
     asked: &str,
     environment: &Environment,
-    keep_in: Option<&Path>,
-) -> Result<Reproduced> {
+    export_to: Option<&Path>,
+) -> Result<Reproduction> {
     let run = environment.store.find_run(asked).await.map_err(store_error)?;
     let from = require_provenance(&run)?;
-    let suite = definition(&run.suite_digest, "suite", environment).await?;
+    let suite = load_definition(&run.suite_digest, "suite", environment).await?;
     let images = own_images(&run, &from)?;
     let definitions = image_definitions(&images, &from, environment).await?;
 
     let scratch = Scratch::new(&environment.cache)?;
     let fresh = scratch.folder("fresh")?;
-    let catalog = lay_out(&run, &suite, &definitions, &fresh)?;
+    let catalog = write_catalog(&run, &suite, &definitions, &fresh)?;
     share_downloads(&environment.cache, &fresh)?;
     // As a host file that says nothing else: any engine will do, since neither an image nor an
     // artifact depends on it.
@@ -119,8 +126,8 @@ pub async fn reproduce(
         Error::host(format!("Debian has no architecture for {}", cores.architecture()))
     })?;
     let engines = Engines::open(&host, &fresh, &environment.program).await?;
-    let traces = Cleanup { engines: Arc::clone(&engines), cache: environment.cache.clone() };
-    let _ = environment.cleanup.set(traces);
+    let cleanup_state = Cleanup { engines: Arc::clone(&engines), cache: environment.cache.clone() };
+    let _ = environment.cleanup.set(cleanup_state);
     engines.sweep().await?;
 
     let loaded = catalog.suite(&run.suite)?;
@@ -134,29 +141,30 @@ pub async fn reproduce(
         rebuild_images(&images, &catalog, architecture, &settings, &environment.events, &mut parts)
             .await?;
 
-    let asked = found_again(&run, &from, &roots, &loaded.folder, environment).await?;
+    let resolved = resolve_again(&run, &from, &roots, &loaded.folder, environment).await?;
     for (side, built) in [(Side::Baseline, &run.baseline), (Side::Candidate, &run.candidate)] {
-        let id = |id: String| Some(Found { id, bytes: None });
-        let (then, now) = (id(built.commit.to_string()), id(asked[&side].commit.to_string()));
-        parts.push(Part::new(side.name(), "commit", then, now));
+        let id = |id: String| Some(PartIdentity { id, bytes: None });
+        let (recorded, rebuilt) =
+            (id(built.commit.to_string()), id(resolved[&side].commit.to_string()));
+        parts.push(Part::new(side.name(), "commit", recorded, rebuilt));
     }
 
     if parts.iter().all(|part| part.equal) {
-        let (cpus, events) = (cores.all(), environment.events.clone());
+        let (cpus, events) = (cores.all_cores(), environment.events.clone());
         let builder = Builder::new(engines, fresh.clone(), cpus, events);
-        let (inputs, sides) = build_all(&builder, &loaded, &roots, &asked, run.trust).await?;
-        parts.extend(compare(&run, &from, &inputs, &sides, &environment.cache)?);
-        if let Some(folder) = keep_in {
-            keep(&inputs, &sides, folder)?;
+        let (inputs, sides) = build_all(&builder, &loaded, &roots, &resolved, run.trust).await?;
+        parts.extend(compare_files(&run, &from, &inputs, &sides, &environment.cache)?);
+        if let Some(folder) = export_to {
+            export(&inputs, &sides, folder)?;
         }
     } else {
-        parts.extend(not_built(&run, &from));
+        parts.extend(unbuilt_parts(&run, &from));
     }
     environment.events.end(Phase::Build, format!("{} parts compared", parts.len()));
-    Ok(Reproduced::new(&run, parts))
+    Ok(Reproduction::new(&run, parts))
 }
 
-impl Reproduced {
+impl Reproduction {
     fn new(run: &RunRow, parts: Vec<Part>) -> Self {
         Self {
             job: run.job.clone(),
@@ -181,7 +189,8 @@ async fn image_definitions(
     let mut definitions = BTreeMap::new();
     for image in images.values() {
         let digest = image.digest.as_ref().unwrap_or(&from.image_digest);
-        definitions.insert(image.name.clone(), definition(digest, "image", environment).await?);
+        definitions
+            .insert(image.name.clone(), load_definition(digest, "image", environment).await?);
     }
     Ok(definitions)
 }
@@ -200,7 +209,11 @@ fn require_provenance(run: &RunRow) -> Result<BuiltFrom> {
     })
 }
 
-async fn definition(digest: &Digest, what: &str, environment: &Environment) -> Result<Definition> {
+async fn load_definition(
+    digest: &Digest,
+    what: &str,
+    environment: &Environment,
+) -> Result<Definition> {
     match environment.store.definition(digest).await.map_err(store_error)? {
         Some((path, packed)) => Definition::unpack(&packed, digest, &path),
         None => Err(Error::infrastructure(format!(
@@ -212,7 +225,7 @@ async fn definition(digest: &Digest, what: &str, environment: &Environment) -> R
 
 /// The image of each side.
 fn own_images(run: &RunRow, from: &BuiltFrom) -> Result<BTreeMap<Side, OwnImage>> {
-    let of = |(side, built): (Side, &Built)| {
+    let own_image = |(side, built): (Side, &Built)| {
         let common = || OwnImage {
             name: run.image.clone(),
             id: run.image_id.clone(),
@@ -229,20 +242,20 @@ fn own_images(run: &RunRow, from: &BuiltFrom) -> Result<BTreeMap<Side, OwnImage>
     };
     [(Side::Baseline, &run.baseline), (Side::Candidate, &run.candidate)]
         .into_iter()
-        .map(of)
+        .map(own_image)
         .collect()
 }
 
-/// Both sides, found again: a release by its version, since a registry knows no commits; a commit by
-/// itself, since names move; a compiler where it was.
-async fn found_again(
+/// Resolves both sides again: a release by its version, since a registry knows no commits; a commit
+/// by itself, since names move; a compiler where it was.
+async fn resolve_again(
     run: &RunRow,
     from: &BuiltFrom,
     roots: &BTreeMap<Side, Arc<dyn Root>>,
     folder: &Path,
     environment: &Environment,
 ) -> Result<BTreeMap<Side, Resolved>> {
-    let mut asked = BTreeMap::new();
+    let mut resolved_sides = BTreeMap::new();
     for (side, built) in [(Side::Baseline, &run.baseline), (Side::Candidate, &run.candidate)] {
         let is_image = built.commit.hex() == built.artifact.as_ref().map_or("", Digest::hex);
         let is_compiler = matches!(from.source, Source::Compiler(_));
@@ -250,11 +263,12 @@ async fn found_again(
             let commit = commit.hex().parse().expect("a digest can be a commit's id");
             Resolved { asked: built.asked.clone(), commit, origin }
         };
-        let found = match if is_compiler { compiler::asked(&built.asked)? } else { None } {
-            Some(kept) => {
+        let found = match if is_compiler { compiler::parse_reference(&built.asked)? } else { None }
+        {
+            Some(reference) => {
                 let artifact =
-                    compiler::keep(&kept, &environment.cache, &environment.events).await?;
-                resolved(&artifact.digest.clone(), Origin::Kept(artifact))
+                    compiler::import(&reference, &environment.cache, &environment.events).await?;
+                resolved(&artifact.digest.clone(), Origin::Imported(artifact))
             }
             None if is_compiler && is_image => {
                 resolved(roots[&side].id(), Origin::Image(built.asked.clone()))
@@ -277,13 +291,13 @@ async fn found_again(
                 })?
             }
         };
-        asked.insert(side, found);
+        resolved_sides.insert(side, found);
     }
-    Ok(asked)
+    Ok(resolved_sides)
 }
 
 /// The catalog of the run, as far as building needs it.
-fn lay_out(
+fn write_catalog(
     run: &RunRow,
     suite: &Definition,
     images: &BTreeMap<String, Definition>,
@@ -307,16 +321,16 @@ fn lay_out(
 /// Lets `fresh` have what was downloaded before, all of it under its hash.
 fn share_downloads(cache: &Path, fresh: &Path) -> Result<()> {
     for name in ["debs", "blobs"] {
-        let (kept, link) = (cache.join(name), fresh.join(name));
-        let doing = || format!("linking {} to {}", link.display(), kept.display());
-        std::fs::create_dir_all(&kept).while_(doing)?;
-        std::os::unix::fs::symlink(&kept, &link).while_(doing)?;
+        let (shared, link) = (cache.join(name), fresh.join(name));
+        let doing = || format!("linking {} to {}", link.display(), shared.display());
+        std::fs::create_dir_all(&shared).context(doing)?;
+        std::os::unix::fs::symlink(&shared, &link).context(doing)?;
     }
     Ok(())
 }
 
-fn found_file((digest, bytes): &(Digest, u64)) -> Found {
-    Found { id: digest.to_string(), bytes: Some(*bytes) }
+fn file_identity((digest, bytes): &(Digest, u64)) -> PartIdentity {
+    PartIdentity { id: digest.to_string(), bytes: Some(*bytes) }
 }
 
 fn recorded_files<'a>(run: &'a RunRow, from: &'a BuiltFrom) -> [(&'static str, &'a Files); 3] {
@@ -328,7 +342,7 @@ fn recorded_files<'a>(run: &'a RunRow, from: &'a BuiltFrom) -> [(&'static str, &
 }
 
 /// Every file of the row beside what was built now.
-fn compare(
+fn compare_files(
     run: &RunRow,
     from: &BuiltFrom,
     inputs: &Inputs,
@@ -336,18 +350,18 @@ fn compare(
     cache: &Path,
 ) -> Result<Vec<Part>> {
     let mut parts = Vec::new();
-    for (of, recorded) in recorded_files(run, from) {
-        let identity = match of {
+    for (owner, recorded) in recorded_files(run, from) {
+        let identity = match owner {
             "inputs" => None,
             side if side == Side::Baseline.name() => run.baseline.artifact.as_ref(),
             _ => run.candidate.artifact.as_ref(),
         };
-        let made: Option<&Result<Artifact, Failure>> = match of {
+        let built: Option<&Result<Artifact, Failure>> = match owner {
             "inputs" => inputs.as_ref(),
-            side => sides.iter().find(|(s, _)| s.name() == side).map(|(_, made)| made),
+            side => sides.iter().find(|(s, _)| s.name() == side).map(|(_, built)| built),
         };
         let nothing = Files::new();
-        let (rebuilt, failed) = match made {
+        let (rebuilt, failed) = match built {
             Some(Ok(artifact)) => (&artifact.files, None),
             Some(Err(failure)) => (&nothing, Some(failure)),
             None => (&nothing, None),
@@ -357,7 +371,7 @@ fn compare(
                 true => format!("does not work, as it did not then: {}", failure.reason),
                 false => format!("does not work now: {}", failure.reason),
             };
-            let mut part = Part::new(of, failure.step.name(), None, None);
+            let mut part = Part::new(owner, failure.step.name(), None, None);
             (part.equal, part.note) = (recorded.is_empty(), Some(note));
             parts.push(part);
         }
@@ -365,11 +379,17 @@ fn compare(
         names.sort();
         names.dedup();
         for name in names {
-            let (then, now) = (recorded.get(name), rebuilt.get(name));
-            let mut part = Part::new(of, name, then.map(found_file), now.map(found_file));
-            if let (false, Some(then), Some(_), Some(Ok(artifact))) = (part.equal, then, now, made)
+            let (recorded_file, rebuilt_file) = (recorded.get(name), rebuilt.get(name));
+            let mut part = Part::new(
+                owner,
+                name,
+                recorded_file.map(file_identity),
+                rebuilt_file.map(file_identity),
+            );
+            if let (false, Some(recorded_file), Some(_), Some(Ok(artifact))) =
+                (part.equal, recorded_file, rebuilt_file, built)
             {
-                part.difference = bytewise(name, then, identity, artifact, cache)?;
+                part.difference = find_difference(name, recorded_file, identity, artifact, cache)?;
             }
             parts.push(part);
         }
@@ -378,12 +398,12 @@ fn compare(
 }
 
 /// The files of a run whose sources or images differ: nothing is built of them.
-fn not_built(run: &RunRow, from: &BuiltFrom) -> Vec<Part> {
+fn unbuilt_parts(run: &RunRow, from: &BuiltFrom) -> Vec<Part> {
     let mut parts = Vec::new();
-    for (of, files) in recorded_files(run, from) {
+    for (owner, files) in recorded_files(run, from) {
         let part = |(name, recorded): (&String, &_)| Part {
             note: Some("not built: what it is built from differs".into()),
-            ..Part::new(of, name, Some(found_file(recorded)), None)
+            ..Part::new(owner, name, Some(file_identity(recorded)), None)
         };
         parts.extend(files.iter().map(part));
     }
@@ -400,7 +420,7 @@ async fn rebuild_images(
     parts: &mut Vec<Part>,
 ) -> Result<BTreeMap<Side, Arc<dyn Root>>> {
     let mut roots: BTreeMap<Side, Arc<dyn Root>> = BTreeMap::new();
-    let id = |id: &Digest| Some(Found { id: id.to_string(), bytes: None });
+    let id = |id: &Digest| Some(PartIdentity { id: id.to_string(), bytes: None });
     for (side, image) in images {
         let same = images.iter().find(|(other, known)| *other < side && *known == image);
         if let Some(root) = same.map(|(other, _)| Arc::clone(&roots[other])) {
@@ -408,8 +428,8 @@ async fn rebuild_images(
             continue;
         }
         let folder = catalog.image(&image.name)?;
-        let made = image::rebuild(&folder, architecture, settings, events).await;
-        let root: Arc<dyn Root> = Arc::new(ImageRoot(made.map_err(Error::from)?));
+        let rebuilt = image::rebuild(&folder, architecture, settings, events).await;
+        let root: Arc<dyn Root> = Arc::new(ImageRoot(rebuilt.map_err(Error::from)?));
         parts.push(Part::new("image", &image.name, id(&image.id), id(root.id())));
         roots.insert(*side, root);
     }
@@ -417,9 +437,9 @@ async fn rebuild_images(
 }
 
 /// Where a file differs from the recorded one, if the cache still has that. It lies there under the
-/// row's `identity` of its artifact, in either class, since an untrusted order may use what a trusted
-/// one built; rows give the inputs none, which have the same as now.
-fn bytewise(
+/// row's `identity` of its artifact, in either class, since an untrusted order may use what a
+/// trusted one built; rows give the inputs none, which have the same as now.
+fn find_difference(
     name: &str,
     (recorded, _): &(Digest, u64),
     identity: Option<&Digest>,
@@ -427,34 +447,35 @@ fn bytewise(
     cache: &Path,
 ) -> Result<Option<Difference>> {
     let identity = identity.unwrap_or(&artifact.digest);
-    let place = |trust: Trust| {
+    let recorded_path = |trust: Trust| {
         cache.join("artifacts").join(trust.name()).join(identity.hex()).join("files").join(name)
     };
-    let mut kept = [Trust::Trusted, Trust::Untrusted].into_iter().map(place);
-    let is_it = |path: &PathBuf| file_digest(path).is_ok_and(|found| found == *recorded);
-    match kept.find(is_it) {
-        Some(kept) => Difference::between(&kept, &artifact.folder.join("files").join(name)),
+    let mut recorded_paths = [Trust::Trusted, Trust::Untrusted].into_iter().map(recorded_path);
+    let has_recorded_digest =
+        |path: &PathBuf| file_digest(path).is_ok_and(|found| found == *recorded);
+    match recorded_paths.find(has_recorded_digest) {
+        Some(path) => Difference::between_files(&path, &artifact.folder.join("files").join(name)),
         None => Ok(None),
     }
 }
 
 /// Copies what was built to `folder/<baseline|candidate|inputs>/<output>`.
-fn keep(inputs: &Inputs, sides: &Sides, folder: &Path) -> Result<()> {
+fn export(inputs: &Inputs, sides: &Sides, folder: &Path) -> Result<()> {
     let sides = sides.iter().map(|(side, made)| (side.name(), made));
-    for (of, made) in sides.chain(inputs.iter().map(|made| ("inputs", made))) {
+    for (part, made) in sides.chain(inputs.iter().map(|made| ("inputs", made))) {
         let Ok(artifact) = made else { continue };
-        let into = folder.join(of);
+        let into = folder.join(part);
         let doing = || format!("writing the rebuilt files to {}", into.display());
-        std::fs::create_dir_all(&into).while_(doing)?;
+        std::fs::create_dir_all(&into).context(doing)?;
         for name in artifact.files.keys() {
             let from = artifact.folder.join("files").join(name);
-            std::fs::copy(from, into.join(name)).while_(doing)?;
+            std::fs::copy(from, into.join(name)).context(doing)?;
         }
     }
     Ok(())
 }
 
-impl Reproduced {
+impl Reproduction {
     /// 0 if everything is equal, else as of a case that does not work.
     pub fn exit_code(&self) -> u8 {
         if self.equal { 0 } else { Kind::Case.exit_code() }

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::{Found, Part, Reproduced};
+use super::{Part, PartIdentity, Reproduction};
 
 /// Digits shown of a digest; those of [`dyno_model::id::Digest::short`].
 const DIGITS: usize = 12;
 
-impl Reproduced {
+impl Reproduction {
     /// One line a part, and what it comes to.
     pub fn text(&self) -> String {
         let mut text = format!(
@@ -22,27 +22,28 @@ impl Reproduced {
         );
         let names = self.parts.iter().map(|part| part.name.chars().count());
         let width = names.max().unwrap_or(0);
-        let line = |of: &str, name: &str, then: &str, now: &str, rest: &str| {
-            let line = format!("{of:<9}  {name:<width$}  {then:<DIGITS$}  {now:<DIGITS$}  {rest}");
+        let line = |owner: &str, name: &str, then: &str, now: &str, rest: &str| {
+            let line =
+                format!("{owner:<9}  {name:<width$}  {then:<DIGITS$}  {now:<DIGITS$}  {rest}");
             format!("{}\n", dyno_base::text::plain(line.trim_end()))
         };
         text += &line("", "", "recorded", "rebuilt", "");
         for part in &self.parts {
-            let (then, now) = (short(part.recorded.as_ref()), short(part.rebuilt.as_ref()));
-            text += &line(part.of, &part.name, then, now, &told(part));
+            let (then, now) = (short_id(part.recorded.as_ref()), short_id(part.rebuilt.as_ref()));
+            text += &line(part.owner, &part.name, then, now, &describe_part(part));
         }
         let differ: Vec<String> = self
             .parts
             .iter()
             .filter(|part| !part.equal)
-            .map(|part| format!("{}/{}", part.of, part.name))
+            .map(|part| format!("{}/{}", part.owner, part.name))
             .collect();
-        let all = self.parts.len();
+        let total = self.parts.len();
         match differ.len() {
-            0 => writeln!(text, "\nReproduced: {all} of {all} parts are equal."),
+            0 => writeln!(text, "\nReproduced: {total} of {total} parts are equal."),
             n => writeln!(
                 text,
-                "\nNot reproduced: {n} of {all} parts differ: {}.",
+                "\nNot reproduced: {n} of {total} parts differ: {}.",
                 dyno_base::text::plain(&differ.join(", "))
             ),
         }
@@ -51,14 +52,14 @@ impl Reproduced {
     }
 }
 
-fn short(found: Option<&Found>) -> &str {
-    let Some(found) = found else { return "-" };
-    let digits = found.id.trim_start_matches("sha256:");
+fn short_id(identity: Option<&PartIdentity>) -> &str {
+    let Some(identity) = identity else { return "-" };
+    let digits = identity.id.trim_start_matches("sha256:");
     digits.get(..DIGITS).unwrap_or(digits)
 }
 
 /// How a part came out.
-fn told(part: &Part) -> String {
+fn describe_part(part: &Part) -> String {
     let mut text = if part.equal { "equal" } else { "DIFFERS" }.to_string();
     if let Some(note) = &part.note {
         write!(text, ": {note}").expect("a String takes all");
@@ -66,7 +67,7 @@ fn told(part: &Part) -> String {
     if let Some(difference) = &part.difference {
         write!(text, " {difference}").expect("a String takes all");
     }
-    let bytes = |found: &Option<Found>| found.as_ref().and_then(|found| found.bytes);
+    let bytes = |found: &Option<PartIdentity>| found.as_ref().and_then(|found| found.bytes);
     if let (false, Some(then), Some(now)) =
         (part.equal, bytes(&part.recorded), bytes(&part.rebuilt))
     {

@@ -1,4 +1,5 @@
-//! Speed-up against threads: measured points with their intervals, the law as a line, and the ideal.
+//! Speed-up against threads: measured points with their intervals, the law as a line, and the
+//! ideal.
 //!
 //! The sides are told apart by the shape of their points and the dashes of their lines, colour
 //! aside; what the drawing shows stands in a table beside it too.
@@ -7,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::super::{Known, View};
+use super::super::{NumberWithInterval, View};
 use super::{CurveView, ScalingView};
 use crate::drawing::{path, place, ticks, trimmed};
 use crate::words::plural;
@@ -83,17 +84,17 @@ impl Scale {
     }
 }
 
-fn speedups(curve: &CurveView) -> impl Iterator<Item = (u32, &Known)> {
+fn speedups(curve: &CurveView) -> impl Iterator<Item = (u32, &NumberWithInterval)> {
     curve.points.iter().filter_map(|p| Some((p.threads, p.speedup.as_ref()?)))
 }
 
 fn curve(scaling: &ScalingView) -> Option<Curve> {
-    let both = [&scaling.baseline, &scaling.candidate];
-    if both.iter().all(|c| speedups(c).count() < POINTS_MIN) {
+    let curves = [&scaling.baseline, &scaling.candidate];
+    if curves.iter().all(|c| speedups(c).count() < POINTS_MIN) {
         return None;
     }
-    let threads_max = both.iter().flat_map(|c| speedups(c)).map(|(n, _)| n).max()?;
-    let reached = both.iter().flat_map(|c| {
+    let threads_max = curves.iter().flat_map(|c| speedups(c)).map(|(n, _)| n).max()?;
+    let reached = curves.iter().flat_map(|c| {
         let law = c.law.iter().flat_map(|law| law.speedups.iter().copied());
         speedups(c).map(|(_, s)| s.high).chain(law).collect::<Vec<_>>()
     });
@@ -101,9 +102,9 @@ fn curve(scaling: &ScalingView) -> Option<Curve> {
     // Room for the ideal, but not so much that the measured ones are pressed onto the axis.
     let speedup_max = (1.1 * most).min(f64::from(threads_max).max(most));
     let scale = Scale { threads_max: f64::from(threads_max), speedup_max };
-    let up = ticks(speedup_max).into_iter().map(|s| (place(scale.y(s)), trimmed(s)));
+    let speedup_ticks = ticks(speedup_max).into_iter().map(|s| (place(scale.y(s)), trimmed(s)));
     let ideal_end = speedup_max.min(scale.threads_max);
-    let sides = both.into_iter().zip([-APART, APART]).zip([LEFT, LEFT + 120.0]);
+    let sides = curves.into_iter().zip([-APART, APART]).zip([LEFT, LEFT + 120.0]);
     Some(Curve {
         width: WIDTH,
         height: HEIGHT,
@@ -111,8 +112,8 @@ fn curve(scaling: &ScalingView) -> Option<Curve> {
         right: RIGHT,
         top: TOP,
         bottom: BOTTOM,
-        across: across(both, scale),
-        up: up.collect(),
+        across: across(curves, scale),
+        up: speedup_ticks.collect(),
         ideal: path([1.0, ideal_end].into_iter().map(|s| (scale.x(s), scale.y(s)))),
         sides: sides.map(|((curve, apart), key)| side(curve, apart, key, scale)).collect(),
         text: text(scaling),
@@ -120,37 +121,37 @@ fn curve(scaling: &ScalingView) -> Option<Curve> {
 }
 
 /// The measured numbers of threads, without those whose labels would run into each other.
-fn across(both: [&CurveView; 2], scale: Scale) -> Vec<(String, u32)> {
+fn across(curves: [&CurveView; 2], scale: Scale) -> Vec<(String, u32)> {
     const LABEL_WIDTH: f64 = 22.0;
-    let all = both.into_iter().flat_map(speedups).map(|(threads, _)| threads);
-    let mut shown: Vec<u32> = Vec::new();
-    for threads in all.collect::<std::collections::BTreeSet<_>>().into_iter().rev() {
+    let threads_measured = curves.into_iter().flat_map(speedups).map(|(threads, _)| threads);
+    let mut labelled: Vec<u32> = Vec::new();
+    for threads in threads_measured.collect::<std::collections::BTreeSet<_>>().into_iter().rev() {
         let x = scale.x(f64::from(threads));
-        if shown.last().is_none_or(|last| scale.x(f64::from(*last)) - x >= LABEL_WIDTH) {
-            shown.push(threads);
+        if labelled.last().is_none_or(|last| scale.x(f64::from(*last)) - x >= LABEL_WIDTH) {
+            labelled.push(threads);
         }
     }
-    shown.into_iter().rev().map(|n| (place(scale.x(f64::from(n))), n)).collect()
+    labelled.into_iter().rev().map(|n| (place(scale.x(f64::from(n))), n)).collect()
 }
 
 fn side(curve: &CurveView, apart: f64, key: f64, scale: Scale) -> Side {
-    let points = speedups(curve).map(|(threads, known)| Point {
+    let points = speedups(curve).map(|(threads, value)| Point {
         x: place(scale.x(f64::from(threads)) + apart),
-        y: place(scale.y(known.estimate)),
-        low: place(scale.y(known.low)),
-        high: place(scale.y(known.high)),
+        y: place(scale.y(value.estimate)),
+        low: place(scale.y(value.low)),
+        high: place(scale.y(value.high)),
         text: format!(
             "{}, {}: speed-up {} {}",
             curve.side,
             plural(threads as usize, "thread"),
-            known.text,
-            known.interval
+            value.text,
+            value.interval
         ),
     });
     let line = match &curve.law {
         Some(law) => {
-            let at = |(index, s): (usize, &f64)| (scale.x(index as f64 + 1.0), scale.y(*s));
-            path(law.speedups.iter().enumerate().map(at))
+            let point_of = |(index, s): (usize, &f64)| (scale.x(index as f64 + 1.0), scale.y(*s));
+            path(law.speedups.iter().enumerate().map(point_of))
         }
         None => path(speedups(curve).map(|(n, s)| (scale.x(f64::from(n)), scale.y(s.estimate)))),
     };
@@ -159,12 +160,15 @@ fn side(curve: &CurveView, apart: f64, key: f64, scale: Scale) -> Side {
 
 fn text(scaling: &ScalingView) -> String {
     let side = |curve: &CurveView| {
-        let at = curve.points.last().map_or(1, |point| point.threads);
+        let threads_last = curve.points.last().map_or(1, |point| point.threads);
         let law = curve.law.as_ref().map_or("no fit".to_string(), |law| {
             format!("σ = {}, κ = {}", law.sigma.text, law.kappa.text)
         });
         let (side, last) = (curve.side, curve.last_speedup());
-        format!("the {side} reaches {last} with {} ({law})", plural(at as usize, "thread"))
+        format!(
+            "the {side} reaches {last} with {} ({law})",
+            plural(threads_last as usize, "thread")
+        )
     };
     format!(
         "Speed-up of {} against threads: {}; {}. The table below has every point.",

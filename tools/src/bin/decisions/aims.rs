@@ -25,11 +25,12 @@ const SILENT: f64 = 0.95;
 
 /// The score of a rule at one number of rounds and one effect.
 pub fn score<'a>(scores: &'a [Score], rule: &str, rounds: u32, effect: f64) -> &'a Score {
-    let is = |s: &&Score| s.rule == rule && s.rounds == rounds && s.effect == effect;
-    scores.iter().find(is).expect("every rule has a score for each")
+    let is_wanted = |s: &&Score| s.rule == rule && s.rounds == rounds && s.effect == effect;
+    scores.iter().find(is_wanted).expect("every rule has a score for each")
 }
 
-pub fn all(scores: &[Score], adaptive: &[Adaptive]) -> Vec<Aim> {
+/// The aims, each with whether `scores` and `adaptive` meet it.
+pub fn evaluate_aims(scores: &[Score], adaptive: &[Adaptive]) -> Vec<Aim> {
     let mut aims = Vec::new();
     for rule in &RULES[..PAIRED_T] {
         aims.push(false_discovery(rule.name, scores.iter().filter(|s| s.rule == rule.name)));
@@ -45,74 +46,77 @@ pub fn all(scores: &[Score], adaptive: &[Adaptive]) -> Vec<Aim> {
         });
     }
     for rule in [WITH_HISTORY, WITHOUT_HISTORY] {
-        aims.push(never_below_paired_t(scores, RULES[rule].name));
+        aims.push(paired_t_aim(scores, RULES[rule].name));
     }
     for rule in DEFAULT_POLICY {
-        aims.push(silent(scores, RULES[rule].name));
+        aims.push(silence_aim(scores, RULES[rule].name));
     }
     aims
 }
 
 /// An aim that each of `scores` is to meet: shown is the one that is furthest from it.
-fn each(
+fn aim_of_all(
     aim: String,
     scores: &[&Score],
     short_by: impl Fn(&Score) -> f64,
-    shown: impl Fn(&Score) -> String,
+    figure: impl Fn(&Score) -> String,
 ) -> Aim {
     let worst = scores.iter().max_by(|a, b| short_by(a).total_cmp(&short_by(b)));
     let worst = worst.expect("there are scores");
     let place = format!("at {} rounds and {} %", worst.rounds, worst.effect * 100.0);
-    Aim { aim, met: short_by(worst) <= 0.0, found: format!("{} {place}", shown(worst)) }
+    Aim { aim, met: short_by(worst) <= 0.0, found: format!("{} {place}", figure(worst)) }
 }
 
 fn false_discovery<'a>(aim: &str, scores: impl Iterator<Item = &'a Score>) -> Aim {
     // Where no effect counts as one (1 % to a δ of 1 %), every discovery is false: that is the aim
     // for comparisons without effects.
-    let judged = |s: &&Score| s.rounds >= ROUNDS_MIN && s.power.is_some();
-    let scores: Vec<&Score> = scores.filter(judged).collect();
+    let is_judged = |s: &&Score| s.rounds >= ROUNDS_MIN && s.power.is_some();
+    let scores: Vec<&Score> = scores.filter(is_judged).collect();
     // Too high is what two standard errors do not explain.
     let lowest = |s: &Score| s.false_discovery.value - 2.0 * s.false_discovery.se;
-    let shown = |s: &Score| {
+    let figure = |s: &Score| {
         let Mean { value, se } = s.false_discovery;
         format!("at most {:.1} ± {:.1} %,", value * 100.0, se * 100.0)
     };
     let aim = format!("{aim}: false-discovery rate at most {} %", FALSE_DISCOVERY * 100.0);
-    each(aim, &scores, |s| lowest(s) - FALSE_DISCOVERY, shown)
+    aim_of_all(aim, &scores, |s| lowest(s) - FALSE_DISCOVERY, figure)
 }
 
 /// Power at least that of the paired t-test, on the same data, wherever that test keeps its rate.
-fn never_below_paired_t(scores: &[Score], rule: &str) -> Aim {
+fn paired_t_aim(scores: &[Score], rule: &str) -> Aim {
     let paired_t = |s: &Score| score(scores, RULES[PAIRED_T].name, s.rounds, s.effect);
-    let compared = |s: &&Score| {
-        let within = paired_t(s).false_discovery.value <= FALSE_DISCOVERY;
-        s.rule == rule && s.rounds >= ROUNDS_MIN && s.effect > 0.0 && within
+    let is_compared = |s: &&Score| {
+        let keeps_rate = paired_t(s).false_discovery.value <= FALSE_DISCOVERY;
+        s.rule == rule && s.rounds >= ROUNDS_MIN && s.effect > 0.0 && keeps_rate
     };
-    let compared: Vec<&Score> = scores.iter().filter(compared).collect();
-    let behind = |s: &Score| {
-        Mean::of(paired_t(s).powers.iter().zip(&s.powers).map(|(theirs, ours)| theirs - ours))
+    let compared: Vec<&Score> = scores.iter().filter(is_compared).collect();
+    let deficit = |s: &Score| {
+        Mean::from_values(
+            paired_t(s).powers.iter().zip(&s.powers).map(|(theirs, ours)| theirs - ours),
+        )
     };
-    each(
+    aim_of_all(
         format!("{rule}: power never below the paired t-test's"),
         &compared,
-        |s| behind(s).value - 2.0 * behind(s).se,
+        |s| deficit(s).value - 2.0 * deficit(s).se,
         |s| {
-            let Mean { value, se } = behind(s);
+            let Mean { value, se } = deficit(s);
             format!("at least {:+.1} ± {:.1} points,", -value * 100.0, se * 100.0)
         },
     )
 }
 
-fn silent(scores: &[Score], rule: &str) -> Aim {
-    let without = |s: &&Score| s.rule == rule && s.rounds >= ROUNDS_MIN && s.effect == 0.0;
-    let without: Vec<&Score> = scores.iter().filter(without).collect();
+fn silence_aim(scores: &[Score], rule: &str) -> Aim {
+    let is_without_effect =
+        |s: &&Score| s.rule == rule && s.rounds >= ROUNDS_MIN && s.effect == 0.0;
+    let without_effect: Vec<&Score> = scores.iter().filter(is_without_effect).collect();
     // A q of 5 % aims at just this share: it may be missed by two standard errors.
-    let chance = |s: &Score| 2.0 * (SILENT * (1.0 - SILENT) / s.repetitions as f64).sqrt();
+    let two_errors = |s: &Score| 2.0 * (SILENT * (1.0 - SILENT) / s.repetitions as f64).sqrt();
     let share = |s: &Score| s.silent as f64 / s.repetitions as f64;
-    each(
+    aim_of_all(
         format!("{rule}: nothing found in 95 of 100 comparisons without effects"),
-        &without,
-        |s| SILENT - share(s) - chance(s),
+        &without_effect,
+        |s| SILENT - share(s) - two_errors(s),
         |s| format!("at least {} of {},", s.silent, s.repetitions),
     )
 }
@@ -133,7 +137,7 @@ mod tests {
                     power: Some(0.5),
                 })
                 .collect();
-            let score = Score::of("rule", 3, 0.05, 10, &outcomes);
+            let score = Score::new("rule", 3, 0.05, 10, &outcomes);
             let aim = false_discovery("rule", std::iter::once(&score));
             assert_eq!(aim.met, met, "{aim:?}");
         }

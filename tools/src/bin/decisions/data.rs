@@ -118,23 +118,24 @@ fn pair(nights: &[i64], baseline_first: bool) -> Vec<Round> {
 
 /// Where the rounds of a series lie among the nights of its cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placed {
+pub enum Placement {
     /// One after the other, as a run measures them: a random stretch of nights.
     InAStretch,
-    /// In order, at random places. Of 23 nights there are four stretches of 20: a series that is
-    /// unlucky in one is so in every fourth comparison, and how many comparisons are without a
-    /// discovery then depends on one or two series. Rounds at random places have no such few.
+    /// Rounds in order, at random places. Of 23 nights there are four stretches of 20: a series
+    /// that is unlucky in one is so in every fourth comparison, and how many comparisons are
+    /// without a discovery then depends on one or two series. Rounds at random places have no such
+    /// few.
     Scattered,
 }
 
 /// A comparison of identical commits: of each cell with enough nights (or `most` of them, chosen at
-/// random), `rounds` rounds, and the other nights as its past. A fifth of the series, chosen at random, are marked with a `truth` of
-/// ±1, for [`with_effect`].
+/// random), `rounds` rounds, and the other nights as its past. A fifth of the series, chosen at
+/// random, are marked with a `truth` of ±1, for [`with_effect`].
 pub fn draw(
     cells: &[Cell],
     rounds: usize,
     most: usize,
-    placed: Placed,
+    placed: Placement,
     random: &mut Pcg64,
 ) -> Vec<Series> {
     let mut enough: Vec<&Cell> =
@@ -145,8 +146,8 @@ pub fn draw(
         .iter()
         .map(|Cell { nights }| {
             let (taken, other_nights) = match placed {
-                Placed::InAStretch => stretch(nights, rounds, random),
-                Placed::Scattered => scattered(nights, rounds, random),
+                Placement::InAStretch => draw_stretch(nights, rounds, random),
+                Placement::Scattered => draw_scattered(nights, rounds, random),
             };
             let mut paired = |nights: &[i64]| pair(nights, random.random());
             Series {
@@ -174,14 +175,14 @@ fn choose<T>(values: &mut [T], wanted: usize, random: &mut Pcg64) {
 }
 
 /// The nights taken, and those before and after.
-fn stretch(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64>, [Vec<i64>; 2]) {
+fn draw_stretch(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64>, [Vec<i64>; 2]) {
     let start = random.random_range(0..=nights.len() - 2 * rounds);
     let end = start + 2 * rounds;
     (nights[start..end].to_vec(), [nights[..start].to_vec(), nights[end..].to_vec()])
 }
 
 /// The nights taken, two neighbours a round, and those left.
-fn scattered(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64>, [Vec<i64>; 2]) {
+fn draw_scattered(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64>, [Vec<i64>; 2]) {
     let (mut taken, mut left) = (Vec::new(), Vec::new());
     let mut next = 0;
     // Each of the places still open (a round takes two nights and one place) is as likely.
@@ -220,7 +221,7 @@ mod tests {
         let cells = [23, 24, 41, 60].map(|nights| Cell { nights: (1000..1000 + nights).collect() });
         let mut firsts = std::collections::BTreeSet::new();
         for (placed, rounds) in
-            [(Placed::InAStretch, 3), (Placed::Scattered, 3), (Placed::Scattered, 20)]
+            [(Placement::InAStretch, 3), (Placement::Scattered, 3), (Placement::Scattered, 20)]
         {
             for repetition in 0..50 {
                 let drawn = draw(&cells, rounds, usize::MAX, placed, &mut random(1, &[repetition]));
@@ -232,10 +233,14 @@ mod tests {
                     assert!(series.rounds.is_sorted_by_key(days));
                     let abba = |two: &[Round]| (two[0].0 < two[0].1) != (two[1].0 < two[1].1);
                     assert!(series.rounds.windows(2).all(abba), "{series:?}");
-                    if placed == Placed::InAStretch {
+                    if placed == Placement::InAStretch {
                         assert!(series.rounds.windows(2).all(|w| days(&w[1]) == days(&w[0]) + 2));
                     }
-                    firsts.insert((placed == Placed::Scattered, rounds, days(&series.rounds[0])));
+                    firsts.insert((
+                        placed == Placement::Scattered,
+                        rounds,
+                        days(&series.rounds[0]),
+                    ));
                     let used: Vec<i64> = series.rounds.iter().flat_map(|r| [r.0, r.1]).collect();
                     let other: Vec<i64> = series.other_nights.concat();
                     assert!(other.iter().all(|night| !used.contains(night)));
@@ -251,7 +256,7 @@ mod tests {
     #[test]
     fn a_fifth_has_the_effect_in_both_directions() {
         let cells = generate(3, 100);
-        let drawn = draw(&cells, 4, 100, Placed::InAStretch, &mut random(1, &[]));
+        let drawn = draw(&cells, 4, 100, Placement::InAStretch, &mut random(1, &[]));
         let series = with_effect(&drawn, 0.05);
         let marked: Vec<f64> = series.iter().map(|s| s.truth).filter(|t| *t != 0.0).collect();
         assert_eq!(marked.len(), 20);
@@ -269,14 +274,15 @@ mod tests {
     fn a_file_gives_its_cells_in_the_order_of_the_nights() {
         use arrow::array::{ArrayRef, Float64Array, StringArray, TimestampMicrosecondArray};
         use std::sync::Arc;
-        let same = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; 4])) };
+        let constant_column =
+            |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text; 4])) };
         let benches: ArrayRef = Arc::new(StringArray::from(vec!["b", "a", "b", "a"]));
         let dates: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![2, 1, 1, 2]));
         let times: ArrayRef = Arc::new(Float64Array::from(vec![0.2, 3.0, 0.1, 4.5]));
         let columns = [
-            ("kind", same("k")),
-            ("variant", same("v")),
-            ("commit", same("c")),
+            ("kind", constant_column("k")),
+            ("variant", constant_column("v")),
+            ("commit", constant_column("c")),
             ("bench", benches),
             ("run_date", dates),
             ("time_secs", times),

@@ -26,7 +26,7 @@ use dyno_model::stats::{self, Variance};
 use serde::Serialize;
 
 use crate::aims::Aim;
-use crate::data::{Cell, Placed, Series};
+use crate::data::{Cell, Placement, Series};
 use crate::rules::{RULES, Rule};
 use crate::score::{Mean, Outcome, Score, outcome};
 
@@ -115,34 +115,36 @@ fn main() -> ExitCode {
 
 fn find(arguments: &Arguments) -> Result<Findings, Box<dyn Error>> {
     let (cells, source) = measurements(arguments)?;
-    let enough = |rounds: &u32| {
+    let series_with = |rounds: &u32| {
         let nights = 2 * *rounds as usize;
-        let enough = cells.iter().filter(|cell| cell.nights.len() >= nights).count();
-        (*rounds, enough.min(arguments.most()))
+        let count = cells.iter().filter(|cell| cell.nights.len() >= nights).count();
+        (*rounds, count.min(arguments.most()))
     };
-    let series: Vec<(u32, usize)> = ROUNDS.iter().map(enough).collect();
+    let series: Vec<(u32, usize)> = ROUNDS.iter().map(series_with).collect();
     if let Some((rounds, has)) = series.iter().find(|(_, series)| *series < 5) {
         return Err(format!("{source}: {has} series have {rounds} rounds; 5 are needed").into());
     }
-    let scores = fixed(&cells, arguments);
-    let adaptive = adaptive(&cells, arguments);
-    let aims = aims::all(&scores, &adaptive);
+    let scores = score_fixed_rounds(&cells, arguments);
+    let adaptive = score_adaptive(&cells, arguments);
+    let aims = aims::evaluate_aims(&scores, &adaptive);
     let Arguments { seed, repetitions, .. } = *arguments;
     Ok(Findings { source, seed, repetitions, series, scores, adaptive, aims })
 }
 
 fn measurements(arguments: &Arguments) -> Result<(Vec<Cell>, String), Box<dyn Error>> {
-    // Cargo says where it runs this from; a target folder shared by two clones may hold the other's.
-    let here = std::env::var_os("CARGO_MANIFEST_DIR");
-    let beside = Path::new(here.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref()))
-        .join("../../shared/data/sandmark-turing.parquet")
-        .canonicalize();
-    let found = match (&arguments.data, beside) {
+    // Cargo says where it runs this from; a target folder shared by two clones may hold the
+    // other's.
+    let manifest_folder = std::env::var_os("CARGO_MANIFEST_DIR");
+    let shared_data =
+        Path::new(manifest_folder.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref()))
+            .join("../../shared/data/sandmark-turing.parquet")
+            .canonicalize();
+    let data_file = match (&arguments.data, shared_data) {
         (Some(path), _) => Some(path.clone()),
         (None, Ok(path)) if !arguments.generated => Some(path),
         _ => None,
     };
-    let Some(path) = found else {
+    let Some(path) = data_file else {
         let source = format!("{GENERATED} made-up cells (heavy tails, drift), not measurements");
         return Ok((data::generate(arguments.seed, GENERATED), source));
     };
@@ -154,32 +156,36 @@ fn measurements(arguments: &Arguments) -> Result<(Vec<Cell>, String), Box<dyn Er
 }
 
 /// A fixed number of rounds: every rule, without effects (A/A) and with each.
-fn fixed(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
+fn score_fixed_rounds(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
     let repetitions = arguments.repetitions as usize;
-    let drawn = |placed: Placed, rounds: u32, repetition: usize| {
+    let draw = |placed: Placement, rounds: u32, repetition: usize| {
         let purpose = [placed as u64, rounds.into(), repetition as u64];
         let mut random = data::random(arguments.seed, &purpose);
         data::draw(cells, rounds as usize, arguments.most(), placed, &mut random)
     };
-    let work = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
+    let compare_once = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
         let (rounds, repetition) = (ROUNDS[index / repetitions], index % repetitions);
         let by_rule = |series: &[Series]| -> Vec<Outcome> {
-            let of = |rule: &Rule| outcome(series, &(rule.calls)(series), rule.smallest);
-            RULES.iter().map(of).collect()
+            let outcome_of = |rule: &Rule| outcome(series, &(rule.calls)(series), rule.smallest);
+            RULES.iter().map(outcome_of).collect()
         };
-        let without = data::with_effect(&drawn(Placed::Scattered, rounds, repetition), 0.0);
-        let mut all = vec![(0.0, by_rule(&without))];
-        let drawn = drawn(Placed::InAStretch, rounds, repetition);
-        all.extend(EFFECTS.iter().map(|e| (*e, by_rule(&data::with_effect(&drawn, *e)))));
-        (drawn.len(), all)
+        let without = data::with_effect(&draw(Placement::Scattered, rounds, repetition), 0.0);
+        let mut outcomes_by_effect = vec![(0.0, by_rule(&without))];
+        let drawn = draw(Placement::InAStretch, rounds, repetition);
+        outcomes_by_effect
+            .extend(EFFECTS.iter().map(|e| (*e, by_rule(&data::with_effect(&drawn, *e)))));
+        (drawn.len(), outcomes_by_effect)
     };
-    let done = in_parallel("comparisons", ROUNDS.len() * repetitions, work);
+    let comparisons = in_parallel("comparisons", ROUNDS.len() * repetitions, compare_once);
     let mut scores = Vec::new();
-    for (of_rounds, rounds) in done.chunks(repetitions).zip(ROUNDS) {
+    for (of_rounds, rounds) in comparisons.chunks(repetitions).zip(ROUNDS) {
         for (e, (effect, _)) in of_rounds[0].1.iter().enumerate() {
             for (r, Rule { name, .. }) in RULES.iter().enumerate() {
-                let outcomes: Vec<Outcome> = of_rounds.iter().map(|(_, all)| all[e].1[r]).collect();
-                scores.push(Score::of(name, *rounds, *effect, of_rounds[0].0, &outcomes));
+                let outcomes: Vec<Outcome> = of_rounds
+                    .iter()
+                    .map(|(_, outcomes_by_effect)| outcomes_by_effect[e].1[r])
+                    .collect();
+                scores.push(Score::new(name, *rounds, *effect, of_rounds[0].0, &outcomes));
             }
         }
     }
@@ -187,12 +193,17 @@ fn fixed(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
 }
 
 /// Rounds until the interval is narrow enough; then dyno's rule decides.
-fn adaptive(cells: &[Cell], arguments: &Arguments) -> Vec<Adaptive> {
+fn score_adaptive(cells: &[Cell], arguments: &Arguments) -> Vec<Adaptive> {
     let rules = &RULES[..rules::PAIRED_T];
-    let work = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
+    let compare_once = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
         let mut random = data::random(arguments.seed, &[index as u64]);
-        let drawn =
-            data::draw(cells, *ADAPTIVE.end(), arguments.most(), Placed::InAStretch, &mut random);
+        let drawn = data::draw(
+            cells,
+            *ADAPTIVE.end(),
+            arguments.most(),
+            Placement::InAStretch,
+            &mut random,
+        );
         let by_rule = |effect: &f64| {
             let mut series = data::with_effect(&drawn, *effect);
             for series in &mut series {
@@ -204,38 +215,40 @@ fn adaptive(cells: &[Cell], arguments: &Arguments) -> Vec<Adaptive> {
         };
         (drawn.len(), EFFECTS.iter().map(by_rule).collect())
     };
-    let done = in_parallel("adaptive comparisons", arguments.repetitions as usize, work);
-    let mut all = Vec::new();
+    let comparisons =
+        in_parallel("adaptive comparisons", arguments.repetitions as usize, compare_once);
+    let mut results = Vec::new();
     for (e, effect) in EFFECTS.iter().enumerate() {
-        let mean_rounds = Mean::of(done.iter().map(|(_, effects)| effects[e].0));
+        let mean_rounds = Mean::from_values(comparisons.iter().map(|(_, effects)| effects[e].0));
         for (r, rule) in rules.iter().enumerate() {
-            let outcomes: Vec<Outcome> = done.iter().map(|(_, effects)| effects[e].1[r]).collect();
+            let outcomes: Vec<Outcome> =
+                comparisons.iter().map(|(_, effects)| effects[e].1[r]).collect();
             let most = *ADAPTIVE.end() as u32;
-            let score = Score::of(rule.name, most, *effect, done[0].0, &outcomes);
-            all.push(Adaptive { mean_rounds, score });
+            let score = Score::new(rule.name, most, *effect, comparisons[0].0, &outcomes);
+            results.push(Adaptive { mean_rounds, score });
         }
     }
-    all
+    results
 }
 
 /// The first number of rounds at which the run's own 95 % interval is narrow enough, or all.
 fn rounds_until_narrow(series: &Series) -> usize {
     let d = rules::log_ratios(&series.rounds);
-    let narrow = |rounds: &usize| {
+    let is_narrow = |rounds: &usize| {
         let moments = stats::moments(&d[..*rounds]).expect("rounds");
         let value = moments.variance.expect("two rounds or more");
         let variance = Variance { value, df: f64::from(moments.n) - 1.0 };
         stats::estimate(moments.n, moments.mean, variance, 0.0, 0.95).half_width < HALF_WIDTH
     };
-    ADAPTIVE.into_iter().find(narrow).unwrap_or(*ADAPTIVE.end())
+    ADAPTIVE.into_iter().find(is_narrow).unwrap_or(*ADAPTIVE.end())
 }
 
 /// `work(0..count)` on all cores, in order, with progress on standard error.
 fn in_parallel<T: Send>(what: &str, count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
     let (send, receive) = mpsc::channel();
-    let mut done: Vec<Option<T>> = (0..count).map(|_| None).collect();
-    let shown = std::io::stderr().is_terminal();
+    let mut results: Vec<Option<T>> = (0..count).map(|_| None).collect();
+    let is_terminal = std::io::stderr().is_terminal();
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             let (send, next, work) = (send.clone(), &next, &work);
@@ -250,9 +263,9 @@ fn in_parallel<T: Send>(what: &str, count: usize, work: impl Fn(usize) -> T + Sy
         }
         drop(send);
         for (finished, (index, result)) in receive.into_iter().enumerate() {
-            done[index] = Some(result);
+            results[index] = Some(result);
             let finished = finished + 1;
-            match shown {
+            match is_terminal {
                 true => eprint!("\r{finished} of {count} {what}"),
                 false if finished % count.div_ceil(10) == 0 => {
                     eprintln!("{finished} of {count} {what}")
@@ -261,10 +274,10 @@ fn in_parallel<T: Send>(what: &str, count: usize, work: impl Fn(usize) -> T + Sy
             }
         }
     });
-    if shown {
+    if is_terminal {
         eprint!("\r\x1b[K");
     }
-    done.into_iter().map(|result| result.expect("every piece of work was done")).collect()
+    results.into_iter().map(|result| result.expect("every piece of work was done")).collect()
 }
 
 #[cfg(test)]
@@ -299,10 +312,10 @@ mod tests {
         // Rules differ as they must: one looks at medians alone, one controls false discoveries.
         let at =
             |rule: usize, rounds| aims::score(&findings.scores, RULES[rule].name, rounds, 0.05);
-        let plain = at(RULES.len() - 1, 3);
+        let score_of_history = at(RULES.len() - 1, 3);
         let dyno = at(rules::WITH_HISTORY, 3);
-        assert!(plain.power.unwrap().value > 0.9);
-        assert!(plain.false_discovery.value > 2.0 * dyno.false_discovery.value);
+        assert!(score_of_history.power.unwrap().value > 0.9);
+        assert!(score_of_history.false_discovery.value > 2.0 * dyno.false_discovery.value);
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub fn calls(series: &[Series], history: bool, smallest: Smallest) -> Vec<Call> 
     let inputs: Vec<Input> = series.iter().enumerate().map(|(i, s)| input(i, s, history)).collect();
     let call = |comparison: &Comparison| match (comparison.estimate, comparison.q) {
         // As `verdict::judge` decides; which would also work out the rounds still needed.
-        (Some(estimate), Some(q)) => Call::of(q <= policy.q, estimate.mean),
+        (Some(estimate), Some(q)) => Call::from_change(q <= policy.q, estimate.mean),
         _ => Call::Nothing,
     };
     verdict::compare(&inputs, policy).iter().map(call).collect()
@@ -115,10 +115,10 @@ mod tests {
             value,
             taint: String::new(),
         };
-        let both = |(round, (b, c)): (usize, &(i64, i64))| {
+        let round_samples = |(round, (b, c)): (usize, &(i64, i64))| {
             [sample(round, Side::Baseline, *b), sample(round, Side::Candidate, *c)]
         };
-        let samples: Vec<Sample> = rounds.iter().enumerate().flat_map(both).collect();
+        let samples: Vec<Sample> = rounds.iter().enumerate().flat_map(round_samples).collect();
         assert_eq!(verdict::summarise(&samples), [summary(&rounds)]);
     }
 
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn calls_are_verdicts() {
         let cells = crate::data::generate(7, 60);
-        let placed = crate::data::Placed::InAStretch;
+        let placed = crate::data::Placement::InAStretch;
         let drawn = crate::data::draw(&cells, 5, 60, placed, &mut crate::data::random(7, &[]));
         let series = crate::data::with_effect(&drawn, 0.05);
         let calls = calls(&series, true, Smallest::OnePercent);

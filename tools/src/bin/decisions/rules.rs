@@ -20,7 +20,7 @@ pub enum Call {
 
 impl Call {
     /// The call for a change of this sign, if it was found at all.
-    pub fn of(found: bool, change: f64) -> Self {
+    pub fn from_change(found: bool, change: f64) -> Self {
         match found {
             false => Self::Nothing,
             true if change > 0.0 => Self::Slower,
@@ -91,7 +91,7 @@ fn paired_t(series: &[Series]) -> Vec<Call> {
     };
     let (means, p): (Vec<f64>, Vec<f64>) = series.iter().map(test).unzip();
     let q = stats::adjust(&p, Procedure::BenjaminiHochberg);
-    q.iter().zip(means).map(|(q, mean)| Call::of(*q <= ALPHA, mean)).collect()
+    q.iter().zip(means).map(|(q, mean)| Call::from_change(*q <= ALPHA, mean)).collect()
 }
 
 fn sides(series: &Series) -> (Vec<f64>, Vec<f64>) {
@@ -104,18 +104,18 @@ fn welch(series: &[Series]) -> Vec<Call> {
     let call = |series: &Series| {
         let (baseline, candidate) = sides(series);
         let (change, p) = welch_test(&candidate, &baseline);
-        Call::of(p < ALPHA, change)
+        Call::from_change(p < ALPHA, change)
     };
     series.iter().map(call).collect()
 }
 
 /// Difference of means and two-sided p, with Welch and Satterthwaite's degrees of freedom.
 fn welch_test(a: &[f64], b: &[f64]) -> (f64, f64) {
-    let of = |values: &[f64]| {
+    let mean_and_error = |values: &[f64]| {
         let moments = stats::moments(values).expect("values");
         (moments.mean, moments.variance.expect("two values") / values.len() as f64)
     };
-    let ((mean_a, a_squared), (mean_b, b_squared)) = (of(a), of(b));
+    let ((mean_a, a_squared), (mean_b, b_squared)) = (mean_and_error(a), mean_and_error(b));
     let (difference, squared) = (mean_a - mean_b, a_squared + b_squared);
     if squared == 0.0 {
         return (difference, if difference == 0.0 { 1.0 } else { 0.0 });
@@ -133,7 +133,7 @@ fn mann_whitney(series: &[Series]) -> Vec<Call> {
     let call = |series: &Series| {
         let (baseline, candidate) = sides(series);
         let p = mann_whitney_test(&candidate, &baseline, exact.as_deref().unwrap_or_default());
-        Call::of(p < ALPHA, relative_change(series, median))
+        Call::from_change(p < ALPHA, relative_change(series, median))
     };
     series.iter().map(call).collect()
 }
@@ -151,22 +151,22 @@ fn u_distribution(n: usize, m: usize) -> Vec<f64> {
             counts[u] += counts[u - i];
         }
     }
-    let all: f64 = counts.iter().sum();
-    counts.iter().map(|count| count / all).collect()
+    let total: f64 = counts.iter().sum();
+    counts.iter().map(|count| count / total).collect()
 }
 
 /// Two-sided p: exact by `distribution` without ties, else by the normal approximation with
 /// corrections for ties and continuity.
 fn mann_whitney_test(a: &[f64], b: &[f64], distribution: &[f64]) -> f64 {
     let (n, m) = (a.len() as f64, b.len() as f64);
-    let above = |x: &f64| -> f64 {
+    let wins_of = |x: &f64| -> f64 {
         let wins = |y: &f64| f64::from(u8::from(x > y)) + 0.5 * f64::from(u8::from(x == y));
         b.iter().map(wins).sum()
     };
-    let u: f64 = a.iter().map(above).sum();
-    let mut all: Vec<f64> = a.iter().chain(b).copied().collect();
-    all.sort_by(f64::total_cmp);
-    let ties: f64 = all.chunk_by(|x, y| x == y).map(|tied| tied.len() as f64).map(cubed).sum();
+    let u: f64 = a.iter().map(wins_of).sum();
+    let mut pooled: Vec<f64> = a.iter().chain(b).copied().collect();
+    pooled.sort_by(f64::total_cmp);
+    let ties: f64 = pooled.chunk_by(|x, y| x == y).map(|tied| tied.len() as f64).map(cubed).sum();
     if ties == 0.0 {
         let at_least = u.max(n * m - u) as usize;
         return (2.0 * distribution[at_least..].iter().sum::<f64>()).min(1.0);
@@ -186,9 +186,9 @@ fn cubed(tied: f64) -> f64 {
 }
 
 /// The change of a statistic of the candidate against that of the baseline.
-fn relative_change(series: &Series, of: fn(&[f64]) -> f64) -> f64 {
+fn relative_change(series: &Series, statistic: fn(&[f64]) -> f64) -> f64 {
     let (baseline, candidate) = sides(series);
-    of(&candidate) / of(&baseline) - 1.0
+    statistic(&candidate) / statistic(&baseline) - 1.0
 }
 
 /// Linear interpolation between order statistics.
@@ -224,7 +224,7 @@ fn rustc_perf(series: &[Series]) -> Vec<Call> {
             }
         };
         let change = relative_change(series, minimum);
-        Call::of(change.abs() >= threshold, change)
+        Call::from_change(change.abs() >= threshold, change)
     };
     series.iter().map(call).collect()
 }
@@ -232,7 +232,7 @@ fn rustc_perf(series: &[Series]) -> Vec<Call> {
 fn more_than_one_percent(series: &[Series]) -> Vec<Call> {
     let call = |series: &Series| {
         let change = relative_change(series, median);
-        Call::of(change.abs() > 0.01, change)
+        Call::from_change(change.abs() > 0.01, change)
     };
     series.iter().map(call).collect()
 }

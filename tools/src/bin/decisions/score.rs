@@ -21,10 +21,10 @@ pub fn outcome(series: &[Series], calls: &[Call], smallest: Smallest) -> Outcome
     let (mut discoveries, mut right, mut effects) = (0, 0, 0);
     for (series, call) in series.iter().zip(calls) {
         let counts = smallest.counts(series.truth);
-        let found = *call != Call::Nothing;
-        discoveries += u32::from(found);
+        let is_found = *call != Call::Nothing;
+        discoveries += u32::from(is_found);
         effects += u32::from(counts);
-        right += u32::from(found && counts && *call == Call::of(true, series.truth));
+        right += u32::from(is_found && counts && *call == Call::from_change(true, series.truth));
     }
     Outcome {
         discoveries,
@@ -42,7 +42,7 @@ pub struct Mean {
 
 impl Mean {
     /// The mean of at least one value.
-    pub fn of(values: impl Iterator<Item = f64> + Clone) -> Self {
+    pub fn from_values(values: impl Iterator<Item = f64> + Clone) -> Self {
         let n = values.clone().count() as f64;
         let value = values.clone().sum::<f64>() / n;
         let squares: f64 = values.map(|x| (x - value).powi(2)).sum();
@@ -71,17 +71,25 @@ pub struct Score {
 }
 
 impl Score {
-    pub fn of(rule: &'static str, rounds: u32, effect: f64, series: usize, of: &[Outcome]) -> Self {
-        let powers: Vec<f64> = of.iter().filter_map(|outcome| outcome.power).collect();
+    pub fn new(
+        rule: &'static str,
+        rounds: u32,
+        effect: f64,
+        series: usize,
+        outcomes: &[Outcome],
+    ) -> Self {
+        let powers: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.power).collect();
         Self {
             rule,
             rounds,
             effect,
             series,
-            repetitions: of.len(),
-            false_discovery: Mean::of(of.iter().map(|outcome| outcome.false_proportion)),
-            power: (!powers.is_empty()).then(|| Mean::of(powers.iter().copied())),
-            silent: of.iter().filter(|outcome| outcome.discoveries == 0).count(),
+            repetitions: outcomes.len(),
+            false_discovery: Mean::from_values(
+                outcomes.iter().map(|outcome| outcome.false_proportion),
+            ),
+            power: (!powers.is_empty()).then(|| Mean::from_values(powers.iter().copied())),
+            silent: outcomes.iter().filter(|outcome| outcome.discoveries == 0).count(),
             powers,
         }
     }
@@ -115,7 +123,7 @@ mod tests {
     #[test]
     fn means_have_their_error() {
         // numpy: mean([1, 2, 3, 6]), std(ddof=1) / sqrt(4).
-        let mean = Mean::of([1.0, 2.0, 3.0, 6.0].into_iter());
+        let mean = Mean::from_values([1.0, 2.0, 3.0, 6.0].into_iter());
         assert_eq!(mean.value, 3.0);
         assert!((mean.se - 1.080_123_449_734_643_5).abs() < 1e-12);
     }

@@ -40,8 +40,9 @@ fn write(text: &mut String, findings: &Findings) -> std::fmt::Result {
             effect * 100.0
         )?;
         for rule in RULES {
-            let of = |rounds: &u32| fdr_and_power(aims::score(scores, rule.name, *rounds, *effect));
-            line(text, rule.name, ROUNDS.iter().map(of))?;
+            let text_of_rounds =
+                |rounds: &u32| fdr_and_power(aims::score(scores, rule.name, *rounds, *effect));
+            line(text, rule.name, ROUNDS.iter().map(text_of_rounds))?;
         }
     }
     writeln!(
@@ -49,8 +50,9 @@ fn write(text: &mut String, findings: &Findings) -> std::fmt::Result {
         "\nNo effect anywhere: comparisons of {repetitions} in which nothing was found"
     )?;
     for rule in RULES {
-        let of = |rounds: &u32| aims::score(scores, rule.name, *rounds, 0.0).silent.to_string();
-        line(text, rule.name, ROUNDS.iter().map(of))?;
+        let text_of_rounds =
+            |rounds: &u32| aims::score(scores, rule.name, *rounds, 0.0).silent.to_string();
+        line(text, rule.name, ROUNDS.iter().map(text_of_rounds))?;
     }
     writeln!(text, "\nAdaptive: 3 to 20 rounds, until the 95 % interval is within ±0.5 %")?;
     let head = ["effect, %", "rounds", "FDR / power", "silent"];
@@ -67,8 +69,8 @@ fn write(text: &mut String, findings: &Findings) -> std::fmt::Result {
     }
     writeln!(text, "\nAims")?;
     for aim in aims {
-        let met = if aim.met { "met    " } else { "NOT MET" };
-        writeln!(text, "{met}  {} ({})", aim.aim, aim.found)?;
+        let met_text = if aim.met { "met    " } else { "NOT MET" };
+        writeln!(text, "{met_text}  {} ({})", aim.aim, aim.found)?;
     }
     Ok(())
 }

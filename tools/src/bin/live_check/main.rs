@@ -20,7 +20,7 @@ const UNITS: u64 = 100_000_000;
 const DIALS: [u64; 5] = [0, 5, 10, 20, 50];
 
 /// One metric of one comparison.
-struct Found {
+struct ReportedEffect {
     effect: f64,
     low: f64,
     high: f64,
@@ -35,16 +35,16 @@ const FIXED_PARTS: f64 = 2e-4;
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let repetitions: u32 = arguments.next().map_or(20, |n| n.parse().expect("a number"));
-    let more: Vec<String> = arguments.collect();
+    let extra_arguments: Vec<String> = arguments.collect();
     let world = tempfile::tempdir().expect("a folder");
     // Every repetition has a commit of its own, or dyno would pool them as one comparison.
-    let dialled = |dial: u64| {
+    let tags_of_dial = |dial: u64| {
         let units = UNITS * (1000 + dial) / 1000;
         (1..=repetitions).map(move |number| (format!("dial-{dial}-{number}"), units))
     };
     let commits: Vec<(String, u64)> = [("dial-0".to_string(), UNITS)]
         .into_iter()
-        .chain(DIALS.into_iter().flat_map(dialled))
+        .chain(DIALS.into_iter().flat_map(tags_of_dial))
         .collect();
     dial::make(world.path(), &commits);
     println!(
@@ -53,24 +53,25 @@ fn main() -> ExitCode {
     );
     let mut tally = [(0, 0); 2];
     for dial in DIALS {
-        let mut found: [Vec<Found>; 2] = Default::default();
+        let mut effects: [Vec<ReportedEffect>; 2] = Default::default();
         for number in 1..=repetitions {
             eprintln!("{:.1} %: {number} of {repetitions}", dial as f64 / 10.0);
-            let view = compare(world.path(), &format!("dial-{dial}-{number}"), &more);
-            for (all, metric) in found.iter_mut().zip(METRICS) {
-                all.push(of_metric(&view, metric));
+            let view = compare(world.path(), &format!("dial-{dial}-{number}"), &extra_arguments);
+            for (effects_of_metric, metric) in effects.iter_mut().zip(METRICS) {
+                effects_of_metric.push(reported_effect(&view, metric));
             }
         }
-        for ((all, metric), tally) in found.iter().zip(METRICS).zip(&mut tally) {
+        for ((effects_of_metric, metric), tally) in effects.iter().zip(METRICS).zip(&mut tally) {
             let slack = if metric == "wall" { 0.0 } else { FIXED_PARTS };
             let truth = dial as f64 / 1000.0;
-            let holds = |f: &&Found| (f.low - slack..=f.high + slack).contains(&truth);
-            let hits = all.iter().filter(holds).count();
-            *tally = (tally.0 + hits as u64, tally.1 + all.len() as u64);
-            print_row(dial, metric, all, hits);
+            let contains_dial =
+                |f: &&ReportedEffect| (f.low - slack..=f.high + slack).contains(&truth);
+            let hits = effects_of_metric.iter().filter(contains_dial).count();
+            *tally = (tally.0 + hits as u64, tally.1 + effects_of_metric.len() as u64);
+            print_row(dial, metric, effects_of_metric, hits);
         }
     }
-    let mut kept = true;
+    let mut is_kept = true;
     for ((hits, of), (metric, promised)) in
         tally.into_iter().zip([(METRICS[0], 0.95), (METRICS[1], 1.0)])
     {
@@ -84,46 +85,47 @@ fn main() -> ExitCode {
             percent(promised)
         );
         // A few repetitions may miss by chance alone: only what is as good as impossible fails.
-        kept &= share_interval(hits, of, 0.999).1 >= promised;
+        is_kept &= share_interval(hits, of, 0.999).1 >= promised;
     }
-    ExitCode::from(u8::from(!kept))
+    ExitCode::from(u8::from(!is_kept))
 }
 
-fn print_row(dial: u64, metric: &str, all: &[Found], hits: usize) {
+fn print_row(dial: u64, metric: &str, effects: &[ReportedEffect], hits: usize) {
     let extreme = |pick: fn(f64, f64) -> f64| {
-        all.iter().map(|f| f.effect * 100.0).reduce(pick).unwrap_or(f64::NAN)
+        effects.iter().map(|f| f.effect * 100.0).reduce(pick).unwrap_or(f64::NAN)
     };
     let mut verdicts: BTreeMap<&str, u32> = BTreeMap::new();
-    all.iter().for_each(|f| *verdicts.entry(&f.verdict).or_default() += 1);
+    effects.iter().for_each(|f| *verdicts.entry(&f.verdict).or_default() += 1);
     let verdicts: Vec<String> = verdicts.iter().map(|(v, n)| format!("{n} {v}")).collect();
     println!(
         "{:>4.1} %  {metric:<24} {:>+9.3} to {:>+9.3}  {hits:>3} of {:<2}  {}",
         dial as f64 / 10.0,
         extreme(f64::min),
         extreme(f64::max),
-        all.len(),
+        effects.len(),
         verdicts.join(", ")
     );
 }
 
 /// Has dyno measure and compare the baseline with `candidate`; the report.
-fn compare(world: &Path, candidate: &str, more: &[String]) -> Value {
-    let mut run = dial::dyno(world);
-    run.args(["run", "dial", "dial-0", candidate, "--json", "--quiet", "--rounds", "20"])
-        .args(more);
-    run.arg("--report").arg(world.join("report"));
-    let output = run.stderr(Stdio::inherit()).output();
-    let output = output.unwrap_or_else(|e| panic!("{run:?} (cargo build makes it): {e}"));
-    assert!(output.status.success(), "{run:?}: {}", output.status);
+fn compare(world: &Path, candidate: &str, extra_arguments: &[String]) -> Value {
+    let mut command = dial::dyno(world);
+    command
+        .args(["run", "dial", "dial-0", candidate, "--json", "--quiet", "--rounds", "20"])
+        .args(extra_arguments);
+    command.arg("--report").arg(world.join("report"));
+    let output = command.stderr(Stdio::inherit()).output();
+    let output = output.unwrap_or_else(|e| panic!("{command:?} (cargo build makes it): {e}"));
+    assert!(output.status.success(), "{command:?}: {}", output.status);
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-fn of_metric(view: &Value, metric: &str) -> Found {
+fn reported_effect(view: &Value, metric: &str) -> ReportedEffect {
     let lists = ["regressed", "improved", "inconclusive", "unchanged", "not_deciding"];
     let rows = || lists.iter().filter_map(|list| view[list].as_array()).flatten();
     let row = rows().find(|row| row["metric"] == metric).unwrap_or_else(|| panic!("no {metric}"));
     let number = |key: &str| row["effect"][key].as_f64().expect("a number");
-    Found {
+    ReportedEffect {
         effect: number("fraction"),
         low: number("low"),
         high: number("high"),

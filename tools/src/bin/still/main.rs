@@ -4,10 +4,10 @@
 //! Each comparison has the same number of processes under each tool, and the time that each tool
 //! took stands beside. (Where others take half of the core, the other tools' processes take longer
 //! than dyno's.) What counts as calling it different: for dyno a verdict (q = 0.05 against δ), for
-//! hyperfine Welch's t-test on its times, as its own script `welch_ttest.py` does, for perf its means
-//! and their standard errors, both at 5 % against zero. dyno's own test against zero is printed
-//! beside its verdicts, and every series behind a false verdict by name: those that decide apart
-//! from those that are only shown.
+//! hyperfine Welch's t-test on its times, as its own script `welch_ttest.py` does, for perf its
+//! means and their standard errors, both at 5 % against zero. dyno's own test against zero is
+//! printed beside its verdicts, and every series behind a false verdict by name: those that decide
+//! apart from those that are only shown.
 //!
 //! `cargo build && cargo run -p dyno-tools --bin still -- [COMPARISONS]`; needs hyperfine and perf,
 //! and a machine on which nothing else runs. The table is Markdown, for docs/quiet-host.md.
@@ -37,11 +37,11 @@ struct Row {
     cvs: Vec<f64>,
     /// Comparisons that the tool, used as its users do, calls a difference.
     differences: u32,
-    of: u32,
+    comparisons: u32,
     /// The series behind them; of dyno alone.
     claims: Vec<Claim>,
     seconds: f64,
-    more: String,
+    remark: String,
 }
 
 /// A change of a series that dyno claimed, and that is not there.
@@ -73,8 +73,8 @@ fn main() -> ExitCode {
                 _ => perf(&program, comparisons),
             };
             // Else its numbers would be those of another load.
-            let all = competitors.iter_mut().all(Busy::goes_on);
-            assert!(all, "a competitor ended before {tool} was done");
+            let still_run = competitors.iter_mut().all(BusyCore::is_running);
+            assert!(still_run, "a competitor ended before {tool} was done");
             println!("{}", row.line(load));
             rows.push(row);
         }
@@ -82,11 +82,14 @@ fn main() -> ExitCode {
     let [idle, _, _, loaded, hyperfine, _] = &rows[..] else { unreachable!("2 loads, 3 tools") };
     let ratio = median(&loaded.cvs) / median(&hyperfine.cvs);
     let falsely = idle.differences + loaded.differences;
-    let said = |met: bool| if met { "met" } else { "missed" };
-    println!("\nCV under load: {ratio:.2} of hyperfine's; aim at most 0.5: {}", said(ratio <= 0.5));
-    println!("false verdicts of dyno; aim none: {}", said(falsely == 0));
-    idle.tell_claims("no load");
-    loaded.tell_claims("all cores");
+    let met_text = |met: bool| if met { "met" } else { "missed" };
+    println!(
+        "\nCV under load: {ratio:.2} of hyperfine's; aim at most 0.5: {}",
+        met_text(ratio <= 0.5)
+    );
+    println!("false verdicts of dyno; aim none: {}", met_text(falsely == 0));
+    idle.print_claims("no load");
+    loaded.print_claims("all cores");
     ExitCode::from(u8::from(ratio > 0.5 || falsely > 0))
 }
 
@@ -113,45 +116,45 @@ fn machine(world: &Path) -> String {
 }
 
 /// A process for each core that does nothing but keep it busy, until it is dropped.
-struct Busy(Child);
+struct BusyCore(Child);
 
-impl Busy {
-    fn goes_on(&mut self) -> bool {
+impl BusyCore {
+    fn is_running(&mut self) -> bool {
         matches!(self.0.try_wait(), Ok(None))
     }
 }
 
-impl Drop for Busy {
+impl Drop for BusyCore {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-fn occupy(comparisons: u32) -> Vec<Busy> {
+fn occupy(comparisons: u32) -> Vec<BusyCore> {
     let cores = std::thread::available_parallelism().expect("cores").get();
-    let busy = |core: usize| {
+    let start_busy = |core: usize| {
         let mut spin = Command::new("taskset");
         // One process, which a kill ends; bounded by itself, in case it is forgotten, but beyond
         // what all tools take together.
         let most_s = 600 + 60 * comparisons;
         let spinning = format!("ulimit -t {most_s}; while :; do :; done");
         spin.args(["-c", &core.to_string(), "sh", "-c", &spinning]);
-        Busy(spin.spawn().expect("taskset"))
+        BusyCore(spin.spawn().expect("taskset"))
     };
-    (0..cores).map(busy).collect()
+    (0..cores).map(start_busy).collect()
 }
 
-fn answer(command: &mut Command) -> Vec<u8> {
+fn run_for_output(command: &mut Command) -> Vec<u8> {
     let output = command.stderr(Stdio::piped()).output();
     let output = output.unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}: {said}", output.status);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}: {stderr}", output.status);
     output.stdout
 }
 
 /// `dyno` with a store of its own for each load.
-fn of(world: &Path, store: &str) -> Command {
+fn dyno_with_store(world: &Path, store: &str) -> Command {
     let mut dyno = dial::dyno(world);
     dyno.env("DYNO_STORE", world.join(store));
     dyno
@@ -160,25 +163,26 @@ fn of(world: &Path, store: &str) -> Command {
 /// Compares the workload with itself by dyno.
 fn selfcheck(world: &Path, store: &str, comparisons: u32) -> Value {
     let (comparisons, rounds) = (comparisons.to_string(), RUNS.to_string());
-    let mut dyno = of(world, store);
+    let mut dyno = dyno_with_store(world, store);
     dyno.args(["selfcheck", "dial", "dial-0", "--json", "--quiet"]);
     dyno.args(["--comparisons", &comparisons, "--rounds", &rounds]);
-    serde_json::from_slice(&answer(&mut dyno)).expect("JSON")
+    serde_json::from_slice(&run_for_output(&mut dyno)).expect("JSON")
 }
 
 fn query(world: &Path, store: &str, sql: &str) -> Vec<Value> {
-    let answer = answer(of(world, store).args(["sql", "--output", "json", sql]));
+    let answer =
+        run_for_output(dyno_with_store(world, store).args(["sql", "--output", "json", sql]));
     let rows = serde_json::Deserializer::from_slice(&answer).into_iter();
     rows.map(|row| row.expect("a row")).collect()
 }
 
 /// The file that dyno built, in its cache.
 fn workload(world: &Path) -> PathBuf {
-    let held = query(world, "built", "SELECT baseline_artifact AS artifact FROM runs");
-    let artifact = held[0]["artifact"].as_str().expect("a digest");
-    let told = std::env::var_os("DYNO_CACHE").map(PathBuf::from);
+    let rows = query(world, "built", "SELECT baseline_artifact AS artifact FROM runs");
+    let artifact = rows[0]["artifact"].as_str().expect("a digest");
+    let from_environment = std::env::var_os("DYNO_CACHE").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let cache = told.unwrap_or_else(|| home.join(".cache/dyno"));
+    let cache = from_environment.unwrap_or_else(|| home.join(".cache/dyno"));
     let folder = cache.join("artifacts/trusted").join(artifact.trim_start_matches("sha256:"));
     let program = folder.join("files/dial");
     assert!(program.exists(), "{} is not there", program.display());
@@ -187,7 +191,7 @@ fn workload(world: &Path) -> PathBuf {
 
 fn dyno(world: &Path, store: &str, comparisons: u32) -> Row {
     let started = Instant::now();
-    let found = selfcheck(world, store, comparisons);
+    let check = selfcheck(world, store, comparisons);
     let seconds = started.elapsed().as_secs_f64();
     let sql = "SELECT job, side, avg(value) / 1e6 AS mean, stddev(value) / avg(value) AS cv \
                FROM samples WHERE metric = 'wall' AND taint = '' GROUP BY job, side";
@@ -195,20 +199,20 @@ fn dyno(world: &Path, store: &str, comparisons: u32) -> Row {
     let column = |name: &str| rows.iter().filter_map(|row| row[name].as_f64()).collect();
     let sql = "SELECT count(*) AS n FROM samples WHERE metric = 'wall' AND taint <> ''";
     let tainted = &query(world, store, sql)[0]["n"];
-    let (rejected, checks) = (&found["rejected"], &found["checks"]);
+    let (rejected, checks) = (&check["rejected"], &check["checks"]);
     let claims = claims(world, store);
     let mut claiming: Vec<usize> = claims.iter().map(|claim| claim.comparison).collect();
     claiming.dedup();
-    assert_eq!(found["false_verdicts"], claiming.len(), "each false verdict is named");
+    assert_eq!(check["false_verdicts"], claiming.len(), "each false verdict is named");
     Row {
         tool: "dyno",
         means_ms: column("mean"),
         cvs: column("cv"),
         differences: claiming.len() as u32,
-        of: comparisons,
+        comparisons,
         claims,
         seconds,
-        more: format!("{rejected} of {checks} tests against 0 at 5 %; {tainted} samples tainted"),
+        remark: format!("{rejected} of {checks} tests against 0 at 5 %; {tainted} samples tainted"),
     }
 }
 
@@ -221,15 +225,17 @@ fn claims(world: &Path, store: &str) -> Vec<Claim> {
     let text = std::fs::read_to_string(&file).expect("the policy");
     let policy = policy::parse("default", "policies/default.toml", &text, &[]).expect("sound");
     let url = world.join(store).display().to_string();
-    let asking = async {
+    let judging = async {
         let store = Store::open(&url).await?;
         let run = store.run(&job).await?.expect("it is there");
         Session::open(&store, policy).await?.null_comparisons(&[run]).await
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let found = runtime.expect("threads").block_on(asking).expect("an answer");
-    let numbered = found.iter().flat_map(|host| (1..).zip(&host.comparisons));
-    numbered.flat_map(|(n, all)| all.iter().filter_map(move |one| claim(n, one))).collect()
+    let hosts = runtime.expect("threads").block_on(judging).expect("an answer");
+    let numbered = hosts.iter().flat_map(|host| (1..).zip(&host.comparisons));
+    numbered
+        .flat_map(|(n, series)| series.iter().filter_map(move |judged| claim(n, judged)))
+        .collect()
 }
 
 fn claim(comparison: usize, judged: &Judged) -> Option<Claim> {
@@ -238,19 +244,19 @@ fn claim(comparison: usize, judged: &Judged) -> Option<Claim> {
         Verdict::Improved => "Improved",
         _ => return None,
     };
-    let found = &judged.comparison;
+    let comparison_found = &judged.comparison;
     let percent = |share: f64| format!("{:+.2} %", share * 100.0);
-    let (low, high) = found.interval()?;
+    let (low, high) = comparison_found.interval()?;
     let what = format!(
         "{} {} {verdict} {} ({} to {}), q = {:.4}",
-        found.key.benchmark,
-        found.key.metric,
-        percent(found.effect()?),
+        comparison_found.key.benchmark,
+        comparison_found.key.metric,
+        percent(comparison_found.effect()?),
         percent(low),
         percent(high),
-        found.q?
+        comparison_found.q?
     );
-    Some(Claim { comparison, decides: found.decides, what })
+    Some(Claim { comparison, decides: comparison_found.decides, what })
 }
 
 fn hyperfine(program: &Path, comparisons: u32) -> Row {
@@ -262,7 +268,7 @@ fn hyperfine(program: &Path, comparisons: u32) -> Row {
         let mut hyperfine = Command::new("hyperfine");
         hyperfine.args(["--shell=none", "--warmup", "1", "--runs", &runs, "--style", "none"]);
         hyperfine.arg("--export-json").arg(export.path()).args([program, program]);
-        answer(&mut hyperfine);
+        run_for_output(&mut hyperfine);
         let text = std::fs::read(export.path()).expect("its answer");
         let found: Value = serde_json::from_slice(&text).expect("JSON");
         let results = found["results"].as_array().expect("results");
@@ -290,7 +296,7 @@ fn perf(program: &Path, comparisons: u32) -> Row {
             let report = tempfile::NamedTempFile::new().expect("a file");
             perf.args(["stat", "-r", &RUNS.to_string(), "-x", ";", "-e", "duration_time", "-o"]);
             perf.arg(report.path()).arg("--").arg(program);
-            answer(&mut perf);
+            run_for_output(&mut perf);
             let text = std::fs::read_to_string(report.path()).expect("its report");
             // value;unit;event;standard error in per cent of the mean;…
             let line = text.lines().find(|line| line.contains("duration_time")).expect("a line");
@@ -306,16 +312,16 @@ fn perf(program: &Path, comparisons: u32) -> Row {
 }
 
 impl Row {
-    fn new(tool: &'static str, of: u32) -> Self {
+    fn new(tool: &'static str, comparisons: u32) -> Self {
         Self {
             tool,
             means_ms: Vec::new(),
             cvs: Vec::new(),
             differences: 0,
-            of,
+            comparisons,
             claims: Vec::new(),
             seconds: 0.0,
-            more: String::new(),
+            remark: String::new(),
         }
     }
 
@@ -326,17 +332,22 @@ impl Row {
             median(&self.means_ms),
             median(&self.cvs) * 100.0,
             self.differences,
-            self.of,
+            self.comparisons,
             self.seconds,
-            self.more
+            self.remark
         )
     }
 
-    /// Names the series behind each false verdict: those that decide, and those that are only shown.
-    fn tell_claims(&self, load: &str) {
+    /// Names the series behind each false verdict: those that decide, and those that are only
+    /// shown.
+    fn print_claims(&self, load: &str) {
         for (decides, kind) in [(true, "that decide"), (false, "that are only shown")] {
             let claims: Vec<&Claim> = self.claims.iter().filter(|c| c.decides == decides).collect();
-            println!("- {load}, {} comparisons: {} of series {kind}", self.of, claims.len());
+            println!(
+                "- {load}, {} comparisons: {} of series {kind}",
+                self.comparisons,
+                claims.len()
+            );
             for claim in claims {
                 println!("  - comparison {}: {}", claim.comparison, claim.what);
             }

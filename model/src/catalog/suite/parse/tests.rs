@@ -43,25 +43,25 @@ fn a_case_may_be_judged_without_a_count_and_a_build_see_a_folder() {
     let text = GOOD
         .replace("metrics = [\"wall\",", "metrics = [\"wall\", \"instructions:cachegrind\",")
         .replace("[build]\n", "[build]\nfolder = \"driver\"\ntypical_s = 1.5\n");
-    let parsed = |text: &str| parse("s", "suites/s/suite.toml", text).unwrap();
-    let measured = |suite: &Suite| suite.metrics_of(&suite.cases()[0], &suite.metrics);
-    assert_eq!(measured(&parsed(&text)), ["wall", "instructions:cachegrind", "max-rss"]);
+    let parse_suite = |text: &str| parse("s", "suites/s/suite.toml", text).unwrap();
+    let metric_names = |suite: &Suite| suite.metrics_of(&suite.cases()[0], &suite.metrics);
+    assert_eq!(metric_names(&parse_suite(&text)), ["wall", "instructions:cachegrind", "max-rss"]);
     let uncounted = text.replace("what = \"rec", "count_instructions = false\nwhat = \"rec");
-    assert_eq!(measured(&parsed(&uncounted)), ["wall", "max-rss"]);
+    assert_eq!(metric_names(&parse_suite(&uncounted)), ["wall", "max-rss"]);
 
     // The key of an artifact: as before without a folder, and whatever the build takes.
-    let build = parsed(&text).build.unwrap();
+    let build = parse_suite(&text).build.unwrap();
     assert_eq!((build.folder.as_deref(), build.typical_ms), (Some("driver"), Some(1500)));
     let written = |recipe: &Recipe| serde_json::to_value(recipe).unwrap();
     assert_eq!(written(&build)["folder"], "driver");
-    let plain = parsed(GOOD).build.unwrap();
+    let recipe = parse_suite(GOOD).build.unwrap();
     let without = Recipe { folder: None, ..build };
-    assert_eq!(written(&without), written(&plain));
+    assert_eq!(written(&without), written(&recipe));
     let keys = |recipe: &Recipe| {
         let object = written(recipe).as_object().unwrap().clone();
         object.into_iter().map(|(key, _)| key).collect::<Vec<_>>()
     };
-    assert_eq!(keys(&plain), ["build", "env", "fetch", "limits", "outputs"]);
+    assert_eq!(keys(&recipe), ["build", "env", "fetch", "limits", "outputs"]);
 
     let outside = text.replace("\"driver\"", "\"../driver\"");
     assert!(parse("s", "suites/s/suite.toml", &outside).is_err());
@@ -103,8 +103,8 @@ fn a_crate_is_a_case_of_its_own_and_one_of_its_graph() {
         [12, 12, 12, 0]
     );
     assert_eq!(suite.build, None);
-    let more = "why = \"parses\"\ntypical_s = 1.5\ntypical_graph_s = 20";
-    let timed = CRATES.replace("why = \"parses\"", more);
+    let extra = "why = \"parses\"\ntypical_s = 1.5\ntypical_graph_s = 20";
+    let timed = CRATES.replace("why = \"parses\"", extra);
     let timed = parse("s", "suites/s/suite.toml", &timed).unwrap();
     let typical_ms = |name: &str| timed.benchmark(name).unwrap().typical_ms;
     assert_eq!(["syn", "syn.graph", "deep"].map(typical_ms), [Some(1500), Some(20_000), None]);
@@ -116,21 +116,21 @@ fn a_crate_is_a_case_of_its_own_and_one_of_its_graph() {
         benchmarks: benchmarks.iter().map(ToString::to_string).collect(),
         priority,
     };
-    let shown = |selection: &Selection, cores| match suite.select(selection, cores) {
+    let selection_text = |selection: &Selection, cores| match suite.select(selection, cores) {
         Ok(selected) => {
             let cases = selected.cases.iter().map(ToString::to_string);
             let left = selected.left_out.iter().map(|(why, n)| format!("{n} left out: {why}"));
             cases.chain(left).collect::<Vec<_>>().join("\n")
         }
-        Err(wrong) => wrong.join("\n"),
+        Err(unknown) => unknown.join("\n"),
     };
     let small = [("profile", &["check", "doc"][..])];
-    insta::assert_snapshot!(shown(&selection(&small, &["d*"], None), 1));
-    insta::assert_snapshot!(shown(&selection(&[], &["syn*"], Some(Priority::Primary)), 2));
-    let wrong = selection(&[("thread", &["1"]), ("profile", &["opt"])], &["sny"], None);
-    insta::assert_snapshot!(shown(&wrong, 2));
+    insta::assert_snapshot!(selection_text(&selection(&small, &["d*"], None), 1));
+    insta::assert_snapshot!(selection_text(&selection(&[], &["syn*"], Some(Priority::Primary)), 2));
+    let unknown = selection(&[("thread", &["1"]), ("profile", &["opt"])], &["sny"], None);
+    insta::assert_snapshot!(selection_text(&unknown, 2));
     let none = selection(&[("scenario", &["incr-patched"])], &["syn"], None);
-    insta::assert_snapshot!(shown(&none, 2));
+    insta::assert_snapshot!(selection_text(&none, 2));
 }
 
 #[test]

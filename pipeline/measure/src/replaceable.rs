@@ -1,9 +1,10 @@
 //! A container to measure in that is started again when it is lost: an engine that was restarted, a
 //! socket that went away for a while, a parent or probe that somebody killed.
 //!
-//! What was measured before stays, and the process that was lost is run again; whoever measures must
-//! know, since it no longer stands next to the one before it. All of it is bounded. A container that
-//! is lost twice under the same process is that process's doing, and fails its case alone.
+//! What was measured before stays, and the process that was lost is run again; whoever measures
+//! must know, since it no longer stands next to the one before it. All of it is bounded. A
+//! container that is lost twice under the same process is that process's doing, and fails its case
+//! alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,42 +16,43 @@ use dyno_base::event::Events;
 use dyno_engine::{Container, Engines, Spec};
 
 /// How often containers are lost, for no case's fault, before the job is given up.
-const LOST_MAX: u32 = 4;
+const LOSSES_MAX: u32 = 4;
 
 /// How often one process may lose its container.
-const LOST_BY_ONE: u32 = 2;
+const LOSSES_PER_PROCESS_MAX: u32 = 2;
 
 /// How long to wait before each attempt to start another: two minutes together, beside what the
 /// attempts take.
 const WAITS_S: [u64; 8] = [0, 1, 2, 4, 8, 16, 32, 60];
 
-pub struct Lasting<'a> {
+/// A container that is started again, with the same specification, when it is lost.
+pub struct ReplaceableContainer<'a> {
     engines: Arc<Engines>,
     spec: Spec,
     verify: Verify<'a>,
     events: &'a Events,
-    /// None between the one that was lost and the next.
+    /// The container; `None` between the one that was lost and the next.
     container: Option<Container>,
-    /// What held in the first.
+    /// What held in the first container.
     sandbox: Sandbox,
-    lost: u32,
+    losses: u32,
     frozen: bool,
-    /// What a reader of the results should know.
+    /// Notices for readers of the results.
     notices: Vec<String>,
 }
 
-/// Checks, beside what every container is checked for, that the one just started will do.
+/// A check of the container just started, beside those that every container gets.
 pub type Verify<'a> = &'a (dyn Fn() -> Result<()> + Sync);
 
-/// How one process went.
-pub struct Ran {
-    /// How the process ended, or why it never came to an end of its own.
+/// Outcome of one process.
+pub struct ProcessOutcome {
+    /// Its exit, or why it never came to an end of its own.
     pub exit: Result<Exit, String>,
     /// Whether its container was lost and it ran again in another.
-    pub again: bool,
+    pub retried: bool,
 }
 
-impl<'a> Lasting<'a> {
+impl<'a> ReplaceableContainer<'a> {
     pub async fn start(
         engines: &Arc<Engines>,
         spec: Spec,
@@ -67,13 +69,13 @@ impl<'a> Lasting<'a> {
             events,
             container,
             sandbox,
-            lost: 0,
+            losses: 0,
             frozen: false,
             notices: Vec::new(),
         })
     }
 
-    /// What held when it was started.
+    /// What held in the container when it was started.
     pub fn sandbox(&self) -> &Sandbox {
         &self.sandbox
     }
@@ -82,25 +84,25 @@ impl<'a> Lasting<'a> {
     ///
     /// # Errors
     /// If containers are lost too often, or the engine does not come back.
-    pub async fn run(&mut self, run: &Spawn) -> Result<Ran> {
-        for lost in 0..LOST_BY_ONE {
+    pub async fn run(&mut self, spawn: &Spawn) -> Result<ProcessOutcome> {
+        for losses in 0..LOSSES_PER_PROCESS_MAX {
             let container = self.container.as_mut().expect("one runs, or the job is given up");
-            let ran = async {
+            let running = async {
                 if self.frozen {
                     container.freeze(false).await?;
                     self.frozen = false;
                 }
-                container.run(run, |_| ()).await
+                container.run(spawn, |_| ()).await
             };
-            match ran.await {
-                Ok(exit) => return Ok(Ran { exit: Ok(exit), again: lost > 0 }),
+            match running.await {
+                Ok(exit) => return Ok(ProcessOutcome { exit: Ok(exit), retried: losses > 0 }),
                 Err(error) => self.replace(error).await?,
             }
         }
         // Not the machine's fault, then.
-        self.lost -= LOST_BY_ONE;
-        let why = format!("its container was lost {LOST_BY_ONE} times while it ran");
-        Ok(Ran { exit: Err(why), again: true })
+        self.losses -= LOSSES_PER_PROCESS_MAX;
+        let why = format!("its container was lost {LOSSES_PER_PROCESS_MAX} times while it ran");
+        Ok(ProcessOutcome { exit: Err(why), retried: true })
     }
 
     /// Stops everything in it where it stands, until the next process. That it cannot be is worth a
@@ -118,9 +120,9 @@ impl<'a> Lasting<'a> {
         }
     }
 
-    /// Lets it go on if it is frozen, and puts another in its place if it is gone: an engine that was
+    /// Thaws the container if it is frozen, and replaces it if it is gone: an engine that was
     /// restarted takes both sides' with it.
-    pub async fn look(&mut self) -> Result<()> {
+    pub async fn recover(&mut self) -> Result<()> {
         let Some(container) = self.container.as_ref().filter(|_| self.frozen) else {
             return Ok(());
         };
@@ -135,33 +137,33 @@ impl<'a> Lasting<'a> {
 
     /// Puts another container in the place of the one that was lost by `error`.
     async fn replace(&mut self, error: Error) -> Result<()> {
-        if error.kind != Kind::Infrastructure || self.lost >= LOST_MAX {
+        if error.kind != Kind::Infrastructure || self.losses >= LOSSES_MAX {
             return Err(error);
         }
-        self.lost += 1;
+        self.losses += 1;
         self.frozen = false;
         self.events.notice(format!("{error}; starting another, what was measured is kept"));
-        // Before the next is started, which is to have the cores for itself. If it cannot be removed
-        // now, the next dyno sweeps it.
+        // Before the next is started, which is to have the cores for itself. If it cannot be
+        // removed now, the next dyno sweeps it.
         if let Some(lost) = self.container.take() {
             let _ = lost.remove().await;
         }
-        let mut then = None;
+        let mut last_error = None;
         for wait_s in WAITS_S {
             tokio::time::sleep(Duration::from_secs(wait_s)).await;
             match start(&self.engines, &self.spec, self.verify).await {
                 Ok(started) => {
                     self.container = Some(started);
-                    let told = format!("{error}; the round was repeated in another container");
-                    self.notices.push(told);
+                    let notice = format!("{error}; the round was repeated in another container");
+                    self.notices.push(notice);
                     return Ok(());
                 }
                 Err(other) if other.kind != Kind::Infrastructure => return Err(other),
-                Err(other) => then = Some(other),
+                Err(other) => last_error = Some(other),
             }
         }
-        let then = then.map(|then| format!("; no other could be started: {then}"));
-        Err(Error::infrastructure(format!("{error}{}", then.unwrap_or_default()))
+        let attempts = last_error.map(|last| format!("; no other could be started: {last}"));
+        Err(Error::infrastructure(format!("{error}{}", attempts.unwrap_or_default()))
             .hint("bring the engine back and run the same command again"))
     }
 
