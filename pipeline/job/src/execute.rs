@@ -162,7 +162,8 @@ async fn with_quiet_host<T>(
     ctx: &Context,
     measure: impl AsyncFnOnce(&mut QuietHost) -> Result<T>,
 ) -> Result<T> {
-    let mut quiet = QuietHost::prove(&prepared.host, &prepared.cores, &ctx.events).await?;
+    let mut quiet =
+        QuietHost::prove(&prepared.host, &prepared.cores, &ctx.scope, &ctx.events).await?;
     fault::at("measure.keep-to", || keep_to(&prepared.cores.housekeeping));
     let measured = measure(&mut quiet).await;
     keep_to(&prepared.cores.all());

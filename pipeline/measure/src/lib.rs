@@ -138,14 +138,10 @@ impl Bench<'_> {
     }
 
     /// A container for each side. One that was started goes if the other cannot be.
-    async fn pair<'b>(
-        &'b self,
-        cgroup: Option<&'static str>,
-        verify: Verify<'b>,
-    ) -> Result<Pair<'b>> {
+    async fn pair<'b>(&'b self, cgroup: Option<&str>, verify: Verify<'b>) -> Result<Pair<'b>> {
         let mut sides = BTreeMap::new();
         for side in self.subjects.keys() {
-            let spec = Spec { cgroup, ..self.counted(*side) };
+            let spec = Spec { cgroup: cgroup.map(String::from), ..self.counted(*side) };
             match Lasting::start(&self.engines, spec, verify, &self.events).await {
                 Ok(started) => drop(sides.insert(*side, started)),
                 Err(error) => {

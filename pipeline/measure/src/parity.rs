@@ -203,7 +203,8 @@ impl Bench<'_> {
             ));
         }
         let rounds = self.job.inputs.budget.rounds_max;
-        let mut spec = Spec { cgroup: quiet.parent(), ..self.counted(Side::Baseline) };
+        let mut spec =
+            Spec { cgroup: quiet.parent().map(String::from), ..self.counted(Side::Baseline) };
         spec.mounts.push(Mount::read_only(&folder, TOOLS));
         spec.pids += tools.len() as u64;
         let verify = || quiet.verify();
