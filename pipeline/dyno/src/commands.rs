@@ -23,7 +23,9 @@ use crate::arguments::{
     Cli, Command, Compare, DEMO, DEMO_EXPLANATION, Global, ImageCommand, Measuring, Output,
     REQUESTER, ROUNDS_DEMO, ROUNDS_MOST, Selfcheck, SuiteCommand,
 };
-use crate::environment::{cache_folder, data_folder, environment, open_store, state_folder};
+use crate::environment::{
+    cache_folder, data_folder, environment, machine_scope, open_store, state_folder,
+};
 use crate::prompt;
 use crate::show::{self, Detail, print_as, terminal, write_stdout};
 
@@ -84,8 +86,8 @@ impl Call<'_> {
                 sql(query.as_deref(), *output, policy, self.global, self.events).await
             }
             Command::Host { command } => {
-                let catalog = self.global.catalog.as_deref();
-                command.run(catalog, self.global.verbose, self.events).await
+                let (catalog, scope) = (self.global.catalog.as_deref(), machine_scope()?);
+                command.run(catalog, self.global.verbose, &scope, self.events).await
             }
             Command::Suite { command: SuiteCommand::Lock { suite, crates } } => {
                 let loaded = Catalog::open(self.global.catalog.as_deref())?.suite(suite)?;

@@ -9,6 +9,7 @@ use dyno_answer::estimate::JobEstimate;
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::fault;
+use dyno_host::scope::MachineScope;
 use dyno_job::context::{CleanupHandle, Environment, Estimate, Estimator};
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
@@ -51,9 +52,18 @@ pub async fn environment(
         cache: cache_folder(global)?,
         mirror: global.mirror.clone(),
         program: own_program()?,
+        scope: machine_scope()?,
         events: events.clone(),
         cleanup,
     })
+}
+
+/// The machine's own scope; a test has dynos that need not wait for each other.
+pub fn machine_scope() -> Result<MachineScope> {
+    let own = MachineScope::default();
+    let lock = std::env::var_os("DYNO_MEASURING_LOCK").map_or(own.lock().into(), PathBuf::from);
+    let cgroup = std::env::var("DYNO_CGROUP").unwrap_or_else(|_| own.cgroup().into());
+    MachineScope::new(lock, cgroup)
 }
 
 fn own_program() -> Result<PathBuf> {

@@ -12,6 +12,7 @@ use dyno_build::catalog::Catalog;
 use dyno_host::doctor::DoctorReport;
 use dyno_host::knobs::{TuneOptions, examine};
 use dyno_host::machine::{Machine, Root};
+use dyno_host::scope::MachineScope;
 use dyno_host::state::StateFile;
 use dyno_host::tune::{Row, TuneReport, check_smt_off, plan_changes, tune, untune};
 use dyno_host::{MeasuringLock, assign_on};
@@ -77,7 +78,13 @@ pub struct Setting {
 
 impl HostCommand {
     /// Carries it out. Returns the exit code.
-    pub async fn run(&self, catalog: Option<&Path>, all: bool, events: &Events) -> Result<u8> {
+    pub async fn run(
+        &self,
+        catalog: Option<&Path>,
+        all: bool,
+        scope: &MachineScope,
+        events: &Events,
+    ) -> Result<u8> {
         let host = |name: &str| Catalog::open(catalog)?.host(name);
         match self {
             Self::Doctor { host: name, json, place } => {
@@ -95,9 +102,9 @@ impl HostCommand {
             }
             Self::Tune { host: name, smt_off, perf, setting } => {
                 let options = TuneOptions { perf: *perf, smt_off: *smt_off };
-                setting.tune(&host(name)?, options, events).await
+                setting.tune(&host(name)?, options, scope, events).await
             }
-            Self::Untune { setting } => setting.untune(events).await,
+            Self::Untune { setting } => setting.untune(scope, events).await,
         }
     }
 }
@@ -110,10 +117,16 @@ impl Setting {
         (machine, file)
     }
 
-    async fn tune(&self, host: &Host, options: TuneOptions, events: &Events) -> Result<u8> {
+    async fn tune(
+        &self,
+        host: &Host,
+        options: TuneOptions,
+        scope: &MachineScope,
+        events: &Events,
+    ) -> Result<u8> {
         let (machine, file) = self.machine();
         // Another dyno that measures would be disturbed, one that tunes would read half of it.
-        let _lock = self.lock(&machine, events).await?;
+        let _lock = self.lock(&machine, scope, events).await?;
         let cores = assign_on(&machine, host)?;
         let findings = examine(&machine, &cores.benchmark, options);
         check_smt_off(&machine, host, &findings, options)?;
@@ -139,9 +152,9 @@ impl Setting {
         exit_code(failed, files, "set")
     }
 
-    async fn untune(&self, events: &Events) -> Result<u8> {
+    async fn untune(&self, scope: &MachineScope, events: &Events) -> Result<u8> {
         let (machine, file) = self.machine();
-        let _lock = self.lock(&machine, events).await?;
+        let _lock = self.lock(&machine, scope, events).await?;
         events.send(Event::Finished);
         if self.dry_run || !machine.privileged() && file.load()?.is_some() {
             let report = untune(&machine, &file, true)?;
@@ -157,11 +170,16 @@ impl Setting {
     }
 
     /// Nobody measures while knobs are set; a made-up machine and a plan disturb nobody.
-    async fn lock(&self, machine: &Root, events: &Events) -> Result<Option<MeasuringLock>> {
+    async fn lock(
+        &self,
+        machine: &Root,
+        scope: &MachineScope,
+        events: &Events,
+    ) -> Result<Option<MeasuringLock>> {
         if self.dry_run || !machine.is_this_machine() || !machine.privileged() {
             return Ok(None);
         }
-        MeasuringLock::take(events).await.map(Some)
+        MeasuringLock::take(scope, events).await.map(Some)
     }
 }
 

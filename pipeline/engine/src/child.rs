@@ -7,15 +7,17 @@ use dyno_base::fault;
 
 use crate::{GUARD, docker, embedded};
 
-/// Carries out `run NAME BUNDLE`, `delete NAME` or `guard SOCKET OWNER`; returns the exit code.
+/// Carries out `run NAME BUNDLE SLICE`, `delete NAME SLICE` or `guard SOCKET OWNER`; returns the exit
+/// code. `SLICE` is the cgroup of the container's scope.
 pub fn main(arguments: &[String]) -> u8 {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     fault::act_on_parent();
     let done = match words.as_slice() {
-        ["run", name, bundle] => embedded::run_container(name, Path::new(bundle)),
-        ["delete", name] => embedded::delete_container(name),
+        ["run", name, bundle, slice] => embedded::run_container(name, Path::new(bundle), slice),
+        ["delete", name, slice] => embedded::delete_container(name, slice),
         [GUARD, socket, owner] => docker::guard_main(socket, owner),
-        _ => Err("dyno __container run NAME BUNDLE | delete NAME | guard SOCKET OWNER".into()),
+        _ => Err("dyno __container run NAME BUNDLE SLICE | delete NAME SLICE | guard SOCKET OWNER"
+            .into()),
     };
     match done {
         Ok(()) => 0,

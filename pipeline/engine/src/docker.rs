@@ -24,11 +24,12 @@ use bollard::query_parameters::{
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
+use dyno_host::scope::{MachineScope, SLICE};
 use dyno_model::catalog::host::format_cores;
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
 
-use super::{CAPABILITIES, Engine, RLIMITS, Root, Spec, Streams, container_owner};
+use super::{CAPABILITIES, Engine, RLIMITS, Root, SCOPE, Spec, Streams, container_owner};
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::fault;
 
@@ -53,6 +54,7 @@ struct DockerEngine {
     program: PathBuf,
     /// The guard, which is there from the first container that was frozen on.
     guard: Mutex<Option<Guard>>,
+    scope: MachineScope,
 }
 
 /// A process that outlives a dyno that is killed, and thaws what that left frozen: a probe that is
@@ -102,7 +104,11 @@ pub fn guard_main(socket: &str, owner: &str) -> std::result::Result<(), String> 
 
 /// Connects to `socket`, else to `DOCKER_HOST`, else to the usual sockets.
 /// `program` is dyno itself.
-pub async fn open(socket: Option<&str>, program: &Path) -> Result<Box<dyn Engine>> {
+pub async fn open(
+    socket: Option<&str>,
+    program: &Path,
+    scope: &MachineScope,
+) -> Result<Box<dyn Engine>> {
     let candidates = match socket.map(str::to_string).or_else(|| std::env::var("DOCKER_HOST").ok())
     {
         Some(named) => vec![named],
@@ -110,7 +116,7 @@ pub async fn open(socket: Option<&str>, program: &Path) -> Result<Box<dyn Engine
     };
     let mut tried = Vec::new();
     for candidate in &candidates {
-        match connect(candidate, program).await {
+        match connect(candidate, program, scope).await {
             Ok(engine) => return Ok(Box::new(engine)),
             // An engine that answers but will not do is worth saying so; a missing one is not.
             Err(error) if error.hint.is_some() => return Err(error),
@@ -130,7 +136,7 @@ fn default_sockets() -> Vec<String> {
     sockets
 }
 
-async fn connect(address: &str, program: &Path) -> Result<DockerEngine> {
+async fn connect(address: &str, program: &Path, scope: &MachineScope) -> Result<DockerEngine> {
     let path = address.strip_prefix("unix://").unwrap_or(address);
     if path.contains("://") {
         return Err(Error::host(format!("{address}: only local sockets are supported")).hint(
@@ -177,7 +183,8 @@ async fn connect(address: &str, program: &Path) -> Result<DockerEngine> {
     };
     let name = format!("{kind} {}", version.version.unwrap_or_default());
     let (socket, program, guard) = (path.to_string(), program.to_path_buf(), Mutex::default());
-    Ok(DockerEngine { docker, name, build_user, by_systemd, socket, program, guard })
+    let scope = scope.clone();
+    Ok(DockerEngine { docker, name, build_user, by_systemd, socket, program, guard, scope })
 }
 
 impl DockerEngine {
@@ -272,14 +279,17 @@ impl DockerEngine {
             // The probe's input ends with this connection, and the container with it.
             stdin_once: Some(true),
             tty: Some(false),
-            labels: Some(HashMap::from([(LABEL.to_string(), name.to_string())])),
+            labels: Some(HashMap::from(
+                [(LABEL, name), (SCOPE, self.scope.cgroup())]
+                    .map(|(label, value)| (label.to_string(), value.to_string())),
+            )),
             host_config: Some(HostConfig {
                 mounts: Some(mounts),
                 memory: Some(spec.memory_bytes as i64),
                 memory_swap: Some(spec.memory_bytes as i64),
                 pids_limit: Some(spec.pids as i64),
                 ulimits: Some(RLIMITS.map(rlimit).into()),
-                cgroup_parent: spec.cgroup.map(|slice| match self.by_systemd {
+                cgroup_parent: spec.cgroup.as_ref().map(|slice| match self.by_systemd {
                     true => slice.to_string(),
                     false => format!("/{slice}"),
                 }),
@@ -388,8 +398,10 @@ impl Engine for DockerEngine {
         let listed = self.docker.list_containers(Some(options)).await.context(doing)?;
         let mut swept = Vec::new();
         for container in listed {
-            let name = container.labels.and_then(|labels| labels.get(LABEL).cloned());
-            let Some(name) = name else { continue };
+            let mut labels = container.labels.unwrap_or_default();
+            // One that does not say so is the machine's own.
+            let is_ours = labels.get(SCOPE).map_or(SLICE, String::as_str) == self.scope.cgroup();
+            let Some(name) = labels.remove(LABEL).filter(|_| is_ours) else { continue };
             if container_owner(&name).is_some_and(|owner| !owner.is_alive()) {
                 self.remove(&name).await?;
                 swept.push(name);

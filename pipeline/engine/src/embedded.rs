@@ -18,22 +18,26 @@ use dyno_model::catalog::host::format_cores;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
-use super::{CAPABILITIES, Engine, RLIMITS, Spec, Streams, container_owner};
+use super::{CAPABILITIES, Engine, RLIMITS, SCOPE, Spec, Streams, container_owner};
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::fault;
-use dyno_host::exclusive::SLICE;
+use dyno_host::scope::{MachineScope, SLICE};
 
 /// Where libcontainer keeps its state and dyno its bundles; gone with a reboot, as containers are.
 const STATE: &str = "/run/dyno";
 
+/// The cgroup of containers in which nothing is measured.
+const UNMEASURED: &str = "dyno";
+
 pub struct Embedded {
     program: PathBuf,
+    scope: MachineScope,
     children: Mutex<HashMap<String, Child>>,
 }
 
 impl Embedded {
     /// Checks that this process may make containers.
-    pub fn open(program: &Path) -> Result<Self> {
+    pub fn open(program: &Path, scope: &MachineScope) -> Result<Self> {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::host("making containers without a daemon needs root")
                 .hint("run dyno as root, or name a host with engine = \"docker\""));
@@ -46,7 +50,15 @@ impl Embedded {
             fs::create_dir_all(&folder)
                 .map_err(|e| Error::host(format!("cannot write {}: {e}", folder.display())))?;
         }
-        Ok(Self { program: program.to_path_buf(), children: Mutex::default() })
+        let (program, scope) = (program.to_path_buf(), scope.clone());
+        Ok(Self { program, scope, children: Mutex::default() })
+    }
+
+    /// Whether a container is this scope's; one that does not say so is the machine's own.
+    fn is_ours(&self, name: &str) -> bool {
+        let config = fs::read(bundle(name).join("config.json")).unwrap_or_default();
+        let config: Value = serde_json::from_slice(&config).unwrap_or_default();
+        config["annotations"][SCOPE].as_str().unwrap_or(SLICE) == self.scope.cgroup()
     }
 }
 
@@ -67,13 +79,14 @@ impl Engine for Embedded {
     async fn start(&self, name: &str, spec: &Spec, probe: &Path) -> Result<Streams> {
         let bundle = bundle(name);
         let doing = || format!("writing the container's bundle {}", bundle.display());
-        let config = serde_json::to_vec_pretty(&config(name, spec, probe)).expect("plain JSON");
+        let config = config(name, spec, probe, self.scope.cgroup());
+        let config = serde_json::to_vec_pretty(&config).expect("plain JSON");
         let write = || {
             fs::create_dir_all(&bundle).and_then(|()| fs::write(bundle.join("config.json"), config))
         };
         fault::at("embedded.bundle", write).context(doing)?;
         let mut command = Command::new(&self.program);
-        command.args([crate::CHILD, "run", name]).arg(&bundle);
+        command.args([crate::CHILD, "run", name]).arg(&bundle).arg(self.scope.cgroup());
         command
             .process_group(0)
             .stdin(Stdio::piped())
@@ -93,12 +106,12 @@ impl Engine for Embedded {
     async fn freeze(&self, name: &str, frozen: bool) -> Result<()> {
         let doing =
             || format!("{} the container {name}", if frozen { "freezing" } else { "thawing" });
-        freeze(name, frozen).context(doing)
+        freeze(name, self.scope.cgroup(), frozen).context(doing)
     }
 
     async fn remove(&self, name: &str) -> Result<()> {
         // What is frozen cannot end; one that is gone needs no thawing.
-        let _ = freeze(name, false);
+        let _ = freeze(name, self.scope.cgroup(), false);
         let child = self.children.lock().expect("no panic while held").remove(name);
         let mut cleaned_up = false;
         if let Some(mut child) = child {
@@ -108,7 +121,7 @@ impl Engine for Embedded {
         }
         let bundle = bundle(name);
         if !cleaned_up && bundle.exists() {
-            delete(&self.program, name).await?;
+            delete(&self.program, name, self.scope.cgroup()).await?;
         }
         match fs::remove_dir_all(&bundle) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
@@ -127,7 +140,8 @@ impl Engine for Embedded {
             {
                 let name = entry.context(|| "reading a folder".into())?.file_name();
                 let Some(name) = name.to_str() else { continue };
-                if container_owner(name).is_some_and(|owner| !owner.is_alive()) {
+                let left = container_owner(name).is_some_and(|owner| !owner.is_alive());
+                if left && self.is_ours(name) {
                     self.remove(name).await?;
                     swept.push(name.to_string());
                 }
@@ -139,14 +153,14 @@ impl Engine for Embedded {
     }
 }
 
-/// Freezes or thaws the cgroup of a container (cgroup-v1/freezer-subsystem.rst, cgroup-v2.rst of
-/// the kernel), and waits until it is so.
-fn freeze(name: &str, frozen: bool) -> std::io::Result<()> {
+/// Freezes or thaws the cgroup of a container (cgroup-v1/freezer-subsystem.rst, cgroup-v2.rst of the
+/// kernel), and waits until it is so. `slice` is the cgroup of its scope.
+fn freeze(name: &str, slice: &str, frozen: bool) -> std::io::Result<()> {
     const PATIENCE: u32 = 2000;
     let mount = Path::new("/sys/fs/cgroup");
     let v2 = mount.join("cgroup.controllers").exists();
     let top = if v2 { mount.to_path_buf() } else { mount.join("freezer") };
-    let folder = ["dyno", SLICE]
+    let folder = [UNMEASURED, slice]
         .map(|parent| top.join(parent).join(name))
         .into_iter()
         .find(|folder| folder.exists())
@@ -175,9 +189,9 @@ fn freeze(name: &str, frozen: bool) -> std::io::Result<()> {
     Err(std::io::ErrorKind::TimedOut.into())
 }
 
-async fn delete(program: &Path, name: &str) -> Result<()> {
+async fn delete(program: &Path, name: &str, slice: &str) -> Result<()> {
     let output = Command::new(program)
-        .args([crate::CHILD, "delete", name])
+        .args([crate::CHILD, "delete", name, slice])
         .output()
         .await
         .context(|| format!("removing the container {name}"))?;
@@ -189,7 +203,7 @@ async fn delete(program: &Path, name: &str) -> Result<()> {
 }
 
 /// The OCI runtime configuration (opencontainers/runtime-spec, config.md).
-fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
+fn config(name: &str, spec: &Spec, probe: &Path, slice: &str) -> Value {
     let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
     let mut mounts = vec![
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -228,6 +242,7 @@ fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
     json!({
         "ociVersion": "1.0.2",
         "hostname": "dyno",
+        "annotations": {SCOPE: slice},
         "root": {"path": spec.root.rootfs(), "readonly": true},
         "process": {
             "terminal": false,
@@ -242,7 +257,7 @@ fn config(name: &str, spec: &Spec, probe: &Path) -> Value {
         "mounts": mounts,
         "linux": {
             "namespaces": namespaces,
-            "cgroupsPath": format!("/{}/{name}", spec.cgroup.unwrap_or("dyno")),
+            "cgroupsPath": format!("/{}/{name}", spec.cgroup.as_deref().unwrap_or(UNMEASURED)),
             "resources": {
                 "memory": memory(spec.memory_bytes),
                 "pids": {"limit": spec.pids},
@@ -271,7 +286,7 @@ fn memory(bytes: u64) -> Value {
 }
 
 /// The life of a container's parent: makes it, waits for it, removes its cgroups.
-pub(crate) fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
+pub(crate) fn run_container(name: &str, bundle: &Path, slice: &str) -> Result<(), String> {
     use libcontainer::container::builder::ContainerBuilder;
     use libcontainer::syscall::syscall::SyscallType;
     use nix::sys::wait::waitpid;
@@ -305,7 +320,7 @@ pub(crate) fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
         && let Some(pid) = pid
     {
         close_streams();
-        thaw_when_left_alone(name, pid);
+        thaw_when_left_alone(name, slice, pid);
         let _ = waitpid(pid, None);
     }
     fault::at("embedded.delete", || container.delete(true).map_err(error_chain))?;
@@ -314,7 +329,7 @@ pub(crate) fn run_container(name: &str, bundle: &Path) -> Result<(), String> {
 
 /// Waits until the container has ended, or the dyno that asked for it has: a frozen probe would not
 /// see that nobody speaks to it any more.
-fn thaw_when_left_alone(name: &str, pid: nix::unistd::Pid) {
+fn thaw_when_left_alone(name: &str, slice: &str, pid: nix::unistd::Pid) {
     use std::os::fd::AsRawFd;
     let open = |pid: i32| -> Option<fs::File> {
         use std::os::fd::FromRawFd;
@@ -338,7 +353,7 @@ fn thaw_when_left_alone(name: &str, pid: nix::unistd::Pid) {
         }
     }
     if watched[0].revents == 0 {
-        let _ = freeze(name, false);
+        let _ = freeze(name, slice, false);
     }
 }
 
@@ -381,10 +396,10 @@ fn close_streams() {
     }
 }
 
-pub(crate) fn delete_container(name: &str) -> Result<(), String> {
+pub(crate) fn delete_container(name: &str, slice: &str) -> Result<(), String> {
     const ATTEMPTS: u32 = 20;
     let state = Path::new(STATE).join("containers").join(name);
-    let _ = freeze(name, false);
+    let _ = freeze(name, slice, false);
     wait_for_parent(name);
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
@@ -396,9 +411,9 @@ pub(crate) fn delete_container(name: &str) -> Result<(), String> {
             Err(_) => fs::remove_dir_all(&state).map_err(|e| format!("{}: {e}", state.display())),
         };
         match done {
-            Ok(()) => return remove_cgroups(name),
+            Ok(()) => return remove_cgroups(name, slice),
             // Its parent, or another dyno's sweep, was at it too.
-            Err(_) if !state.exists() => return remove_cgroups(name),
+            Err(_) if !state.exists() => return remove_cgroups(name, slice),
             Err(error) => last = error,
         }
         std::thread::sleep(Duration::from_millis(100));
@@ -418,14 +433,13 @@ fn wait_for_parent(name: &str) {
     }
 }
 
-/// Removes the cgroups of a container whose parent was killed before it could; ends what is in
-/// them.
-fn remove_cgroups(name: &str) -> Result<(), String> {
+/// Removes the cgroups of a container whose parent was killed before it could; ends what is in them.
+fn remove_cgroups(name: &str, slice: &str) -> Result<(), String> {
     const ATTEMPTS: u32 = 50;
     let mount = Path::new("/sys/fs/cgroup");
     let below = fs::read_dir(mount).into_iter().flatten().flatten().map(|entry| entry.path());
     let tops: Vec<PathBuf> = below.chain([mount.to_path_buf()]).collect();
-    let parents = tops.iter().flat_map(|top| ["dyno", SLICE].map(|parent| top.join(parent)));
+    let parents = tops.iter().flat_map(|top| [UNMEASURED, slice].map(|parent| top.join(parent)));
     for folder in parents.map(|parent| parent.join(name)) {
         for attempt in 0.. {
             for pid in fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default().lines() {

@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use dyno_host::scope::MachineScope;
 use dyno_model::catalog::host::{EngineChoice, Host};
 use dyno_model::id::Digest;
 use dyno_probe::{
@@ -41,6 +42,10 @@ pub const CHILD: &str = "__container";
 
 /// The word after [`CHILD`] that makes it a guard.
 pub(crate) const GUARD: &str = "guard";
+
+/// The label, or annotation, of a container that says which scope it is of, by the name of that
+/// one's cgroup.
+pub(crate) const SCOPE: &str = "dyno.scope";
 
 /// The probe, built by `build.rs`.
 pub const PROBE: &[u8] = include_bytes!(env!("DYNO_PROBE"));
@@ -102,7 +107,7 @@ pub struct Spec {
     pub user: (u32, u32),
     /// The cgroup at the top of the machine's that the container's own is to be in; `None` leaves
     /// it to the engine.
-    pub cgroup: Option<&'static str>,
+    pub cgroup: Option<String>,
     /// What the probe is told when it starts.
     pub probe: Settings,
 }
@@ -161,7 +166,7 @@ pub trait Engine: Send + Sync {
     async fn freeze(&self, name: &str, frozen: bool) -> Result<()>;
     /// Ends and removes the container, frozen or not; one that is gone already is no error.
     async fn remove(&self, name: &str) -> Result<()>;
-    /// Removes containers whose dyno is gone; returns their names.
+    /// Removes containers of its scope whose dyno is gone; returns their names.
     async fn sweep(&self) -> Result<Vec<String>>;
 }
 
@@ -170,22 +175,27 @@ pub struct Engines {
     engine: Box<dyn Engine>,
     probe: PathBuf,
     owner: ProcessIdentity,
-    count: AtomicU32,
     live: Mutex<BTreeSet<String>>,
 }
 
 impl Engines {
     /// The engine that `host` asks for; `cache` gets a copy of the probe to mount. `program` is
     /// dyno itself, which the embedded engine starts again for each container.
-    pub async fn open(host: &Host, cache: &Path, program: &Path) -> Result<Arc<Self>> {
-        let embedded = || embedded::Embedded::open(program).map(|e| Box::new(e) as Box<dyn Engine>);
+    pub async fn open(
+        host: &Host,
+        cache: &Path,
+        program: &Path,
+        scope: &MachineScope,
+    ) -> Result<Arc<Self>> {
+        let embedded =
+            || embedded::Embedded::open(program, scope).map(|e| Box::new(e) as Box<dyn Engine>);
         let engine = match host.engine {
             EngineChoice::Embedded => embedded()?,
-            EngineChoice::Docker => docker::open(host.socket.as_deref(), program).await?,
+            EngineChoice::Docker => docker::open(host.socket.as_deref(), program, scope).await?,
             EngineChoice::Auto => match embedded() {
                 Ok(engine) => engine,
                 Err(no_embedded) => {
-                    docker::open(host.socket.as_deref(), program).await.map_err(|no_docker| {
+                    docker::open(host.socket.as_deref(), program, scope).await.map_err(|no_docker| {
                         Error::host(format!(
                             "no way to make containers here: embedded: {no_embedded}; docker: {no_docker}"
                         ))
@@ -198,7 +208,6 @@ impl Engines {
             engine,
             probe: place_probe(cache)?,
             owner: ProcessIdentity::this_process(),
-            count: AtomicU32::new(0),
             live: Mutex::default(),
         }))
     }
@@ -226,7 +235,9 @@ impl Engines {
     }
 
     async fn start_verified(self: &Arc<Self>, spec: &Spec) -> Result<Container> {
-        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        // One count for the process, which may have opened several engines.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("dyno-{}-{number}", self.owner);
         self.live.lock().expect("no panic while held").insert(name.clone());
         let streams = match self.engine.start(&name, spec, &self.probe).await {
@@ -294,6 +305,11 @@ impl Container {
         tokio::spawn(keep_tail(streams.errors, Arc::clone(&errors)));
         let output = BufReader::with_capacity(64 << 10, streams.output);
         Self { engines, name, input: streams.input, output, errors, sandbox: None }
+    }
+
+    /// Its name under the engine.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// What held when it was started.

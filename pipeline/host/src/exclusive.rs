@@ -18,14 +18,11 @@ use std::time::Duration;
 use dyno_model::catalog::host::format_cores;
 
 use super::knobs::core_names;
+use super::scope::MachineScope;
 use dyno_base::fault;
 
 /// Where cgroups are mounted.
 const MOUNT: &str = "/sys/fs/cgroup";
-
-/// Its name, at the top of each hierarchy: one that systemd takes for a slice, so that engines
-/// which leave their cgroups to systemd can use it too.
-pub const SLICE: &str = "dynobench.slice";
 
 /// The highest weight there is on v2, and on v1 (`cpu.shares`); others have 100, and 1024.
 const WEIGHT: &str = "10000";
@@ -46,6 +43,8 @@ enum Isolation {
 #[derive(Debug)]
 pub struct ExclusiveCores {
     mount: PathBuf,
+    /// The cgroup's name, at the top of each hierarchy.
+    cgroup: String,
     kept: Isolation,
     cores: BTreeSet<u32>,
     /// Why it is not kept better, as the kernel says.
@@ -53,17 +52,14 @@ pub struct ExclusiveCores {
 }
 
 impl ExclusiveCores {
-    /// Takes `cores`.
+    /// Takes `cores` for the cgroup of `scope`.
     ///
     /// # Errors
     /// Where dyno may not make cgroups here, in words.
-    pub fn take(cores: &BTreeSet<u32>) -> Result<Self, String> {
-        Self::take_at(Path::new(MOUNT), cores)
-    }
-
-    fn take_at(mount: &Path, cores: &BTreeSet<u32>) -> Result<Self, String> {
+    pub fn take(scope: &MachineScope, cores: &BTreeSet<u32>) -> Result<Self, String> {
         let mut held = Self {
-            mount: mount.into(),
+            mount: MOUNT.into(),
+            cgroup: scope.cgroup().into(),
             kept: Isolation::Weight,
             cores: cores.clone(),
             refused: None,
@@ -83,7 +79,7 @@ impl ExclusiveCores {
     /// The folder of the cgroup; of a v1 controller's hierarchy where one is named.
     fn folder(&self, controller: &str) -> PathBuf {
         let top = if self.is_v2() { self.mount.clone() } else { self.mount.join(controller) };
-        top.join(SLICE)
+        top.join(&self.cgroup)
     }
 
     fn take_v1(&mut self) -> Result<(), String> {
@@ -133,8 +129,8 @@ impl ExclusiveCores {
     }
 
     /// The parent cgroup of containers that are to run on the cores.
-    pub fn parent(&self) -> &'static str {
-        SLICE
+    pub fn parent(&self) -> &str {
+        &self.cgroup
     }
 
     /// How the cores are kept, for people.
@@ -193,32 +189,33 @@ impl ExclusiveCores {
 
 impl Drop for ExclusiveCores {
     fn drop(&mut self) {
-        fault::at("measure.cores-back", || give_back(&self.mount));
+        fault::at("measure.cores-back", || give_back(&self.mount, &self.cgroup));
     }
 }
 
-/// Gives cores back that a dyno which is gone has kept. Does nothing while one measures.
-pub fn sweep() {
-    if let Some(_lock) = super::MeasuringLock::try_take() {
-        give_back(Path::new(MOUNT));
+/// Gives cores back that a dyno of `scope` which is gone has kept. Does nothing while one measures.
+pub fn sweep(scope: &MachineScope) {
+    if let Some(_lock) = super::MeasuringLock::try_take(scope) {
+        give_back(Path::new(MOUNT), scope.cgroup());
     }
 }
 
 /// Removes the cgroup wherever it is; what still has a container in it stays, but is a partition no
 /// more.
-fn give_back(mount: &Path) {
-    let _ = write(&mount.join(SLICE).join("cpuset.cpus.partition"), "member");
-    let _ = write(&mount.join("cpuset").join(SLICE).join("cpuset.cpu_exclusive"), "0");
+fn give_back(mount: &Path, cgroup: &str) {
+    let _ = write(&mount.join(cgroup).join("cpuset.cpus.partition"), "member");
+    let _ = write(&mount.join("cpuset").join(cgroup).join("cpuset.cpu_exclusive"), "0");
     let hierarchies = fs::read_dir(mount).into_iter().flatten().flatten().map(|entry| entry.path());
-    for slice in hierarchies.chain([mount.into()]).map(|top| top.join(SLICE)) {
-        // The engine takes a moment to remove the container's cgroup below.
-        for _ in 0..20 {
-            match fs::remove_dir(&slice) {
-                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                _ => break,
-            }
+    // The engine takes a moment to remove the container's cgroups below: a second for all of them,
+    // since one that is interrupted has the container still, and sweeps later.
+    let mut attempts = 20;
+    for slice in hierarchies.chain([mount.into()]).map(|top| top.join(cgroup)) {
+        while let Err(error) = fs::remove_dir(&slice)
+            && error.kind() == io::ErrorKind::ResourceBusy
+            && attempts > 0
+        {
+            attempts -= 1;
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 }
@@ -257,12 +254,19 @@ fn write(path: &Path, value: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::scope::SLICE;
     use super::*;
 
     /// The cgroup as the kernel shows it while it holds, in a folder like the mount of v2 or v1.
     fn held(mount: &Path, kept: Isolation) -> ExclusiveCores {
         let cores = BTreeSet::from([2, 3]);
-        let held = ExclusiveCores { mount: mount.into(), kept, cores, refused: None };
+        let held = ExclusiveCores {
+            mount: mount.into(),
+            cgroup: SLICE.into(),
+            kept,
+            cores,
+            refused: None,
+        };
         let v2 =
             [("cpu.weight", WEIGHT), ("cpuset.cpus.partition", "root"), ("cpuset.cpus", "2-3")];
         let v1 = [("cpu.shares", SHARES), ("cpuset.cpu_exclusive", "1"), ("cpuset.cpus", "2-3")];

@@ -11,6 +11,7 @@ mod knob_tests;
 pub mod knobs;
 pub mod machine;
 pub mod quiet;
+pub mod scope;
 pub mod state;
 #[cfg(test)]
 mod trees;
@@ -18,7 +19,7 @@ pub mod tune;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dyno_model::catalog::host::{Cores, Host, format_cores, parse_cores};
 use dyno_model::record::Fingerprint;
@@ -27,6 +28,7 @@ use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use emulator::Emulator;
 use machine::{Machine, Root};
+use scope::MachineScope;
 
 /// A host's cores, as they are on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -158,13 +160,13 @@ pub struct MeasuringLock {
 }
 
 impl MeasuringLock {
-    /// Waits until no other dyno measures on this machine.
-    pub async fn take(events: &Events) -> Result<Self> {
-        let path = lock_path();
+    /// Waits until no other dyno of `scope` measures.
+    pub async fn take(scope: &MachineScope, events: &Events) -> Result<Self> {
+        let path = scope.lock();
         let doing = || format!("taking the measuring lock {}", path.display());
         // Anyone who measures must be able to lock it, whoever made it.
         let mut options = fs::OpenOptions::new();
-        let file = options.read(true).open(&path).or_else(|_| {
+        let file = options.read(true).open(path).or_else(|_| {
             use std::os::unix::fs::OpenOptionsExt;
             fs::OpenOptions::new()
                 .read(true)
@@ -172,7 +174,7 @@ impl MeasuringLock {
                 .create(true)
                 .mode(0o666)
                 .truncate(false)
-                .open(&path)
+                .open(path)
         });
         let file = file.context(doing)?;
         if file.try_lock().is_err() {
@@ -186,18 +188,12 @@ impl MeasuringLock {
         Ok(Self { _file: file })
     }
 
-    /// The lock, if nobody holds it.
-    pub fn try_take() -> Option<Self> {
-        let file = File::open(lock_path()).ok()?;
+    /// The lock of `scope`, if nobody holds it.
+    pub fn try_take(scope: &MachineScope) -> Option<Self> {
+        let file = File::open(scope.lock()).ok()?;
         file.try_lock().ok()?;
         Some(Self { _file: file })
     }
-}
-
-fn lock_path() -> PathBuf {
-    let shared = Path::new("/run/lock");
-    if shared.is_dir() { shared.to_path_buf() } else { std::env::temp_dir() }
-        .join("dyno-measuring.lock")
 }
 
 /// Binds every thread of this process to `cores`: dyno keeps off the benchmark cores while it

@@ -15,6 +15,7 @@ use dyno_probe::Exit;
 
 use super::exclusive::ExclusiveCores;
 use super::machine::{Machine, Root};
+use super::scope::MachineScope;
 use super::{CoreAssignment, MeasuringLock};
 use dyno_base::error::{Error, Result};
 use dyno_base::event::Events;
@@ -39,8 +40,13 @@ impl QuietHost {
     ///
     /// # Errors
     /// A host that stays busier than `load_max` of its file.
-    pub async fn prove(host: &Host, cores: &CoreAssignment, events: &Events) -> Result<Self> {
-        let lock = fault::around("measure.lock", MeasuringLock::take(events)).await?;
+    pub async fn prove(
+        host: &Host,
+        cores: &CoreAssignment,
+        scope: &MachineScope,
+        events: &Events,
+    ) -> Result<Self> {
+        let lock = fault::around("measure.lock", MeasuringLock::take(scope, events)).await?;
         let mut notices = Vec::new();
         let load = wait_for_quiet(host, cores, events).await?;
         if let Some(load) = load.filter(|load| *load > LOAD_NOTED) {
@@ -48,7 +54,7 @@ impl QuietHost {
                 "other programs kept {load:.1} cores busy when measuring began: times are noisier for it"
             ));
         }
-        let taking = fault::at("measure.cores", || ExclusiveCores::take(&cores.benchmark));
+        let taking = fault::at("measure.cores", || ExclusiveCores::take(scope, &cores.benchmark));
         let exclusive = match taking {
             Ok(held) => Some(held),
             Err(why) => {
@@ -69,7 +75,7 @@ impl QuietHost {
     }
 
     /// The cgroup that a container must be in to have the benchmark cores for itself.
-    pub fn parent(&self) -> Option<&'static str> {
+    pub fn parent(&self) -> Option<&str> {
         self.exclusive.as_ref().map(ExclusiveCores::parent)
     }
 

@@ -326,7 +326,15 @@ mod tests {
                 Err(error) => {
                     let required = std::env::var("DYNO_TEST_REQUIRE").unwrap_or_default();
                     assert!(!required.contains("registry"), "docker-registry: {error}");
-                    eprintln!("skipped: docker-registry is not installed ({error})");
+                    let line = format!("skipped: needs registry: docker-registry: {error}");
+                    eprintln!("{line}");
+                    if let Some(file) = std::env::var_os("DYNO_TEST_SKIPPED") {
+                        use std::io::Write as _;
+                        let name = std::thread::current().name().unwrap_or("a test").to_string();
+                        let mut options = fs::OpenOptions::new();
+                        let mut file = options.append(true).create(true).open(file).unwrap();
+                        writeln!(file, "{name}: {line}").unwrap();
+                    }
                     return None;
                 }
             };

@@ -10,6 +10,7 @@ use dyno_base::scratch::clear_scratch;
 use dyno_build::catalog::Catalog;
 use dyno_engine::Engines;
 use dyno_host::exclusive;
+use dyno_host::scope::MachineScope;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
 use dyno_model::plan::Job;
@@ -67,6 +68,8 @@ pub struct Environment {
     pub mirror: Option<String>,
     /// Dyno's own program, which the embedded engine starts again.
     pub program: PathBuf,
+    /// The dynos that this one takes turns with.
+    pub scope: MachineScope,
     pub events: Events,
     /// Says how long a job will take, where anybody knows.
     pub estimator: Arc<dyn Estimator>,
@@ -95,13 +98,14 @@ pub type CleanupHandle = Arc<std::sync::OnceLock<Cleanup>>;
 pub struct Cleanup {
     pub engines: Arc<Engines>,
     pub cache: PathBuf,
+    pub scope: MachineScope,
 }
 
 impl Cleanup {
     /// Removes them, whatever the work that made them was doing. The work itself is over.
     pub async fn clear(&self) -> Result<()> {
         let removed = self.engines.remove_all().await;
-        exclusive::sweep();
+        exclusive::sweep(&self.scope);
         clear_scratch(&self.cache);
         removed
     }

@@ -166,7 +166,8 @@ async fn with_quiet_host<T>(
     ctx: &Context,
     measure: impl AsyncFnOnce(&mut QuietHost) -> Result<T>,
 ) -> Result<T> {
-    let mut quiet = QuietHost::prove(&prepared.host, &prepared.cores, &ctx.events).await?;
+    let mut quiet =
+        QuietHost::prove(&prepared.host, &prepared.cores, &ctx.scope, &ctx.events).await?;
     fault::at("measure.keep-to", || pin_threads_to(&prepared.cores.housekeeping));
     let measured = measure(&mut quiet).await;
     pin_threads_to(&prepared.cores.all_cores());

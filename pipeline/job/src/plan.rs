@@ -107,10 +107,11 @@ pub async fn plan_job(
     fault::around("store.probe", writable).await.map_err(store_error)?;
     sweep_scratch(&ctx.cache);
     Spool::new(&ctx.cache, &ctx.store).publish_leftovers(&ctx.events).await?;
-    let engines = Engines::open(&host, &ctx.cache, &ctx.program).await?;
-    let _ = ctx.cleanup.set(Cleanup { engines: Arc::clone(&engines), cache: ctx.cache.clone() });
+    let engines = Engines::open(&host, &ctx.cache, &ctx.program, &ctx.scope).await?;
+    let (cache, scope) = (ctx.cache.clone(), ctx.scope.clone());
+    let _ = ctx.cleanup.set(Cleanup { engines: Arc::clone(&engines), cache, scope });
     let swept = engines.sweep().await?;
-    fault::at("sweep.cores", exclusive::sweep);
+    fault::at("sweep.cores", || exclusive::sweep(&ctx.scope));
     for container in swept {
         ctx.events.notice(format!("removed the container {container} of a dyno that is gone"));
     }

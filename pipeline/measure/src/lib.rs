@@ -140,12 +140,12 @@ impl Bench<'_> {
     /// Starts a container for each side. One that was started goes if the other cannot be.
     async fn start_pair<'b>(
         &'b self,
-        cgroup: Option<&'static str>,
+        cgroup: Option<&str>,
         verify: Verify<'b>,
     ) -> Result<Pair<'b>> {
         let mut sides = BTreeMap::new();
         for side in self.subjects.keys() {
-            let spec = Spec { cgroup, ..self.counting_spec(*side) };
+            let spec = Spec { cgroup: cgroup.map(String::from), ..self.counting_spec(*side) };
             match ReplaceableContainer::start(&self.engines, spec, verify, &self.events).await {
                 Ok(started) => drop(sides.insert(*side, started)),
                 Err(error) => {

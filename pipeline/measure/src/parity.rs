@@ -208,7 +208,8 @@ impl Bench<'_> {
             ));
         }
         let rounds = self.job.inputs.budget.rounds_max;
-        let mut spec = Spec { cgroup: quiet.parent(), ..self.counting_spec(Side::Baseline) };
+        let mut spec =
+            Spec { cgroup: quiet.parent().map(String::from), ..self.counting_spec(Side::Baseline) };
         spec.mounts.push(Mount::read_only(&folder, TOOLS));
         spec.pids += tools.len() as u64;
         let verify = || quiet.verify();

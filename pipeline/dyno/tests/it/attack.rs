@@ -59,8 +59,8 @@ async fn nothing_is_within_reach(engine: &str) {
     abstract_listener.set_nonblocking(true).unwrap();
 
     let elsewhere = Spec { mounts: vec![Mount::writable(&other, "/work")], ..ground.spec.clone() };
-    let mut neighbour = ground.engines.start(&elsewhere).await.unwrap();
-    let mut container = ground.engines.start(&ground.spec).await.unwrap();
+    let mut neighbour = ground.start(&elsewhere).await;
+    let mut container = ground.start(&ground.spec).await;
     for (words, seen) in attacks_on_the_host(&port, &format!("@{name}")) {
         if mounted.is_none() && words.iter().any(|word| word.contains("/below/")) {
             continue;
@@ -126,7 +126,7 @@ async fn docker_nothing_is_within_reach() {
 
 async fn what_holds_is_read_back(engine: &str) {
     let Some(ground) = Ground::open(engine).await else { return };
-    let container = ground.engines.start(&ground.spec).await.unwrap();
+    let container = ground.start(&ground.spec).await;
     let good = container.sandbox().clone();
     container.remove().await.unwrap();
     let bounds_files = ground.engines.bounds_files();
@@ -215,7 +215,7 @@ async fn results_cannot_be_forged(engine: &str) {
     // As measured programs have it: nothing of the host may be written.
     let mounts = ground.spec.mounts.iter().filter(|mount| !mount.writable).cloned().collect();
     let spec = Spec { mounts, ..ground.spec.clone() };
-    let mut container = ground.engines.start(&spec).await.unwrap();
+    let mut container = ground.start(&spec).await;
     let table: &[(&[&str], Seen)] = &[
         // Each would find what the one before kept.
         (&["attack", "keep"], Says("found []")),
@@ -282,8 +282,8 @@ async fn docker_results_cannot_be_forged() {
 
 async fn exhaustion_is_bounded(engine: &str) {
     let Some(ground) = Ground::open(engine).await else { return };
-    let mut neighbour = ground.engines.start(&ground.spec).await.unwrap();
-    let mut container = ground.engines.start(&ground.spec).await.unwrap();
+    let mut neighbour = ground.start(&ground.spec).await;
+    let mut container = ground.start(&ground.spec).await;
     let streaming = |words: &[&str]| Spawn { stream: true, ..run(words) };
     let short = |words: &[&str]| Spawn { time_ms: 300, ..run(words) };
     let table: &[(Spawn, End)] = &[

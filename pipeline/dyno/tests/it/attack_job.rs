@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use crate::sample::sample;
 use crate::world::{BUILD, Told, World, docker, embedded, git, left_by};
 
 fn json(told: &Told) -> Value {
@@ -171,7 +172,8 @@ fn hostile_builds(world: &World, host: &str) {
     assert_eq!(failure["reason"], "the check-out wrote more than 64.00 MiB to the disk");
     assert_eq!(world.scratch(), Vec::<String>::new());
     // Two at a time: each side is hostile in its own way, so nothing is measured.
-    for (pair, builds) in BUILDS.chunks(2).enumerate() {
+    let builds = sample("hostile builds", BUILDS.to_vec(), 6);
+    for (pair, builds) in builds.chunks(2).enumerate() {
         let tags: Vec<String> = (0..builds.len()).map(|side| format!("bad{pair}-{side}")).collect();
         for (tag, (build, _)) in tags.iter().zip(builds) {
             // What works is there first, so that what is wrong is what is tried.

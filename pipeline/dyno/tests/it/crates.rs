@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use dyno_base::fault::VARIABLE;
+use dyno_host::scope::MachineScope;
 use dyno_model::id::Digest;
 
+use crate::sample::sample;
 use crate::skip;
-use crate::world::{embedded, git, left_by};
+use crate::world::{embedded, forget_scope, git, left_by, own_scope, set_scope};
 
 /// The effects that only suites of crates have.
 pub const OF_CRATES: [&str; 5] =
@@ -22,6 +24,13 @@ pub const OF_CRATES: [&str; 5] =
 /// store.
 struct Compilers {
     folder: tempfile::TempDir,
+    scope: MachineScope,
+}
+
+impl Drop for Compilers {
+    fn drop(&mut self) {
+        forget_scope(&self.scope);
+    }
 }
 
 impl Compilers {
@@ -40,7 +49,8 @@ impl Compilers {
         let host = "benchmark_cores = \"0-1\"\nhousekeeping_cores = \"0\"\nload_max = 1000\ndisturbance_max = 1\n\
                     engine = \"embedded\"\nmemory = \"4GiB\"\n";
         fs::write(folder.path().join("hosts/two.toml"), host).unwrap();
-        let compilers = Self { folder };
+        let scope = own_scope(folder.path());
+        let compilers = Self { folder, scope };
         for image in images {
             if let Err(why) = compilers.build(image) {
                 skip("mirror", &why);
@@ -86,18 +96,21 @@ impl Compilers {
         fs::write(path, content).unwrap();
     }
 
-    fn dyno(&self, words: &[&str]) -> Output {
+    fn command(&self, words: &[&str]) -> Command {
         let mut dyno = Command::new(env!("CARGO_BIN_EXE_dyno"));
         dyno.args(words).arg("--catalog").arg(self.folder.path());
-        dyno.arg("--store").arg(self.path("store"));
-        dyno.current_dir(self.folder.path()).output().unwrap()
+        dyno.arg("--store").arg(self.path("store")).current_dir(self.folder.path());
+        set_scope(&mut dyno, &self.scope);
+        dyno
+    }
+
+    fn dyno(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
     }
 
     /// The same, killed at a fault point.
     fn killed_at(&self, words: &[&str], point: &str) -> u32 {
-        let mut dyno = Command::new(env!("CARGO_BIN_EXE_dyno"));
-        dyno.args(words).arg("--catalog").arg(self.folder.path());
-        dyno.arg("--store").arg(self.path("store")).current_dir(self.folder.path());
+        let mut dyno = self.command(words);
         dyno.stdout(Stdio::null()).stderr(Stdio::null()).env(VARIABLE, format!("kill:{point}"));
         let mut child = dyno.spawn().unwrap();
         let id = child.id();
@@ -380,34 +393,30 @@ fn killed_at_every_effect_of_crates() {
         "--only",
         "threads=1",
     ];
-    for (number, effect) in OF_CRATES.iter().enumerate() {
-        for (half, moment) in ["before", "after"].iter().enumerate() {
-            // Never the same source twice, or it would be laid out already.
-            let nobody = tempfile::tempdir().unwrap();
-            let code = format!("pub const X: &str = {:?};\n{FINE}", nobody.path());
-            suite(
-                &compilers,
-                "made",
-                "[source]\ncompiler = true",
-                &[("fine", &code, "graph = true")],
-            );
-            let lock = LOCK.replace("NAME", "unicode-ident").replace("0.1.0", "1.0.27");
-            let lock = format!("# {}\n{lock}", nobody.path().display());
-            compilers.write("suites/made/locks/unicode-ident.lock", &lock);
-            let file = compilers.path("suites/made/suite.toml");
-            let with = fs::read_to_string(&file).unwrap() + release;
-            fs::write(&file, with).unwrap();
-            if *effect == "crates.download" {
-                let _ = fs::remove_file(&archive);
-            }
-            let point = format!("{effect}.{moment}");
-            let dead = compilers.killed_at(&words, &point);
-            let again = compilers.dyno(&words);
-            assert!(again.status.success(), "{point}: {}", text(&again));
-            let runs = compilers.sql("SELECT count(*), sum(failed) FROM runs");
-            assert_eq!(runs, [format!("{},0", 2 * number + half + 1)], "{point}");
-            assert_eq!(left_by(dead), Vec::<String>::new(), "{point}");
+    let kills = OF_CRATES.iter().flat_map(|effect| ["before", "after"].map(|when| (effect, when)));
+    let kills = sample("kills of crates", kills.collect(), 3);
+    for (number, (effect, moment)) in kills.into_iter().enumerate() {
+        // Never the same source twice, or it would be laid out already.
+        let nobody = tempfile::tempdir().unwrap();
+        let code = format!("pub const X: &str = {:?};\n{FINE}", nobody.path());
+        let crates = [("fine", code.as_str(), "graph = true")];
+        suite(&compilers, "made", "[source]\ncompiler = true", &crates);
+        let lock = LOCK.replace("NAME", "unicode-ident").replace("0.1.0", "1.0.27");
+        let lock = format!("# {}\n{lock}", nobody.path().display());
+        compilers.write("suites/made/locks/unicode-ident.lock", &lock);
+        let file = compilers.path("suites/made/suite.toml");
+        let with = fs::read_to_string(&file).unwrap() + release;
+        fs::write(&file, with).unwrap();
+        if *effect == "crates.download" {
+            let _ = fs::remove_file(&archive);
         }
+        let point = format!("{effect}.{moment}");
+        let dead = compilers.killed_at(&words, &point);
+        let again = compilers.dyno(&words);
+        assert!(again.status.success(), "{point}: {}", text(&again));
+        let runs = compilers.sql("SELECT count(*), sum(failed) FROM runs");
+        assert_eq!(runs, [format!("{},0", number + 1)], "{point}");
+        assert_eq!(left_by(dead), Vec::<String>::new(), "{point}");
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -13,10 +13,9 @@ use dyno_engine::{Container, Engines, Mount, Root, Spec, base_env, verify};
 use dyno_model::catalog::host;
 use dyno_model::id::Digest;
 use dyno_probe::{End, Exit, Settings, Spawn};
-use tokio::sync::{Mutex, MutexGuard};
 
 use crate::skip;
-use crate::world::{docker, forget, guest, left_by, root};
+use crate::world::{docker, forget, guest, in_docker, left_by, own_scope, root};
 
 /// A root of nothing but mount points and the guest; once more as a program with the set-user-id
 /// bit, and the disk of this machine as a device.
@@ -38,6 +37,8 @@ impl GuestRoot {
         }
         std::fs::write(rootfs.join("guest"), guest()).unwrap();
         std::fs::set_permissions(rootfs.join("guest"), PermissionsExt::from_mode(0o755)).unwrap();
+        // An image of this test's own, which it may remove from Docker.
+        std::fs::write(rootfs.join("ground"), folder.display().to_string()).unwrap();
         std::fs::write(rootfs.join("suid"), guest()).unwrap();
         std::fs::set_permissions(rootfs.join("suid"), PermissionsExt::from_mode(0o6755)).unwrap();
         if root() {
@@ -160,20 +161,18 @@ pub struct Ground {
     pub engines: Arc<Engines>,
     pub spec: Spec,
     engine: String,
-    _alone: MutexGuard<'static, ()>,
+    /// The names of the containers that were started.
+    started: Mutex<Vec<String>>,
 }
-
-/// Containers are named by process and number, and looked for by process: one test at a time.
-static ALONE: Mutex<()> = Mutex::const_new(());
 
 impl Ground {
     /// Says so where there is no such engine.
     pub async fn open(engine: &str) -> Option<Self> {
-        let alone = ALONE.lock().await;
         let host = host::parse("test", "test.toml", &format!("engine = \"{engine}\"\n")).unwrap();
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let program = Path::new(env!("CARGO_BIN_EXE_dyno"));
-        let opened = Engines::open(&host, &folder.path().join("cache"), program).await;
+        let scope = own_scope(folder.path());
+        let opened = Engines::open(&host, &folder.path().join("cache"), program, &scope).await;
         let engines = opened.map_err(|error| skip(engine, &error.to_string())).ok()?;
         let work = folder.path().join("work");
         std::fs::create_dir(&work).unwrap();
@@ -201,17 +200,32 @@ impl Ground {
                 fixed_layout: false,
             },
         };
-        Some(Self { folder, engines, spec, engine: engine.into(), _alone: alone })
+        Some(Self { folder, engines, spec, engine: engine.into(), started: Mutex::default() })
     }
 
-    /// Nothing of this process's containers is left.
+    /// Starts a container.
+    pub async fn start(&self, spec: &Spec) -> Container {
+        let container = self.engines.start(spec).await.unwrap();
+        self.started.lock().unwrap().push(container.name().to_string());
+        container
+    }
+
+    /// Nothing of the containers is left.
     pub async fn close(self) {
         self.engines.remove_all().await.unwrap();
-        assert_eq!(left_by(std::process::id()), Vec::<String>::new());
-        if self.engine == "docker"
-            && let Some(docker) = docker().await
-        {
-            forget(&docker, &self.spec.root.id().to_string()).await;
+        let started = self.started.into_inner().unwrap();
+        assert!(!started.is_empty());
+        let id = std::process::id();
+        let mut left = left_by(id);
+        let docker = if self.engine == "docker" { docker().await } else { None };
+        if let Some(docker) = &docker {
+            left.extend(in_docker(docker, id).await);
+        }
+        // Other tests of this process have containers too.
+        left.retain(|name| started.contains(name));
+        assert_eq!(left, Vec::<String>::new());
+        if let Some(docker) = &docker {
+            forget(docker, &self.spec.root.id().to_string()).await;
         }
     }
 }
@@ -222,7 +236,7 @@ async fn conforms(engine: &str) {
     let work = ground.folder.path().join("work");
     let last = *spec.cpus.first().unwrap();
 
-    let mut container = engines.start(&spec).await.unwrap();
+    let mut container = ground.start(&spec).await;
     let sandbox = container.sandbox().clone();
     assert_eq!(sandbox.cpus, [last]);
     assert_eq!((sandbox.uid, sandbox.pid), (0, 1));
@@ -286,12 +300,12 @@ async fn conforms(engine: &str) {
     engines.remove_all().await.unwrap();
 
     let fixed = Settings { fixed_layout: true, ..spec.probe.clone() };
-    let mut container = engines.start(&Spec { probe: fixed, ..spec.clone() }).await.unwrap();
+    let mut container = ground.start(&Spec { probe: fixed, ..spec.clone() }).await;
     assert_eq!(layouts(&mut container).await, 1, "one address layout for all");
     container.remove().await.unwrap();
 
     // The network is there when asked for, and only then.
-    let online = engines.start(&Spec { network: true, ..spec.clone() }).await.unwrap();
+    let online = ground.start(&Spec { network: true, ..spec.clone() }).await;
     assert!(!online.sandbox().interfaces.is_empty());
     online.remove().await.unwrap();
     ground.close().await;

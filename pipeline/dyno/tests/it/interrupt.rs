@@ -135,9 +135,8 @@ fn ctrl_c_while_waiting_for_another_measurement() {
     if !embedded() {
         return;
     }
-    let world = World::new();
-    let lock =
-        std::fs::File::options().append(true).create(true).open("/run/lock/dyno-measuring.lock");
+    let (_turn, world) = World::on_the_machine();
+    let lock = std::fs::File::options().append(true).create(true).open(world.scope.lock());
     let lock = lock.unwrap();
     // Once whoever measures now is through: it might be before this dyno gets there.
     lock.lock().unwrap();

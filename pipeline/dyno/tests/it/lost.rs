@@ -7,12 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use dyno_host::exclusive::SLICE;
 use dyno_model::id::Digest;
 
 use crate::skip;
 use crate::trouble::Disk;
-use crate::world::{BUILD, RUN, World, check, embedded, left_by, names, root};
+use crate::world::{BUILD, RUN, World, check, embedded, left_by, names, parents, root};
 
 /// The second process of the first round, after two builds and two processes to warm up.
 const IN_A_ROUND: &str = "stop:container.run.before:6";
@@ -57,9 +56,7 @@ fn inits(id: u32) -> Vec<(String, i32)> {
 
 /// Whether a container is frozen, as the one of the side that is not measured is.
 fn frozen(name: &str) -> bool {
-    let tops = ["/sys/fs/cgroup/freezer", "/sys/fs/cgroup"].map(Path::new);
-    let folders = tops.iter().flat_map(|top| ["dyno", SLICE].map(|parent| top.join(parent)));
-    let states = folders.flat_map(|parent| {
+    let states = parents().into_iter().flat_map(|parent| {
         [("freezer.state", "FROZEN"), ("cgroup.freeze", "1")]
             .map(|(file, word)| (parent.join(name).join(file), word))
     });

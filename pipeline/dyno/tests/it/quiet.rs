@@ -1,21 +1,18 @@
 //! A host that holds still: benchmark cores kept from others and given back, a load that is waited
 //! for, disturbed rounds that come again until the budget ends.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use dyno_host::exclusive::SLICE;
+use dyno_host::scope::SLICE;
 
 use crate::skip;
-use crate::world::{BUILD, World, docker, embedded};
+use crate::world::{BUILD, RUN, World, docker, embedded, hierarchies};
 
 /// Where dyno's own cgroup is, in every hierarchy.
 fn slices() -> Vec<PathBuf> {
-    let mount = Path::new("/sys/fs/cgroup");
-    let below = std::fs::read_dir(mount).unwrap().flatten().map(|entry| entry.path());
-    let tops = below.chain([mount.to_path_buf()]);
-    tops.map(|top| top.join(SLICE)).filter(|slice| slice.is_dir()).collect()
+    hierarchies().into_iter().map(|top| top.join(SLICE)).filter(|slice| slice.is_dir()).collect()
 }
 
 /// Whether a container is in it.
@@ -64,13 +61,12 @@ impl Drop for Busy {
 
 /// A dyno is killed while it has the cores; the next one gives them back.
 fn kept_and_given_back(host: &str) {
-    let world = World::new();
+    let (_turn, world) = World::on_the_machine();
     world.commit("v3", BUILD, "sleep 60\n");
     let dyno = world.until(&["run", "made", "v1", "v3", "--host", host], "measure: ");
     wait_until("the container is in dyno's cgroup", in_use);
     dyno.signal(libc::SIGKILL);
     dyno.end();
-    // Tests of other kinds measure too, one after the other: ours is the container that sleeps.
     let next = world.dyno(&["run", "made", "v1", "v2", "--rounds", "2", "--host", host]);
     assert_eq!(next.code, Some(0), "{next:?}");
     assert!(next.err.contains("kept from others"), "{next:?}");
@@ -93,6 +89,29 @@ async fn docker_keeps_cores_and_gives_them_back() {
     if docker().await.is_some() {
         kept_and_given_back("docker");
     }
+}
+
+/// Whoever measures has the lock of this machine, which all dynos on it use.
+#[test]
+fn one_dyno_of_a_machine_measures_at_a_time() {
+    if !embedded() {
+        return;
+    }
+    let elsewhere = World::new();
+    let (_turn, world) = World::on_the_machine();
+    world.commit("v3", BUILD, "sleep 60\n");
+    let first = world.until(&["run", "made", "v1", "v3"], "measure: ");
+    wait_until("the container is in dyno's cgroup", in_use);
+    // Nobody of another scope waits.
+    let told = elsewhere.dyno(&RUN);
+    assert!(told.code == Some(0) && !told.err.contains("waiting: another"), "{told:?}");
+    let mut second = world.until(&RUN, "note: waiting: another dyno is measuring");
+    assert_eq!(world.runs(), "0");
+    first.signal(libc::SIGINT);
+    assert_eq!(first.end().0, Some(130));
+    second.wait_for("measure: ");
+    let (code, said) = second.end();
+    assert_eq!((code, world.runs().as_str()), (Some(0), "1"), "{said}");
 }
 
 #[test]

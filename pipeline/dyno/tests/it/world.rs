@@ -11,18 +11,17 @@ use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
-use dyno_host::exclusive::SLICE;
+use dyno_host::scope::MachineScope;
 use dyno_model::id::Digest;
 
 use crate::skip;
 
-/// How long one dyno may take before the test gives up on it; other dynos may be measuring on
-/// this machine, and only one measures at a time.
+/// How long one dyno may take before the test gives up on it, beside other tests.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The words of the job that most tests ask for.
@@ -153,6 +152,36 @@ pub struct World {
     folder: tempfile::TempDir,
     /// While it is up, the registry gives no blob.
     pub stalled: Arc<AtomicBool>,
+    /// Whom its dynos take turns with: each other, or all of the machine.
+    pub scope: MachineScope,
+}
+
+/// A scope that no other test has; `folder` gets its lock.
+pub fn own_scope(folder: &Path) -> MachineScope {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let cgroup = format!("dynotest{}_{number}.slice", std::process::id());
+    MachineScope::new(folder.join("measuring.lock"), cgroup).unwrap()
+}
+
+/// Tells `dyno` that it is of `scope`.
+pub fn set_scope(dyno: &mut Command, scope: &MachineScope) {
+    dyno.env("DYNO_MEASURING_LOCK", scope.lock()).env("DYNO_CGROUP", scope.cgroup());
+}
+
+/// Removes the cgroup of a test's own scope, if a dyno that was killed has left it.
+pub fn forget_scope(scope: &MachineScope) {
+    for top in hierarchies() {
+        drop(fs::remove_dir(top.join(scope.cgroup())));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if self.scope != MachineScope::default() {
+            forget_scope(&self.scope);
+        }
+    }
 }
 
 /// What a dyno came to.
@@ -185,7 +214,8 @@ impl World {
         // Not /tmp, which may be a file system that containers cannot use as they use others.
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let stalled = Arc::new(AtomicBool::new(false));
-        let world = Self { folder, stalled };
+        let scope = own_scope(folder.path());
+        let world = Self { folder, stalled, scope };
         for name in ["suites/made", "images/keys", "images/guest", "hosts", "policies"] {
             fs::create_dir_all(world.path().join(name)).unwrap();
         }
@@ -212,6 +242,16 @@ impl World {
     /// tagged `v1` and `v2`.
     pub fn new() -> Self {
         Self::bare().ready()
+    }
+
+    /// As [`World::new`], with the measuring lock and the cgroup of this machine itself, which all
+    /// other dynos use; and the turn that it has, since there is one at a time.
+    pub fn on_the_machine() -> (MutexGuard<'static, ()>, Self) {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(|test_that_failed| test_that_failed.into_inner());
+        let mut world = Self::bare();
+        world.scope = MachineScope::default();
+        (turn, world.ready())
     }
 
     /// As [`World::new`], with what passes for a Valgrind in the image.
@@ -307,6 +347,7 @@ impl World {
         dyno.env("DYNO_CATALOG", self.path()).env("DYNO_CACHE", self.cache());
         dyno.env("DYNO_STORE", self.path().join("store"));
         dyno.env("HOME", self.path()).env("XDG_DATA_HOME", self.path().join("data"));
+        set_scope(&mut dyno, &self.scope);
         dyno.stdin(Stdio::null());
         dyno
     }
@@ -463,12 +504,28 @@ pub fn names(folder: &Path, prefix: &str) -> Vec<String> {
     names.filter(|name| name.starts_with(prefix)).collect()
 }
 
+/// The tops of the machine's cgroups.
+pub fn hierarchies() -> Vec<PathBuf> {
+    let mount = Path::new("/sys/fs/cgroup");
+    let below = fs::read_dir(mount).unwrap().flatten().map(|entry| entry.path());
+    below.filter(|path| path.is_dir()).chain([mount.to_path_buf()]).collect()
+}
+
+/// The cgroups in which the embedded engine's containers are, of every scope.
+pub fn parents() -> Vec<PathBuf> {
+    let ours = |top: PathBuf| {
+        let slices = names(&top, "dyno")
+            .into_iter()
+            .filter(|name| name == "dyno" || name.ends_with(".slice"));
+        slices.map(|name| top.join(name)).collect::<Vec<_>>()
+    };
+    hierarchies().into_iter().flat_map(ours).collect()
+}
+
 /// What of the embedded engine's containers of process `id` runs or holds a cgroup.
 pub fn alive(id: u32) -> Vec<String> {
     let mine = format!("dyno-{id}-");
-    let tops = ["", "memory", "cpuset"].map(|name| Path::new("/sys/fs/cgroup").join(name));
-    let folders = tops.iter().flat_map(|top| [top.join("dyno"), top.join(SLICE)]);
-    folders.flat_map(|folder| names(&folder, &mine)).collect()
+    parents().iter().flat_map(|folder| names(folder, &mine)).collect()
 }
 
 /// Everything the embedded engine keeps about containers of process `id`.

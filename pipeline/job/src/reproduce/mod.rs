@@ -125,8 +125,12 @@ pub async fn reproduce(
     let architecture = debian_architecture(cores.architecture()).ok_or_else(|| {
         Error::host(format!("Debian has no architecture for {}", cores.architecture()))
     })?;
-    let engines = Engines::open(&host, &fresh, &environment.program).await?;
-    let cleanup_state = Cleanup { engines: Arc::clone(&engines), cache: environment.cache.clone() };
+    let engines = Engines::open(&host, &fresh, &environment.program, &environment.scope).await?;
+    let cleanup_state = Cleanup {
+        engines: Arc::clone(&engines),
+        cache: environment.cache.clone(),
+        scope: environment.scope.clone(),
+    };
     let _ = environment.cleanup.set(cleanup_state);
     engines.sweep().await?;
 
