@@ -148,6 +148,11 @@ impl Notice {
         Self { kind: Some(kind), ..notice }
     }
 
+    /// The notice among those of several hosts.
+    pub fn on_host(&self, host: &str) -> Self {
+        Self { kind: self.kind, text: format!("{host}: {}", self.text) }
+    }
+
     pub const fn kind(&self) -> Option<NoticeKind> {
         self.kind
     }

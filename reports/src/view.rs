@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 
 use dyno_model::catalog::policy::{Gate, Policy};
+use dyno_model::notice::Notice;
 use dyno_model::record::RunRow;
 use dyno_model::selfcheck::SelfCheck;
 use dyno_model::verdict::{Concluded, Judged, SeriesKey, Standing};
@@ -138,7 +139,7 @@ pub struct View {
     pub scalings: Vec<ScalingView>,
     /// Builds of crate graphs; the case with the most units comes first.
     pub builds: Vec<BuildView>,
-    pub notices: Vec<String>,
+    pub notices: Vec<Notice>,
     pub policy: PolicyView,
     pub runs: Vec<Provenance>,
     pub links: Links,

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use dyno_model::id::JobId;
+
 /// The phases of a run, in the order they are shown and timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Phase {
@@ -105,22 +107,31 @@ pub enum ProgressUnit {
     Processes,
 }
 
-/// Where events go. Cheap to clone, callable from any thread.
+/// Where events go, and the job that they are of. Cheap to clone, callable from any thread.
 #[derive(Clone)]
-pub struct Events(Arc<dyn Fn(Event) + Send + Sync>);
+pub struct Events {
+    sink: Arc<dyn Fn(Option<&JobId>, Event) + Send + Sync>,
+    job: Option<JobId>,
+}
 
 impl Events {
-    pub fn new(sink: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(sink))
+    /// Events for `sink`, which is given the job of each; `None` before a job is planned.
+    pub fn new(sink: impl Fn(Option<&JobId>, Event) + Send + Sync + 'static) -> Self {
+        Self { sink: Arc::new(sink), job: None }
     }
 
     /// Events that nobody sees.
     pub fn none() -> Self {
-        Self::new(|_| ())
+        Self::new(|_, _| ())
+    }
+
+    /// The same sink for events of `job`: several jobs may send to one.
+    pub fn for_job(&self, job: &JobId) -> Self {
+        Self { sink: Arc::clone(&self.sink), job: Some(job.clone()) }
     }
 
     pub fn send(&self, event: Event) {
-        (self.0)(event);
+        (self.sink)(self.job.as_ref(), event);
     }
 
     pub fn stage(&self, stage: Stage, seconds: Option<(u64, u64)>) {
@@ -145,5 +156,30 @@ impl Events {
 
     pub fn notice(&self, text: impl Into<String>) {
         self.send(Event::Notice(text.into()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn an_event_names_its_job() {
+        let seen: Arc<Mutex<Vec<(Option<JobId>, Event)>>> = Arc::default();
+        let sink = Arc::clone(&seen);
+        let events = Events::new(move |job, event| {
+            sink.lock().unwrap().push((job.cloned(), event));
+        });
+        let job: JobId = "0123456789abcdef0123456789abcdef".parse().unwrap();
+        events.notice("before");
+        events.for_job(&job).notice("of the job");
+        events.notice("after");
+        let notice = |text: &str| Event::Notice(text.into());
+        assert_eq!(
+            *seen.lock().unwrap(),
+            [(None, notice("before")), (Some(job), notice("of the job")), (None, notice("after"))]
+        );
     }
 }

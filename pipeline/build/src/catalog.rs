@@ -13,6 +13,7 @@ use dyno_model::id::Digest;
 use crate::definition::Definition;
 use dyno_base::error::{Error, Result, WithContext};
 
+#[derive(Clone)]
 pub struct Catalog {
     root: PathBuf,
 }

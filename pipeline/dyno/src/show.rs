@@ -46,10 +46,10 @@ pub fn events(detail: Detail) -> Events {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
         bar.set_style(spinner_style());
         let state = Mutex::new(Bar { detail, bar });
-        Events::new(move |event| state.lock().expect("no panic while held").show(event))
+        Events::new(move |_, event| state.lock().expect("no panic while held").show(event))
     } else {
         let state = Mutex::new(Lines { detail, last: Instant::now(), started: Instant::now() });
-        Events::new(move |event| state.lock().expect("no panic while held").show(event))
+        Events::new(move |_, event| state.lock().expect("no panic while held").show(event))
     }
 }
 

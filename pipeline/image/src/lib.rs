@@ -496,6 +496,5 @@ fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {
 
 fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let writing = || format!("writing {}", path.display());
-    let text = serde_json::to_vec(value).context(writing)?;
-    fs::write(path, text).context(writing)
+    fs::write(path, serde_json::to_vec(value).context(writing)?).context(writing)
 }

@@ -13,6 +13,7 @@ use dyno_host::exclusive;
 use dyno_host::scope::MachineScope;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
+use dyno_model::id::JobId;
 use dyno_model::plan::Job;
 use dyno_model::request::{HostChoice, PolicyReference, Request};
 use dyno_store::Store;
@@ -62,6 +63,7 @@ impl std::ops::Deref for JobRequest {
 }
 
 /// Store, folders and handles of this machine and this call.
+#[derive(Clone)]
 pub struct Environment {
     pub store: Store,
     pub cache: PathBuf,
@@ -81,6 +83,17 @@ pub struct Environment {
 pub struct Context {
     pub catalog: Catalog,
     pub environment: Environment,
+}
+
+impl Context {
+    /// The same context, whose events name `job`.
+    pub fn for_job(&self, job: &JobId) -> Self {
+        let events = self.events.for_job(job);
+        Self {
+            catalog: self.catalog.clone(),
+            environment: Environment { events, ..self.environment.clone() },
+        }
+    }
 }
 
 impl std::ops::Deref for Context {

@@ -50,6 +50,7 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
         let suite = prepared.suite.suite.name.clone();
         return Ok(JobOutcome { job, suite, measured: false, bytes: 0, samples: 0 });
     };
+    let ctx = &ctx.for_job(&job.id);
     let (text, estimate) = describe_job(&prepared, job, request, ctx).await;
     ctx.events.end(Phase::Plan, text);
     let (inputs, built) = build(&prepared, job, ctx, &mut clock).await?;

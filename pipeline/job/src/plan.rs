@@ -95,6 +95,16 @@ pub async fn describe_job(
     (text, estimate)
 }
 
+/// The metrics of a suite that are measured for `request`.
+fn select_metrics(metrics: &[String], request: &JobRequest, is_emulated: bool) -> Vec<String> {
+    let is_selected = |name: &&String| {
+        (request.counting || !metric::is_deterministic(name))
+            && (request.cachegrind || *name != CACHEGRIND)
+            && (!is_emulated || metric::find(name).is_some_and(Metric::holds_under_emulation))
+    };
+    metrics.iter().filter(is_selected).cloned().collect()
+}
+
 pub async fn plan_job(
     request: &JobRequest,
     ctx: &Context,
@@ -118,12 +128,7 @@ pub async fn plan_job(
     let ResolvedSides { images, roots, resolved } =
         resolve_sides(&suite, cores.architecture(), request, ctx, clock).await?;
     let fingerprint = fingerprint(&host, &engines.name(), &cores);
-    let mut metrics = suite.suite.metrics.clone();
-    metrics.retain(|name| request.counting || !metric::is_deterministic(name));
-    metrics.retain(|name| request.cachegrind || name != CACHEGRIND);
-    metrics.retain(|name| {
-        cores.emulator.is_none() || metric::find(name).is_some_and(Metric::holds_under_emulation)
-    });
+    let metrics = select_metrics(&suite.suite.metrics, request, cores.emulator.is_some());
     let selected = suite.suite.select(&request.selection, cores.benchmark.len());
     let Selected { cases, left_out } = selected.map_err(|wrong| {
         Error::input(wrong.join("; ")).hint("dyno run … --plan says what a selection comes to")

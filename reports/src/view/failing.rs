@@ -35,6 +35,8 @@ pub struct FailureView {
     pub side: &'static str,
     pub step: String,
     pub reason: String,
+    /// A sentence that says what to change, if the step is known.
+    pub remedy: Option<&'static str>,
     /// The last lines it printed.
     pub log: String,
     /// Lines before those, left out here.
@@ -87,6 +89,7 @@ fn failure(failure: &Failure, standing: Standing, host: &str) -> FailureView {
         side: failure.side.map_or("both sides", Side::name),
         step: failure.step.to_string(),
         reason: failure.reason.clone(),
+        remedy: failure.step.remedy(),
         log: log.join("\n"),
         log_lines_left_out: left_out,
     }
@@ -225,6 +228,9 @@ fn markdown(view: &View, standing: Standing) -> String {
             code(step),
             code(reason)
         );
+        if let Some(remedy) = alike.first.remedy {
+            let _ = writeln!(out, "To do: {remedy}\n");
+        }
         if !log.is_empty() {
             let log = fence(&markdown_log(alike.first));
             out.push_str(&folded("last lines of the log", &log));
@@ -270,6 +276,9 @@ fn text_of_failure(alike: &SimilarFailures<'_>, many_hosts: bool, terminal: Term
     let mut out = String::new();
     for text in wrap(&heading, terminal.width, "") {
         let _ = writeln!(out, "{}", terminal.paint("31", &text));
+    }
+    if let Some(remedy) = alike.first.remedy {
+        out.push_str(&terminal.paragraph(&format!("To do: {remedy}")));
     }
     let log: Vec<&str> = log.lines().collect();
     for log_line in &log[log.len().saturating_sub(TEXT_LOG_LINES_MAX)..] {

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use dyno_model::notice::Notice;
 use dyno_model::record::RunRow;
+use minijinja::{Value, context};
 
 use super::View;
-use super::section::{Html, Markdown, Section, no_data};
+use super::section::{Html, Markdown, Section};
 use crate::comment::{left_out, sentence};
 use crate::terminal::Terminal;
 
@@ -15,7 +17,7 @@ pub(super) const NOTICES: Section = Section {
         id: "notices",
         title: "Notices",
         template: include_str!("../../templates/notices.html"),
-        data: no_data,
+        data: page_data,
     }),
     markdown: Some(Markdown { name: "notices", write: markdown }),
     text: Some(text),
@@ -24,13 +26,12 @@ pub(super) const NOTICES: Section = Section {
 const MARKDOWN_MAX: usize = 10;
 
 /// The runs' own notices, each once, then what differs between the runs.
-pub(super) fn notices(runs: &[RunRow]) -> Vec<String> {
-    let mut notices: Vec<String> = Vec::new();
+pub(super) fn notices(runs: &[RunRow]) -> Vec<Notice> {
+    let mut notices: Vec<Notice> = Vec::new();
     let several = runs.iter().map(|r| &r.host).collect::<BTreeSet<_>>().len() > 1;
     for run in runs {
         for notice in &run.notices {
-            let notice =
-                if several { format!("{}: {notice}", run.host) } else { notice.to_string() };
+            let notice = if several { notice.on_host(&run.host) } else { notice.clone() };
             if !notices.contains(&notice) {
                 notices.push(notice);
             }
@@ -46,15 +47,21 @@ pub(super) fn notices(runs: &[RunRow]) -> Vec<String> {
     ];
     for (name, part) in parts {
         if runs.iter().map(part).collect::<BTreeSet<_>>().len() > 1 {
-            notices.push(format!("the runs shown here differ in their {name}; see Provenance"));
+            let text = format!("the runs shown here differ in their {name}; see Provenance");
+            notices.push(Notice::from(text));
         }
     }
     notices
 }
 
+fn page_data(view: &View) -> Value {
+    let notice = |n: &Notice| context! { text => n.text(), remedy => n.remedy() };
+    view.notices.iter().map(notice).collect()
+}
+
 fn markdown(view: &View) -> String {
     let shown = view.notices.iter().take(MARKDOWN_MAX);
-    let lines = shown.map(|notice| format!("- Note: {}\n", sentence(notice)));
+    let lines = shown.map(|notice| format!("- Note: {}\n", sentence(notice.text())));
     lines.collect::<String>() + &left_out(view.notices.len(), MARKDOWN_MAX, "notice")
 }
 
@@ -62,6 +69,10 @@ fn text(view: &View, terminal: Terminal) -> String {
     if view.notices.is_empty() {
         return String::new();
     }
-    let notes = view.notices.iter().map(|n| terminal.paragraph(&format!("Note: {n}")));
+    let note = |notice: &Notice| {
+        let remedy = notice.remedy().map(|text| format!(". {text}")).unwrap_or_default();
+        terminal.paragraph(&format!("Note: {notice}{remedy}"))
+    };
+    let notes = view.notices.iter().map(note);
     format!("\n{}", notes.collect::<String>())
 }
