@@ -107,10 +107,13 @@ pub enum ProgressUnit {
     Processes,
 }
 
+/// What is given the events of each job.
+type Sink = dyn Fn(Option<&JobId>, Event) + Send + Sync;
+
 /// Where events go, and the job that they are of. Cheap to clone, callable from any thread.
 #[derive(Clone)]
 pub struct Events {
-    sink: Arc<dyn Fn(Option<&JobId>, Event) + Send + Sync>,
+    sink: Arc<Sink>,
     job: Option<JobId>,
 }
 
