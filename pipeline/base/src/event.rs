@@ -170,11 +170,10 @@ mod tests {
 
     #[test]
     fn an_event_names_its_job() {
-        let seen: Arc<Mutex<Vec<(Option<JobId>, Event)>>> = Arc::default();
+        let seen = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&seen);
-        let events = Events::new(move |job, event| {
-            sink.lock().unwrap().push((job.cloned(), event));
-        });
+        let events =
+            Events::new(move |job, event| sink.lock().unwrap().push((job.cloned(), event)));
         let job: JobId = "0123456789abcdef0123456789abcdef".parse().unwrap();
         events.notice("before");
         events.for_job(&job).notice("of the job");
