@@ -52,7 +52,7 @@ pub struct ExclusiveCores {
 }
 
 impl ExclusiveCores {
-    /// Takes `cores` for the cgroup of `scope`.
+    /// Takes `cores` for the cgroup of `scope`; from everybody else if it is the machine's own.
     ///
     /// # Errors
     /// Where dyno may not make cgroups here, in words.
@@ -62,7 +62,7 @@ impl ExclusiveCores {
             cgroup: scope.cgroup().into(),
             kept: Isolation::Weight,
             cores: cores.clone(),
-            refused: None,
+            refused: (!scope.is_the_machines()).then(|| "this scope is not the machine's".into()),
         };
         if held.is_v2() {
             held.take_v2()?
@@ -92,6 +92,9 @@ impl ExclusiveCores {
         write(&cpuset.join("cpuset.mems"), &nodes)?;
         write(&cpuset.join("cpuset.cpus"), &format_cores(&self.cores))?;
         write(&cpu.join("cpu.shares"), SHARES)?;
+        if self.refused.is_some() {
+            return Ok(());
+        }
         match write(&cpuset.join("cpuset.cpu_exclusive"), "1") {
             Ok(()) => self.kept = Isolation::Exclusive,
             Err(_) => self.refused = Some("another cpuset has them too".into()),
@@ -110,6 +113,9 @@ impl ExclusiveCores {
         make(&folder)?;
         write(&folder.join("cpuset.cpus"), &format_cores(&self.cores))?;
         write(&folder.join("cpu.weight"), WEIGHT)?;
+        if self.refused.is_some() {
+            return Ok(());
+        }
         let partition = folder.join("cpuset.cpus.partition");
         // An isolated partition balances no load: on several cores, the threads of one program
         // would stay where they were born, all on one.

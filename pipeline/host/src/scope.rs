@@ -34,6 +34,12 @@ impl MachineScope {
         Ok(Self { lock, cgroup })
     }
 
+    /// Whether it is the machine's own. Only that one may take cores from everybody else: of two
+    /// scopes with the same cores, one would have none.
+    pub fn is_the_machines(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The file that is locked by whoever measures.
     pub fn lock(&self) -> &Path {
         &self.lock

@@ -172,7 +172,7 @@ fn hostile_builds(world: &World, host: &str) {
     assert_eq!(failure["reason"], "the check-out wrote more than 64.00 MiB to the disk");
     assert_eq!(world.scratch(), Vec::<String>::new());
     // Two at a time: each side is hostile in its own way, so nothing is measured.
-    let builds = sample("hostile builds", BUILDS.to_vec(), 6);
+    let builds = sample("hostile builds", BUILDS.to_vec(), 4);
     for (pair, builds) in builds.chunks(2).enumerate() {
         let tags: Vec<String> = (0..builds.len()).map(|side| format!("bad{pair}-{side}")).collect();
         for (tag, (build, _)) in tags.iter().zip(builds) {

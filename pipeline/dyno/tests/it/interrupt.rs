@@ -135,10 +135,9 @@ fn ctrl_c_while_waiting_for_another_measurement() {
     if !embedded() {
         return;
     }
-    let (_turn, world) = World::on_the_machine();
+    let world = World::new();
     let lock = std::fs::File::options().append(true).create(true).open(world.scope.lock());
     let lock = lock.unwrap();
-    // Once whoever measures now is through: it might be before this dyno gets there.
     lock.lock().unwrap();
     let dyno = world.until(&RUN, "note: waiting: another dyno is measuring");
     interrupted(&world, dyno, libc::SIGINT);

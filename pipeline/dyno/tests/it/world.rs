@@ -13,19 +13,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use dyno_host::scope::MachineScope;
 use dyno_model::id::Digest;
-
-use crate::skip;
 
 /// How long one dyno may take before the test gives up on it, beside other tests.
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The words of the job that most tests ask for.
 pub const RUN: [&str; 6] = ["run", "made", "v1", "v2", "--rounds", "2"];
+
+/// Whether to go on without `what`; panics where CI has asked for it.
+pub fn skip(what: &str, why: &str) {
+    let required = std::env::var("DYNO_TEST_REQUIRE").unwrap_or_default();
+    assert!(!required.split(',').any(|r| r == what), "{what} is required but missing: {why}");
+    let line = format!("skipped: needs {what}: {why}");
+    eprintln!("{line}");
+    if let Some(file) = std::env::var_os("DYNO_TEST_SKIPPED") {
+        let line = format!("{}: {line}\n", std::thread::current().name().unwrap_or("a test"));
+        let mut options = std::fs::OpenOptions::new();
+        let file = options.append(true).create(true).open(file);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("DYNO_TEST_SKIPPED");
+    }
+}
 
 /// Fails unless `told` ended with `code` and has all `parts` on standard error.
 pub fn check(told: &Told, code: i32, parts: &[&str]) {
@@ -242,16 +254,6 @@ impl World {
     /// tagged `v1` and `v2`.
     pub fn new() -> Self {
         Self::bare().ready()
-    }
-
-    /// As [`World::new`], with the measuring lock and the cgroup of this machine itself, which all
-    /// other dynos use; and the turn that it has, since there is one at a time.
-    pub fn on_the_machine() -> (MutexGuard<'static, ()>, Self) {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(|test_that_failed| test_that_failed.into_inner());
-        let mut world = Self::bare();
-        world.scope = MachineScope::default();
-        (turn, world.ready())
     }
 
     /// As [`World::new`], with what passes for a Valgrind in the image.
