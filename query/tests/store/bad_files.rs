@@ -115,7 +115,7 @@ async fn a_bad_file_is_named_and_the_rest_is_read() {
 }
 
 /// Bits flipped anywhere never panic and never take the other job's rows along. `DYNO_FLIPS` sets
-/// how many files are tried for each table.
+/// how many files are tried for each table; else it is a dozen, or 40 under `DYNO_TESTS=full`.
 #[tokio::test]
 async fn flipped_bytes_do_no_harm() {
     let mut state: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -129,7 +129,9 @@ async fn flipped_bytes_do_no_harm() {
     for table_name in FOLDERS {
         let path = place.file(table_name, &job("bad").to_string());
         let original = fs::read(&path).unwrap();
-        let times = std::env::var("DYNO_FLIPS").map_or(40, |times| times.parse().unwrap());
+        let full = std::env::var("DYNO_TESTS").is_ok_and(|wanted| wanted == "full");
+        let usual = if full { 40 } else { 12 };
+        let times = std::env::var("DYNO_FLIPS").map_or(usual, |times| times.parse().unwrap());
         for _ in 0..times {
             let mut bytes = original.clone();
             for _ in 0..=next(3) {

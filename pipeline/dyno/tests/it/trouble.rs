@@ -7,6 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use dyno_build::definition::list_files;
 
@@ -111,19 +112,22 @@ fn a_build_whose_container_is_killed_from_outside_is_told() {
     let world = World::new();
     world.commit("v4", "sleep 60\n", "");
     let dyno = world.until(&["run", "made", "v1", "v4"], "build: target v4");
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::thread::sleep(Duration::from_millis(500));
     let id = dyno.id();
     let states = Path::new("/run/dyno/containers");
+    let until = Instant::now() + Duration::from_secs(30);
     let mut killed = 0;
-    for name in left_by(id) {
-        let state = fs::read_to_string(states.join(&name).join("state.json")).unwrap_or_default();
-        let state: serde_json::Value = serde_json::from_str(&state).unwrap_or_default();
-        if let Some(pid) = state["pid"].as_i64() {
-            // SAFETY: the process 1 of a container that this test had made.
-            killed += unsafe { i32::from(libc::kill(pid as i32, libc::SIGKILL) == 0) };
+    while killed == 0 {
+        assert!(Instant::now() < until, "no container to be killed");
+        for name in left_by(id) {
+            let state = fs::read_to_string(states.join(&name).join("state.json"));
+            let state = serde_json::from_str(&state.unwrap_or_default());
+            if let Some(pid) = state.unwrap_or(serde_json::Value::Null)["pid"].as_i64() {
+                // SAFETY: the process 1 of a container that this test had made.
+                killed += unsafe { i32::from(libc::kill(pid as i32, libc::SIGKILL) == 0) };
+            }
         }
     }
-    assert!(killed > 0);
     let (code, said) = dyno.end();
     assert_eq!(code, Some(4), "{said}");
     assert!(said.contains(&format!("error: lost the container dyno-{id}-")), "{said}");
@@ -145,14 +149,20 @@ async fn docker_that_loses_a_container_or_is_interrupted_keeps_nothing() {
         ("v3", "measure: ", Some(libc::SIGKILL), 0, ""),
     ] {
         let dyno = world.until(&["run", "made", "v1", tag, "--host", "docker"], moment);
-        std::thread::sleep(std::time::Duration::from_millis(1000));
+        std::thread::sleep(Duration::from_millis(1000));
         let id = dyno.id();
         match signal {
             Some(signal) => dyno.signal(signal),
+            // Docker, which has to load the image first, may not have started one yet.
             None => {
-                for name in in_docker(&docker, id).await {
-                    // That of the other side may have ended by itself meanwhile.
-                    drop(docker.kill_container(&name, None).await);
+                let until = Instant::now() + Duration::from_secs(30);
+                let mut killed = false;
+                while !killed {
+                    assert!(Instant::now() < until, "no container to be killed");
+                    for name in in_docker(&docker, id).await {
+                        // That of the other side may have ended by itself meanwhile.
+                        killed |= docker.kill_container(&name, None).await.is_ok();
+                    }
                 }
             }
         }
@@ -161,7 +171,7 @@ async fn docker_that_loses_a_container_or_is_interrupted_keeps_nothing() {
         assert!(said.contains(says), "{said}");
         if signal == Some(libc::SIGKILL) {
             // By itself, in seconds: the probe's input has ended.
-            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
         } else {
             assert_eq!(world.scratch(), Vec::<String>::new(), "{said}");
         }
@@ -183,7 +193,7 @@ async fn docker_interrupted_at_the_begin_of_a_container_keeps_nothing() {
     for delay_ms in [0, 10, 20, 40, 80, 120, 160, 240, 320] {
         let dyno =
             world.until(&["run", "made", "v1", "v3", "--host", "docker"], "build: target v3");
-        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
+        std::thread::sleep(Duration::from_millis(delay_ms));
         ids.push((delay_ms, dyno.id()));
         dyno.signal(libc::SIGINT);
         let (code, said) = dyno.end();
@@ -191,7 +201,7 @@ async fn docker_interrupted_at_the_begin_of_a_container_keeps_nothing() {
         assert_eq!(world.scratch(), Vec::<String>::new(), "{said}");
     }
     // What the engine was still making when it was told to remove it would show up by now.
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     for (delay_ms, id) in ids {
         assert_eq!(in_docker(&docker, id).await, Vec::<String>::new(), "after {delay_ms} ms");
     }
