@@ -54,10 +54,11 @@ impl Embedded {
         Ok(Self { program, scope, children: Mutex::default() })
     }
 
-    /// Whether a container is this scope's; one that does not say so is the machine's own.
+    /// Whether a container is this scope's to sweep. One that does not say whose it is is the
+    /// machine's own; one without a whole configuration was never made, and is anybody's.
     fn is_ours(&self, name: &str) -> bool {
         let config = fs::read(bundle(name).join("config.json")).unwrap_or_default();
-        let config: Value = serde_json::from_slice(&config).unwrap_or_default();
+        let Ok(config) = serde_json::from_slice::<Value>(&config) else { return true };
         config["annotations"][SCOPE].as_str().unwrap_or(SLICE) == self.scope.cgroup()
     }
 }
