@@ -133,6 +133,36 @@ fn dependencies_point_the_right_way() {
     assert_eq!(probe, PROBE.iter().copied().collect());
 }
 
+/// Crate → the features with which `cargo build`, asked with `words`, builds it.
+fn built_features(words: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "--prefix=none", "--format={p}|{f}"])
+        .args(words)
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut features: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in String::from_utf8(output.stdout).unwrap().lines() {
+        if let Some((package, names)) = line.trim_end_matches(" (*)").split_once('|') {
+            let package = package.trim_end_matches(" (proc-macro)").to_string();
+            features.entry(package).or_default().insert(names.to_string());
+        }
+    }
+    features
+}
+
+/// A feature that only the tests switch on would have DataFusion built a second time.
+#[test]
+fn the_tests_build_what_the_demo_has_built() {
+    let demo = built_features(&["-p", "dyno", "--edges=normal,build"]);
+    let tests = built_features(&["--workspace", "--edges=normal,build,dev"]);
+    assert!(demo.len() > 300, "{} crates", demo.len());
+    for (package, features) in &demo {
+        assert_eq!(features, &tests[package], "{package}");
+    }
+}
+
 /// The Rust files below `folder`, with their text.
 fn sources(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut files = BTreeMap::new();

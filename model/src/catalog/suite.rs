@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::Digest;
+use crate::id::{CommitId, Digest};
 use crate::metric;
 pub use config::{
     Backend, COMPILER_AXES, CompilerConfig, CompilerWorkload, Config, Profile, Scenario, THREADS,
@@ -39,6 +39,30 @@ pub enum Source {
     /// A compiler: the one that an image carries, a toolchain archive, a sysroot, or one that is
     /// built from the git repository named here.
     Compiler(Option<String>),
+}
+
+impl Source {
+    /// What is compared, in one word: the crate, the repository, or rustc.
+    pub fn target_name(&self) -> &str {
+        match self {
+            Self::Crate(name) => name,
+            Self::Compiler(None) => "rustc",
+            Self::Git(location) | Self::Compiler(Some(location)) => {
+                let path = location.trim_end_matches('/');
+                let name = path.rsplit(['/', ':']).next().unwrap_or(location);
+                name.strip_suffix(".git").unwrap_or(name)
+            }
+        }
+    }
+
+    /// The name under which `commit` is found again, which was asked for as `asked`: a release's
+    /// version, since a registry knows no commits; else the commit itself, since names move.
+    pub fn lasting_name(&self, asked: &str, commit: &CommitId) -> String {
+        match self {
+            Self::Crate(_) => asked.to_string(),
+            Self::Git(_) | Self::Compiler(_) => commit.to_string(),
+        }
+    }
 }
 
 /// Steps that turn a source into files: `fetch` alone has the network.

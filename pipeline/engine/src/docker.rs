@@ -24,7 +24,7 @@ use bollard::query_parameters::{
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
 };
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
-use dyno_host::scope::{MachineScope, SLICE};
+use dyno_host::scope::MachineScope;
 use dyno_model::catalog::host::format_cores;
 use futures::StreamExt;
 use tokio::io::AsyncWriteExt;
@@ -399,8 +399,7 @@ impl Engine for DockerEngine {
         let mut swept = Vec::new();
         for container in listed {
             let mut labels = container.labels.unwrap_or_default();
-            // One that does not say so is the machine's own.
-            let is_ours = labels.get(SCOPE).map_or(SLICE, String::as_str) == self.scope.cgroup();
+            let is_ours = self.scope.has_container(labels.get(SCOPE).map(String::as_str));
             let Some(name) = labels.remove(LABEL).filter(|_| is_ours) else { continue };
             if container_owner(&name).is_some_and(|owner| !owner.is_alive()) {
                 self.remove(&name).await?;

@@ -21,7 +21,7 @@ use tokio::process::{Child, Command};
 use super::{CAPABILITIES, Engine, RLIMITS, SCOPE, Spec, Streams, container_owner};
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::fault;
-use dyno_host::scope::{MachineScope, SLICE};
+use dyno_host::scope::MachineScope;
 
 /// Where libcontainer keeps its state and dyno its bundles; gone with a reboot, as containers are.
 const STATE: &str = "/run/dyno";
@@ -54,12 +54,12 @@ impl Embedded {
         Ok(Self { program, scope, children: Mutex::default() })
     }
 
-    /// Whether a container is this scope's to sweep. One that does not say whose it is is the
-    /// machine's own; one without a whole configuration was never made, and is anybody's.
+    /// Whether a container is this scope's to sweep. One without a whole configuration was never
+    /// made, and is anybody's.
     fn is_ours(&self, name: &str) -> bool {
         let config = fs::read(bundle(name).join("config.json")).unwrap_or_default();
         let Ok(config) = serde_json::from_slice::<Value>(&config) else { return true };
-        config["annotations"][SCOPE].as_str().unwrap_or(SLICE) == self.scope.cgroup()
+        self.scope.has_container(config["annotations"][SCOPE].as_str())
     }
 }
 
@@ -362,14 +362,14 @@ fn thaw_when_left_alone(name: &str, slice: &str, pid: nix::unistd::Pid) {
 /// begins with it off, and the container lacks the capability. On the host's network it is on.
 fn loopback_up(pid: i32) -> Result<(), String> {
     use std::os::fd::AsRawFd;
-    let error_chain = |error: std::io::Error| format!("switching on the loopback: {error}");
-    let open = |path: String| fs::File::open(path).map_err(error_chain);
+    let loopback_error = |error: std::io::Error| format!("switching on the loopback: {error}");
+    let open = |path: String| fs::File::open(path).map_err(loopback_error);
     let ours = open("/proc/self/ns/net".into())?;
     let theirs = open(format!("/proc/{pid}/ns/net"))?;
     // SAFETY: descriptors and the request are live; this process has one thread.
     unsafe {
         if libc::setns(theirs.as_raw_fd(), libc::CLONE_NEWNET) != 0 {
-            return Err(error_chain(std::io::Error::last_os_error()));
+            return Err(loopback_error(std::io::Error::last_os_error()));
         }
         let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
         let mut request: libc::ifreq = std::mem::zeroed();
@@ -379,9 +379,9 @@ fn loopback_up(pid: i32) -> Result<(), String> {
         let error = std::io::Error::last_os_error();
         libc::close(socket);
         if libc::setns(ours.as_raw_fd(), libc::CLONE_NEWNET) != 0 {
-            return Err(error_chain(std::io::Error::last_os_error()));
+            return Err(loopback_error(std::io::Error::last_os_error()));
         }
-        if set == 0 { Ok(()) } else { Err(error_chain(error)) }
+        if set == 0 { Ok(()) } else { Err(loopback_error(error)) }
     }
 }
 

@@ -62,12 +62,20 @@ impl ExclusiveCores {
             cgroup: scope.cgroup().into(),
             kept: Isolation::Weight,
             cores: cores.clone(),
-            refused: (!scope.is_the_machines()).then(|| "this scope is not the machine's".into()),
+            refused: None,
         };
-        if held.is_v2() {
-            held.take_v2()?
+        let is_v2 = held.is_v2();
+        if is_v2 {
+            held.weight_v2()?
         } else {
-            held.take_v1()?
+            held.weight_v1()?
+        }
+        if !scope.is_machine_wide() {
+            held.refused = Some("this scope is not the machine's".into());
+        } else if is_v2 {
+            held.partition()?;
+        } else {
+            held.exclude();
         }
         Ok(held)
     }
@@ -82,7 +90,8 @@ impl ExclusiveCores {
         top.join(&self.cgroup)
     }
 
-    fn take_v1(&mut self) -> Result<(), String> {
+    /// Makes the cgroup in the hierarchies of v1, with the highest weight on its cores.
+    fn weight_v1(&self) -> Result<(), String> {
         let (cpuset, cpu) = (self.folder("cpuset"), self.folder("cpu"));
         for folder in [&cpuset, &cpu] {
             make(folder)?;
@@ -91,18 +100,19 @@ impl ExclusiveCores {
         let nodes = read(&self.mount.join("cpuset/cpuset.mems"))?;
         write(&cpuset.join("cpuset.mems"), &nodes)?;
         write(&cpuset.join("cpuset.cpus"), &format_cores(&self.cores))?;
-        write(&cpu.join("cpu.shares"), SHARES)?;
-        if self.refused.is_some() {
-            return Ok(());
-        }
-        match write(&cpuset.join("cpuset.cpu_exclusive"), "1") {
+        write(&cpu.join("cpu.shares"), SHARES)
+    }
+
+    /// Makes the cpuset exclusive if the kernel lets it.
+    fn exclude(&mut self) {
+        match write(&self.folder("cpuset").join("cpuset.cpu_exclusive"), "1") {
             Ok(()) => self.kept = Isolation::Exclusive,
             Err(_) => self.refused = Some("another cpuset has them too".into()),
         }
-        Ok(())
     }
 
-    fn take_v2(&mut self) -> Result<(), String> {
+    /// Makes the cgroup in the hierarchy of v2, with the highest weight on its cores.
+    fn weight_v2(&self) -> Result<(), String> {
         let folder = self.folder("");
         // systemd leaves the cpuset controller off at the top until somebody wants it. They stay on
         // until the machine goes down: whoever came to use them meanwhile would lose what it has
@@ -112,11 +122,12 @@ impl ExclusiveCores {
         }
         make(&folder)?;
         write(&folder.join("cpuset.cpus"), &format_cores(&self.cores))?;
-        write(&folder.join("cpu.weight"), WEIGHT)?;
-        if self.refused.is_some() {
-            return Ok(());
-        }
-        let partition = folder.join("cpuset.cpus.partition");
+        write(&folder.join("cpu.weight"), WEIGHT)
+    }
+
+    /// Takes the cores from everybody else if the kernel lets it.
+    fn partition(&mut self) -> Result<(), String> {
+        let partition = self.folder("").join("cpuset.cpus.partition");
         // An isolated partition balances no load: on several cores, the threads of one program
         // would stay where they were born, all on one.
         let kind = if self.cores.len() == 1 { "isolated" } else { "root" };

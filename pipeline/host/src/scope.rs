@@ -36,8 +36,14 @@ impl MachineScope {
 
     /// Whether it is the machine's own. Only that one may take cores from everybody else: of two
     /// scopes with the same cores, one would have none.
-    pub fn is_the_machines(&self) -> bool {
+    pub fn is_machine_wide(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether a container is this scope's to sweep that names `cgroup` as its scope's. One that
+    /// names none is the machine's own.
+    pub fn has_container(&self, cgroup: Option<&str>) -> bool {
+        cgroup.unwrap_or(SLICE) == self.cgroup
     }
 
     /// The file that is locked by whoever measures.
@@ -63,6 +69,17 @@ impl Default for MachineScope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_container_without_a_scope_is_the_machines() {
+        let other = MachineScope::new("/l".into(), "dyno_2.slice".into()).unwrap();
+        for (cgroup, machines, others) in
+            [(None, true, false), (Some(SLICE), true, false), (Some("dyno_2.slice"), false, true)]
+        {
+            assert_eq!(MachineScope::default().has_container(cgroup), machines, "{cgroup:?}");
+            assert_eq!(other.has_container(cgroup), others, "{cgroup:?}");
+        }
+    }
 
     #[test]
     fn a_cgroup_is_a_slice_at_the_top() {

@@ -37,7 +37,7 @@ pub fn verify(
             "the mirror may be wrong; for a new Debian release its keys go to images/keys (package debian-archive-keyring)",
         )
     };
-    let signed = keys.signed_text(inrelease, now)?.map_err(untrusted)?;
+    let signed = keys.signed_text(inrelease, now, untrusted)?;
     let release = parse(&signed.replace("\r\n", "\n")).map_err(untrusted)?;
     if ![release.field("Suite"), release.field("Codename")].contains(&Some(suite)) {
         return Err(untrusted("it is the index of another suite".into()));

@@ -14,12 +14,13 @@ use chrono::{DateTime, Utc};
 
 use dyno_base::error::{Error, Result, WithContext as _};
 
+/// The line that a signed text begins with.
+const BEGIN: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
+
 /// Archive keys as `gpgv` reads them.
 pub struct Keyring {
     /// Public keys, one packet after the other.
     packets: Vec<u8>,
-    /// How many files they came from.
-    files: usize,
 }
 
 impl Keyring {
@@ -31,7 +32,7 @@ impl Keyring {
             paths.push(entry.context(reading)?.path());
         }
         paths.sort();
-        let mut keyring = Self { packets: Vec::new(), files: 0 };
+        let mut keyring = Self { packets: Vec::new() };
         for path in paths {
             let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
             if !["asc", "gpg", "pgp"].contains(&extension) {
@@ -43,9 +44,8 @@ impl Keyring {
                 Error::input(format!("{} is not an OpenPGP public key", path.display()))
             })?;
             keyring.packets.extend(packets);
-            keyring.files += 1;
         }
-        if keyring.files == 0 {
+        if keyring.packets.is_empty() {
             return Err(Error::input(format!("{} holds no archive key", folder.display())).hint(
                 "put the archive's keys there, from Debian's package debian-archive-keyring",
             ));
@@ -53,15 +53,20 @@ impl Keyring {
         Ok(keyring)
     }
 
-    /// The text within `message` that one of the keys has signed, or why there is none. A
-    /// signature later than a day after `now` does not count: a clock may be a day off.
+    /// The text within `message` that one of the keys has signed; `untrusted` makes the error that
+    /// says why there is none. A signature later than a day after `now` does not count: a clock may
+    /// be a day off.
     pub fn signed_text(
         &self,
         message: &[u8],
         now: DateTime<Utc>,
-    ) -> Result<Result<String, String>> {
-        if !message.starts_with(b"-----BEGIN PGP SIGNED MESSAGE-----") {
-            return Ok(Err("it is not signed text".into()));
+        untrusted: impl Fn(String) -> Error,
+    ) -> Result<String> {
+        let unsigned = || untrusted("it is not signed text".into());
+        // Of several signed texts in one file, gpgv would write each and vouch for any.
+        let text = std::str::from_utf8(message).map_err(|_| unsigned())?;
+        if !text.starts_with(BEGIN) || text.matches(BEGIN).count() != 1 {
+            return Err(unsigned());
         }
         let folder = tempfile::tempdir().context(|| "making a folder for gpgv".into())?;
         let file = |name: &str| folder.path().join(name);
@@ -84,17 +89,15 @@ impl Keyring {
             })?;
         let status = Status::parse(&String::from_utf8_lossy(&output.stdout));
         if status.signers.is_empty() {
-            return Ok(Err("it is not signed text".into()));
+            return Err(unsigned());
         }
         if !status.good.iter().any(|created| *created <= now.timestamp() + 86_400) {
-            return Ok(Err(format!(
-                "none of the keys of {} files has signed these bytes (signatures by {})",
-                self.files,
+            return Err(untrusted(format!(
+                "none of the archive keys has signed these bytes (signatures by {})",
                 status.signers.join(", ")
             )));
         }
-        let text = fs::read(file("text")).context(|| "reading what gpgv wrote".into())?;
-        Ok(String::from_utf8(text).map_err(|_| "it is not text".into()))
+        fs::read_to_string(file("text")).context(|| "reading what gpgv wrote".into())
     }
 }
 

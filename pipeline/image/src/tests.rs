@@ -292,8 +292,12 @@ async fn an_index_that_no_kept_key_signed_is_refused() {
     let release = "Suite: stable\nCodename: made\nArchitectures: amd64\nSHA256:\n";
     let good_key = fs::read(world.folder.path().join("keys/a.asc")).unwrap();
     for (text, expected) in [
-        (good.replace("amd64/Packages", "arm64/Packages"), "none of the keys of 1 files"),
-        (other.sign(release), "none of the keys of 1 files"),
+        (good.replace("amd64/Packages", "arm64/Packages"), "none of the archive keys"),
+        (good.replace("Codename: made", "Codename: evil"), "none of the archive keys"),
+        (other.sign(release), "none of the archive keys"),
+        (format!("{good}{}", other.sign(release)), "it is not signed text"),
+        (format!("{}{good}", other.sign(release)), "it is not signed text"),
+        (other.sign(&good), "it is not signed text"),
         (release.to_string(), "it is not signed text"),
         (format!("Suite: evil\n{good}"), "it is not signed text"),
         (
@@ -305,6 +309,9 @@ async fn an_index_that_no_kept_key_signed_is_refused() {
         let error = error_text(world.lock("cache").await.unwrap_err());
         assert!(error.contains(expected), "{expected}: {error}");
     }
+    // What stands below the signature is not read.
+    world.files.insert(path.into(), format!("{good}\nCodename: evil\n").into_bytes());
+    world.lock("another").await.unwrap();
     fs::write(world.folder.path().join("keys/a.asc"), other.armoured()).unwrap();
     for (text, expected) in [
         (release.replace("made", "forky"), "it is the index of another suite"),

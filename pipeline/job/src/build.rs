@@ -12,7 +12,6 @@ use dyno_build::builder::{BuildRequest, Builder};
 use dyno_build::catalog::LoadedSuite;
 use dyno_build::source::{Origin, Resolved};
 use dyno_engine::Root;
-use dyno_model::catalog::suite::Source;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, Trust};
 use dyno_model::step::Step;
@@ -66,7 +65,7 @@ pub async fn build_all(
             .hint("add a recipe, or ask for an image, a sysroot or an archive")
         })?;
         let request = BuildRequest {
-            what: format!("{} {}", target_name(&suite.source), resolved.asked),
+            what: format!("{} {}", suite.source.target_name(), resolved.asked),
             source: resolved.commit.hex().to_string(),
             folder: recipe.folder.as_ref().map(|folder| loaded.definition.part(folder)),
             recipe,
@@ -114,16 +113,4 @@ pub async fn build(
         ctx.events.notice(format!("the {} does not build: {}{rest}", side.name(), failure.reason));
     }
     Ok((inputs, sides))
-}
-
-/// What a source is called in a sentence.
-pub fn target_name(source: &Source) -> &str {
-    match source {
-        Source::Crate(name) => name,
-        Source::Compiler(None) => "rustc",
-        Source::Git(location) | Source::Compiler(Some(location)) => {
-            let name = location.trim_end_matches('/').rsplit(['/', ':']).next().unwrap_or(location);
-            name.strip_suffix(".git").unwrap_or(name)
-        }
-    }
 }

@@ -105,6 +105,8 @@ fn select_metrics(metrics: &[String], request: &JobRequest, is_emulated: bool) -
     metrics.iter().filter(is_selected).cloned().collect()
 }
 
+/// Resolves what `request` asks for and says what would be done, with the engines, images and
+/// commits that the job needs; nothing is built or measured yet.
 pub async fn plan_job(
     request: &JobRequest,
     ctx: &Context,

@@ -12,7 +12,7 @@ use dyno_model::record::{
     Built, BuiltFrom, Failure, Files, Outcome, OwnImage, Record, RunRow, Side,
 };
 
-use crate::build::{Inputs, Sides, target_name};
+use crate::build::{Inputs, Sides};
 use crate::clock::PhaseClock;
 use crate::context::Context;
 use crate::definitions;
@@ -79,7 +79,7 @@ pub fn record(
         dyno_version: env!("CARGO_PKG_VERSION").into(),
         suite: suite.name.clone(),
         suite_digest: prepared.suite.digest.clone(),
-        target: target_name(&suite.source).to_string(),
+        target: suite.source.target_name().to_string(),
         image: images_in_words(&prepared.images),
         image_id: combined_image_id(&prepared.roots),
         host: prepared.host.name.clone(),

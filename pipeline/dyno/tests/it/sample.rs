@@ -4,8 +4,13 @@
 //! The sample follows from a seed, which is printed: `DYNO_TESTS_SEED` with that number tries the
 //! same cases again.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
+
+use rand::SeedableRng as _;
+use rand::seq::index;
+use rand_pcg::Pcg64;
 
 /// Whether every case is tried.
 pub fn full() -> bool {
@@ -23,26 +28,16 @@ fn seed() -> u64 {
 }
 
 /// At most `most` of `cases` in their order, or all of them; `what` says whose cases they are.
-///
-/// Each case gets a number by its place (splitmix64 of the seed, Steele 2014), and the smallest
-/// are tried.
 pub fn sample<T>(what: &str, cases: Vec<T>, most: usize) -> Vec<T> {
     if full() || cases.len() <= most {
         return cases;
     }
     let seed = seed();
     eprintln!("{what}: {most} of {} cases, DYNO_TESTS_SEED={seed}", cases.len());
-    let drawn = |place: usize| {
-        let mut x = seed.wrapping_add((place as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    };
-    let mut numbers: Vec<u64> = (0..cases.len()).map(drawn).collect();
-    let all = numbers.clone();
-    numbers.sort_unstable();
-    let tried = |place: usize| all[place] < numbers[most];
-    cases.into_iter().enumerate().filter(|(place, _)| tried(*place)).map(|(_, case)| case).collect()
+    let mut generator = Pcg64::seed_from_u64(seed);
+    let tried: BTreeSet<usize> = index::sample(&mut generator, cases.len(), most).iter().collect();
+    let places = cases.into_iter().enumerate().filter(|(place, _)| tried.contains(place));
+    places.map(|(_, case)| case).collect()
 }
 
 #[test]

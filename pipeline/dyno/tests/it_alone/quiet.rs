@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use dyno_host::scope::{MachineScope, SLICE};
 
 use crate::skip;
-use crate::world::{BUILD, RUN, World, docker, embedded, hierarchies};
+use crate::world::{BUILD, RUN, Running, World, docker, embedded, hierarchies};
 
 /// `world` with the measuring lock and the cgroup of this machine itself, which all other dynos use;
 /// and the turn that it has, since there is one at a time.
@@ -69,12 +69,18 @@ impl Drop for Busy {
     }
 }
 
-/// A dyno is killed while it has the cores; the next one gives them back.
-fn kept_and_given_back(host: &str) {
-    let (_turn, world) = on_the_machine(World::new());
+/// A dyno on `host` that measures a commit which takes its time: its container is in the cgroup.
+fn start_measuring(world: &World, host: &str) -> Running {
     world.commit("v3", BUILD, "sleep 60\n");
     let dyno = world.until(&["run", "made", "v1", "v3", "--host", host], "measure: ");
     wait_until("the container is in dyno's cgroup", in_use);
+    dyno
+}
+
+/// A dyno is killed while it has the cores; the next one gives them back.
+fn kept_and_given_back(host: &str) {
+    let (_turn, world) = on_the_machine(World::new());
+    let dyno = start_measuring(&world, host);
     dyno.signal(libc::SIGKILL);
     dyno.end();
     let next = world.dyno(&["run", "made", "v1", "v2", "--rounds", "2", "--host", host]);
@@ -108,9 +114,7 @@ fn one_dyno_of_a_machine_measures_at_a_time() {
         return;
     }
     let (_turn, world) = on_the_machine(World::new());
-    world.commit("v3", BUILD, "sleep 60\n");
-    let first = world.until(&["run", "made", "v1", "v3"], "measure: ");
-    wait_until("the container is in dyno's cgroup", in_use);
+    let first = start_measuring(&world, "local");
     let mut second = world.until(&RUN, "note: waiting: another dyno is measuring");
     assert_eq!(world.runs(), "0");
     first.signal(libc::SIGINT);

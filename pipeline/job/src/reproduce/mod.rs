@@ -278,11 +278,7 @@ async fn resolve_again(
                 resolved(roots[&side].id(), Origin::Image(built.asked.clone()))
             }
             None => {
-                let name = match from.source {
-                    Source::Crate(_) => built.asked.clone(),
-                    Source::Git(_) | Source::Compiler(_) => built.commit.to_string(),
-                };
-                let names = [name];
+                let names = [from.source.lasting_name(&built.asked, &built.commit)];
                 let found = source::resolve(
                     &from.source,
                     folder,
