@@ -23,10 +23,12 @@ use crate::catalog::policy::Procedure;
 
 mod exact;
 mod moderate;
+mod prior;
 pub mod scaling;
 
 pub use exact::{SIGN_FLIP_MAX, sign_flip};
 pub use moderate::{Noise, moderate, peer_prior, pool_history, pool_within, trigamma};
+pub use prior::PeerPrior;
 
 /// Why rounds give no log ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,12 +13,15 @@
 //!    without.)
 //! 2. **Peer prior.** A scaled inverse-χ² prior (d₀, s₀²) is fitted over the series by the method of
 //!    moments on ln s_p² (Smyth 2004, "Linear models and empirical Bayes methods", SAGMB 3(1),
-//!    section 6.2), and s̃² = (d₀ s₀² + ν s_p²) / (d₀ + ν), with d₀ + ν degrees of freedom.
+//!    section 6.2), and s̃² = (d₀ s₀² + ν s_p²) / (d₀ + ν), with d₀ + ν degrees of freedom. Such a
+//!    prior knows no quiet series: where peers differ by orders of magnitude it makes the quietest
+//!    look noisier than they are. So a log-normal prior with the same two moments stands beside it
+//!    ([`super::prior`]).
 //!
 //! ln s_p² is clipped at the 5 % and 90 % quantiles before the fit, so that a few wild series do
 //! not make the peers look diverse (the idea of Phipson et al. 2016, "Robust hyperparameter
-//! estimation", Ann. Appl. Stat. 10(2); their correction for the clipped tails is left out).
-//! Clipping and the model itself err towards lending too much where a series is noisier than the
+//! estimation", Ann. Appl. Stat. 10(2)); the variance that clipping takes from equal series is given
+//! back to all. The model errs towards lending too much where a series is noisier than the
 //! peers; that error is bounded: s̃² is never below s²/2 for a series with history and never below
 //! s² for one without. Where that bound holds, the peer prior was wrong about the series, and its
 //! d₀ count by the square of s̃² over the bound, as a part's variance counts in Satterthwaite's
@@ -26,10 +29,14 @@
 //! comparisons in which nothing differed. What this does to error rates is measured:
 //! docs/decisions.md.
 
+use std::cell::RefCell;
+
 use serde::Serialize;
+use statrs::distribution::{ChiSquared, ContinuousCDF};
 use statrs::function::gamma::digamma;
 
 use super::Variance;
+use super::prior::PeerPrior;
 
 /// Share of the series clipped below and above before the prior is fitted.
 const CLIPPED: (f64, f64) = (0.05, 0.10);
@@ -38,7 +45,7 @@ const CLIPPED: (f64, f64) = (0.05, 0.10);
 const PEERS_MIN: usize = 3;
 
 /// A prior as good as certain: d₀ where the series differ by no more than chance.
-const PRIOR_DF_MAX: f64 = 1e6;
+pub(super) const PRIOR_DF_MAX: f64 = 1e6;
 
 /// A variance below this share of the peers' median counts as this much, so that one constant
 /// series does not pull ln s² to −∞ (limma's `fitFDist` does the same).
@@ -62,6 +69,9 @@ pub struct Noise {
     pub floor: f64,
     /// What the estimate uses.
     pub used: Variance,
+    /// The same by the log-normal shape of the peer prior.
+    #[serde(skip)]
+    pub log_normal: Variance,
 }
 
 /// Two variances of one series as one: (ν₁ s₁² + ν₂ s₂²) / (ν₁ + ν₂), within runs, whatever their
@@ -90,7 +100,7 @@ fn history_counted(run: Variance, history: Option<Variance>, cap: f64) -> Option
 /// With e = ln s² − ψ(ν/2) + ln(ν/2): ψ′(d₀/2) = var(e) − mean ψ′(ν/2), and
 /// ln s₀² = mean(e) + ψ(d₀/2) − ln(d₀/2). Where var(e) is no larger than chance makes it, d₀ is
 /// as good as infinite.
-pub fn peer_prior(variances: &[Variance]) -> Option<Variance> {
+pub fn peer_prior(variances: &[Variance]) -> Option<PeerPrior> {
     let is_usable = |v: &&Variance| v.value.is_finite() && v.value > 0.0 && v.df > 0.0;
     let mut values: Vec<f64> = variances.iter().filter(is_usable).map(|v| v.value).collect();
     if values.len() < PEERS_MIN {
@@ -101,6 +111,7 @@ pub fn peer_prior(variances: &[Variance]) -> Option<Variance> {
     // ψ and ψ′ are asked for few distinct ν: the last answer is nearly always the next one's.
     let mut last = (f64::NAN, 0.0, 0.0);
     let mut trigammas = 0.0;
+    let mut df_sum = 0.0;
     let mut e: Vec<f64> = variances
         .iter()
         .filter(is_usable)
@@ -109,16 +120,17 @@ pub fn peer_prior(variances: &[Variance]) -> Option<Variance> {
                 last = (v.df, digamma(v.df / 2.0) - (v.df / 2.0).ln(), trigamma(v.df / 2.0));
             }
             trigammas += last.2;
+            df_sum += v.df;
             v.value.max(TINY_SHARE * median).ln() - last.1
         })
         .collect();
     clip(&mut e);
+    let ratio = clip_ratio(df_sum / e.len() as f64);
     let n = e.len() as f64;
     let mean = e.iter().sum::<f64>() / n;
-    let spread = e.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (n - 1.0) - trigammas / n;
+    let spread = e.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (n - 1.0) / ratio - trigammas / n;
     let half = trigamma_inverse(spread).unwrap_or(PRIOR_DF_MAX / 2.0).min(PRIOR_DF_MAX / 2.0);
-    let value = (mean + digamma(half) - half.ln()).exp();
-    Some(Variance { value, df: 2.0 * half })
+    Some(PeerPrior::new(mean, 2.0 * half))
 }
 
 /// Clips values at the quantiles of [`CLIPPED`] (linear interpolation between order statistics,
@@ -137,26 +149,57 @@ fn clip(values: &mut [f64]) {
     }
 }
 
+/// How much of the variance of ln s² is left where it is clipped, if σ² is the same everywhere: s² then
+/// is as χ² with `df` degrees of freedom. Answers are remembered by thread, by whole degrees.
+fn clip_ratio(df: f64) -> f64 {
+    const PLACES: usize = 400;
+    const REMEMBERED: usize = 64;
+    thread_local! {
+        static KNOWN: RefCell<[f64; REMEMBERED]> = const { RefCell::new([f64::NAN; REMEMBERED]) };
+    }
+    let df = (df.round() as usize).clamp(1, REMEMBERED - 1);
+    KNOWN.with_borrow_mut(|known| {
+        if known[df].is_nan() {
+            let chi_squared = ChiSquared::new(df as f64).expect("degrees of freedom are positive");
+            let place = |i: usize| (i as f64 + 0.5) / PLACES as f64;
+            let quantile = |i: usize| chi_squared.inverse_cdf(place(i)).ln();
+            let mut values: Vec<f64> = (0..PLACES).map(quantile).collect();
+            clip(&mut values);
+            let mean = values.iter().sum::<f64>() / PLACES as f64;
+            let squares = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+            known[df] = squares / PLACES as f64 / trigamma(df as f64 / 2.0);
+        }
+        known[df]
+    })
+}
+
 /// The variance a series is judged with; `df_all` is the sum of all peers' degrees of
 /// freedom, more than which nothing can be known of a variance.
 pub fn moderate(
     run: Variance,
     history: Option<Variance>,
     cap: f64,
-    peer_prior: Option<Variance>,
+    peer_prior: Option<PeerPrior>,
     df_all: f64,
 ) -> Noise {
     let history = history_counted(run, history, cap);
     let pooled = history.map_or(run, |history| pool_within(run, history));
     let floor = if history.is_some() { run.value / 2.0 } else { run.value };
-    let moderated = peer_prior.map_or(pooled.value, |prior| pool_within(prior, pooled).value);
-    let df = peer_prior.map_or(pooled.df, |prior| {
-        let agreement = if moderated < floor { (moderated / floor).powi(2) } else { 1.0 };
-        let df_lent = prior.df.min(df_all) * agreement;
-        (pooled.df + df_lent).min(df_all.max(pooled.df))
-    });
-    let used = Variance { value: moderated.max(floor), df };
-    Noise { run, history, pooled, peer_prior, moderated, floor, used }
+    let used = |moderated: Variance| {
+        let agreement =
+            if moderated.value < floor { (moderated.value / floor).powi(2) } else { 1.0 };
+        let df_lent = (moderated.df - pooled.df).clamp(0.0, df_all) * agreement;
+        let df = (pooled.df + df_lent).min(df_all.max(pooled.df));
+        Variance { value: moderated.value.max(floor), df }
+    };
+    let by_shape = |posterior: fn(&PeerPrior, Variance) -> Variance| {
+        peer_prior.map_or(pooled, |prior| posterior(&prior, pooled))
+    };
+    let moderated = by_shape(PeerPrior::inverse_chi_squared_posterior);
+    let log_normal = used(by_shape(PeerPrior::log_normal_posterior));
+    let peer_prior = peer_prior.map(|prior| prior.inverse_chi_squared);
+    let (moderated, used) = (moderated.value, used(moderated));
+    Noise { run, history, pooled, peer_prior, moderated, floor, used, log_normal }
 }
 
 /// ψ′(x) for x > 0: recurrence up to 12, then the asymptotic series (Abramowitz & Stegun 6.4.6 and
@@ -177,7 +220,7 @@ pub fn trigamma(mut x: f64) -> f64 {
 ///
 /// ψ′ falls from ∞ to 0, between 1/x and 1/x + 1/x², so the root is bracketed and halved on a
 /// logarithmic scale.
-fn trigamma_inverse(value: f64) -> Option<f64> {
+pub(super) fn trigamma_inverse(value: f64) -> Option<f64> {
     if value.is_nan() || value <= 1e-7 {
         return None;
     }
@@ -204,6 +247,10 @@ mod tests {
 
     fn v(value: f64, df: f64) -> Variance {
         Variance { value, df }
+    }
+
+    fn prior(value: f64, df: f64) -> PeerPrior {
+        PeerPrior::new(value.ln() - digamma(df / 2.0) + (df / 2.0).ln(), df)
     }
 
     #[test]
@@ -233,10 +280,10 @@ mod tests {
             ("and no further", Some(v(1.0, 60.0)), 2.0, None, 2.0, v(4.0, 2.0)),
             ("half of s² at least", Some(v(0.0, 6.0)), 10.0, None, 2.0, v(2.0, 8.0)),
             ("history of nothing", Some(v(1.0, 0.0)), 10.0, None, 2.0, v(4.0, 2.0)),
-            ("peer prior", None, 10.0, Some(v(7.0, 1.0)), 50.0, v(5.0, 3.0)),
-            ("s² at least", None, 10.0, Some(v(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
-            ("no history at all", Some(v(1.0, 6.0)), 0.0, Some(v(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
-            ("no more than all know", None, 10.0, Some(v(4.0, 1e6)), 50.0, v(4.0, 50.0)),
+            ("peer prior", None, 10.0, Some(prior(7.0, 1.0)), 50.0, v(5.0, 3.0)),
+            ("s² at least", None, 10.0, Some(prior(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
+            ("no history at all", Some(v(1.0, 6.0)), 0.0, Some(prior(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
+            ("no more than all know", None, 10.0, Some(prior(4.0, 1e6)), 50.0, v(4.0, 50.0)),
         ] {
             let noise = moderate(run, history, cap, peer_prior, df_all);
             assert!((noise.used.value - expected.value).abs() < 1e-12, "{what}: {noise:?}");
@@ -250,7 +297,7 @@ mod tests {
         assert_eq!(peer_prior(&[v(1.0, 2.0), v(2.0, 2.0)]), None);
         assert_eq!(peer_prior(&[v(1.0, 2.0), v(2.0, 2.0), v(0.0, 2.0), v(f64::NAN, 2.0)]), None);
         let alike = peer_prior(&[v(1.0, 2.0), v(1.1, 2.0), v(0.9, 2.0)]).unwrap();
-        assert_eq!(alike.df, PRIOR_DF_MAX);
+        assert_eq!(alike.inverse_chi_squared.df, PRIOR_DF_MAX);
     }
 
     proptest! {

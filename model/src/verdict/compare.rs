@@ -8,7 +8,8 @@ use crate::catalog::policy::{Decides, Gate, Policy, Rule};
 use crate::catalog::suite::Config;
 use crate::metric;
 use crate::record::{Extent, Summary};
-use crate::stats::{self, Estimate, Noise, Variance};
+use crate::stats::{self, Estimate, Noise, PeerPrior, Variance};
+use crate::verdict::states::States;
 
 /// One (case, metric, host): what all tables are keyed by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -100,9 +101,18 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
         let pooled = stats::pool_history(*run, usable(input.history), policy.history);
         peers.entry((&input.summary.metric, &input.host)).or_default().push(pooled);
     }
-    let priors: HashMap<(&str, &str), (Option<Variance>, f64)> = peers
+    let priors: HashMap<(&str, &str), (Option<PeerPrior>, f64)> = peers
         .into_iter()
         .map(|(key, all)| (key, (stats::peer_prior(&all), all.iter().map(|v| v.df).sum())))
+        .collect();
+    let mut summaries: HashMap<(&str, &str), Vec<&Summary>> = HashMap::new();
+    for (input, _) in inputs.iter().zip(&runs).filter(|(_, run)| run.is_some()) {
+        let key = (input.summary.metric.as_str(), input.host.as_str());
+        summaries.entry(key).or_default().push(&input.summary);
+    }
+    let states: HashMap<(&str, &str), States> = summaries
+        .into_iter()
+        .map(|(key, summaries)| (key, States::new(summaries.into_iter())))
         .collect();
     let noise = |input: &Input, run: &Option<Variance>| {
         let (prior, df_all) = priors[&(input.summary.metric.as_str(), input.host.as_str())];
@@ -114,7 +124,14 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
         .zip(&runs)
         .map(|((input, (rule, decides)), run)| {
             let noise = run.and_then(|_| noise(input, run));
-            estimate_one(input, rule, *decides, noise, policy)
+            let mut comparison = estimate_one(input, rule, *decides, noise, policy);
+            if let (Some(estimate), Some(noise)) = (&mut comparison.estimate, noise) {
+                let states = &states[&(input.summary.metric.as_str(), input.host.as_str())];
+                let accident = states.accident(estimate.rounds, estimate.mean, noise.history);
+                estimate.p = (estimate.p + accident).min(1.0);
+                comparison.q = Some(estimate.p);
+            }
+            comparison
         })
         .collect();
     for decides in [true, false] {
@@ -206,8 +223,23 @@ fn estimate_one(
     let delta = stats::log_effect(rule.smallest_effect);
     let variance = variance(&summary.metric, noise);
     let estimate = usable_mean(summary).zip(variance);
-    let estimate = estimate
-        .map(|(mean, used)| stats::estimate(summary.rounds, mean, used, delta, policy.confidence));
+    let estimate_with =
+        |mean, variance| stats::estimate(summary.rounds, mean, variance, delta, policy.confidence);
+    let mut noise = noise;
+    let estimate = estimate.map(|(mean, used)| {
+        let mut estimate = estimate_with(mean, used);
+        // Of two tests of one series the harmonic mean of p (Wilson 2019, "The harmonic mean p-value
+        // for combining dependent tests", PNAS 116(4)): at most twice that of the surer one.
+        if let Some(noise) = &mut noise {
+            let other = estimate_with(mean, noise.log_normal);
+            let p = 2.0 / (estimate.p.recip() + other.p.recip());
+            if other.p < estimate.p {
+                (estimate, noise.used) = (other, noise.log_normal);
+            }
+            estimate.p = p;
+        }
+        estimate
+    });
     Comparison {
         key: SeriesKey {
             benchmark: summary.benchmark.clone(),

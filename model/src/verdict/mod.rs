@@ -7,6 +7,7 @@ mod failing;
 mod judge;
 mod scaling;
 mod scaling_cases;
+mod states;
 mod summarise;
 #[cfg(test)]
 mod tests;

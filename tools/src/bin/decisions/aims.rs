@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::Adaptive;
-use crate::rules::{DEFAULT_POLICY, PAIRED_T, RULES, WITH_HISTORY, WITHOUT_HISTORY};
+use crate::rules::{PAIRED_T, RULES, WITH_HISTORY, WITHOUT_HISTORY};
 use crate::score::{Mean, Score};
+use crate::{Rounds, Uneven};
 
 /// One aim, whether it is met, and the figure that says so.
 #[derive(Debug, Clone, Serialize)]
@@ -17,9 +17,8 @@ pub struct Aim {
 /// Aims are for this many rounds or more: with two, a variance has one degree of freedom.
 const ROUNDS_MIN: u32 = 3;
 const FALSE_DISCOVERY: f64 = 0.05;
-/// Rule, rounds, least power at an effect of 5 %.
-const POWER: &[(usize, u32, f64)] =
-    &[(WITH_HISTORY, 3, 0.75), (WITHOUT_HISTORY, 3, 0.60), (WITHOUT_HISTORY, 4, 0.70)];
+/// So much less power than the paired t-test's is allowed.
+const POWER_BELOW: f64 = 0.03;
 /// Share of A/A comparisons without a single discovery.
 const SILENT: f64 = 0.95;
 
@@ -29,27 +28,25 @@ pub fn score<'a>(scores: &'a [Score], rule: &str, rounds: u32, effect: f64) -> &
     scores.iter().find(is_wanted).expect("every rule has a score for each")
 }
 
-/// The aims, each with whether `scores` and `adaptive` meet it.
-pub fn evaluate_aims(scores: &[Score], adaptive: &[Adaptive]) -> Vec<Aim> {
+/// The aims, each with whether `scores` and `uneven` meet it.
+pub fn evaluate_aims(scores: &[Score], uneven: &[Uneven]) -> Vec<Aim> {
     let mut aims = Vec::new();
+    let judged = |rule: &'static str| -> Vec<&Score> {
+        scores.iter().filter(|s| s.rule == rule && s.rounds >= ROUNDS_MIN).collect()
+    };
     for rule in &RULES[..PAIRED_T] {
-        aims.push(false_discovery(rule.name, scores.iter().filter(|s| s.rule == rule.name)));
+        aims.push(false_discovery(rule.name, judged(rule.name).into_iter()));
+        aims.push(silence_aim(rule.name, judged(rule.name).into_iter()));
     }
-    aims.push(false_discovery("adaptive sampling", adaptive.iter().map(|a| &a.score)));
-    for &(rule, rounds, least) in POWER {
-        let name = RULES[rule].name;
-        let power = score(scores, name, rounds, 0.05).power.expect("effects are there");
-        aims.push(Aim {
-            aim: format!("{name}: power at {rounds} rounds and 5 % at least {least:.2}"),
-            met: power.value >= least,
-            found: format!("{:.3} ± {:.3}", power.value, power.se),
-        });
+    for (rounds_by, name) in
+        [(Rounds::Adaptive, "adaptive sampling"), (Rounds::LeftOut, "rounds left out")]
+    {
+        let scores = || uneven.iter().filter(|u| u.rounds_by == rounds_by).map(|u| &u.score);
+        aims.push(false_discovery(name, scores()));
+        aims.push(silence_aim(name, scores()));
     }
     for rule in [WITH_HISTORY, WITHOUT_HISTORY] {
-        aims.push(paired_t_aim(scores, RULES[rule].name));
-    }
-    for rule in DEFAULT_POLICY {
-        aims.push(silence_aim(scores, RULES[rule].name));
+        aims.extend(paired_t_aim(scores, RULES[rule].name));
     }
     aims
 }
@@ -70,7 +67,7 @@ fn aim_of_all(
 fn false_discovery<'a>(aim: &str, scores: impl Iterator<Item = &'a Score>) -> Aim {
     // Where no effect counts as one (1 % to a δ of 1 %), every discovery is false: that is the aim
     // for comparisons without effects.
-    let is_judged = |s: &&Score| s.rounds >= ROUNDS_MIN && s.power.is_some();
+    let is_judged = |s: &&Score| s.power.is_some();
     let scores: Vec<&Score> = scores.filter(is_judged).collect();
     // Too high is what two standard errors do not explain.
     let lowest = |s: &Score| s.false_discovery.value - 2.0 * s.false_discovery.se;
@@ -82,41 +79,54 @@ fn false_discovery<'a>(aim: &str, scores: impl Iterator<Item = &'a Score>) -> Ai
     aim_of_all(aim, &scores, |s| lowest(s) - FALSE_DISCOVERY, figure)
 }
 
-/// Power at least that of the paired t-test, on the same data, wherever that test keeps its rate.
-fn paired_t_aim(scores: &[Score], rule: &str) -> Aim {
+/// Power at least that of the paired t-test, but for a few points, on the same data, wherever that
+/// test keeps its rate; `None` where it never does.
+fn paired_t_aim(scores: &[Score], rule: &str) -> Option<Aim> {
     let paired_t = |s: &Score| score(scores, RULES[PAIRED_T].name, s.rounds, s.effect);
+    let keeps_rate = |s: &Score| {
+        let silent = score(scores, RULES[PAIRED_T].name, s.rounds, 0.0);
+        paired_t(s).false_discovery.value <= FALSE_DISCOVERY && !is_too_loud(silent)
+    };
     let is_compared = |s: &&Score| {
-        let keeps_rate = paired_t(s).false_discovery.value <= FALSE_DISCOVERY;
-        s.rule == rule && s.rounds >= ROUNDS_MIN && s.effect > 0.0 && keeps_rate
+        s.rule == rule && s.rounds >= ROUNDS_MIN && s.effect > 0.0 && keeps_rate(s)
     };
     let compared: Vec<&Score> = scores.iter().filter(is_compared).collect();
+    if compared.is_empty() {
+        return None;
+    }
     let deficit = |s: &Score| {
         Mean::from_values(
             paired_t(s).powers.iter().zip(&s.powers).map(|(theirs, ours)| theirs - ours),
         )
     };
-    aim_of_all(
-        format!("{rule}: power never below the paired t-test's"),
+    Some(aim_of_all(
+        format!("{rule}: power at most {} points below the paired t-test's", POWER_BELOW * 100.0),
         &compared,
-        |s| deficit(s).value - 2.0 * deficit(s).se,
+        |s| deficit(s).value - 2.0 * deficit(s).se - POWER_BELOW,
         |s| {
             let Mean { value, se } = deficit(s);
             format!("at least {:+.1} ± {:.1} points,", -value * 100.0, se * 100.0)
         },
-    )
+    ))
 }
 
-fn silence_aim(scores: &[Score], rule: &str) -> Aim {
-    let is_without_effect =
-        |s: &&Score| s.rule == rule && s.rounds >= ROUNDS_MIN && s.effect == 0.0;
-    let without_effect: Vec<&Score> = scores.iter().filter(is_without_effect).collect();
-    // A q of 5 % aims at just this share: it may be missed by two standard errors.
-    let two_errors = |s: &Score| 2.0 * (SILENT * (1.0 - SILENT) / s.repetitions as f64).sqrt();
-    let share = |s: &Score| s.silent as f64 / s.repetitions as f64;
+/// How much of the aimed share of silent comparisons is missing, beyond two standard errors: a q of
+/// 5 % aims at just this share.
+fn silence_missing(s: &Score) -> f64 {
+    let two_errors = 2.0 * (SILENT * (1.0 - SILENT) / s.repetitions as f64).sqrt();
+    SILENT - s.silent as f64 / s.repetitions as f64 - two_errors
+}
+
+fn is_too_loud(score: &Score) -> bool {
+    silence_missing(score) > 0.0
+}
+
+fn silence_aim<'a>(rule: &str, scores: impl Iterator<Item = &'a Score>) -> Aim {
+    let without_effect: Vec<&Score> = scores.filter(|s| s.effect == 0.0).collect();
     aim_of_all(
         format!("{rule}: nothing found in 95 of 100 comparisons without effects"),
         &without_effect,
-        |s| SILENT - share(s) - two_errors(s),
+        silence_missing,
         |s| format!("at least {} of {},", s.silent, s.repetitions),
     )
 }

@@ -15,7 +15,6 @@ use arrow::datatypes::{DataType, Float64Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 /// A random stream of its own for each purpose, whatever thread works on it.
 pub fn random(seed: u64, purpose: &[u64]) -> Pcg64 {
@@ -28,6 +27,26 @@ pub fn random(seed: u64, purpose: &[u64]) -> Pcg64 {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cell {
     pub nights: Vec<i64>,
+    /// A slow mode that an effect makes more frequent; elsewhere an effect multiplies.
+    pub slow_mode: Option<SlowMode>,
+}
+
+/// Nights that are slower by a factor, a tenth of all.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SlowMode {
+    pub slow: f64,
+    /// Nights above it are slow ones.
+    pub bound: i64,
+}
+
+impl SlowMode {
+    /// Of nine nights that are not slow, three become so: two fifths of all are slow then.
+    const MADE_SLOW: f64 = 1.0 / 3.0;
+
+    fn slowed(self, value: i64, random: &mut Pcg64) -> i64 {
+        let is_made_slow = value <= self.bound && random.random_bool(Self::MADE_SLOW);
+        if is_made_slow { (value as f64 * self.slow).round() as i64 } else { value }
+    }
 }
 
 /// The cells of a file as described in docs/decisions.md.
@@ -43,6 +62,7 @@ pub fn read(path: &Path) -> Result<Vec<Cell>, Box<dyn Error>> {
     rows.sort();
     let cell = |rows: &[(String, i64, i64)]| Cell {
         nights: rows.iter().map(|(_, _, time_ns)| *time_ns).collect(),
+        slow_mode: None,
     };
     Ok(rows.chunk_by(|a, b| a.0 == b.0).map(cell).collect())
 }
@@ -68,30 +88,6 @@ fn decode(batch: &RecordBatch, rows: &mut Vec<(String, i64, i64)>) -> Result<(),
     Ok(())
 }
 
-/// Made-up cells for where the file is not, like those in it: heavy-tailed errors (Student's t with
-/// 3 to 5 degrees of freedom), a random walk beneath them, and an outlier of up to 20 standard
-/// deviations every thirtieth night. As there, the size of the errors differs widely from cell to
-/// cell: log-normal with a median of 0.17 % a night and 1.5 for the standard deviation of its
-/// logarithm.
-pub fn generate(seed: u64, cells: usize) -> Vec<Cell> {
-    let mut random = random(seed, &[0]);
-    let normal = Normal::standard();
-    let cell = |_| {
-        let mut draw = || random.random_range(1e-9..1.0 - 1e-9);
-        let mut level = (1e8 * 100f64.powf(draw())).ln();
-        let sd = (0.0017 * (1.5 * normal.inverse_cdf(draw())).exp()).min(0.1);
-        let errors = StudentsT::new(0.0, 1.0, 3.0 + (draw() * 3.0).floor()).expect("df above 0");
-        let nights = 24 + (draw() * 33.0) as usize;
-        let night = |_| {
-            level += 0.3 * sd * normal.inverse_cdf(draw());
-            let outlier = if draw() < 0.03 { 20.0 * sd * draw() } else { 0.0 };
-            (level + sd * errors.inverse_cdf(draw()) + outlier).exp().round() as i64
-        };
-        Cell { nights: (0..nights).map(night).collect() }
-    };
-    (0..cells).map(cell).collect()
-}
-
 /// (baseline, candidate) of one round, in nanoseconds.
 pub type Round = (i64, i64);
 
@@ -105,6 +101,7 @@ pub struct Series {
     pub past: Vec<Vec<Round>>,
     /// The other nights of the cell as they are, before and after the stretch.
     pub other_nights: [Vec<i64>; 2],
+    pub slow_mode: Option<SlowMode>,
 }
 
 /// Two neighbouring nights a round, the baseline first in every other one (ABBA).
@@ -144,13 +141,14 @@ pub fn draw(
     choose(&mut enough, chosen, random);
     let mut drawn: Vec<Series> = enough[..chosen]
         .iter()
-        .map(|Cell { nights }| {
+        .map(|Cell { nights, slow_mode }| {
             let (taken, other_nights) = match placed {
                 Placement::InAStretch => draw_stretch(nights, rounds, random),
                 Placement::Scattered => draw_scattered(nights, rounds, random),
             };
             let mut paired = |nights: &[i64]| pair(nights, random.random());
             Series {
+                slow_mode: *slow_mode,
                 rounds: paired(&taken),
                 truth: 0.0,
                 past: other_nights.iter().flat_map(|o| o.chunks(2 * rounds)).map(paired).collect(),
@@ -202,23 +200,45 @@ fn draw_scattered(nights: &[i64], rounds: usize, random: &mut Pcg64) -> (Vec<i64
 
 /// The rounds with an effect of the size `effect` in the series that are marked for one.
 pub fn with_effect(drawn: &[Series], effect: f64) -> Vec<Series> {
-    let changed = |series: &Series| {
+    let multiplied = |series: &Series| {
         let truth = series.truth * effect;
         let candidate = |value: i64| (value as f64 * (1.0 + truth)).round() as i64;
         let rounds = series.rounds.iter().map(|(b, c)| (*b, candidate(*c))).collect();
         Series { rounds, truth, ..series.clone() }
     };
+    let changed = |series: &Series| match series.slow_mode {
+        Some(slow_mode) if effect != 0.0 && series.truth != 0.0 => with_slow_mode(series, slow_mode),
+        _ => multiplied(series),
+    };
     drawn.iter().map(changed).collect()
+}
+
+/// The rounds with more slow values on the side that `truth` says; their mean moves by 3/10 of the
+/// distance.
+fn with_slow_mode(series: &Series, slow_mode: SlowMode) -> Series {
+    let words: Vec<u64> = series.rounds.iter().map(|(b, c)| (b ^ c.rotate_left(32)) as u64).collect();
+    let mut random = random(1, &words);
+    let round = |(b, c): &Round| match series.truth > 0.0 {
+        true => (*b, slow_mode.slowed(*c, &mut random)),
+        false => (slow_mode.slowed(*b, &mut random), *c),
+    };
+    let rounds = series.rounds.iter().map(round).collect();
+    let truth = series.truth * (slow_mode.slow.ln() * 0.3).exp_m1();
+    Series { rounds, truth, ..series.clone() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shapes::Shape;
 
     #[test]
     fn rounds_are_of_neighbouring_nights_and_the_rest_is_the_past() {
         // Each value is its night, so that neighbours differ by one.
-        let cells = [23, 24, 41, 60].map(|nights| Cell { nights: (1000..1000 + nights).collect() });
+        let cells = [23, 24, 41, 60].map(|nights| Cell {
+            nights: (1000..1000 + nights).collect(),
+            slow_mode: None,
+        });
         let mut firsts = std::collections::BTreeSet::new();
         for (placed, rounds) in
             [(Placement::InAStretch, 3), (Placement::Scattered, 3), (Placement::Scattered, 20)]
@@ -255,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_fifth_has_the_effect_in_both_directions() {
-        let cells = generate(3, 100);
+        let cells = Shape::HeavyTails.generate(3, 100);
         let drawn = draw(&cells, 4, 100, Placement::InAStretch, &mut random(1, &[]));
         let series = with_effect(&drawn, 0.05);
         let marked: Vec<f64> = series.iter().map(|s| s.truth).filter(|t| *t != 0.0).collect();
@@ -298,7 +318,7 @@ mod tests {
             writer.close().unwrap();
         };
         write(&batch);
-        let cell = |nights: &[i64]| Cell { nights: nights.to_vec() };
+        let cell = |nights: &[i64]| Cell { nights: nights.to_vec(), slow_mode: None };
         let expected = [cell(&[3_000_000_000, 4_500_000_000]), cell(&[100_000_000, 200_000_000])];
         assert_eq!(read(file.path()).unwrap(), expected);
         write(&RecordBatch::try_from_iter(columns.into_iter().take(5)).unwrap());

@@ -1,7 +1,7 @@
 //! The decision benchmark: how often dyno's verdicts, and its peers', are right.
 //!
-//! Comparisons are made of real measurements in which nothing differs ([`data`]); a fifth of the
-//! series get an effect; each rule ([`rules`]) says what it finds; what it found is counted
+//! Comparisons are made of real measurements in which nothing differs ([`data`]), and of made-up ones
+//! of several shapes of noise ([`shapes`]); a fifth of the series get an effect; each rule ([`rules`]) says what it finds; what it found is counted
 //! ([`score`]) and held against the aims ([`aims`]). docs/decisions.md tells the whole and has the
 //! figures.
 //!
@@ -12,6 +12,7 @@ mod data;
 mod method;
 mod rules;
 mod score;
+mod shapes;
 mod table;
 
 use std::error::Error;
@@ -21,14 +22,17 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use dyno_model::stats::{self, Variance};
+use rand::Rng as _;
+use rand_pcg::Pcg64;
 use serde::Serialize;
 
 use crate::aims::Aim;
 use crate::data::{Cell, Placement, Series};
 use crate::rules::{RULES, Rule};
 use crate::score::{Mean, Outcome, Score, outcome};
+use crate::shapes::Shape;
 
 /// Rounds of a series.
 const ROUNDS: &[u32] = &[2, 3, 4, 5, 8, 10, 20];
@@ -38,15 +42,19 @@ const EFFECTS: &[f64] = &[0.01, 0.02, 0.05];
 const HALF_WIDTH: f64 = 0.005;
 /// … and for so many rounds.
 const ADAPTIVE: std::ops::RangeInclusive<usize> = 3..=20;
-/// Cells made up where there is no file.
+/// Of so many rounds each is left out …
+const PLANNED: usize = 6;
+/// … with this probability, as if it was disturbed; two stay.
+const LEFT_OUT: f64 = 1.0 / 3.0;
+/// Cells of a shape.
 const GENERATED: usize = 483;
 
 /// How often dyno's verdicts, and its peers', are right: false-discovery rate and power on real
 /// measurements in which nothing differs but what was put there.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The measurements [default: shared/data/sandmark-turing.parquet next to the repository, and
-    /// made-up ones where that is absent]
+    /// The measurements, alone [default: shared/data/sandmark-turing.parquet next to the repository
+    /// if it is there, and all made-up ones]
     data: Option<PathBuf>,
     /// Comparisons of each number of rounds
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
@@ -57,9 +65,9 @@ struct Arguments {
     /// Another seed gives other comparisons
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Use made-up measurements
-    #[arg(long, conflicts_with = "data")]
-    generated: bool,
+    /// Made-up measurements alone, of all shapes or of these
+    #[arg(long, conflicts_with = "data", value_name = "SHAPE", num_args = 0.., value_delimiter = ',')]
+    generated: Option<Vec<Shape>>,
     /// Print JSON instead of tables
     #[arg(long)]
     json: bool,
@@ -71,22 +79,47 @@ impl Arguments {
     }
 }
 
+/// The findings on all measurements.
+#[derive(Debug, Serialize)]
+struct Report {
+    seed: u64,
+    repetitions: u32,
+    findings: Vec<Findings>,
+}
+
+/// Measurements of one machine, or of one shape.
+struct Measurements {
+    name: String,
+    source: String,
+    cells: Vec<Cell>,
+}
+
 /// Where the measurements come from, and what was made of them.
 #[derive(Debug, Serialize)]
 struct Findings {
+    name: String,
     source: String,
-    seed: u64,
-    repetitions: u32,
     /// Rounds → series that have enough nights.
     series: Vec<(u32, usize)>,
     scores: Vec<Score>,
-    adaptive: Vec<Adaptive>,
+    uneven: Vec<Uneven>,
     aims: Vec<Aim>,
 }
 
-/// What adaptive sampling spends and finds.
+/// Why the series of a comparison differ in their number of rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Rounds {
+    /// Each has as many as its interval needs.
+    Adaptive,
+    /// Some were disturbed, and are left out.
+    LeftOut,
+}
+
+/// What is found where series differ in their number of rounds.
 #[derive(Debug, Serialize)]
-struct Adaptive {
+struct Uneven {
+    rounds_by: Rounds,
     mean_rounds: Mean,
     #[serde(flatten)]
     score: Score,
@@ -94,27 +127,37 @@ struct Adaptive {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let findings = match find(&arguments) {
-        Ok(findings) => findings,
+    let report = match find(&arguments) {
+        Ok(report) => report,
         Err(error) => {
             eprintln!("error: {error}");
             return ExitCode::from(2);
         }
     };
     let text = match arguments.json {
-        true => serde_json::to_string_pretty(&findings).expect("plain fields serialise"),
-        false => table::text(&findings),
+        true => serde_json::to_string_pretty(&report).expect("plain fields serialise"),
+        false => table::text(&report),
     };
     // A reader that went away has read enough.
     let _ = writeln!(std::io::stdout(), "{text}");
-    match findings.aims.iter().all(|aim| aim.met) {
+    match report.findings.iter().flat_map(|findings| &findings.aims).all(|aim| aim.met) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }
 }
 
-fn find(arguments: &Arguments) -> Result<Findings, Box<dyn Error>> {
-    let (cells, source) = measurements(arguments)?;
+fn find(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
+    let measurements = measurements(arguments)?;
+    let findings: Result<Vec<Findings>, _> =
+        measurements.into_iter().map(|measurements| find_in(measurements, arguments)).collect();
+    let Arguments { seed, repetitions, .. } = *arguments;
+    Ok(Report { seed, repetitions, findings: findings? })
+}
+
+fn find_in(
+    Measurements { name, source, cells }: Measurements,
+    arguments: &Arguments,
+) -> Result<Findings, Box<dyn Error>> {
     let series_with = |rounds: &u32| {
         let nights = 2 * *rounds as usize;
         let count = cells.iter().filter(|cell| cell.nights.len() >= nights).count();
@@ -124,14 +167,16 @@ fn find(arguments: &Arguments) -> Result<Findings, Box<dyn Error>> {
     if let Some((rounds, has)) = series.iter().find(|(_, series)| *series < 5) {
         return Err(format!("{source}: {has} series have {rounds} rounds; 5 are needed").into());
     }
+    eprintln!("{name}:");
     let scores = score_fixed_rounds(&cells, arguments);
-    let adaptive = score_adaptive(&cells, arguments);
-    let aims = aims::evaluate_aims(&scores, &adaptive);
-    let Arguments { seed, repetitions, .. } = *arguments;
-    Ok(Findings { source, seed, repetitions, series, scores, adaptive, aims })
+    let mut uneven = score_uneven(Rounds::Adaptive, &cells, arguments);
+    uneven.extend(score_uneven(Rounds::LeftOut, &cells, arguments));
+    let aims = aims::evaluate_aims(&scores, &uneven);
+    Ok(Findings { name, source, series, scores, uneven, aims })
 }
 
-fn measurements(arguments: &Arguments) -> Result<(Vec<Cell>, String), Box<dyn Error>> {
+/// What the arguments ask for: the file, then the shapes.
+fn measurements(arguments: &Arguments) -> Result<Vec<Measurements>, Box<dyn Error>> {
     // Cargo says where it runs this from; a target folder shared by two clones may hold the
     // other's.
     let manifest_folder = std::env::var_os("CARGO_MANIFEST_DIR");
@@ -139,20 +184,25 @@ fn measurements(arguments: &Arguments) -> Result<(Vec<Cell>, String), Box<dyn Er
         Path::new(manifest_folder.as_deref().unwrap_or(env!("CARGO_MANIFEST_DIR").as_ref()))
             .join("../../shared/data/sandmark-turing.parquet")
             .canonicalize();
-    let data_file = match (&arguments.data, shared_data) {
-        (Some(path), _) => Some(path.clone()),
-        (None, Ok(path)) if !arguments.generated => Some(path),
-        _ => None,
+    let (data_file, shapes) = match (&arguments.data, &arguments.generated) {
+        (Some(path), _) => (Some(path.clone()), &[][..]),
+        (None, Some(shapes)) if !shapes.is_empty() => (None, &shapes[..]),
+        (None, Some(_)) => (None, Shape::value_variants()),
+        (None, None) => (shared_data.ok(), Shape::value_variants()),
     };
-    let Some(path) = data_file else {
-        let source = format!("{GENERATED} made-up cells (heavy tails, drift), not measurements");
-        return Ok((data::generate(arguments.seed, GENERATED), source));
+    let file = data_file.map(|path| -> Result<Measurements, Box<dyn Error>> {
+        let cells = data::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let name = path.file_stem().unwrap_or_default().display().to_string();
+        let nights: usize = cells.iter().map(|cell| cell.nights.len()).sum();
+        let source = format!("{name}: {nights} measurements in {} cells", cells.len());
+        Ok(Measurements { name, source, cells })
+    });
+    let made_up = |shape: &Shape| {
+        let name = shape.to_possible_value().expect("no shape is hidden").get_name().to_string();
+        let source = format!("{name}: {GENERATED} made-up cells, not measurements");
+        Ok(Measurements { name, source, cells: shape.generate(arguments.seed, GENERATED) })
     };
-    let cells = data::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let name = path.file_name().unwrap_or_default().display().to_string();
-    let nights: usize = cells.iter().map(|cell| cell.nights.len()).sum();
-    let source = format!("{name}: {nights} measurements in {} cells", cells.len());
-    Ok((cells, source))
+    file.into_iter().chain(shapes.iter().map(made_up)).collect()
 }
 
 /// A fixed number of rounds: every rule, without effects (A/A) and with each.
@@ -192,40 +242,49 @@ fn score_fixed_rounds(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
     scores
 }
 
-/// Rounds until the interval is narrow enough; then dyno's rule decides.
-fn score_adaptive(cells: &[Cell], arguments: &Arguments) -> Vec<Adaptive> {
+/// Series with different numbers of rounds: dyno's rules, without effects and with each.
+fn score_uneven(rounds_by: Rounds, cells: &[Cell], arguments: &Arguments) -> Vec<Uneven> {
     let rules = &RULES[..rules::PAIRED_T];
+    let most = match rounds_by {
+        Rounds::Adaptive => *ADAPTIVE.end(),
+        Rounds::LeftOut => PLANNED,
+    };
+    let shorten = |series: &mut Series, random: &mut Pcg64| match rounds_by {
+        Rounds::Adaptive => series.rounds.truncate(rounds_until_narrow(series)),
+        Rounds::LeftOut => {
+            let mut left = series.rounds.len();
+            series.rounds.retain(|_| {
+                let is_left_out = left > 2 && random.random_bool(LEFT_OUT);
+                left -= usize::from(is_left_out);
+                !is_left_out
+            });
+        }
+    };
     let compare_once = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
-        let mut random = data::random(arguments.seed, &[index as u64]);
-        let drawn = data::draw(
-            cells,
-            *ADAPTIVE.end(),
-            arguments.most(),
-            Placement::InAStretch,
-            &mut random,
-        );
-        let by_rule = |effect: &f64| {
-            let mut series = data::with_effect(&drawn, *effect);
-            for series in &mut series {
-                series.rounds.truncate(rounds_until_narrow(series));
-            }
+        let mut random = data::random(arguments.seed, &[index as u64, rounds_by as u64]);
+        let [without, drawn] = [Placement::Scattered, Placement::InAStretch]
+            .map(|placed| data::draw(cells, most, arguments.most(), placed, &mut random));
+        let mut by_rule = |(drawn, effect): (&[Series], f64)| {
+            let mut series = data::with_effect(drawn, effect);
+            series.iter_mut().for_each(|series| shorten(series, &mut random));
             let spent: usize = series.iter().map(|series| series.rounds.len()).sum();
             let outcome = |rule: &Rule| outcome(&series, &(rule.calls)(&series), rule.smallest);
             (spent as f64 / series.len() as f64, rules.iter().map(outcome).collect())
         };
-        (drawn.len(), EFFECTS.iter().map(by_rule).collect())
+        let with = EFFECTS.iter().map(|effect| (&drawn[..], *effect));
+        let by_effect = std::iter::once((&without[..], 0.0)).chain(with).map(&mut by_rule);
+        (drawn.len(), by_effect.collect())
     };
     let comparisons =
-        in_parallel("adaptive comparisons", arguments.repetitions as usize, compare_once);
+        in_parallel("uneven comparisons", arguments.repetitions as usize, compare_once);
     let mut results = Vec::new();
-    for (e, effect) in EFFECTS.iter().enumerate() {
+    for (e, effect) in std::iter::once(&0.0).chain(EFFECTS).enumerate() {
         let mean_rounds = Mean::from_values(comparisons.iter().map(|(_, effects)| effects[e].0));
         for (r, rule) in rules.iter().enumerate() {
             let outcomes: Vec<Outcome> =
                 comparisons.iter().map(|(_, effects)| effects[e].1[r]).collect();
-            let most = *ADAPTIVE.end() as u32;
-            let score = Score::new(rule.name, most, *effect, comparisons[0].0, &outcomes);
-            results.push(Adaptive { mean_rounds, score });
+            let score = Score::new(rule.name, most as u32, *effect, comparisons[0].0, &outcomes);
+            results.push(Uneven { rounds_by, mean_rounds, score });
         }
     }
     results
@@ -292,8 +351,10 @@ mod tests {
     #[test]
     fn the_benchmark_runs_on_made_up_measurements() {
         let found = |seed: u32| {
-            find(&arguments(&format!("--generated --series 60 --repetitions 3 --seed {seed}")))
-                .unwrap()
+            let words = "--generated heavy-tails --series 60 --repetitions 3 --seed";
+            let mut report = find(&arguments(&format!("{words} {seed}"))).unwrap();
+            assert_eq!(report.findings.len(), 1);
+            report.findings.remove(0)
         };
         let findings = found(1);
         assert!(findings.source.contains("made-up"), "{}", findings.source);
@@ -324,8 +385,8 @@ mod tests {
         let restless: Vec<data::Round> =
             (0..20).map(|i| (1000, if i % 2 == 0 { 1100 } else { 900 })).collect();
         for (rounds, needed) in [(quiet.repeat(7), 3), (restless, 20)] {
-            let series =
-                Series { rounds, truth: 0.0, past: vec![], other_nights: [vec![], vec![]] };
+            let other_nights = [vec![], vec![]];
+            let series = Series { rounds, truth: 0.0, past: vec![], other_nights, slow_mode: None };
             assert_eq!(rounds_until_narrow(&series), needed);
         }
     }

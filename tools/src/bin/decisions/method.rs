@@ -125,7 +125,7 @@ mod tests {
     /// What is counted as found is what a report would say.
     #[test]
     fn calls_are_verdicts() {
-        let cells = crate::data::generate(7, 60);
+        let cells = crate::shapes::Shape::HeavyTails.generate(7, 60);
         let placed = crate::data::Placement::InAStretch;
         let drawn = crate::data::draw(&cells, 5, 60, placed, &mut crate::data::random(7, &[]));
         let series = crate::data::with_effect(&drawn, 0.05);

@@ -40,7 +40,6 @@ pub struct Rule {
 /// Places in [`RULES`] that the aims speak of. The first four are dyno's.
 pub const WITH_HISTORY: usize = 0;
 pub const WITHOUT_HISTORY: usize = 1;
-pub const DEFAULT_POLICY: [usize; 2] = [2, 3];
 pub const PAIRED_T: usize = 4;
 
 pub const RULES: &[Rule] = &[

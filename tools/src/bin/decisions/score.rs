@@ -114,6 +114,7 @@ mod tests {
                 truth,
                 past: vec![],
                 other_nights: [vec![], vec![]],
+                slow_mode: None,
             });
             let got = outcome(&series, &calls, Smallest::Zero);
             assert_eq!((got.false_proportion, got.power), (false_proportion, Some(power)));

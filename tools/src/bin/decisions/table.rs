@@ -2,17 +2,34 @@
 
 use std::fmt::Write;
 
-use crate::rules::RULES;
+use crate::rules::{PAIRED_T, RULES, WITH_HISTORY, WITHOUT_HISTORY};
 use crate::score::{Mean, Score};
-use crate::{EFFECTS, Findings, ROUNDS, aims};
+use crate::{EFFECTS, Findings, ROUNDS, Report, Rounds, Uneven, aims};
 
 const NAME: usize = 25;
 const CELL: usize = 13;
 
-pub fn text(findings: &Findings) -> String {
+pub fn text(report: &Report) -> String {
     let mut text = String::new();
-    write(&mut text, findings).expect("writing to a string does not fail");
+    write(&mut text, report).expect("writing to a string does not fail");
     text
+}
+
+fn write(text: &mut String, report: &Report) -> std::fmt::Result {
+    let Report { seed, repetitions, findings } = report;
+    writeln!(text, "{repetitions} comparisons of each number of rounds, seed {seed}")?;
+    match &findings[..] {
+        [findings] => write_all(text, findings)?,
+        many => write_briefly(text, many)?,
+    }
+    for findings in findings {
+        writeln!(text, "\nAims, {}", findings.name)?;
+        for aim in &findings.aims {
+            let met_text = if aim.met { "met    " } else { "NOT MET" };
+            writeln!(text, "{met_text}  {} ({})", aim.aim, aim.found)?;
+        }
+    }
+    Ok(())
 }
 
 fn percent(Mean { value, se }: Mean) -> String {
@@ -27,10 +44,48 @@ fn line(text: &mut String, name: &str, cells: impl Iterator<Item = String>) -> s
     writeln!(text)
 }
 
-fn write(text: &mut String, findings: &Findings) -> std::fmt::Result {
-    let Findings { source, seed, repetitions, series, scores, adaptive, aims } = findings;
-    writeln!(text, "Measurements: {source}")?;
-    writeln!(text, "{repetitions} comparisons of each number of rounds, seed {seed}\n")?;
+/// The effect that the brief table shows.
+const BRIEF_EFFECT: f64 = 0.02;
+
+/// dyno's rules against zero and the paired t-test on each of the measurements.
+fn write_briefly(text: &mut String, findings: &[Findings]) -> std::fmt::Result {
+    let rules = || [WITH_HISTORY, WITHOUT_HISTORY, PAIRED_T].map(|rule| RULES[rule].name);
+    let rounds = || ROUNDS.iter().copied().filter(|rounds| *rounds > 2);
+    writeln!(
+        text,
+        "\nEffect of {} % in a fifth of the series: false discoveries ± Monte-Carlo error / power, %,\n\
+         and below it, no effect anywhere: comparisons in which nothing was found",
+        BRIEF_EFFECT * 100.0
+    )?;
+    for Findings { source, scores, uneven, .. } in findings {
+        writeln!(text, "\n{source}")?;
+        let heads = rounds().map(|rounds| rounds.to_string());
+        line(text, "rounds", heads.chain(["adaptive".into(), "left out".into()]))?;
+        for rule in rules() {
+            let uneven_score = |rounds_by, effect| {
+                let is_wanted = |u: &&Uneven| {
+                    u.rounds_by == rounds_by && u.score.rule == rule && u.score.effect == effect
+                };
+                uneven.iter().find(is_wanted).map(|u| &u.score)
+            };
+            for (name, effect) in [(rule, BRIEF_EFFECT), ("  silent", 0.0)] {
+                let by_rounds = rounds().map(|r| Some(aims::score(scores, rule, r, effect)));
+                let by_need = [Rounds::Adaptive, Rounds::LeftOut].map(|by| uneven_score(by, effect));
+                let cell = |score: Option<&Score>| match (score, effect > 0.0) {
+                    (None, _) => "-".into(),
+                    (Some(score), true) => fdr_and_power(score),
+                    (Some(score), false) => score.silent.to_string(),
+                };
+                line(text, name, by_rounds.chain(by_need).map(cell))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_all(text: &mut String, findings: &Findings) -> std::fmt::Result {
+    let Findings { source, series, scores, uneven, .. } = findings;
+    writeln!(text, "{source}\n")?;
     line(text, "rounds", ROUNDS.iter().map(u32::to_string))?;
     line(text, "series in a comparison", series.iter().map(|(_, series)| series.to_string()))?;
     for effect in EFFECTS {
@@ -47,30 +102,30 @@ fn write(text: &mut String, findings: &Findings) -> std::fmt::Result {
     }
     writeln!(
         text,
-        "\nNo effect anywhere: comparisons of {repetitions} in which nothing was found"
+        "\nNo effect anywhere: comparisons of {} in which nothing was found",
+        scores[0].repetitions
     )?;
     for rule in RULES {
         let text_of_rounds =
             |rounds: &u32| aims::score(scores, rule.name, *rounds, 0.0).silent.to_string();
         line(text, rule.name, ROUNDS.iter().map(text_of_rounds))?;
     }
-    writeln!(text, "\nAdaptive: 3 to 20 rounds, until the 95 % interval is within ±0.5 %")?;
-    let head = ["effect, %", "rounds", "FDR / power", "silent"];
-    line(text, "", head.into_iter().map(String::from))?;
-    for part in adaptive {
-        let score = &part.score;
-        let cells = [
-            format!("{}", score.effect * 100.0),
-            format!("{:.1}", part.mean_rounds.value),
-            fdr_and_power(score),
-            score.silent.to_string(),
-        ];
-        line(text, score.rule, cells.into_iter())?;
-    }
-    writeln!(text, "\nAims")?;
-    for aim in aims {
-        let met_text = if aim.met { "met    " } else { "NOT MET" };
-        writeln!(text, "{met_text}  {} ({})", aim.aim, aim.found)?;
+    for (rounds_by, what) in [
+        (Rounds::Adaptive, "Adaptive: 3 to 20 rounds, until the 95 % interval is within ±0.5 %"),
+        (Rounds::LeftOut, "Left out: of 6 rounds, each with a probability of a third; two stay"),
+    ] {
+        writeln!(text, "\n{what}")?;
+        let head = ["effect, %", "rounds", "FDR / power", "silent"];
+        line(text, "", head.into_iter().map(String::from))?;
+        for Uneven { mean_rounds, score, .. } in uneven.iter().filter(|u| u.rounds_by == rounds_by) {
+            let cells = [
+                format!("{}", score.effect * 100.0),
+                format!("{:.1}", mean_rounds.value),
+                fdr_and_power(score),
+                score.silent.to_string(),
+            ];
+            line(text, score.rule, cells.into_iter())?;
+        }
     }
     Ok(())
 }

@@ -1,0 +1,84 @@
+//! What is known of the variance of a series before it is measured: that of its peers.
+//!
+//! A prior of two shapes, with the same mean and variance of ln σ²:
+//!
+//! - *inverse χ²*, as in Smyth 2004: its posterior is one again, so that a moderated variance has
+//!   Student's t. By it next to no series is much quieter than its peers.
+//! - *log-normal*: ln σ² is normal. Where peers differ by orders of magnitude a quiet series is
+//!   believed: the wider the prior is, the nearer is the test to Student's own. Its posterior is
+//!   integrated numerically, and told by the variance and the degrees of freedom whose ln σ² has the
+//!   same mean and variance.
+//!
+//! Neither is right everywhere: on sandmark-turing the first finds more at three rounds, on a
+//! noisier machine the second (docs/decisions.md). A series is tested under both.
+
+use statrs::function::gamma::digamma;
+
+use super::Variance;
+use super::moderate::{PRIOR_DF_MAX, pool_within, trigamma, trigamma_inverse};
+
+/// The prior of the variance of a series, fitted over its peers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PeerPrior {
+    /// The inverse χ² shape: s₀² with d₀ degrees of freedom.
+    pub inverse_chi_squared: Variance,
+    /// The log-normal shape: mean and variance of ln σ².
+    log_mean: f64,
+    log_variance: f64,
+}
+
+impl PeerPrior {
+    /// The prior whose ln σ² has this mean, and the variance ψ′(`df`/2).
+    pub fn new(log_mean: f64, df: f64) -> Self {
+        let value = (log_mean + digamma(df / 2.0) - (df / 2.0).ln()).exp();
+        let inverse_chi_squared = Variance { value, df };
+        Self { inverse_chi_squared, log_mean, log_variance: trigamma(df / 2.0) }
+    }
+
+    /// The variance that the inverse χ² shape and the estimate `pooled` come to.
+    pub(super) fn inverse_chi_squared_posterior(&self, pooled: Variance) -> Variance {
+        pool_within(self.inverse_chi_squared, pooled)
+    }
+
+    /// The variance that the log-normal shape and the estimate `pooled` come to, by the trapezoidal
+    /// rule around the mode: the density of θ = ln σ² is smooth and log-concave, so that few steps
+    /// are exact to many digits.
+    pub(super) fn log_normal_posterior(&self, pooled: Variance) -> Variance {
+        const STEPS: i32 = 12;
+        const REACH: f64 = 6.0;
+        let half = pooled.df / 2.0;
+        let misfit = |theta: f64| half * pooled.value * (-theta).exp();
+        let slope = |theta: f64| (self.log_mean - theta) / self.log_variance - half + misfit(theta);
+        let curvature = |theta: f64| self.log_variance.recip() + misfit(theta);
+        // The slope falls and is convex: from where it is positive, Newton's steps do not pass its
+        // root. An estimate of zero says no more than that ln σ² is low.
+        let mut mode = match pooled.value > 0.0 {
+            true => self.log_mean.min(pooled.value.ln()),
+            false => self.log_mean - half * self.log_variance,
+        };
+        for _ in 0..100 {
+            let step = slope(mode) / curvature(mode);
+            mode += step.clamp(-1.0, 1.0);
+            if step.abs() < 1e-9 {
+                break;
+            }
+        }
+        let width = curvature(mode).sqrt().recip();
+        let log_density = |theta: f64| {
+            let distance = theta - self.log_mean;
+            -distance * distance / (2.0 * self.log_variance) - half * theta - misfit(theta)
+        };
+        let top = log_density(mode);
+        let (mut sum, mut first, mut second) = (0.0, 0.0, 0.0);
+        for step in -STEPS..=STEPS {
+            let distance = f64::from(step) * width * REACH / f64::from(STEPS);
+            let density = (log_density(mode + distance) - top).exp();
+            sum += density;
+            first += density * distance;
+            second += density * distance * distance;
+        }
+        let (first, second) = (first / sum, second / sum);
+        let half = trigamma_inverse(second - first * first).unwrap_or(PRIOR_DF_MAX / 2.0);
+        Variance { value: (mode + first + digamma(half) - half.ln()).exp(), df: 2.0 * half }
+    }
+}
