@@ -6,6 +6,7 @@ use dyno_model::stats::{self, Variance};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use statrs::function::gamma::digamma;
 
 #[track_caller]
 fn near(got: f64, expected: f64, tolerance: f64, what: &impl std::fmt::Debug) {
@@ -130,9 +131,22 @@ fn peer_priors() {
     for case in scipy::<PeerPrior>("peer_prior") {
         let variance = |(value, df): &(f64, f64)| Variance { value: *value, df: *df };
         let variances: Vec<Variance> = case.variances.iter().map(variance).collect();
-        let prior = stats::peer_prior(&variances).unwrap();
+        let prior = stats::peer_prior(&variances).unwrap().inverse_chi_squared;
         near(prior.value, case.value, 1e-9, &case.value);
         near(prior.df, case.df, 1e-7, &case.df);
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct ClipRatio {
+    df: f64,
+    is: f64,
+}
+
+#[test]
+fn clip_ratios() {
+    for case in scipy::<ClipRatio>("clip_ratios") {
+        near(stats::clip_ratio(case.df), case.is, 1e-9, &case.df);
     }
 }
 
@@ -150,10 +164,15 @@ fn priors_and_moderated_variances_are_limmas() {
     for case in limma::<Prior>("priors") {
         let variance = |value: &f64| Variance { value: *value, df: case.df };
         let variances: Vec<Variance> = case.variances.iter().map(variance).collect();
-        let prior = stats::peer_prior(&variances);
-        let found = prior.unwrap();
-        near(found.value, case.prior_value, 1e-8, &case.prior_value);
-        near(found.df, case.prior_df, 1e-6, &case.prior_df);
+        // limma clips nothing, and so makes up for nothing: what is made up for is taken away.
+        let fitted = stats::peer_prior(&variances).unwrap().inverse_chi_squared;
+        let chance = stats::trigamma(case.df / 2.0);
+        let observed = (stats::trigamma(fitted.df / 2.0) + chance) * stats::clip_ratio(case.df);
+        near(observed - chance, stats::trigamma(case.prior_df / 2.0), 1e-6, &case.prior_df);
+        let half = case.prior_df / 2.0;
+        let log_mean = case.prior_value.ln() - digamma(half) + half.ln();
+        let prior = Some(stats::PeerPrior::new(log_mean, case.prior_df));
+        let found = Variance { value: case.prior_value, df: case.prior_df };
         let df_all = case.df * case.variances.len() as f64;
         for (run, expected) in variances.iter().zip(&case.moderated) {
             let used = stats::moderate(*run, None, 10.0, prior, df_all).used;

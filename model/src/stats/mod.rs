@@ -27,7 +27,7 @@ mod prior;
 pub mod scaling;
 
 pub use exact::{SIGN_FLIP_MAX, sign_flip};
-pub use moderate::{Noise, moderate, peer_prior, pool_history, pool_within, trigamma};
+pub use moderate::{Noise, clip_ratio, moderate, peer_prior, pool_history, pool_within, trigamma};
 pub use prior::PeerPrior;
 
 /// Why rounds give no log ratio.

@@ -128,7 +128,8 @@ pub fn peer_prior(variances: &[Variance]) -> Option<PeerPrior> {
     let ratio = clip_ratio(df_sum / e.len() as f64);
     let n = e.len() as f64;
     let mean = e.iter().sum::<f64>() / n;
-    let spread = e.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (n - 1.0) / ratio - trigammas / n;
+    let spread =
+        e.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (n - 1.0) / ratio - trigammas / n;
     let half = trigamma_inverse(spread).unwrap_or(PRIOR_DF_MAX / 2.0).min(PRIOR_DF_MAX / 2.0);
     Some(PeerPrior::new(mean, 2.0 * half))
 }
@@ -151,7 +152,7 @@ fn clip(values: &mut [f64]) {
 
 /// How much of the variance of ln s² is left where it is clipped, if σ² is the same everywhere: s² then
 /// is as χ² with `df` degrees of freedom. Answers are remembered by thread, by whole degrees.
-fn clip_ratio(df: f64) -> f64 {
+pub fn clip_ratio(df: f64) -> f64 {
     const PLACES: usize = 400;
     const REMEMBERED: usize = 64;
     thread_local! {
@@ -282,7 +283,14 @@ mod tests {
             ("history of nothing", Some(v(1.0, 0.0)), 10.0, None, 2.0, v(4.0, 2.0)),
             ("peer prior", None, 10.0, Some(prior(7.0, 1.0)), 50.0, v(5.0, 3.0)),
             ("s² at least", None, 10.0, Some(prior(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
-            ("no history at all", Some(v(1.0, 6.0)), 0.0, Some(prior(1.0, 1.0)), 50.0, v(4.0, 2.5625)),
+            (
+                "no history at all",
+                Some(v(1.0, 6.0)),
+                0.0,
+                Some(prior(1.0, 1.0)),
+                50.0,
+                v(4.0, 2.5625),
+            ),
             ("no more than all know", None, 10.0, Some(prior(4.0, 1e6)), 50.0, v(4.0, 50.0)),
         ] {
             let noise = moderate(run, history, cap, peer_prior, df_all);

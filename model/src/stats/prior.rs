@@ -44,8 +44,8 @@ impl PeerPrior {
     /// rule around the mode: the density of θ = ln σ² is smooth and log-concave, so that few steps
     /// are exact to many digits.
     pub(super) fn log_normal_posterior(&self, pooled: Variance) -> Variance {
-        const STEPS: i32 = 12;
-        const REACH: f64 = 6.0;
+        const STEPS: i32 = 20;
+        const REACH: f64 = 9.0;
         let half = pooled.df / 2.0;
         let misfit = |theta: f64| half * pooled.value * (-theta).exp();
         let slope = |theta: f64| (self.log_mean - theta) / self.log_variance - half + misfit(theta);
@@ -80,5 +80,49 @@ impl PeerPrior {
         let (first, second) = (first / sum, second / sum);
         let half = trigamma_inverse(second - first * first).unwrap_or(PRIOR_DF_MAX / 2.0);
         Variance { value: (mode + first + digamma(half) - half.ln()).exp(), df: 2.0 * half }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wide_prior_leaves_an_estimate_alone_and_a_narrow_one_takes_its_place() {
+        let pooled = Variance { value: 4e-6, df: 3.0 };
+        let wide = PeerPrior::new(0.0, 1e-3).log_normal_posterior(pooled);
+        assert!((wide.value / pooled.value - 1.0).abs() < 1e-2, "{wide:?}");
+        assert!((wide.df / pooled.df - 1.0).abs() < 1e-2, "{wide:?}");
+        let narrow = PeerPrior::new(4e-5f64.ln(), 1e6).log_normal_posterior(pooled);
+        assert!((narrow.value / 4e-5 - 1.0).abs() < 1e-3 && narrow.df > 1e5, "{narrow:?}");
+        let zero = PeerPrior::new(4e-5f64.ln(), 4.0);
+        let zero = zero.log_normal_posterior(Variance { value: 0.0, df: 3.0 });
+        assert!(zero.value > 0.0 && zero.value < 4e-5 && zero.df > 3.0, "{zero:?}");
+    }
+
+    /// The mean and the variance of ln σ² by Riemann's sum over a wide and fine grid.
+    #[test]
+    fn the_posterior_is_that_of_its_density() {
+        for (df_prior, value, df) in [(1.5, 1e-6, 2.0), (4.0, 3e-4, 2.0), (0.8, 1e-2, 9.0)] {
+            let log_mean = 1e-5f64.ln();
+            let spread = trigamma(df_prior / 2.0);
+            let density = |theta: f64| {
+                let distance = theta - log_mean;
+                (-distance * distance / (2.0 * spread)
+                    - df / 2.0 * (theta + value * (-theta).exp() - f64::ln(value) - 1.0))
+                    .exp()
+            };
+            let grid = (-40_000..20_000).map(|i| f64::from(i) * 1e-3);
+            let sum = |f: &dyn Fn(f64) -> f64| grid.clone().map(|x| f(x) * density(x)).sum::<f64>();
+            let total = sum(&|_| 1.0);
+            let mean = sum(&|x| x) / total;
+            let variance = sum(&|x| (x - mean).powi(2)) / total;
+            let prior = PeerPrior::new(log_mean, df_prior);
+            let found = prior.log_normal_posterior(Variance { value, df });
+            let half = found.df / 2.0;
+            assert!((trigamma(half) / variance - 1.0).abs() < 1e-3, "{found:?} {variance}");
+            let found_mean = found.value.ln() - digamma(half) + half.ln();
+            assert!((found_mean - mean).abs() < 1e-3, "{found:?} {mean}");
+        }
     }
 }

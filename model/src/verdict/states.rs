@@ -102,3 +102,104 @@ fn is_straddled(summary: &Summary, distance: f64) -> bool {
     is_near(root_mean_square)
         && [summary.baseline, summary.candidate].into_iter().flatten().all(|s| is_near(range(s)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verdict::summarise;
+    use crate::verdict::tests::samples;
+
+    fn summary(rounds: &[(i64, i64)]) -> Summary {
+        summarise(&samples("b", "wall", rounds)).remove(0)
+    }
+
+    #[test]
+    fn states_show_within_a_side_and_an_effect_makes_none() {
+        for (rounds, apart, straddled) in [
+            // All in one state, and an effect of a half: no side shows two.
+            (&[(1000, 1500), (1001, 1502), (999, 1499)][..], None, false),
+            // One value of six in the other state.
+            (&[(1000, 1001), (1002, 1500), (1001, 1000)], Some(1.5), false),
+            // Each pair straddles them, one of them in the other direction; with an effect of 2 %.
+            (&[(1000, 1530), (1500, 1020), (1001, 1531)], Some(1.5), true),
+            // As many of both, but two pairs are alike.
+            (&[(1000, 1001), (1001, 1500), (1500, 1500)], Some(1.5), false),
+            // Noise without states, and a side that is tight beside it.
+            (&[(1000, 1250), (1250, 1500), (1500, 1000)], None, false),
+            (&[(1000, 1001), (1250, 1001), (1500, 1000)], None, false),
+            (&[(0, 1001), (0, 1001), (1, 1000)], None, false),
+        ] {
+            let summary = summary(rounds);
+            let found = states_apart(&summary);
+            match (found, apart) {
+                (Some(distance), Some(ratio)) => {
+                    assert!((distance / f64::ln(ratio) - 1.0).abs() < 0.03, "{rounds:?}");
+                    assert_eq!(is_straddled(&summary, distance), straddled, "{rounds:?}");
+                }
+                _ => assert_eq!((found, straddled), (None, apart.is_some()), "{rounds:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn directions_that_show_are_counted() {
+        // Of 2ⁿ: without the two of one direction, and without those of half and half.
+        let counted = |n: u32| {
+            let both = (1u32..(1 << n) - 1).filter(|ways| ways.count_ones() * 2 != n);
+            both.count() as f64
+        };
+        for n in 2..10 {
+            assert_eq!(visible_directions(n), counted(n), "{n}");
+        }
+        assert!(visible_directions(u32::MAX).is_finite());
+    }
+
+    #[test]
+    fn an_accident_is_as_probable_as_the_other_series_say() {
+        let quiet = summary(&[(1000, 1001), (1001, 1000), (999, 1000)]);
+        let two_states = summary(&[(1000, 1001), (1002, 1500), (1001, 1000)]);
+        let series: Vec<Summary> =
+            (0..9).map(|i| if i < 3 { two_states.clone() } else { quiet.clone() }).collect();
+        let states = States::new(series.iter());
+        let share = |with: f64| (with + 1.0) / 10.0;
+        for (rounds, mean, history, expected) in [
+            // Three show states 50 % apart, none of them straddled in both directions.
+            (3, 0.3, None, share(3.0) * 2.0 / 64.0),
+            (3, -0.3, None, share(3.0) * 2.0 / 64.0),
+            (3, 0.5, None, share(0.0) * 2.0 / 64.0),
+            (5, 0.3, None, share(3.0) * 2.0 / 1024.0),
+            (3, 0.3, Some(Variance { value: 1.0, df: 4.0 }), share(3.0) * 2.0 / 64.0 / 16.0),
+        ] {
+            let found = states.accident(rounds, mean, history);
+            assert!((found / expected - 1.0).abs() < 1e-12, "{rounds} {mean}: {found} {expected}");
+        }
+        assert!(states.accident(u32::MAX, 0.3, None) < 1e-200);
+    }
+
+    /// Ten quiet series, of which one was unlucky: each pair straddles two states.
+    #[test]
+    fn pairs_that_straddle_states_are_no_effect() {
+        use crate::verdict::{Input, Verdict, compare, judge};
+        let rounds = |slow: bool, straddling: bool| match (slow, straddling) {
+            (true, true) => [(1000, 1500), (1001, 1501), (1000, 1502)],
+            (true, false) => [(1000, 1001), (1002, 1500), (1501, 1000)],
+            _ => [(1000, 1001), (1001, 1000), (1000, 1001)],
+        };
+        let verdict = |others_have_states: bool| {
+            let input = |i: usize| Input {
+                host: "h".into(),
+                architecture: "x86_64".into(),
+                summary: Summary {
+                    benchmark: i.to_string(),
+                    ..summary(&rounds(i == 0 || others_have_states && i < 10, i == 0))
+                },
+                history: None,
+            };
+            let policy = crate::verdict::tests::default_policy();
+            let inputs: Vec<Input> = (0..20).map(input).collect();
+            judge(compare(&inputs, &policy), &policy).remove(0).verdict
+        };
+        assert_eq!(verdict(false), Verdict::Regressed);
+        assert!(matches!(verdict(true), Verdict::Inconclusive(_)), "{:?}", verdict(true));
+    }
+}

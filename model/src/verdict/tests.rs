@@ -3,7 +3,7 @@ use crate::catalog::policy;
 use crate::catalog::policy::Policy;
 use crate::record::{Sample, Side, Summary};
 
-fn default_policy() -> Policy {
+pub(super) fn default_policy() -> Policy {
     policy::parse(
         "test",
         "policies/test.toml",
@@ -16,7 +16,7 @@ fn default_policy() -> Policy {
 }
 
 /// `values` are (baseline, candidate) of each round.
-fn samples(benchmark: &str, metric: &str, values: &[(i64, i64)]) -> Vec<Sample> {
+pub(super) fn samples(benchmark: &str, metric: &str, values: &[(i64, i64)]) -> Vec<Sample> {
     let sample = |round: usize, side, value| Sample {
         benchmark: benchmark.into(),
         config: String::new(),

@@ -84,8 +84,21 @@ def trigamma():
         yield {"x": x, "is": float(special.polygamma(1, x))}
 
 
+def clip_ratio(df):
+    """What clipping at the 5 % and 90 % quantiles leaves of the variance of ln of a χ²."""
+    values = numpy.log(stats.chi2.ppf((numpy.arange(400) + 0.5) / 400, df))
+    values = numpy.clip(values, numpy.quantile(values, 0.05), numpy.quantile(values, 0.90))
+    return float(values.var() / special.polygamma(1, df / 2))
+
+
+def clip_ratios():
+    for df in (1, 2, 3, 7, 19, 63):
+        yield {"df": df, "is": clip_ratio(df)}
+
+
 def peer_prior():
-    """Smyth 2004, section 6.2, with ln s² clipped at the 5 % and 90 % quantiles."""
+    """Smyth 2004, section 6.2, with ln s² clipped at the 5 % and 90 % quantiles and its variance
+    made up for."""
     for series, prior_df, dfs in (
         (40, 3.0, (2.0,)),
         (40, 12.0, (2.0, 9.0, 12.0)),
@@ -98,7 +111,7 @@ def peer_prior():
         variance = numpy.maximum(variance, 1e-5 * numpy.median(variance))
         e = numpy.log(variance) - special.digamma(df / 2) + numpy.log(df / 2)
         e = numpy.clip(e, numpy.quantile(e, 0.05), numpy.quantile(e, 0.90))
-        wanted = e.var(ddof=1) - special.polygamma(1, df / 2).mean()
+        wanted = e.var(ddof=1) / clip_ratio(round(df.mean())) - special.polygamma(1, df / 2).mean()
         half = 5e5  # as good as infinite, where the series differ by no more than chance
         if wanted > 0:
             half = optimize.brentq(lambda x: special.polygamma(1, x) - wanted, 1e-3, 1e6, xtol=1e-13, rtol=1e-14)
@@ -211,7 +224,7 @@ def shares():
 
 
 sections = (
-    intervals, quantiles, treat, adjusted, trigamma, peer_prior, sign_flips, detectable, rounds_needed, geometric_means, shares
+    intervals, quantiles, treat, adjusted, trigamma, peer_prior, sign_flips, detectable, rounds_needed, geometric_means, shares, clip_ratios
 )
 lines = [
     f'"{section.__name__}": [\n' + ",\n".join(json.dumps(case) for case in section()) + "\n]" for section in sections

@@ -87,9 +87,8 @@ fn paired_t_aim(scores: &[Score], rule: &str) -> Option<Aim> {
         let silent = score(scores, RULES[PAIRED_T].name, s.rounds, 0.0);
         paired_t(s).false_discovery.value <= FALSE_DISCOVERY && !is_too_loud(silent)
     };
-    let is_compared = |s: &&Score| {
-        s.rule == rule && s.rounds >= ROUNDS_MIN && s.effect > 0.0 && keeps_rate(s)
-    };
+    let is_compared =
+        |s: &&Score| s.rule == rule && s.rounds >= ROUNDS_MIN && s.effect > 0.0 && keeps_rate(s);
     let compared: Vec<&Score> = scores.iter().filter(is_compared).collect();
     if compared.is_empty() {
         return None;

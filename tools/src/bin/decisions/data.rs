@@ -207,7 +207,9 @@ pub fn with_effect(drawn: &[Series], effect: f64) -> Vec<Series> {
         Series { rounds, truth, ..series.clone() }
     };
     let changed = |series: &Series| match series.slow_mode {
-        Some(slow_mode) if effect != 0.0 && series.truth != 0.0 => with_slow_mode(series, slow_mode),
+        Some(slow_mode) if effect != 0.0 && series.truth != 0.0 => {
+            with_slow_mode(series, slow_mode)
+        }
         _ => multiplied(series),
     };
     drawn.iter().map(changed).collect()
@@ -216,7 +218,8 @@ pub fn with_effect(drawn: &[Series], effect: f64) -> Vec<Series> {
 /// The rounds with more slow values on the side that `truth` says; their mean moves by 3/10 of the
 /// distance.
 fn with_slow_mode(series: &Series, slow_mode: SlowMode) -> Series {
-    let words: Vec<u64> = series.rounds.iter().map(|(b, c)| (b ^ c.rotate_left(32)) as u64).collect();
+    let words: Vec<u64> =
+        series.rounds.iter().map(|(b, c)| (b ^ c.rotate_left(32)) as u64).collect();
     let mut random = random(1, &words);
     let round = |(b, c): &Round| match series.truth > 0.0 {
         true => (*b, slow_mode.slowed(*c, &mut random)),
@@ -235,10 +238,8 @@ mod tests {
     #[test]
     fn rounds_are_of_neighbouring_nights_and_the_rest_is_the_past() {
         // Each value is its night, so that neighbours differ by one.
-        let cells = [23, 24, 41, 60].map(|nights| Cell {
-            nights: (1000..1000 + nights).collect(),
-            slow_mode: None,
-        });
+        let cells = [23, 24, 41, 60]
+            .map(|nights| Cell { nights: (1000..1000 + nights).collect(), slow_mode: None });
         let mut firsts = std::collections::BTreeSet::new();
         for (placed, rounds) in
             [(Placement::InAStretch, 3), (Placement::Scattered, 3), (Placement::Scattered, 20)]

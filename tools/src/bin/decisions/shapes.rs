@@ -151,7 +151,10 @@ fn slow_mode(random: &mut Pcg64) -> Cell {
         let factor = if random.random_bool(0.1) { slow } else { 1.0 };
         factor * (level + sd * normal(random)).exp()
     });
-    Cell { slow_mode: Some(SlowMode { slow, bound: (level.exp() * slow.sqrt()) as i64 }), ..ordinary }
+    Cell {
+        slow_mode: Some(SlowMode { slow, bound: (level.exp() * slow.sqrt()) as i64 }),
+        ..ordinary
+    }
 }
 
 /// 20 to 2000 units, with errors of a tenth of a unit to three units.

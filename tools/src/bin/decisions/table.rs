@@ -70,7 +70,8 @@ fn write_briefly(text: &mut String, findings: &[Findings]) -> std::fmt::Result {
             };
             for (name, effect) in [(rule, BRIEF_EFFECT), ("  silent", 0.0)] {
                 let by_rounds = rounds().map(|r| Some(aims::score(scores, rule, r, effect)));
-                let by_need = [Rounds::Adaptive, Rounds::LeftOut].map(|by| uneven_score(by, effect));
+                let by_need =
+                    [Rounds::Adaptive, Rounds::LeftOut].map(|by| uneven_score(by, effect));
                 let cell = |score: Option<&Score>| match (score, effect > 0.0) {
                     (None, _) => "-".into(),
                     (Some(score), true) => fdr_and_power(score),
@@ -117,7 +118,8 @@ fn write_all(text: &mut String, findings: &Findings) -> std::fmt::Result {
         writeln!(text, "\n{what}")?;
         let head = ["effect, %", "rounds", "FDR / power", "silent"];
         line(text, "", head.into_iter().map(String::from))?;
-        for Uneven { mean_rounds, score, .. } in uneven.iter().filter(|u| u.rounds_by == rounds_by) {
+        for Uneven { mean_rounds, score, .. } in uneven.iter().filter(|u| u.rounds_by == rounds_by)
+        {
             let cells = [
                 format!("{}", score.effect * 100.0),
                 format!("{:.1}", mean_rounds.value),
