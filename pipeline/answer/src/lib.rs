@@ -10,6 +10,7 @@ pub mod selfcheck;
 use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::policy::Policy;
+use dyno_model::notice::Notice;
 use dyno_model::verdict::{Concluded, Failing, SeriesKey, conclude};
 use dyno_query::{Filter, MeasuredBuild, PairComparison, Pipelining, Session};
 use dyno_reports::view::{BuildShown, ScalingShown};
@@ -44,9 +45,6 @@ pub async fn ask(
     let started = std::time::Instant::now();
     let session = Session::open(store, policy.clone()).await.map_err(query_error)?;
     let compared = session.compare(baseline, candidate, filter).await.map_err(query_error)?;
-    for problem in &compared.problems {
-        events.notice(problem.to_string());
-    }
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
     let concluded = conclude(&compared.judged, &Failing::in_runs(&compared.runs), policy);
@@ -82,8 +80,15 @@ pub async fn ask(
             Some(BuildShown { host: &p.host, build: measured.build.as_ref().ok()?, gain, sql })
         })
         .collect();
+    // Last, since each query may find some.
+    let problems = session.problems();
+    for problem in &problems {
+        events.notice(problem.to_string());
+    }
+    let set_aside: Vec<Notice> = problems.iter().map(|p| p.to_string().into()).collect();
     let view = View::new(Input {
         runs: &compared.runs,
+        set_aside: &set_aside,
         judged: &compared.judged,
         policy,
         concluded: &concluded,
