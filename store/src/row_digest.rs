@@ -222,6 +222,9 @@ mod tests {
             ("value", integers(&[Some(1000)])),
             ("variance", Arc::new(Float64Array::from(vec![0.25])) as ArrayRef),
         ];
-        assert_eq!(digest(&[columns]), "1:");
+        assert_eq!(
+            digest(&[columns]),
+            "1:627a3bc29f3fde642dc1c9179b2fb84219687e604af94f963301def641798304"
+        );
     }
 }
