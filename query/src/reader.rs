@@ -53,9 +53,9 @@ impl SummaryReader {
         Ok(summaries)
     }
 
-    /// As [`Self::read`], of `folder`, whose rows become a verdict by themselves: the rows of jobs
-    /// whose file has other rows than it was published with are not among them. `job` has to be
-    /// one of the columns.
+    /// The rows that [`Self::read`] gives of `folder`, which become a verdict by themselves: those of
+    /// a job whose file has other rows than it was published with are not among them. `job` has to
+    /// be one of the columns.
     pub(crate) async fn read_published(
         &self,
         folder: Folder,

@@ -15,8 +15,8 @@ use dyno_store::Folder;
 use crate::error::Result;
 use crate::reader::{StoredSummary, SummaryReader};
 
-/// By how much a mean or a variance may differ, relative to itself: a dyno of before may have added
-/// in another order.
+/// The share of itself by which a mean or a variance may differ: a dyno of before may have added in
+/// another order.
 const ROUNDING: f64 = 1e-6;
 
 /// A benchmark, config and metric.

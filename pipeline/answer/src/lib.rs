@@ -80,12 +80,7 @@ pub async fn ask(
             Some(BuildShown { host: &p.host, build: measured.build.as_ref().ok()?, gain, sql })
         })
         .collect();
-    // Last, since each query may find some.
-    let problems = session.problems();
-    for problem in &problems {
-        events.notice(problem.to_string());
-    }
-    let set_aside: Vec<Notice> = problems.iter().map(|p| p.to_string().into()).collect();
+    let set_aside = files_set_aside(&session, events);
     let view = View::new(Input {
         runs: &compared.runs,
         set_aside: &set_aside,
@@ -105,6 +100,14 @@ pub async fn ask(
         fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
     });
     Ok(Answer { compared, concluded, view, session })
+}
+
+/// The files of the store that were set aside, which are told too. Each query may find some, so they
+/// are asked for last.
+fn files_set_aside(session: &Session, events: &Events) -> Vec<Notice> {
+    let problems = session.problems();
+    let texts = problems.iter().map(ToString::to_string);
+    texts.inspect(|text| events.notice(text.clone())).map(Notice::from).collect()
 }
 
 /// Writes page, comment and JSON into `folder`; returns the page's path.
