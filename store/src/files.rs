@@ -91,7 +91,8 @@ fn check_origin(metadata: &ParquetMetaData, folder: Folder, shard: &Shard) -> Re
         parquet_to_arrow_schema(file.schema_descr(), None).map_err(|e| parquet_fault(&e))?;
     for expected in schema::file_schema(folder).fields() {
         match found.field_with_name(expected.name()) {
-            Ok(field) if field.data_type() == expected.data_type() => {}
+            // Other writers say of the elements of a list that they may be null.
+            Ok(field) if field.data_type().equals_datatype(expected.data_type()) => {}
             Ok(field) => {
                 return Err(format!(
                     "column `{}` is {}, not {}",
