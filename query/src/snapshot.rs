@@ -24,7 +24,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub store: Store,
-    /// Run rows ordered by job; of several attempts with a readable run row, the first.
+    /// Run rows that count, ordered by job.
     pub runs: Vec<Arc<StoredRun>>,
     /// All run rows as the table `runs`, in the same order.
     pub rows: RecordBatch,

@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
 use dyno_model::record::SCHEMA_VERSION;
 use parquet::arrow::arrow_reader::{
@@ -91,8 +91,7 @@ fn check_origin(metadata: &ParquetMetaData, folder: Folder, shard: &Shard) -> Re
         parquet_to_arrow_schema(file.schema_descr(), None).map_err(|e| parquet_fault(&e))?;
     for expected in schema::file_schema(folder).fields() {
         match found.field_with_name(expected.name()) {
-            // Other writers say of the elements of a list that they may be null.
-            Ok(field) if field.data_type().equals_datatype(expected.data_type()) => {}
+            Ok(field) if is_alike(field.data_type(), expected.data_type()) => {}
             Ok(field) => {
                 return Err(format!(
                     "column `{}` is {}, not {}",
@@ -105,6 +104,17 @@ fn check_origin(metadata: &ParquetMetaData, folder: Folder, shard: &Shard) -> Re
         }
     }
     Ok(())
+}
+
+/// Whether a column of one type can stand for one of another: writers other than dyno say of the
+/// elements of every list that they may be null.
+fn is_alike(found: &DataType, expected: &DataType) -> bool {
+    match (found, expected) {
+        (DataType::List(found), DataType::List(expected)) => {
+            found.data_type() == expected.data_type()
+        }
+        _ => found == expected,
+    }
 }
 
 /// An error of the Parquet reader as a fault.

@@ -31,8 +31,9 @@ impl Store {
     ///
     /// Every file is created, never replaced. An attempt that died before its run row leaves files
     /// that nobody sees; the same record goes on with them, another one takes the next free name
-    /// (`<job>.1.parquet`, …) for all of its own. If two publish one job at once, both succeed
-    /// and readers take the first. Each file is on the disk before the next is begun.
+    /// (`<job>.1.parquet`, …) for all of its own. If two publish one job at once, both succeed;
+    /// readers take the first if both are equal, and believe neither if they differ. Each file is
+    /// on the disk before the next is begun. The run row gets a digest of the rows of each table.
     ///
     /// # Errors
     /// [`Error::Unstorable`] for a record whose architecture or times do not name a place, or with

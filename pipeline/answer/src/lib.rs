@@ -44,7 +44,10 @@ pub async fn ask(
 ) -> Result<Answer> {
     let started = std::time::Instant::now();
     let session = Session::open(store, policy.clone()).await.map_err(query_error)?;
-    let compared = session.compare(baseline, candidate, filter).await.map_err(query_error)?;
+    let compared = session.compare(baseline, candidate, filter).await;
+    // What was set aside may be why there is no comparison.
+    let compared = compared.inspect_err(|_| drop(files_set_aside(&session, events)));
+    let compared = compared.map_err(query_error)?;
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
     let concluded = conclude(&compared.judged, &Failing::in_runs(&compared.runs), policy);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow::array::{UInt32Array, new_null_array};
-use arrow::compute::take_record_batch;
+use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::DataType;
 use dyno_model::record::Record;
 use dyno_model::verdict::SeriesKey;
@@ -49,6 +49,14 @@ async fn rows_that_another_program_wrote_again_are_believed() {
         let batch = take_record_batch(&batch, &order).unwrap();
         let month: ArrayRef = Arc::new(StringArray::from(vec!["2026-11"; batch.num_rows()]));
         let batch = with_column(&batch, "month", month);
+        // To most writers every element of a list may be null.
+        let list = DataType::new_list(DataType::Int32, true);
+        let batch = ["needs_metadata", "needs_end"].into_iter().fold(batch, |batch, name| {
+            match batch.column_by_name(name) {
+                Some(column) => with_column(&batch, name, cast(column, &list).unwrap()),
+                None => batch.clone(),
+            }
+        });
         let later = new_null_array(&DataType::Float64, batch.num_rows());
         let batch = with_column(&batch, "a_later_dynos", later);
         let properties = WriterProperties::builder()
