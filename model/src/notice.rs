@@ -51,10 +51,12 @@ pub enum NoticeKind {
     EventsMissing,
     /// Counters were shared, so that some counts are estimates.
     CountsScaled,
+    /// A file of the store was not believed.
+    FileSetAside,
 }
 
 /// A part of the text of each kind, but for two that begin alike ([`NoticeKind::of_text`]).
-const MARKERS: [(NoticeKind, &str); 18] = [
+const MARKERS: [(NoticeKind, &str); 19] = [
     (NoticeKind::CoreShared, "is used for benchmarks and by dyno itself"),
     (NoticeKind::Emulated, "are emulated on this"),
     (NoticeKind::Virtualised, "the host is a virtual machine"),
@@ -73,6 +75,7 @@ const MARKERS: [(NoticeKind, &str); 18] = [
     (NoticeKind::NoValgrind, "has no Valgrind"),
     (NoticeKind::NotCounted, "were not counted: "),
     (NoticeKind::CountsScaled, "samples that are estimates"),
+    (NoticeKind::FileSetAside, "; set aside"),
 ];
 
 impl NoticeKind {
@@ -126,6 +129,9 @@ impl NoticeKind {
             Self::CountsScaled => "Ask for fewer events: leave some out of `metrics` in the suite.",
             Self::FetchHadNetwork => {
                 "Take `fetch` out of the suite's [build] if the build needs no network."
+            }
+            Self::FileSetAside => {
+                "See who can write to the store, and move the file away; docs/store.md has the reasons."
             }
             Self::CasesLeftOut | Self::ThreadsIgnored | Self::Untrusted => return None,
         })

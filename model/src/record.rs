@@ -341,6 +341,10 @@ pub struct RunRow {
     pub measured_share: f64,
     /// Phase name → seconds.
     pub phases_s: BTreeMap<String, f64>,
+    /// Table → digest of the job's rows in it, with the version of its rule (`1:…`), made when the
+    /// record is published; empty before, and in records of a dyno that made none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub row_digests: BTreeMap<String, String>,
 }
 
 /// An attempt's immutable trace.

@@ -19,6 +19,7 @@ use dyno_model::id::JobId;
 use dyno_model::metric::WALL;
 use dyno_model::record::{CompilationUnit, Need, RunRow, Side, UnitKind};
 use dyno_model::stats::median;
+use dyno_store::Folder;
 
 use crate::error::Result;
 use crate::reader::SummaryReader;
@@ -100,7 +101,7 @@ pub(crate) async fn read(
 ) -> Result<Vec<MeasuredBuild>> {
     let by_job: BTreeMap<&str, &RunRow> = runs.iter().map(|run| (run.job.hex(), *run)).collect();
     let mut processes: BTreeMap<Process, Vec<Result<CompilationUnit, String>>> = BTreeMap::new();
-    for batch in reader.read("units", runs, &[], filter.clone()).await? {
+    for batch in reader.read_published(Folder::Units, runs, &[], filter.clone()).await? {
         let jobs = text(&batch, "job");
         for (row, job) in jobs.iter().enumerate().filter_map(|(row, job)| Some((row, job?))) {
             if let Some(process) = process(&batch, row).filter(|_| by_job.contains_key(job)) {
@@ -132,7 +133,7 @@ async fn walls(
     let wall = col("metric").eq(lit(WALL));
     let filter = filter.map_or(wall.clone(), |filter| wall.and(filter));
     let mut walls = BTreeMap::new();
-    for batch in reader.read("samples", runs, &columns, Some(filter)).await? {
+    for batch in reader.read_published(Folder::Samples, runs, &columns, Some(filter)).await? {
         let (values, taints) = (integer(&batch, "value"), text(&batch, "taint"));
         for row in 0..batch.num_rows() {
             if let Some(process) = process(&batch, row) {

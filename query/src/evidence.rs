@@ -37,6 +37,7 @@ impl Session {
         let jobs: Vec<&JobId> =
             compared.runs.iter().filter(is_on_host).map(|run| &run.job).collect();
         let history_runs = self.jobs_on_host(&compared.history_runs, &key.host);
+        self.check_samples(&jobs).await?;
         let samples_sql = samples_of(key, &jobs);
         let mut samples: Vec<(JobId, Sample)> = self
             .sql(&samples_sql)

@@ -73,7 +73,7 @@ impl Judge {
         let runs: Vec<&RunRow> = comparable.iter().map(|row| &row.run).collect();
         let history_runs = PastRuns::new(self.run_rows()).history_runs(&runs);
         let history = History::read(&self.reader, &history_runs).await?.pooled(&history_runs);
-        let summaries = self.reader.summaries(&runs).await?;
+        let summaries = self.reader.summaries_to_judge(&runs).await?;
         let (judged, jobs) = judge_family(&summaries, &history, &self.policy);
         Ok(PairComparison {
             history_runs: history_runs.into_iter().map(|run| run.job.clone()).collect(),
@@ -121,7 +121,7 @@ impl Judge {
             history_runs.iter().flatten().map(|run| (&run.job, *run)).collect();
         let history = History::read(&self.reader, &Vec::from_iter(distinct.into_values())).await?;
         let mut by_job: BTreeMap<_, Vec<StoredSummary>> = BTreeMap::new();
-        for summary in self.reader.summaries(&runs).await? {
+        for summary in self.reader.summaries_to_judge(&runs).await? {
             by_job.entry(summary.job.clone()).or_default().push(summary);
         }
         let family = |((pair, runs), history_runs): (&(&Pair, Vec<&RunRow>), &Vec<&RunRow>)| {

@@ -12,6 +12,7 @@
 //! The files themselves, publishing, and looking up single runs are in `dyno-store`. `docs/sql.md`
 //! tells the tables.
 
+mod bounded_reader;
 mod build_tables;
 mod builds;
 mod columns;
@@ -29,6 +30,7 @@ mod pair_columns;
 mod pairs;
 mod print;
 mod reader;
+mod recompute;
 mod run_filter;
 mod scaling;
 mod session;

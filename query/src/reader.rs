@@ -1,6 +1,6 @@
 //! Reading stored tables for what is computed in Rust: summaries above all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
 use dyno_model::id::JobId;
 use dyno_model::record::{Extent, RunRow, Summary};
+use dyno_store::Folder;
 
 use crate::error::{Error, Result};
 use crate::snapshot::Snapshot;
@@ -50,6 +51,27 @@ impl SummaryReader {
         let key = |s: &StoredSummary| (s.job.clone(), s.summary.benchmark.clone());
         summaries.sort_by_cached_key(key);
         Ok(summaries)
+    }
+
+    /// The rows that [`Self::read`] gives of `folder`, which become a verdict by themselves: those of
+    /// a job whose file has other rows than it was published with are not among them. `job` has to
+    /// be one of the columns.
+    pub(crate) async fn read_published(
+        &self,
+        folder: Folder,
+        runs: &[&RunRow],
+        columns: &[&str],
+        filter: Option<Expr>,
+    ) -> Result<Vec<RecordBatch>> {
+        let batches = self.read(folder.name(), runs, columns, filter.clone()).await?;
+        let names = batches.iter().map(|b| b.column_by_name("job").expect("a column asked for"));
+        let names: BTreeSet<&str> =
+            names.flat_map(|names| names.as_string_view().iter().flatten()).collect();
+        let jobs = names.into_iter().filter_map(|name| name.parse().ok()).collect();
+        match self.snapshot.have_published_rows(folder, &jobs).await? {
+            true => Ok(batches),
+            false => self.read(folder.name(), runs, columns, filter).await,
+        }
     }
 
     /// The named columns (all, where none is named) of the rows of `runs` in a stored table that

@@ -17,6 +17,7 @@ use dyno_model::metric::{METRICS, WALL};
 use dyno_model::record::{RunRow, Side};
 use dyno_model::stats::scaling::{Basis, Difference, Fit, Law, Parameter};
 use dyno_model::verdict::{ScalingCase, ScalingPoint, ScalingSample, ScalingSide, scaling_cases};
+use dyno_store::Folder;
 
 use crate::columns::Columns;
 use crate::compared::PairComparison;
@@ -78,7 +79,7 @@ async fn read_samples(
     let filter = metric.and(col("config").like(lit(format!("%{THREADS}=%"))));
     let jobs: BTreeMap<&str, &JobId> = runs.iter().map(|run| (run.job.hex(), &run.job)).collect();
     let mut by_job: BTreeMap<JobId, Vec<SampleRow>> = BTreeMap::new();
-    for batch in reader.read("samples", runs, &columns, Some(filter)).await? {
+    for batch in reader.read_published(Folder::Samples, runs, &columns, Some(filter)).await? {
         for sample in decode(&batch, &jobs) {
             by_job.entry(sample.job.clone()).or_default().push(sample);
         }

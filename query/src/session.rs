@@ -208,6 +208,14 @@ impl Session {
         jobs.iter().filter(|job| on_host.contains(job)).collect()
     }
 
+    /// Checks the samples of `jobs` against their run rows; files that are not as they were published
+    /// are set aside.
+    pub(crate) async fn check_samples(&self, jobs: &[&JobId]) -> Result<()> {
+        let jobs = jobs.iter().map(|job| (*job).clone()).collect();
+        let snapshot = &self.judge.reader.snapshot;
+        snapshot.have_published_rows(Folder::Samples, &jobs).await.map(drop)
+    }
+
     /// The newest median wall time of each (benchmark, config) of `suite` on `host`, in ns.
     pub async fn latest_walls(
         &self,

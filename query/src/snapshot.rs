@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use datafusion::datasource::listing::PartitionedFile;
-use dyno_store::{Fault, Folder, Shard, Store, StoredRun, schema};
+use dyno_model::id::JobId;
+use dyno_store::{Fault, Folder, READS_AT_ONCE, Shard, Store, StoredRun, schema};
+use futures::StreamExt;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use tokio::sync::OnceCell;
@@ -22,7 +24,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub store: Store,
-    /// Run rows ordered by job; of several attempts with a readable run row, the first.
+    /// Run rows that count, ordered by job.
     pub runs: Vec<Arc<StoredRun>>,
     /// All run rows as the table `runs`, in the same order.
     pub rows: RecordBatch,
@@ -76,6 +78,43 @@ impl Snapshot {
     /// The files scanned so far that are not known to be bad.
     pub(crate) fn scanned(&self) -> Vec<(Folder, PartitionedFile)> {
         lock(&self.scanned).values().cloned().collect()
+    }
+
+    /// Whether the rows of a file of `folder` are those that `run` was published with; else it is
+    /// left out from now on.
+    pub(crate) async fn has_published_rows(
+        &self,
+        folder: Folder,
+        run: &StoredRun,
+        meta: &ObjectMeta,
+    ) -> bool {
+        let checked = self.store.check_rows(folder, run, meta).await;
+        checked.map_err(|fault| self.quarantine(&meta.location, fault)).is_ok()
+    }
+
+    /// Checks the rows of `jobs` in `folder`; the answer is false if a file was left out for it.
+    pub(crate) async fn have_published_rows(
+        &self,
+        folder: Folder,
+        jobs: &BTreeSet<JobId>,
+    ) -> Result<bool> {
+        let mut files = self.files(folder).await?;
+        files.retain(|(index, _)| jobs.contains(&self.runs[*index].run.job));
+        let checks = files.into_iter().map(|(index, meta)| async move {
+            self.has_published_rows(folder, &self.runs[index], &meta).await
+        });
+        // All of them, so that each bad one is named and left out.
+        let checked: Vec<bool> =
+            futures::stream::iter(checks).buffered(READS_AT_ONCE).collect().await;
+        Ok(checked.into_iter().all(|is_published| is_published))
+    }
+
+    /// Leaves the file of a job in `folder` out from now on.
+    pub(crate) fn quarantine_of_job(&self, folder: Folder, job: &JobId, fault: &str) {
+        // Run rows are ordered by job.
+        if let Ok(index) = self.runs.binary_search_by(|row| row.run.job.cmp(job)) {
+            self.quarantine(&self.runs[index].path(folder), fault.into());
+        }
     }
 
     /// Leaves a file out from now on.

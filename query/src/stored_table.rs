@@ -2,8 +2,9 @@
 //! table.
 //!
 //! A scan (1) drops files by what the run rows know of them (job, commits, host, month …), which
-//! costs no reading; (2) reads the footers of the others, setting bad files aside; (3) leaves the
-//! rest to DataFusion's Parquet source, with page index and bloom filters.
+//! costs no reading; (2) reads the footers of the others, setting bad files aside, and of summaries,
+//! which verdicts come from, the rows too ([`Snapshot::has_published_rows`]); (3) leaves the rest to
+//! DataFusion's Parquet source, with page index and bloom filters.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -27,10 +28,11 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::prelude::SessionContext;
-use dyno_store::{Folder, PANICKED, READS_AT_ONCE, StoredRun, check_footer, parquet_fault, schema};
+use dyno_store::{Folder, PANICKED, READS_AT_ONCE, StoredRun, parquet_fault, schema};
 use futures::{FutureExt, StreamExt};
 use object_store::ObjectMeta;
 
+use crate::bounded_reader::BoundedReaderFactory;
 use crate::error::Error;
 use crate::run_filter::{run_rows_matching, strip_qualifiers};
 use crate::snapshot::Snapshot;
@@ -76,22 +78,22 @@ impl StoredTable {
         let check = |(index, meta): (usize, ObjectMeta)| {
             let (cache, stored) = (Arc::clone(&cache), &self.snapshot.runs[index]);
             async move {
-                let checked = if meta.size == 0 {
-                    Err("an empty file".to_string())
-                } else {
-                    let objects = self.snapshot.store.objects();
-                    let reader = DFParquetMetadata::new(objects.as_ref(), &meta)
+                let store = &self.snapshot.store;
+                let checked = async {
+                    // Before DataFusion reads anything: it would believe any size.
+                    store.check_footer(self.folder, &stored.shard, &meta).await?;
+                    let reader = DFParquetMetadata::new(store.objects().as_ref(), &meta)
                         .with_file_metadata_cache(Some(cache));
-                    let checked = async {
-                        let metadata = reader.fetch_metadata().await;
-                        let metadata = metadata.map_err(|e| parquet_fault(&e))?;
-                        check_footer(&metadata, self.folder, &stored.shard)
-                    };
-                    let caught = AssertUnwindSafe(checked).catch_unwind().await;
-                    caught.unwrap_or_else(|_| Err(PANICKED.into()))
+                    reader.fetch_metadata().await.map(drop).map_err(|e| parquet_fault(&e))
                 };
-                if let Err(fault) = checked {
+                let caught = AssertUnwindSafe(checked).catch_unwind().await;
+                if let Err(fault) = caught.unwrap_or_else(|_| Err(PANICKED.into())) {
                     self.snapshot.quarantine(&meta.location, fault);
+                    return None;
+                }
+                if self.folder == Folder::Summaries
+                    && !self.snapshot.has_published_rows(self.folder, stored, &meta).await
+                {
                     return None;
                 }
                 let file = PartitionedFile::new_from_meta(meta)
@@ -164,11 +166,12 @@ fn scan_files(
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let table = TableSchema::builder(schema::with_string_views(&schema::file_schema(folder)))
+    let table = TableSchema::builder(schema::scan_schema(folder))
         .with_table_partition_cols(schema::partitions())
         .build();
     let cache = state.runtime_env().cache_manager.get_file_metadata_cache();
-    let reader = CachedParquetFileReaderFactory::new(Arc::clone(snapshot.store.objects()), cache);
+    let readers = CachedParquetFileReaderFactory::new(Arc::clone(snapshot.store.objects()), cache);
+    let reader = BoundedReaderFactory { readers };
     let mut source = ParquetSource::new(table)
         .with_table_parquet_options(state.default_table_options().parquet)
         .with_parquet_file_reader_factory(Arc::new(reader));

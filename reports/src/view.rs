@@ -83,6 +83,8 @@ pub(crate) const SECTIONS: [Section; 17] = [
 pub struct Input<'a> {
     /// The jobs compared, one a host.
     pub runs: &'a [RunRow],
+    /// Files of the store that were set aside, each with its reason.
+    pub set_aside: &'a [Notice],
     pub judged: &'a [Judged],
     pub policy: &'a Policy,
     pub concluded: &'a Concluded,
@@ -188,7 +190,7 @@ impl View {
             axes: axes::axes(&judged, &input),
             scalings: scaling::scalings(input.scalings, input.policy),
             builds: builds::builds(input.builds),
-            notices: notices::notices(input.runs),
+            notices: notices::notices(input.runs, input.set_aside),
             policy: PolicyView::new(input.policy, input.judged),
             runs: input.runs.iter().map(provenance::provenance).collect(),
             links: input.links,

@@ -24,6 +24,9 @@ pub enum Error {
     AmbiguousRun { asked: String, meanings: Vec<String> },
 }
 
+/// Why a file is set aside, as a person reads it.
+pub type Fault = String;
+
 /// A file that was set aside: what reads the rest goes on without it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {

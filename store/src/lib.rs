@@ -13,6 +13,8 @@
 //! This crate needs no query engine: a host that measures publishes and looks up jobs with it
 //! alone. SQL and comparisons are in `dyno-query`.
 
+mod bounds;
+mod check_rows;
 mod definitions;
 mod encode;
 mod error;
@@ -20,14 +22,17 @@ mod files;
 mod layout;
 mod publish;
 mod put;
+mod row_digest;
 mod runs;
 pub mod schema;
 mod store;
 mod stored_run;
+mod thrift;
 
+pub use bounds::check_pages;
 pub use definitions::DefinitionOutcome;
-pub use error::{Error, Problem, Result};
-pub use files::{Fault, PANICKED, check_footer, parquet_fault};
+pub use error::{Error, Fault, Problem, Result};
+pub use files::{PANICKED, parquet_fault};
 pub use layout::{Folder, Shard};
 pub use publish::PublishOutcome;
 pub use runs::{PREFIX_DIGITS_MIN, is_hex};

@@ -1,12 +1,16 @@
 //! Publishing a record: its files in order, the run row last.
 
+use arrow::error::ArrowError;
+use bytes::Bytes;
 use dyno_model::record::{Record, RunRow};
 use dyno_model::verdict;
 
 use crate::encode;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::layout::{self, Folder, Shard};
 use crate::put::{PutOutcome, create};
+use crate::row_digest::row_digest;
 use crate::store::Store;
 
 /// How many interrupted attempts of one job and month are stepped over before giving up.
@@ -27,8 +31,9 @@ impl Store {
     ///
     /// Every file is created, never replaced. An attempt that died before its run row leaves files
     /// that nobody sees; the same record goes on with them, another one takes the next free name
-    /// (`<job>.1.parquet`, …) for all of its own. If two publish one job at once, both succeed
-    /// and readers take the first. Each file is on the disk before the next is begun.
+    /// (`<job>.1.parquet`, …) for all of its own. If two publish one job at once, both succeed;
+    /// readers take the first if both are equal, and believe neither if they differ. Each file is
+    /// on the disk before the next is begun. The run row gets a digest of the rows of each table.
     ///
     /// # Errors
     /// [`Error::Unstorable`] for a record whose architecture or times do not name a place, or with
@@ -62,15 +67,24 @@ impl Store {
             if !record.units.is_empty() {
                 batches.push((Folder::Units, encode::units(record, &shard)));
             }
+            let digests = batches.iter().map(|(folder, batch)| {
+                let digest = row_digest::<ArrowError>([Ok(batch.clone())]);
+                Ok((folder.name().to_string(), digest.map_err(|e| unstorable(e.to_string()))?))
+            });
+            let run = &RunRow { row_digests: digests.collect::<Result<_>>()?, ..run.clone() };
+            let provenance = serde_json::to_string(run).expect("plain fields serialise");
             batches.push((Folder::Runs, encode::run(run, &provenance, &shard)));
             // All bytes are made before any is written: what cannot be encoded leaves nothing.
-            let mut files = Vec::new();
+            let mut encoded = Vec::new();
             for (folder, batch) in &batches {
                 let bytes = encode::file_bytes(*folder, batch, run, &provenance);
-                files.push((*folder, bytes.map_err(|e| unstorable(e.to_string()))?));
+                let bytes: Bytes = bytes.map_err(|e| unstorable(e.to_string()))?.into();
+                // What could not be read is not written.
+                drop(files::open(bytes.clone(), *folder, &shard, |s| s).map_err(&unstorable)?);
+                encoded.push((*folder, bytes));
             }
-            let size = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-            if self.create_all(&shard, files).await? {
+            let size = encoded.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+            if self.create_all(&shard, encoded).await? {
                 return Ok(PublishOutcome::Written { attempt, bytes: size });
             }
         }
@@ -78,11 +92,11 @@ impl Store {
     }
 
     /// Creates the files in order; the answer is false if a name was taken.
-    async fn create_all(&self, shard: &Shard, files: Vec<(Folder, Vec<u8>)>) -> Result<bool> {
+    async fn create_all(&self, shard: &Shard, files: Vec<(Folder, Bytes)>) -> Result<bool> {
         for (folder, bytes) in files {
             let (path, local) = (shard.path(folder), self.local());
             self.notify_watch(folder, false);
-            let outcome = create(self.objects().as_ref(), local, &path, bytes.into()).await;
+            let outcome = create(self.objects().as_ref(), local, &path, bytes).await;
             self.notify_watch(folder, true);
             match outcome.map_err(|error| self.unavailable(&format!("write {path} in"), &error))? {
                 PutOutcome::Written => {}

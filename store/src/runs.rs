@@ -1,4 +1,8 @@
 //! Finding run rows: of one job, of a job's first digits, and all of them.
+//!
+//! A job has one run row. Two that are equal, digests of their rows included, do no harm, and the
+//! first counts. Of two that differ nobody knows which is true, so neither is believed: else who may
+//! only add files to a store could replace what is in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,12 +25,13 @@ pub fn is_hex(text: &str) -> bool {
 }
 
 impl Store {
-    /// Whether the store has a readable run row of `job`.
+    /// Whether the store has a readable run row of `job`. It may have several that differ, so that
+    /// none is believed: yet another one would settle nothing.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store cannot be listed.
     pub async fn has_run(&self, job: &JobId) -> Result<bool> {
-        Ok(self.run_row(job).await?.is_some())
+        Ok(!self.rows_of_job(job).await?.is_empty())
     }
 
     /// The run of `job`, exactly as it was published.
@@ -37,23 +42,52 @@ impl Store {
         Ok(self.run_row(job).await?.map(|row| row.run.clone()))
     }
 
-    /// The run row of `job` that counts: of several attempts the first that can be read.
+    /// The run row of `job` that counts: of several that can be read the first, if they are equal.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store cannot be listed.
     pub async fn run_row(&self, job: &JobId) -> Result<Option<Arc<StoredRun>>> {
-        for (shard, meta) in self.list(Folder::Runs).await? {
-            if shard.job == *job
-                && let Some(row) = self.read_run_row(shard, meta).await
-            {
-                return Ok(Some(row));
-            }
-        }
-        Ok(None)
+        Ok(self.believed_row(self.rows_of_job(job).await?))
     }
 
-    /// Every run row that counts, ordered by job; of several attempts with a readable run row, the
-    /// first.
+    /// The run rows of `job` that can be read, in the order of their names.
+    async fn rows_of_job(&self, job: &JobId) -> Result<Vec<Arc<StoredRun>>> {
+        let mut rows = Vec::new();
+        for (shard, meta) in self.list(Folder::Runs).await? {
+            if shard.job == *job {
+                rows.extend(self.read_run_row(shard, meta).await);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The first of the run rows of one job, if all are equal; the others are set aside, and all
+    /// where two differ.
+    fn believed_row(&self, rows: Vec<Arc<StoredRun>>) -> Option<Arc<StoredRun>> {
+        let first = rows.first()?;
+        let path = |row: &StoredRun| row.path(Folder::Runs).to_string();
+        if rows.iter().all(|row| row.run == first.run) {
+            for row in &rows[1..] {
+                let fault =
+                    format!("the job was published before, as {}, which counts", path(first));
+                self.quarantine(&row.path(Folder::Runs), fault);
+            }
+            return Some(Arc::clone(first));
+        }
+        for row in &rows {
+            let others = rows.iter().filter(|other| other.shard != row.shard);
+            let others: Vec<String> = others.map(|other| path(other)).collect();
+            let fault = format!(
+                "the job stands in the store more than once, and not alike: also as {}; none is \
+                 believed until the wrong ones are removed, or the job is measured with --again",
+                others.join(", ")
+            );
+            self.quarantine(&row.path(Folder::Runs), fault);
+        }
+        None
+    }
+
+    /// Every run row that counts, ordered by job.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the store cannot be listed.
@@ -61,20 +95,11 @@ impl Store {
         let files = self.list(Folder::Runs).await?;
         let reads = files.into_iter().map(|(shard, meta)| self.read_run_row(shard, meta));
         let reads = futures::stream::iter(reads).buffered(READS_AT_ONCE);
-        let mut rows: BTreeMap<JobId, Arc<StoredRun>> = BTreeMap::new();
+        let mut by_job: BTreeMap<JobId, Vec<Arc<StoredRun>>> = BTreeMap::new();
         for row in reads.collect::<Vec<_>>().await.into_iter().flatten() {
-            match rows.get(&row.shard.job) {
-                Some(first) => {
-                    let first = first.path(Folder::Runs);
-                    let fault = format!("the job was published before, as {first}, which counts");
-                    self.quarantine(&row.path(Folder::Runs), fault);
-                }
-                None => {
-                    rows.insert(row.shard.job.clone(), row);
-                }
-            }
+            by_job.entry(row.shard.job.clone()).or_default().push(row);
         }
-        Ok(rows.into_values().collect())
+        Ok(by_job.into_values().filter_map(|rows| self.believed_row(rows)).collect())
     }
 
     /// The run that `asked` means: a job's id or the first digits of one (7 or more).

@@ -165,8 +165,22 @@ pub fn file_schema(folder: Folder) -> SchemaRef {
     })
 }
 
-/// `schema` with strings as views: what a scan gives, before the partition columns.
-pub fn with_string_views(schema: &Schema) -> SchemaRef {
+/// The columns of `folder` as a scan gives them, before those of [`partitions`]: strings as views,
+/// and lists of elements that may be null, as which most writers have them.
+pub fn scan_schema(folder: Folder) -> SchemaRef {
+    let views = with_string_views(&file_schema(folder));
+    let nullable = |field: &Arc<Field>| match field.data_type() {
+        DataType::List(element) => {
+            let element = element.as_ref().clone().with_nullable(true);
+            Arc::new(field.as_ref().clone().with_data_type(DataType::List(Arc::new(element))))
+        }
+        _ => Arc::clone(field),
+    };
+    Arc::new(Schema::new(views.fields().iter().map(nullable).collect::<Vec<_>>()))
+}
+
+/// `schema` with strings as views.
+pub(crate) fn with_string_views(schema: &Schema) -> SchemaRef {
     let view = |field: &Arc<Field>| match field.data_type() {
         Utf8 => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View)),
         _ => Arc::clone(field),
@@ -191,7 +205,7 @@ pub fn partition_values(shard: &Shard, run: &RunRow) -> [ArrayRef; 4] {
 
 /// The schema of the table over `folder`.
 pub fn table_schema(folder: Folder) -> SchemaRef {
-    let mut fields = with_string_views(&file_schema(folder)).fields().to_vec();
+    let mut fields = scan_schema(folder).fields().to_vec();
     fields.extend(partitions());
     Arc::new(Schema::new(fields))
 }

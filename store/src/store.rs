@@ -11,8 +11,9 @@ use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::Url;
 
-use crate::error::{Error, Problem, Result};
-use crate::files::{self, Fault};
+use crate::bounds::{FOOTER_BYTES_MAX, TOO_LARGE};
+use crate::error::{Error, Fault, Problem, Result};
+use crate::files;
 use crate::layout::{Folder, Shard};
 use crate::put::LocalFolder;
 use crate::stored_run::StoredRun;
@@ -40,6 +41,8 @@ struct Inner {
     problems: Mutex<BTreeMap<String, String>>,
     /// Run rows read before, by path and by what told this version of the file from another.
     runs: Mutex<BTreeMap<Path, (ObjectMeta, Arc<StoredRun>)>>,
+    /// Files whose rows were found to be those of their run row, as they were then.
+    sound_rows: Mutex<BTreeMap<Path, ObjectMeta>>,
 }
 
 impl Store {
@@ -72,8 +75,9 @@ impl Store {
                 (Arc::new(PrefixStore::new(objects, prefix)), None)
             }
         };
-        let (url, problems, runs) = (url.to_string(), Mutex::default(), Mutex::default());
-        let inner = Arc::new(Inner { url, objects, local, problems, runs });
+        let (problems, runs, sound_rows) = Default::default();
+        let inner = Inner { url: url.to_string(), objects, local, problems, runs, sound_rows };
+        let inner = Arc::new(inner);
         let store = Self { inner, watch: |_, _| () };
         store
             .objects()
@@ -156,6 +160,16 @@ impl Store {
         lock(&self.inner.problems).insert(path.to_string(), fault);
     }
 
+    /// Whether the rows of a file, as it is, were found to be those of its run row before.
+    pub(crate) fn has_sound_rows(&self, meta: &ObjectMeta) -> bool {
+        lock(&self.inner.sound_rows).get(&meta.location) == Some(meta)
+    }
+
+    /// Remembers that the rows of a file are those of its run row.
+    pub(crate) fn note_sound_rows(&self, meta: &ObjectMeta) {
+        lock(&self.inner.sound_rows).insert(meta.location.clone(), meta.clone());
+    }
+
     /// The files of `folder` in the order in which attempts of one job count. Foreign names are
     /// set aside; names that begin with `_` or `.` belong to other tools and are passed over.
     pub async fn list(&self, folder: Folder) -> Result<Vec<(Shard, ObjectMeta)>> {
@@ -189,6 +203,12 @@ impl Store {
         let cached = lock(&self.inner.runs).get(&path).filter(|(m, _)| *m == meta).cloned();
         if let Some((_, row)) = cached {
             return Some(row);
+        }
+        if meta.size > FOOTER_BYTES_MAX {
+            let size = meta.size;
+            let fault = format!("{TOO_LARGE}{size} bytes, more than {FOOTER_BYTES_MAX}");
+            self.quarantine(&path, fault);
+            return None;
         }
         let bytes = self.bytes(&path).await?;
         let decoded = files::read_rows(bytes, Folder::Runs, &shard)
@@ -233,7 +253,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// An error with the system's reason (`Permission denied …`) on one line.
-fn one_line(error: &object_store::Error) -> String {
+pub(crate) fn one_line(error: &object_store::Error) -> String {
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -7,8 +7,9 @@ use arrow::compute::cast;
 use dyno_model::record::RunRow;
 use object_store::path::Path;
 
-use crate::files::{Fault, parquet_fault};
-use crate::layout::{Folder, Shard};
+use crate::error::Fault;
+use crate::files::parquet_fault;
+use crate::layout::{Folder, Shard, month};
 use crate::schema;
 
 /// One run row that was read.
@@ -42,6 +43,12 @@ impl StoredRun {
             .map_err(|e| format!("its provenance is not a run ({e})"))?;
         if run.job != shard.job {
             return Err("its run is another job's than its name says".into());
+        }
+        if month(run.finished_us).as_ref() != Some(&shard.month) {
+            return Err("its run did not finish in the month that its name says".into());
+        }
+        if run.fingerprint.architecture != shard.arch {
+            return Err("its run is of another architecture than its name says".into());
         }
         let schema = schema::table_schema(Folder::Runs);
         let partitions = schema::partitions();

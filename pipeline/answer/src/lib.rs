@@ -10,6 +10,7 @@ pub mod selfcheck;
 use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::policy::Policy;
+use dyno_model::notice::Notice;
 use dyno_model::verdict::{Concluded, Failing, SeriesKey, conclude};
 use dyno_query::{Filter, MeasuredBuild, PairComparison, Pipelining, Session};
 use dyno_reports::view::{BuildShown, ScalingShown};
@@ -43,10 +44,10 @@ pub async fn ask(
 ) -> Result<Answer> {
     let started = std::time::Instant::now();
     let session = Session::open(store, policy.clone()).await.map_err(query_error)?;
-    let compared = session.compare(baseline, candidate, filter).await.map_err(query_error)?;
-    for problem in &compared.problems {
-        events.notice(problem.to_string());
-    }
+    let compared = session.compare(baseline, candidate, filter).await;
+    // What was set aside may be why there is no comparison.
+    let compared = compared.inspect_err(|_| drop(files_set_aside(&session, events)));
+    let compared = compared.map_err(query_error)?;
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
     let concluded = conclude(&compared.judged, &Failing::in_runs(&compared.runs), policy);
@@ -82,8 +83,10 @@ pub async fn ask(
             Some(BuildShown { host: &p.host, build: measured.build.as_ref().ok()?, gain, sql })
         })
         .collect();
+    let set_aside = files_set_aside(&session, events);
     let view = View::new(Input {
         runs: &compared.runs,
+        set_aside: &set_aside,
         judged: &compared.judged,
         policy,
         concluded: &concluded,
@@ -100,6 +103,14 @@ pub async fn ask(
         fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
     });
     Ok(Answer { compared, concluded, view, session })
+}
+
+/// The files of the store that were set aside, which are told too. Each query may find some, so they
+/// are asked for last.
+fn files_set_aside(session: &Session, events: &Events) -> Vec<Notice> {
+    let problems = session.problems();
+    let texts = problems.iter().map(ToString::to_string);
+    texts.inspect(|text| events.notice(text.clone())).map(Notice::from).collect()
 }
 
 /// Writes page, comment and JSON into `folder`; returns the page's path.

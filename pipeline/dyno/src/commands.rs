@@ -126,7 +126,8 @@ impl Call<'_> {
         let answer =
             dyno_answer::ask(&store, &policy, baseline, candidate, &filter, self.events).await?;
         if let Some(series) = explain {
-            let explained = dyno_answer::explain::explain(&answer, &policy, series).await?;
+            let explained =
+                dyno_answer::explain::explain(&answer, &policy, series, self.events).await?;
             self.events.send(Event::Finished);
             write_stdout(&match output.json {
                 true => dyno_reports::explain::json(&explained),

@@ -6,10 +6,13 @@ mod builds;
 #[path = "../../../store/tests/common/mod.rs"]
 #[allow(dead_code)]
 mod common;
+mod forged;
 mod noise;
 mod paired;
 mod planning;
+mod rewriting;
 mod scaling;
+mod sizes;
 mod trust;
 
 use std::fs;

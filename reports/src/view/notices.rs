@@ -1,4 +1,5 @@
-//! Notices of the runs, and what differs between runs that are shown together.
+//! Notices of the runs, what differs between runs that are shown together, and files of the store
+//! that were not believed.
 
 use std::collections::BTreeSet;
 
@@ -25,9 +26,16 @@ pub(super) const NOTICES: Section = Section {
 
 const MARKDOWN_MAX: usize = 10;
 
-/// The runs' own notices, each once, then what differs between the runs.
-pub(super) fn notices(runs: &[RunRow]) -> Vec<Notice> {
-    let mut notices: Vec<Notice> = Vec::new();
+/// The most files that are named.
+const SET_ASIDE_MAX: usize = 8;
+
+/// The files that were set aside, then the runs' own notices, each once, then what differs between
+/// the runs.
+pub(super) fn notices(runs: &[RunRow], set_aside: &[Notice]) -> Vec<Notice> {
+    let mut notices: Vec<Notice> = set_aside.iter().take(SET_ASIDE_MAX).cloned().collect();
+    if let Some(more) = set_aside.len().checked_sub(SET_ASIDE_MAX).filter(|more| *more > 0) {
+        notices.push(format!("{more} more file(s) of the store are bad; set aside").into());
+    }
     let several = runs.iter().map(|r| &r.host).collect::<BTreeSet<_>>().len() > 1;
     for run in runs {
         for notice in &run.notices {

@@ -142,6 +142,7 @@ impl Scenario {
         let builds: Vec<BuildShown<'_>> = builds.collect();
         View::new(Input {
             runs: &self.runs,
+            set_aside: &[],
             judged: &self.judged,
             policy: &self.policy,
             concluded: &self.concluded,
@@ -223,6 +224,7 @@ pub fn run(host: &str) -> RunRow {
         phases_s: [("measure", 62.1), ("build", 81.3), ("image", 4.2), ("publish", 0.04)]
             .map(|(name, s)| (name.to_string(), s))
             .into(),
+        row_digests: Default::default(),
     }
 }
 

@@ -358,6 +358,14 @@ fn damaged_files_in_the_store_are_named_and_the_rest_is_used() {
         fs::write(&file, good).unwrap();
     }
     check(&world.dyno(&["compare", "v1", "v3"]), 0, &[]);
+    // Who may only add files replaces nothing: not by a row of an earlier month.
+    let published = find("runs");
+    let earlier = published.parent().unwrap().with_file_name("month=2000-01");
+    fs::create_dir(&earlier).unwrap();
+    fs::copy(&published, earlier.join(published.file_name().unwrap())).unwrap();
+    let told = world.dyno(&["compare", "v1", "v3"]);
+    check(&told, 0, &["month=2000-01", "its run did not finish in the month that its name says"]);
+    assert!(told.out.contains("Note: runs/arch="), "{told:?}");
 }
 
 #[test]
