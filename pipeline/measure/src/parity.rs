@@ -228,7 +228,7 @@ impl Bench<'_> {
                     let words = tools.iter().flat_map(|tool| tool.words());
                     let argv = words.chain(prepared_case.spawn.argv.clone()).collect();
                     let outcome =
-                        container.run(&Spawn { argv, ..prepared_case.spawn.clone() }).await?;
+                        container.run(&Spawn { argv, ..prepared_case.spawn.clone() }, prepared_case.place).await?;
                     let case_error = |how: String| {
                         Error::new(Kind::Case, format!("{} {how}", prepared_case.case))
                     };
