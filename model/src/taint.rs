@@ -75,12 +75,7 @@ mod tests {
             ("beyond it", Disturbance { unsure_ns: 10 * MS, ..others(13 * MS) }, "contention"),
             (
                 "all at once",
-                Disturbance {
-                    stolen_ns: 10 * MS,
-                    throttled: 1,
-                    paged_in: true,
-                    ..others(90 * MS)
-                },
+                Disturbance { stolen_ns: 10 * MS, throttled: 1, paged_in: true, ..others(90 * MS) },
                 "contention,steal,throttling,page-in",
             ),
         ] {

@@ -162,7 +162,8 @@ mod tests {
             write(".dyno-cachegrind.8", &format!("{}\nsummary: 2\n", "x".repeat(10_000)));
         };
         let fifo = || {
-            let path = std::ffi::CString::new(path(".dyno-cachegrind.9").to_str().unwrap()).unwrap();
+            let path =
+                std::ffi::CString::new(path(".dyno-cachegrind.9").to_str().unwrap()).unwrap();
             // SAFETY: a live string.
             assert_eq!(unsafe { libc::mkfifo(path.as_ptr(), 0o666) }, 0);
         };

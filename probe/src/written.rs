@@ -75,7 +75,8 @@ pub fn collect_and_clean(spawn: &Spawn) -> Collected {
         WRITABLE.iter().filter(|folder| has_entries(folder)).find_map(failed)
     };
     let removed = as_user(spawn, REMOVE_TIME, remove);
-    collected.residue = removed.unwrap_or_else(|why| Some(format!("nobody could empty /tmp: {why}")));
+    collected.residue =
+        removed.unwrap_or_else(|why| Some(format!("nobody could empty /tmp: {why}")));
     collected
 }
 
@@ -144,7 +145,12 @@ pub fn reset_devices() {
         // SAFETY: a live string and an array of two.
         unsafe {
             let times = [zero, zero];
-            libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW)
+            libc::utimensat(
+                libc::AT_FDCWD,
+                path.as_ptr(),
+                times.as_ptr(),
+                libc::AT_SYMLINK_NOFOLLOW,
+            )
         };
     }
 }

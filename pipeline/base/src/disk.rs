@@ -234,7 +234,9 @@ impl DiskWatch {
         let counted = tokio::task::spawn_blocking(move || {
             let unnamed = bytes_without_name(&folders);
             let named = bytes_below(folders, limit, PATHS_BYTES)?;
-            Some(named.saturating_add(unnamed)).filter(|sum| *sum <= limit).ok_or(DiskLimit::Folders)
+            Some(named.saturating_add(unnamed))
+                .filter(|sum| *sum <= limit)
+                .ok_or(DiskLimit::Folders)
         });
         counted.await.expect("counting does not panic")
     }

@@ -255,7 +255,7 @@ pub async fn parity(request: &JobRequest, ctx: &Context) -> Result<Parity> {
     let scratch = Scratch::new(&ctx.cache)?;
     let visible = visible_folder(&prepared, &scratch)?;
     let parts = (inputs, sources.as_ref(), toolchains);
-    let bench = assemble_bench(&prepared, job, &sides, parts, &visible, ctx)
-        .expect("the baseline works");
+    let bench =
+        assemble_bench(&prepared, job, &sides, parts, &visible, ctx).expect("the baseline works");
     with_quiet_host(&prepared, ctx, async |quiet| bench.parity(quiet, &scratch).await).await
 }

@@ -48,18 +48,13 @@ pub fn misfit(baseline: Pace, candidate: Pace) -> Option<String> {
 
 /// The ratio of the times under Valgrind, where no time that it may have taken to begin explains
 /// how far it is from that of the counts.
-fn counting_misfit(
-    baseline: Pace,
-    candidate: Pace,
-    counts: f64,
-) -> Option<(&'static str, f64)> {
+fn counting_misfit(baseline: Pace, candidate: Pace, counts: f64) -> Option<(&'static str, f64)> {
     let (before, after) = (baseline.counting_ns as f64, candidate.counting_ns as f64);
     let cost = |begin: f64| Some(ratio(after - begin, before - begin)? / counts);
     // It rises or falls with what is taken off, so that the ends bound it.
-    let most = BEGIN_MAX_NS.min(0.95 * before.min(after));
+    let most = BEGIN_MAX_NS.min(0.9999 * before.min(after));
     let (first, last) = (cost(0.0)?, cost(most)?);
-    let is_explained =
-        first.min(last) <= FACTOR_MAX && first.max(last) >= 1.0 / FACTOR_MAX;
+    let is_explained = first.min(last) <= FACTOR_MAX && first.max(last) >= 1.0 / FACTOR_MAX;
     Some(("while it was counted", ratio(after, before)?)).filter(|_| !is_explained)
 }
 

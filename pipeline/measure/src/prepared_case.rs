@@ -268,9 +268,10 @@ impl PreparedCase<'_> {
             }
             // The baseline's own first process has only to end well.
             Expectation::AnswerOfBaseline(_) if self.side == Side::Baseline => None,
-            Expectation::AnswerOfBaseline(_) => {
-                Some((Step::Output, "an answer that nobody can check: the baseline gave none".into()))
-            }
+            Expectation::AnswerOfBaseline(_) => Some((
+                Step::Output,
+                "an answer that nobody can check: the baseline gave none".into(),
+            )),
             Expectation::Wrote => match exit.sizes.get(commands::WRITTEN) {
                 Some(1..) if self.spawn.units => self.failure_of_units(exit),
                 Some(1..) => None,

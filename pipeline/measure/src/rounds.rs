@@ -117,7 +117,8 @@ impl Bench<'_> {
                 page_ins.are_unusual(place, side, exit);
             }
             // A case's baseline stands right before its candidate.
-            let baseline = before.last().filter(|other| std::ptr::eq(other.case, prepared_case.case));
+            let baseline =
+                before.last().filter(|other| std::ptr::eq(other.case, prepared_case.case));
             prepared_case.expect_answer_of(baseline);
             prepared_case.check(&process.exit);
             prepared_case.keep_answer(&process.exit);

@@ -238,7 +238,12 @@ async fn results_cannot_be_forged(engine: &str) {
     // A device that anybody may write to keeps no time.
     for device in ["/dev/null", "/dev/zero"] {
         for _ in 0..2 {
-            check(engine, &[device], &ask(&mut container, &["attack", "touch", device]).await, &Says("0 after 0"));
+            check(
+                engine,
+                &[device],
+                &ask(&mut container, &["attack", "touch", device]).await,
+                &Says("0 after 0"),
+            );
         }
     }
     // What is read from a disk is seen, and what is in the page cache is not.

@@ -32,11 +32,7 @@ fn a_count_that_cannot_be_believed_decides_nothing() {
         return;
     }
     let world = World::counting();
-    world.edit(
-        "suites/made/suite.toml",
-        "-size\"]",
-        "-size\", \"instructions:cachegrind\"]",
-    );
+    world.edit("suites/made/suite.toml", "-size\"]", "-size\", \"instructions:cachegrind\"]");
     world.commit("honest", BUILD, "layout\nburn 60\nprint hello\n");
     for (number, (program, why)) in CANDIDATES.iter().enumerate() {
         let tag = format!("candidate{number}");

@@ -132,10 +132,7 @@ fn an_answer_of_the_baselines_is_what_the_candidate_must_give() {
     for (pair, failures) in [
         (["honest", "also"], vec![]),
         (["honest", "table"], vec![("candidate", "a wrong answer")]),
-        (
-            ["broken", "also"],
-            vec![("baseline", "exit code 3"), ("candidate", "nobody can check")],
-        ),
+        (["broken", "also"], vec![("baseline", "exit code 3"), ("candidate", "nobody can check")]),
     ] {
         let told = world.dyno(&["run", "made", pair[0], pair[1], "--rounds", "2", "--json"]);
         assert_eq!(told.code, Some(if failures.is_empty() { 0 } else { 5 }), "{told:?}");
@@ -285,7 +282,7 @@ fn hostile_builds(world: &World, host: &str) {
                 .extend(entries.iter().map(std::fs::DirEntry::path).filter(|path| path.is_dir()));
         }
     }
-    assert_eq!(taken, 2);
+    assert_eq!(taken, 3, "of v1, odd, and the one that left traps");
     assert!(left_by(std::process::id()).is_empty() || host != "local");
 }
 
