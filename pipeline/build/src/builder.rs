@@ -24,7 +24,7 @@ use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::{Failure, Trust};
 use dyno_model::step::Step;
-use dyno_probe::{End, Settings, Spawn};
+use dyno_probe::{End, Exit, Settings, Spawn};
 
 use crate::outputs::{copy_bounded, open_beneath};
 use dyno_base::disk::{DiskLimit, DiskSharers, DiskWatch};
@@ -299,6 +299,19 @@ impl Builder {
         let used_bytes = watch.used_bytes();
         container.remove().await?;
         let freed_bytes = used_bytes.saturating_sub(watch.used_bytes());
+        self.end_of_step(request, phase, outcome, freed_bytes)
+    }
+
+    /// What came of a step: its process's exit, or the limit of the disk that was reached, after which
+    /// the end of the container gave back `freed_bytes`.
+    fn end_of_step(
+        &self,
+        request: &BuildRequest<'_>,
+        phase: Phase,
+        outcome: Result<Result<Exit>, DiskLimit>,
+        freed_bytes: u64,
+    ) -> Result<Result<(), Unfinished>> {
+        let limits = request.recipe.limits;
         let step = step_of(phase);
         let exit = match outcome {
             Ok(Ok(exit)) => exit,
