@@ -25,7 +25,7 @@ const FACTOR_MAX: f64 = 1.4;
 /// time, whatever the program does.
 const BEGIN_MAX_NS: f64 = 2e9;
 
-/// Differences of user time in rounds below this say nothing, in nanoseconds: the kernel counts it in
+/// Differences of user time below this say nothing, in nanoseconds: the kernel counts it in
 /// ticks of up to 10 ms.
 const TICKS_NS: f64 = 20e6;
 
@@ -36,8 +36,9 @@ pub fn misfit(baseline: Pace, candidate: Pace) -> Option<String> {
     let in_rounds = || {
         let (before, after) = (baseline.rounds_ns? as f64, candidate.rounds_ns? as f64);
         let times = ratio(after, before)?;
-        let is_clear = (after - before * counts).abs() > TICKS_NS;
-        (is_clear && !is_near(times / counts)).then_some(("of the rounds", times))
+        let is_near = (1.0 / FACTOR_MAX..=FACTOR_MAX).contains(&(times / counts));
+        let is_misfit = !is_near && is_clear(before, after, counts);
+        is_misfit.then_some(("of the rounds", times))
     };
     let (what, times) = while_counted.or_else(in_rounds)?;
     Some(format!(
@@ -55,11 +56,13 @@ fn counting_misfit(baseline: Pace, candidate: Pace, counts: f64) -> Option<(&'st
     let most = BEGIN_MAX_NS.min(0.9999 * before.min(after));
     let (first, last) = (cost(0.0)?, cost(most)?);
     let is_explained = first.min(last) <= FACTOR_MAX && first.max(last) >= 1.0 / FACTOR_MAX;
-    Some(("while it was counted", ratio(after, before)?)).filter(|_| !is_explained)
+    let is_misfit = !is_explained && is_clear(before, after, counts);
+    is_misfit.then_some(("while it was counted", ratio(after, before)?))
 }
 
-fn is_near(ratio: f64) -> bool {
-    (1.0 / FACTOR_MAX..=FACTOR_MAX).contains(&ratio)
+/// Whether times are further apart than the kernel's ticks make them.
+fn is_clear(before_ns: f64, after_ns: f64, counts: f64) -> bool {
+    (after_ns - before_ns * counts).abs() > TICKS_NS
 }
 
 /// The ratio of two positive numbers.
@@ -130,6 +133,7 @@ mod tests {
                 Pace { rounds_ns: Some(360_000_000), ..base },
                 Some("of the rounds"),
             ),
+            ("ticks", pace(1000, 4_000_000, 0), pace(1000, 16_000_000, 0), None),
             ("no rounds", base, Pace { rounds_ns: None, ..base }, None),
             ("nothing counted", base, pace(0, S, S), None),
         ] {

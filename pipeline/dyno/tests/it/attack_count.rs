@@ -5,25 +5,25 @@ use crate::world::{BUILD, World, embedded};
 
 /// What the candidate does, and what is said of its count; `None` where it counts.
 const CANDIDATES: &[(&str, Option<&str>)] = &[
-    ("layout\nburn 60\nprint hello\n", None),
+    ("layout\nwork 60\nprint hello\n", None),
     // What it did before is forgotten, and nobody says so but the probe.
-    ("burn 60\nbecome print hello\n", Some("it goes on as another program (exec)")),
+    ("work 60\nbecome print hello\n", Some("it goes on as another program (exec)")),
     // Files of counts of its own making: another name, and one that takes something away.
     (
-        "burn 60\nattack count forged 1\nprint hello\n",
+        "work 60\nattack count forged 1\nprint hello\n",
         Some("it left a false file of counts (.dyno-cachegrind.forged)"),
     ),
     (
-        "burn 60\nattack count 77 18446744073709551000\nprint hello\n",
+        "work 60\nattack count 77 18446744073709551000\nprint hello\n",
         Some("its counts are more than there can be"),
     ),
-    ("burn 60\nattack trap\n", Some("it left a false file of counts")),
+    ("work 60\nattack trap\n", Some("it left a false file of counts")),
     // It notices that it is counted, and does less; or counts less than it does.
     (
-        "burn 60\nnatively 120\nprint hello\n",
+        "work 60\nnatively 120\nprint hello\n",
         Some("they do not fit the time: 1.000 times as many as the baseline's"),
     ),
-    ("burn 180\nprint hello\n", Some("they do not fit the time: 1.000 times as many")),
+    ("work 180\nprint hello\n", Some("they do not fit the time: 1.000 times as many")),
 ];
 
 #[test]
@@ -33,7 +33,7 @@ fn a_count_that_cannot_be_believed_decides_nothing() {
     }
     let world = World::counting();
     world.edit("suites/made/suite.toml", "-size\"]", "-size\", \"instructions:cachegrind\"]");
-    world.commit("honest", BUILD, "layout\nburn 60\nprint hello\n");
+    world.commit("honest", BUILD, "layout\nwork 60\nprint hello\n");
     for (number, (program, why)) in CANDIDATES.iter().enumerate() {
         let tag = format!("candidate{number}");
         world.commit(&tag, BUILD, program);
@@ -48,8 +48,8 @@ fn a_count_that_cannot_be_believed_decides_nothing() {
             None => assert_eq!(counted, "baseline candidate", "{program:?}: {told:?}"),
             Some(why) => {
                 assert_eq!(counted, "baseline", "{program:?}: {told:?}");
-                let said = format!("the instructions of greet (candidate) were not counted: ");
-                assert!(told.out.contains(&said), "{program:?}: {told:?}");
+                let said = "the instructions of greet (candidate) were not counted: ";
+                assert!(told.out.contains(said), "{program:?}: {told:?}");
                 assert!(told.out.contains(why), "{program:?}: {why}: {told:?}");
             }
         }
