@@ -22,6 +22,8 @@ pub struct Disturbance {
     pub stolen_ns: u64,
     /// Times that a core was slowed down to cool it.
     pub throttled: u64,
+    /// Whether the process had to fetch from a disk what was in the page cache before.
+    pub paged_in: bool,
 }
 
 impl Disturbance {
@@ -36,6 +38,7 @@ impl Disturbance {
             ("contention", contended),
             ("steal", too_much(self.stolen_ns, 0)),
             ("throttling", self.throttled > 0),
+            (PAGE_IN, self.paged_in),
         ]
         .iter()
         .filter_map(|(name, is)| is.then_some(*name))
@@ -47,6 +50,10 @@ impl Disturbance {
 /// The taint of a sample whose own process was left alone, but not the one it is compared with: the
 /// two would no longer stand next to each other.
 pub const PAIR: &str = "pair";
+
+/// The taint of a process that had to fetch from a disk more than processes of its case usually do:
+/// something had pushed its pages out of memory.
+pub const PAGE_IN: &str = "page-in";
 
 /// The taint of a process that ran in another container than the one before it, which was lost.
 pub const LOST: &str = "container-lost";
@@ -68,8 +75,8 @@ mod tests {
             ("beyond it", Disturbance { unsure_ns: 10 * MS, ..others(13 * MS) }, "contention"),
             (
                 "all at once",
-                Disturbance { stolen_ns: 10 * MS, throttled: 1, ..others(90 * MS) },
-                "contention,steal,throttling",
+                Disturbance { stolen_ns: 10 * MS, throttled: 1, paged_in: true, ..others(90 * MS) },
+                "contention,steal,throttling,page-in",
             ),
         ] {
             assert_eq!(disturbance.taint(100 * MS, SHARE_MAX), expected, "{what}");

@@ -1,25 +1,14 @@
-//! What a process leaves behind: processes and what they used, and files.
+//! What a process leaves behind: processes, and what they used.
 //!
 //! As process 1 of a container the probe is what every orphan in it becomes a child of, so all of
 //! them can be ended and waited for. Those that had ended by themselves were never waited for by
 //! their parent: their times and memory count, else work could be hidden in them. Those that still
 //! run are named, since what they do is in no measurement: whoever measures them decides.
 
-use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::path::Path;
+use std::fs;
 use std::time::Duration;
-use std::{fs, io};
 
-use dyno_probe::clear::empty_folder;
-use dyno_probe::{Spawn, UNITS_FILE, WrapperUnit};
-use serde::{Deserialize, Serialize};
-
-use crate::sys::{become_user, pipe, wait4, zero_usage};
-use crate::{sizes, wrapper};
-
-/// Where Valgrind writes its counts; `/tmp` is private to the container and emptied after each run.
-pub const COUNTS: &str = "/tmp/.dyno-cachegrind.";
+use crate::sys::zero_usage;
 
 /// Processes that were left when a process had ended.
 #[derive(Debug)]
@@ -80,7 +69,8 @@ pub fn kill_all(pid: libc::pid_t) {
     }
 }
 
-fn is_init() -> bool {
+/// Whether this process is the first of a container.
+pub fn is_init() -> bool {
     // SAFETY: cannot fail.
     unsafe { libc::getpid() == 1 }
 }
@@ -119,6 +109,7 @@ pub fn add_usage(sum: &mut libc::rusage, used: &libc::rusage) {
     sum.ru_maxrss = sum.ru_maxrss.max(used.ru_maxrss);
     sum.ru_minflt += used.ru_minflt;
     sum.ru_majflt += used.ru_majflt;
+    sum.ru_inblock += used.ru_inblock;
     sum.ru_nvcsw += used.ru_nvcsw;
     sum.ru_nivcsw += used.ru_nivcsw;
 }
@@ -130,82 +121,6 @@ fn names() -> Vec<String> {
     let names = ids.filter(|id| *id != 1).filter_map(name);
     let text = |name: Vec<u8>| String::from_utf8_lossy(name.trim_ascii_end()).into_owned();
     names.take(NAMES_MAX).map(text).collect()
-}
-
-/// Sum of the `summary:` lines of Valgrind's files, one file a process.
-fn read_counts() -> Option<u64> {
-    let mut sum = None;
-    for entry in fs::read_dir("/tmp").ok()?.flatten() {
-        let path = entry.path();
-        if !path.to_string_lossy().starts_with(COUNTS) {
-            continue;
-        }
-        let text = fs::read_to_string(&path).ok()?;
-        let total = text.lines().rev().find_map(|line| line.strip_prefix("summary: "))?;
-        *sum.get_or_insert(0) += total.trim().parse::<u64>().ok()?;
-    }
-    sum
-}
-
-/// Where the program may write, and what it wrote must not meet the next.
-const WRITABLE: [&str; 3] = ["/tmp", "/dev/shm", "/dev/mqueue"];
-
-/// What was read of the files that a process left, before they were removed.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Collected {
-    /// Instructions, where they were counted.
-    pub instructions: Option<u64>,
-    pub sizes: BTreeMap<String, u64>,
-    pub units: Vec<WrapperUnit>,
-    /// What is still there, and why: the next process would find it.
-    pub residue: Option<String>,
-}
-
-/// More than this is not read: units with their commands.
-const READ_MAX: u64 = 64 << 20;
-
-/// Reads what `spawn` asks for of what the program wrote, and removes all of it. Both as the
-/// program's user, whose files they are; the probe has no right to them.
-pub fn collect_and_clean(spawn: &Spawn) -> Collected {
-    let has_entries = |folder: &&str| fs::read_dir(folder).is_ok_and(|mut e| e.next().is_some());
-    if !is_init() || !WRITABLE.iter().any(has_entries) {
-        return Collected::default();
-    }
-    let residue = |why: String| Collected { residue: Some(why), ..Collected::default() };
-    let (answer, report) = match pipe() {
-        Ok(pipe) => pipe,
-        Err(error) => return residue(format!("pipe: {error}")),
-    };
-    // SAFETY: one thread, so the child may use the whole library; it ends by _exit.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        if become_user(spawn.uid, spawn.gid).is_err() {
-            // SAFETY: does not return.
-            unsafe { libc::_exit(1) };
-        }
-        let mut collected = Collected {
-            instructions: read_counts().filter(|_| spawn.count_instructions),
-            sizes: sizes::read(&spawn.sizes),
-            units: if spawn.units { wrapper::read_units(UNITS_FILE) } else { Vec::new() },
-            residue: None,
-        };
-        for folder in WRITABLE.iter().filter(|f| has_entries(f)) {
-            if let Err(error) = empty_folder(Path::new(folder)) {
-                collected.residue = Some(format!("{folder}: {error}"));
-                break;
-            }
-        }
-        let written = serde_json::to_writer(io::BufWriter::new(report), &collected);
-        // SAFETY: does not return.
-        unsafe { libc::_exit(written.is_err().into()) };
-    }
-    drop(report);
-    let collected = serde_json::from_reader(io::BufReader::new(answer.take(READ_MAX)));
-    let ended = if pid > 0 { wait4(pid).0 } else { -1 };
-    match collected {
-        Ok(collected) if ended == 0 => collected,
-        _ => residue("nobody could empty /tmp".into()),
-    }
 }
 
 #[cfg(test)]

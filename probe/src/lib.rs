@@ -248,6 +248,12 @@ pub struct Exit {
     pub container_ns: u64,
     /// Instructions executed by the process and its children, when they were counted.
     pub instructions: Option<u64>,
+    /// Why they are not there, though they were asked for.
+    #[serde(default)]
+    pub not_counted: Option<String>,
+    /// What the process read from disks, in bytes: not what it found in the page cache.
+    #[serde(default)]
+    pub disk_read_bytes: u64,
     /// Sizes in bytes, by the names of [`Spawn::sizes`]; what is not there has none.
     #[serde(default)]
     pub sizes: BTreeMap<String, u64>,
@@ -281,6 +287,8 @@ impl Exit {
             residue: None,
             container_ns: 0,
             instructions: None,
+            not_counted: None,
+            disk_read_bytes: 0,
             sizes: BTreeMap::new(),
             units: Vec::new(),
             counters: BTreeMap::new(),

@@ -9,6 +9,7 @@
 //! how a dyno that was killed leaves nothing behind.
 
 mod counters;
+mod counts;
 mod cpu_time;
 mod leftover;
 mod output;
@@ -18,6 +19,7 @@ mod sandbox;
 mod sizes;
 mod sys;
 mod wrapper;
+mod written;
 
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
@@ -58,6 +60,9 @@ fn settings() -> Result<Settings, String> {
 fn serve(mut counters: Counters) -> io::Result<()> {
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
+    if leftover::is_init() {
+        written::reset_devices();
+    }
     loop {
         line.clear();
         input.by_ref().take(LINE_MAX as u64).read_until(b'\n', &mut line)?;

@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use dyno_probe::{End, Exit, Program, Spawn};
 
+use crate::counts::BeginWatch;
 use crate::cpu_time::CpuTime;
 use crate::output::{Lines, digest};
 use crate::sys::{become_user, memory_file, nanoseconds, now_ns, pipe, wait4};
-use crate::{leftover, random, sandbox};
+use crate::{counts, leftover, random, sandbox, written};
 
 /// Runs one process. `begin` is called right before it starts, after what is not measured; `line`
 /// gets its output as it comes, if `spawn` asks for that.
@@ -30,10 +31,14 @@ pub fn run(spawn: &Spawn, begin: &mut dyn FnMut(), line: &mut dyn FnMut(&str)) -
             child.wait(spawn, line)
         })
     });
-    let collected = leftover::collect_and_clean(spawn);
+    let collected = written::collect_and_clean(spawn);
     exit.residue = collected.residue;
     if exit.end == End::Code(0) {
-        exit.instructions = collected.instructions;
+        match (exit.not_counted.take(), collected.instructions) {
+            (None, Some(Ok(count))) => exit.instructions = Some(count),
+            (None, counted) => exit.not_counted = counted.and_then(Result::err),
+            (lost, _) => exit.not_counted = lost,
+        }
         exit.sizes = collected.sizes;
     }
     exit.units = collected.units.into_iter().map(|unit| unit.relative_to(started_ns)).collect();
@@ -73,6 +78,8 @@ struct Child {
     /// The same stream as `stdout` when streaming.
     stderr: Option<File>,
     started_ns: u64,
+    /// Who begins under Valgrind, where instructions are counted.
+    begins: Option<Result<BeginWatch, String>>,
 }
 
 fn start(spawn: &Spawn) -> Result<Child, String> {
@@ -101,6 +108,7 @@ fn start(spawn: &Spawn) -> Result<Child, String> {
     let argv_pointers = pointers(&argv);
     let env_pointers = pointers(&env);
     let streams = [stdin.as_raw_fd(), child_stdout.as_raw_fd(), child_stderr];
+    let begins = spawn.count_instructions.then(BeginWatch::start);
     let started_ns = now_ns();
     // SAFETY: the probe has one thread, so the child may do anything; it only calls the kernel
     // with pointers that live until exec or exit.
@@ -124,7 +132,7 @@ fn start(spawn: &Spawn) -> Result<Child, String> {
     }
     // SAFETY: as above.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid, pidfd, exec_error, stdout, stderr, started_ns })
+    Ok(Child { pid, pidfd, exec_error, stdout, stderr, started_ns, begins })
 }
 
 /// What a program of this user is and may: asked of a process that becomes one as measured
@@ -221,7 +229,14 @@ impl Child {
         let stderr = self.stderr.as_mut().map(digest);
         let (_, stderr_sha256, stderr_tail) = stderr.unwrap_or_default();
         let count = |value: libc::c_long| value.max(0) as u64;
+        let not_counted = self.begins.and_then(|begins| match begins {
+            Ok(watch) => watch.loss(self.pid),
+            Err(why) => Some(why),
+        });
         Exit {
+            not_counted,
+            // In blocks of 512 bytes, whatever the disk's are (getrusage(2)).
+            disk_read_bytes: count(usage.ru_inblock) * 512,
             wall_ns: ended_ns - self.started_ns,
             user_ns: nanoseconds(usage.ru_utime),
             system_ns: nanoseconds(usage.ru_stime),
@@ -260,6 +275,11 @@ impl Child {
             match self.poll(Duration::from_nanos(deadline_ns - now), spawn.stream) {
                 Wake::Exited => return Stop::Exited,
                 Wake::Output => lines.read(&mut self.stdout, line),
+                Wake::Begin => {
+                    if let Some(Ok(watch)) = &mut self.begins {
+                        watch.read();
+                    }
+                }
                 Wake::Nothing => {}
                 // Whoever asked is gone: nobody will read the answer, and as process 1 of the
                 // container our end is the end of everything in it.
@@ -271,11 +291,16 @@ impl Child {
     fn poll(&self, timeout: Duration, stream: bool) -> Wake {
         let watch = |fd: RawFd, events| libc::pollfd { fd, events, revents: 0 };
         let output = if stream { self.stdout.as_raw_fd() } else { -1 };
+        let begins = match &self.begins {
+            Some(Ok(watch)) => watch.descriptor(),
+            _ => -1,
+        };
         let mut fds = [
             watch(self.pidfd.as_raw_fd(), libc::POLLIN),
             watch(output, libc::POLLIN),
             // Only the hang-up is of interest here, and it is always reported.
             watch(0, 0),
+            watch(begins, libc::POLLIN),
         ];
         let timeout_ms = timeout.as_millis().min(i32::MAX as u128) as i32 + 1;
         // SAFETY: passes a live array with its length.
@@ -287,6 +312,8 @@ impl Child {
             Wake::Output
         } else if fds[2].revents & (libc::POLLHUP | libc::POLLERR) != 0 {
             Wake::Orphaned
+        } else if fds[3].revents & libc::POLLIN != 0 {
+            Wake::Begin
         } else {
             Wake::Nothing
         }
@@ -318,6 +345,8 @@ impl Stop {
 enum Wake {
     Exited,
     Output,
+    /// A process has begun under Valgrind, or opened a file.
+    Begin,
     Orphaned,
     Nothing,
 }
@@ -330,9 +359,7 @@ fn command(spawn: &Spawn) -> Vec<String> {
             ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--quiet", "--trace-children=yes"]
                 .map(String::from),
         );
-        words.push(format!("--cachegrind-out-file={}%p", leftover::COUNTS));
-        // What it says itself must not stand in the program's answer.
-        words.push("--log-file=/tmp/.dyno-valgrind.%p".into());
+        words.extend(counts::options());
         words.push("--".into());
     }
     words.extend(spawn.argv.iter().cloned());

@@ -48,14 +48,16 @@ pub fn confine() -> Result<(), String> {
     let arch: TargetArch =
         std::env::consts::ARCH.try_into().map_err(|e| format!("seccomp: {e}"))?;
     // `clone3` hides its flags behind a pointer, which a filter cannot follow: with ENOSYS every C
-    // library falls back to `clone`, whose flags the second filter sees. Programs that count events
-    // do without them if the kernel seems to have none.
+    // library falls back to `clone`, whose flags the last filter sees. Programs that count events
+    // or ask what is in memory do without if the kernel seems to have none of that.
     install(SeccompFilter::new(
-        Rules::from([(libc::SYS_clone3, vec![]), (libc::SYS_perf_event_open, vec![])]),
+        Rules::from(ABSENT.map(|call| (call, vec![]))),
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOSYS as u32),
         arch,
     ))?;
+    // Libraries that read ahead ask so, and read otherwise where a file system cannot say.
+    install(filter(page_cache_queries(), SeccompAction::Errno(libc::EOPNOTSUPP as u32), arch))?;
     // Set by many programs, to no harm if they succeed: but it stays as it is.
     install(filter(unchanged(), SeccompAction::Errno(0), arch))?;
     // What no program does by chance: whoever does it fails, and is seen to.
@@ -85,6 +87,18 @@ fn when(
 ) -> Result<SeccompCondition, BackendError> {
     let length = if long { SeccompCmpArgLen::Qword } else { SeccompCmpArgLen::Dword };
     SeccompCondition::new(argument, length, op, value)
+}
+
+/// Calls that the kernel seems not to have. `mincore` tells what is in the page cache, where an
+/// earlier process may have left word.
+const ABSENT: [i64; 3] = [libc::SYS_clone3, libc::SYS_perf_event_open, libc::SYS_mincore];
+
+/// Reads that tell whether something is in the page cache (`RWF_NOWAIT`), or take it out of there
+/// (`RWF_DONTCACHE`).
+fn page_cache_queries() -> Result<Rules, BackendError> {
+    let rule = |flag| SeccompRule::new(vec![when(5, false, SeccompCmpOp::MaskedEq(flag), flag)?]);
+    let rules = [0x8, 0x80].map(rule).into_iter().collect::<Result<_, _>>()?;
+    Ok(Rules::from([(libc::SYS_preadv2, rules)]))
 }
 
 /// The limit of core files.
@@ -118,7 +132,7 @@ fn attacks() -> Result<Rules, BackendError> {
 fn allowed() -> Result<Rules, BackendError> {
     let mut rules: Rules = ALLOWED.iter().map(|call| (*call, vec![])).collect();
     // For the first filter decides on these; here they must pass so that ENOSYS is what is seen.
-    rules.extend([(libc::SYS_clone3, vec![]), (libc::SYS_perf_event_open, vec![])]);
+    rules.extend(ABSENT.map(|call| (call, vec![])));
     // The same with those that are deadly.
     rules.extend([(libc::SYS_ptrace, vec![]), (libc::SYS_process_vm_writev, vec![])]);
     let argument_is = |argument: u8, op: SeccompCmpOp, value: u64| {
@@ -131,12 +145,29 @@ fn allowed() -> Result<Rules, BackendError> {
     let families = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
     let family = |f: &i32| argument_is(0, SeccompCmpOp::Eq, *f as u64);
     rules.insert(libc::SYS_socket, families.iter().map(family).collect::<Result<_, _>>()?);
+    // Barriers among a program's own threads; those of all processes are work of the kernel's own
+    // threads, which would pass for a disturbance by others.
+    let barrier = |command: &u64| argument_is(0, SeccompCmpOp::Eq, *command);
+    rules.insert(libc::SYS_membarrier, BARRIERS.iter().map(barrier).collect::<Result<_, _>>()?);
+    // Nobody takes out of the page cache, or of memory, what others have there too.
+    rules.insert(
+        libc::SYS_fadvise64,
+        vec![argument_is(3, SeccompCmpOp::Ne, libc::POSIX_FADV_DONTNEED as u64)?],
+    );
+    rules.insert(
+        libc::SYS_madvise,
+        vec![argument_is(2, SeccompCmpOp::Ne, libc::MADV_PAGEOUT as u64)?],
+    );
     // Asking for the personality, or setting the plain one.
     let personality = |p: &u64| argument_is(0, SeccompCmpOp::Eq, *p);
     rules
         .insert(libc::SYS_personality, [0, ASK].iter().map(personality).collect::<Result<_, _>>()?);
     Ok(rules)
 }
+
+/// Commands of `membarrier(2)`: the query; private ones, each after its registration (plain, with
+/// synchronised cores, with restartable sequences); the question of what is registered.
+const BARRIERS: [u64; 8] = [0, 1 << 3, 1 << 4, 1 << 5, 1 << 6, 1 << 7, 1 << 8, 1 << 9];
 
 /// `personality(2)`: asks and changes nothing.
 const ASK: libc::c_ulong = 0xFFFF_FFFF;
@@ -338,7 +369,7 @@ const ALLOWED: &[i64] = {
         SYS_clock_getres, SYS_clock_gettime, SYS_clock_nanosleep, SYS_close, SYS_close_range,
         SYS_connect, SYS_copy_file_range, SYS_dup, SYS_dup3, SYS_epoll_create1, SYS_epoll_ctl,
         SYS_epoll_pwait, SYS_epoll_pwait2, SYS_eventfd2, SYS_execve, SYS_execveat, SYS_exit,
-        SYS_exit_group, SYS_faccessat, SYS_faccessat2, SYS_fadvise64, SYS_fallocate, SYS_fchdir,
+        SYS_exit_group, SYS_faccessat, SYS_faccessat2, SYS_fallocate, SYS_fchdir,
         SYS_fchmod, SYS_fchmodat, SYS_fchown, SYS_fchownat, SYS_fcntl, SYS_fdatasync,
         SYS_fgetxattr, SYS_flistxattr, SYS_flock, SYS_fremovexattr, SYS_fsetxattr, SYS_fstat,
         SYS_fstatfs, SYS_fsync, SYS_ftruncate, SYS_futex, SYS_futex_waitv, SYS_get_robust_list,
@@ -349,7 +380,7 @@ const ALLOWED: &[i64] = {
         SYS_gettimeofday, SYS_getuid, SYS_getxattr, SYS_inotify_add_watch, SYS_inotify_init1,
         SYS_inotify_rm_watch, SYS_ioctl, SYS_ioprio_get, SYS_kill, SYS_lgetxattr, SYS_linkat,
         SYS_listen, SYS_listxattr, SYS_llistxattr, SYS_lremovexattr, SYS_lseek, SYS_lsetxattr,
-        SYS_madvise, SYS_membarrier, SYS_memfd_create, SYS_mincore, SYS_mkdirat, SYS_mknodat,
+        SYS_memfd_create, SYS_mkdirat, SYS_mknodat,
         SYS_mlock, SYS_mlock2, SYS_mlockall, SYS_mmap, SYS_mprotect, SYS_mremap, SYS_msync,
         SYS_munlock, SYS_munlockall, SYS_munmap, SYS_nanosleep, SYS_newfstatat, SYS_openat,
         SYS_openat2, SYS_pidfd_open, SYS_pidfd_send_signal, SYS_pipe2, SYS_pkey_alloc,

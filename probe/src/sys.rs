@@ -1,9 +1,11 @@
 //! Calls of the kernel that several parts of the probe need, each with the checks of the C interface
 //! done: users, pipes, waiting, clocks. Nothing here knows what a measured process is.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::FromRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// Becomes another user, in a child and where the probe may. The error is the step that failed.
 pub fn become_user(uid: u32, gid: u32) -> Result<(), &'static str> {
@@ -42,6 +44,16 @@ pub fn wait4(pid: libc::pid_t) -> (i32, libc::rusage) {
 pub fn zero_usage() -> libc::rusage {
     // SAFETY: a struct of plain numbers, of which all-zero is one.
     unsafe { std::mem::zeroed() }
+}
+
+/// A regular file to read from: no link is followed, and nothing is waited for.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
 }
 
 /// A file that exists in memory alone.

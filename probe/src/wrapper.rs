@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use dyno_probe::{COMMANDS, FLAGS, PIPELINING, TIMINGS, UNITS_MAX, UnitCommand, WrapperUnit};
 
-use crate::sys::{nanoseconds, now_ns, wait4};
+use crate::sys::{nanoseconds, now_ns, open_regular, wait4};
 
 /// The wrapper's first argument when it stands for a build script.
 const BUILD_SCRIPT: &str = "build-script";
@@ -46,7 +46,7 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_millis(128);
 
 /// The units in a file of them, with what is not one left out. Times stay as they are.
 pub fn read_units(file: &str) -> Vec<WrapperUnit> {
-    let Ok(file) = File::open(file) else { return Vec::new() };
+    let Ok(file) = open_regular(Path::new(file)) else { return Vec::new() };
     let mut text = Vec::new();
     let _ = file.take(FILE_MAX).read_to_end(&mut text);
     let lines = text.split(|byte| *byte == b'\n');
@@ -411,7 +411,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("dyno-wrapper-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let output_file = folder.join(format!("seen-{hold}-{}", script.len()));
-        let file = File::create(&output_file).unwrap();
+        let file = fs::File::create(&output_file).unwrap();
         // SAFETY: one child that gets a standard error of its own, and ends.
         let (read, mut write) = crate::sys::pipe().unwrap();
         let pid = unsafe { libc::fork() };

@@ -75,7 +75,7 @@ pub fn code(text: &str) -> String {
             c => c,
         })
         .collect();
-    if inner.trim().is_empty() { "–".to_string() } else { format!("`{inner}`") }
+    if inner.trim().is_empty() { "–".to_string() } else { format!("`{}`", powerless(&inner)) }
 }
 
 /// `text` as one line of Markdown prose that says just that.
@@ -108,9 +108,34 @@ pub fn prose(text: &str) -> String {
     out
 }
 
+/// `text` without what a CI service would obey if it stood in a log, as a comment does that is
+/// printed there: `::error` and its like at the beginning of a line, `##[error` and `##vso[` at any
+/// place. A zero-width space parts them, which nobody sees.
+fn powerless(text: &str) -> String {
+    const APART: char = '\u{200b}';
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let begins_command = line.trim_start().starts_with("::");
+        let command_at = line.len() - line.trim_start().len();
+        for (at, c) in line.char_indices() {
+            out.push(c);
+            let rest = &line[at..];
+            let names_command = |name: &str| {
+                rest.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
+            };
+            if begins_command && at == command_at
+                || ["##[", "##vso["].into_iter().any(names_command)
+            {
+                out.push(APART);
+            }
+        }
+    }
+    out
+}
+
 /// `text` as a fenced block: the fence is longer than any run of backticks inside.
 pub fn fence(text: &str) -> String {
-    let text = lines(text);
+    let text = powerless(&lines(text));
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}text\n{}\n{fence}", text.trim_end_matches('\n'))
@@ -175,6 +200,11 @@ mod tests {
         }
         assert_eq!(fence("x\n````\n"), "`````text\nx\n````\n`````");
         assert_eq!(code(&"x".repeat(300)).chars().count(), 202);
+        let log = "a::b\n  ::error file=a::b\n::add-mask::x\nx ##VSO[task] ##[error]\n## title";
+        let apart = "a::b\n  :\u{200b}:error file=a::b\n:\u{200b}:add-mask::x\n\
+                     x #\u{200b}#VSO[task] #\u{200b}#[error]\n## title";
+        assert_eq!(fence(log), format!("```text\n{apart}\n```"));
+        assert_eq!(code("x ##vso[y]"), "`x #\u{200b}#vso[y]`");
     }
 
     #[test]

@@ -2,12 +2,13 @@
 //!
 //! Commands are lists of words; nothing goes through a shell unless the suite names one. In a
 //! benchmark's words and environment `{artifact}`, `{inputs}` and `{suite}` stand for folders
-//! inside the container, and `{axis}` for the value of that axis.
+//! inside the container, `{seed}` for a number of the job's own, and `{axis}` for the value of that
+//! axis.
 //!
 //! This file has what a suite *is*; [`parse`] reads it, [`Selection`] chooses of its cases, and
 //! [`CompilerConfig`] is what the axes of crates mean.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -139,6 +140,8 @@ pub enum ExpectedAnswer {
     Digest(Digest),
     /// A file of the suite's folder that the stream must equal.
     File(String),
+    /// What the baseline gave in this job, whose inputs nobody knew before.
+    Baseline,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -222,6 +225,26 @@ impl Suite {
         };
         let measured = metrics.iter().filter(|name| is_counted || *name != metric::CACHEGRIND);
         measured.cloned().collect()
+    }
+
+    /// The files of the suite's folder that no program may see: what is expected of it, unless it is
+    /// also what it reads, and the suite's own file, which may hold answers as digests.
+    pub fn hidden_files(&self) -> BTreeSet<&str> {
+        let programs = || {
+            self.benchmarks.iter().filter_map(|benchmark| match &benchmark.work {
+                Workload::Program(program) => Some(program),
+                Workload::CrateCompilation(_) | Workload::CrateGraphBuild(_) => None,
+            })
+        };
+        let answers = programs().filter_map(|program| match &program.expected.answer {
+            ExpectedAnswer::File(path) => Some(path.as_str()),
+            ExpectedAnswer::Digest(_) | ExpectedAnswer::Baseline => None,
+        });
+        let mut hidden: BTreeSet<&str> = answers.chain(["suite.toml"]).collect();
+        for read in programs().filter_map(|program| program.stdin.as_deref()) {
+            hidden.remove(read);
+        }
+        hidden
     }
 
     /// The benchmark called `name`.

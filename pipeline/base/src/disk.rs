@@ -4,10 +4,21 @@
 //! A look at the file system's own counts costs nothing and is taken four times a second; when it
 //! has grown by as much as the build may still write, the build's files are counted. They are
 //! counted without that too, since others may free what the build takes, but for a small part of
-//! the time only. The last of the disk is nobody's: others on this machine need it.
+//! the time only. Files that have no name any more count as long as a process of the build holds
+//! them.
+//!
+//! The last of the disk is nobody's: others on this machine need it. When it comes to that, the build
+//! that holds most ends first, and is to blame if what it held, or what its end gave back, explains
+//! how the disk filled up.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use unnamed::bytes_without_name;
+
+mod unnamed;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
@@ -38,7 +49,62 @@ pub enum DiskLimit {
     /// memory than dyno gives to that.
     Paths,
     /// The disk is nearly full, whoever filled it.
-    Disk,
+    Disk(DiskShare),
+}
+
+/// What one build has to do with a disk that is nearly full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskShare {
+    /// What its files take.
+    pub held_bytes: u64,
+    /// How much more of the disk is in use than when it began.
+    pub grown_bytes: u64,
+}
+
+impl DiskShare {
+    /// The share of a build whose end gave back `freed_bytes`: that much it held, seen or not.
+    pub fn with_freed(self, freed_bytes: u64) -> Self {
+        Self { held_bytes: self.held_bytes.max(freed_bytes), ..self }
+    }
+
+    /// Whether the build filled the disk: it held at least a half of what was added to it.
+    fn is_to_blame(self) -> bool {
+        self.grown_bytes > 0 && self.held_bytes >= self.grown_bytes / 2
+    }
+}
+
+/// Builds beside each other on one disk, each with the bytes that it held when it was last counted.
+#[derive(Debug, Default)]
+pub struct DiskSharers {
+    held: Mutex<BTreeMap<u64, u64>>,
+}
+
+impl DiskSharers {
+    /// Takes note of what a build holds. Whether none of the others holds more.
+    fn is_largest(&self, build: u64, held_bytes: u64) -> bool {
+        let mut held = self.held.lock().expect("no panic while held");
+        held.insert(build, held_bytes);
+        held.iter().map(|(other, bytes)| (bytes, other)).max() == Some((&held_bytes, &build))
+    }
+
+    fn add(&self) -> u64 {
+        let mut held = self.held.lock().expect("no panic while held");
+        let build = held.last_key_value().map_or(0, |(last, _)| last + 1);
+        held.insert(build, 0);
+        build
+    }
+
+    fn remove(&self, build: u64) {
+        self.held.lock().expect("no panic while held").remove(&build);
+    }
+
+    /// Waits until the disk of `folder` has room again, or no build is left that could make some.
+    pub async fn until_room(&self, folder: &Path) {
+        let is_shared = || !self.held.lock().expect("no panic while held").is_empty();
+        while is_shared() && DiskUsage::read(folder).is_some_and(|usage| usage.nearly_full) {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    }
 }
 
 impl DiskLimit {
@@ -50,7 +116,10 @@ impl DiskLimit {
             Self::Folders => Some(format!("{who} wrote more than {limit} to the disk")),
             Self::Depth => Some(format!("{who} made folders deeper than a path is long")),
             Self::Paths => Some(format!("{who} made more folders than can be counted")),
-            Self::Disk => None,
+            Self::Disk(share) => share.is_to_blame().then(|| {
+                let held = indicatif::HumanBytes(share.held_bytes);
+                format!("{who} filled the disk of this machine: {held} were its own")
+            }),
         }
     }
 }
@@ -59,6 +128,18 @@ impl DiskLimit {
 pub struct DiskWatch {
     folders: Vec<PathBuf>,
     limit_bytes: u64,
+    /// Bytes in use on the disk at the beginning.
+    begin_bytes: u64,
+    /// The builds beside this one, and its number among them.
+    sharers: Option<(Arc<DiskSharers>, u64)>,
+}
+
+impl Drop for DiskWatch {
+    fn drop(&mut self) {
+        if let Some((sharers, build)) = &self.sharers {
+            sharers.remove(*build);
+        }
+    }
 }
 
 /// What a file system has in use.
@@ -91,7 +172,22 @@ impl DiskUsage {
 
 impl DiskWatch {
     pub fn new(folders: Vec<PathBuf>, limit_bytes: u64) -> Self {
-        Self { folders, limit_bytes }
+        let usage = folders.first().and_then(|folder| DiskUsage::read(folder));
+        let begin_bytes = usage.map_or(0, |usage| usage.bytes);
+        Self { folders, limit_bytes, begin_bytes, sharers: None }
+    }
+
+    /// A watch of a build with others beside it.
+    pub fn beside(folders: Vec<PathBuf>, limit_bytes: u64, sharers: &Arc<DiskSharers>) -> Self {
+        let mut watch = Self::new(folders, limit_bytes);
+        watch.sharers = Some((Arc::clone(sharers), sharers.add()));
+        watch
+    }
+
+    /// Bytes in use on the disk, by whomever.
+    pub fn used_bytes(&self) -> u64 {
+        let usage = self.folders.first().and_then(|folder| DiskUsage::read(folder));
+        usage.map_or(0, |usage| usage.bytes)
     }
 
     /// Returns when a limit is reached, and never else.
@@ -100,15 +196,25 @@ impl DiskWatch {
         let (mut before, mut left_bytes, mut count_due) = (None, 0, Instant::now());
         loop {
             let now = DiskUsage::read(folder);
-            if now.is_some_and(|now| now.nearly_full) {
-                return DiskLimit::Disk;
+            if let Some(full) = now.filter(|now| now.nearly_full) {
+                // More than it may hold is the limit's business, and as good an answer here.
+                let held_bytes = self.count().await.unwrap_or(self.limit_bytes);
+                let grown_bytes = full.bytes.saturating_sub(self.begin_bytes);
+                if self.is_largest(held_bytes) {
+                    return DiskLimit::Disk(DiskShare { held_bytes, grown_bytes });
+                }
+                tokio::time::sleep(POLL_INTERVAL).await;
+                continue;
             }
             let grown =
                 now.zip(before).is_some_and(|(now, before)| now.growth_since(before) >= left_bytes);
             if grown || Instant::now() >= count_due {
                 let started = Instant::now();
                 match self.count().await {
-                    Ok(bytes) => (before, left_bytes) = (now, self.limit_bytes - bytes),
+                    Ok(bytes) => {
+                        (before, left_bytes) = (now, self.limit_bytes - bytes);
+                        self.is_largest(bytes);
+                    }
                     Err(limit) => return limit,
                 }
                 count_due = Instant::now() + (started.elapsed() * COUNT_SHARE).max(COUNT_INTERVAL);
@@ -117,9 +223,21 @@ impl DiskWatch {
         }
     }
 
+    /// Takes note of what the build holds. Whether no other holds more.
+    fn is_largest(&self, held_bytes: u64) -> bool {
+        let sharers = self.sharers.as_ref();
+        sharers.is_none_or(|(sharers, build)| sharers.is_largest(*build, held_bytes))
+    }
+
     async fn count(&self) -> Result<u64, DiskLimit> {
         let (folders, limit) = (self.folders.clone(), self.limit_bytes);
-        let counted = tokio::task::spawn_blocking(move || bytes_below(folders, limit, PATHS_BYTES));
+        let counted = tokio::task::spawn_blocking(move || {
+            let unnamed = bytes_without_name(&folders);
+            let named = bytes_below(folders, limit, PATHS_BYTES)?;
+            Some(named.saturating_add(unnamed))
+                .filter(|sum| *sum <= limit)
+                .ok_or(DiskLimit::Folders)
+        });
         counted.await.expect("counting does not panic")
     }
 }

@@ -24,10 +24,10 @@ use dyno_model::catalog::suite::Recipe;
 use dyno_model::id::Digest;
 use dyno_model::record::{Failure, Trust};
 use dyno_model::step::Step;
-use dyno_probe::{End, Settings, Spawn};
+use dyno_probe::{End, Exit, Settings, Spawn};
 
 use crate::outputs::{copy_bounded, open_beneath};
-use dyno_base::disk::DiskWatch;
+use dyno_base::disk::{DiskLimit, DiskSharers, DiskWatch};
 use dyno_base::error::{DISK_FULL, Error, Kind, Result, WithContext};
 use dyno_base::event::{Event, Events, Phase};
 use dyno_base::fault;
@@ -73,7 +73,28 @@ pub struct Builder {
     pub events: Events,
     /// Begin of the first fetch and end of the last: builds go on beside each other.
     fetching: Mutex<Option<(Instant, Instant)>>,
+    /// What builds beside each other take of the disk.
+    sharers: Arc<DiskSharers>,
 }
+
+/// Why a build gave nothing.
+enum Unfinished {
+    /// Its own failure.
+    Failed(Failure),
+    /// Its container was lost while it was in this step.
+    Lost(Step, Error),
+    /// The disk was full, and it had not filled it.
+    DiskFull(Error),
+}
+
+impl From<Failure> for Unfinished {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+/// How often a build is begun at most.
+const ATTEMPTS_MAX: u32 = 2;
 
 impl Builder {
     pub fn new(
@@ -82,7 +103,7 @@ impl Builder {
         cpus: std::collections::BTreeSet<u32>,
         events: Events,
     ) -> Self {
-        Self { engines, cache, cpus, events, fetching: Mutex::default() }
+        Self { engines, cache, cpus, events, fetching: Mutex::default(), sharers: Arc::default() }
     }
 
     /// Seconds from the begin of the first fetch step to the end of the last.
@@ -97,18 +118,43 @@ impl Builder {
     pub async fn build_or_load(
         &self,
         request: &BuildRequest<'_>,
-        lay_out: impl AsyncFnOnce(&Path) -> Result<()>,
+        lay_out: impl AsyncFn(&Path) -> Result<()>,
     ) -> Result<Result<Artifact, Failure>> {
         if let Some(artifact) = self.load(request)? {
             return Ok(Ok(artifact));
         }
+        for attempt in 1.. {
+            match self.build(request, &lay_out).await? {
+                Ok(artifact) => return Ok(Ok(artifact)),
+                Err(Unfinished::Failed(failure)) => return Ok(Err(failure)),
+                Err(Unfinished::DiskFull(error)) if attempt == ATTEMPTS_MAX => return Err(error),
+                Err(Unfinished::DiskFull(_)) => self.sharers.until_room(&self.cache).await,
+                // Once may be the engine's doing.
+                Err(Unfinished::Lost(step, error)) if attempt == ATTEMPTS_MAX => {
+                    let reason = format!("its container was lost {attempt} times: {error}");
+                    return Ok(Err(failure(step, reason, String::new())));
+                }
+                Err(Unfinished::Lost(_, error)) => {
+                    self.events.notice(format!("{error}; {} is built again", request.what));
+                }
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Builds what is not in the cache.
+    async fn build(
+        &self,
+        request: &BuildRequest<'_>,
+        lay_out: &impl AsyncFn(&Path) -> Result<()>,
+    ) -> Result<Result<Artifact, Unfinished>> {
         let (digest, folder) = self.location(request, request.trust);
         let started = Instant::now();
         let scratch = Scratch::new(&self.cache)?;
         let source = scratch.folder("src")?;
         match fault::around("source.checkout", lay_out(&source)).await {
             Err(error) if error.kind == Kind::Case => {
-                return Ok(Err(failure(Step::Source, error.message, String::new())));
+                return Ok(Err(failure(Step::Source, error.message, String::new()).into()));
             }
             checked_out => checked_out?,
         }
@@ -124,8 +170,8 @@ impl Builder {
             folder.write(&folder_copy)?;
             shared.push(Mount::read_only(folder_copy, "/suite"));
         }
-        if let Err(failure) = self.fetch(request, &shared, &source, &cargo).await? {
-            return Ok(Err(failure));
+        if let Err(unfinished) = self.fetch(request, &shared, &source, &cargo).await? {
+            return Ok(Err(unfinished));
         }
         let mut mounts = shared;
         mounts.push(Mount::writable(&source, "/src"));
@@ -133,13 +179,13 @@ impl Builder {
         mounts.push(Mount::writable(&build, "/build"));
         let env = build_env(request.recipe);
         let step = self.step(request, Phase::Build, &request.recipe.build, mounts, env);
-        if let Err(failure) = fault::around("artifact.build", step).await? {
-            return Ok(Err(failure));
+        if let Err(unfinished) = fault::around("artifact.build", step).await? {
+            return Ok(Err(unfinished));
         }
         let files = match self.collect(request.recipe, &build, &scratch, &folder) {
             Ok(files) => files,
             Err(error) if error.kind == Kind::Case => {
-                return Ok(Err(failure(Step::Build, error.message, String::new())));
+                return Ok(Err(failure(Step::Build, error.message, String::new()).into()));
             }
             Err(error) => return Err(error),
         };
@@ -181,7 +227,7 @@ impl Builder {
         shared: &[Mount],
         source: &Path,
         cargo: &Path,
-    ) -> Result<Result<(), Failure>> {
+    ) -> Result<Result<(), Unfinished>> {
         let Some(fetch) = &request.recipe.fetch else { return Ok(Ok(())) };
         let mut mounts = shared.to_vec();
         mounts.push(Mount::writable(source, "/src"));
@@ -199,7 +245,7 @@ impl Builder {
         Ok(fetched)
     }
 
-    /// Runs one step in a container of its own. The inner error is the step's failure.
+    /// Runs one step in a container of its own. The inner error is why the build cannot go on.
     async fn step(
         &self,
         request: &BuildRequest<'_>,
@@ -207,7 +253,7 @@ impl Builder {
         command: &[String],
         mounts: Vec<Mount>,
         env: BTreeMap<String, String>,
-    ) -> Result<Result<(), Failure>> {
+    ) -> Result<Result<(), Unfinished>> {
         let limits = request.recipe.limits;
         self.events.begin(phase, request.what.clone());
         let spec = Spec {
@@ -241,7 +287,7 @@ impl Builder {
             count_instructions: false,
         };
         let folders = spec.mounts.iter().filter(|m| m.writable).map(|m| m.source.clone());
-        let watch = DiskWatch::new(folders.collect(), limits.disk_bytes);
+        let watch = DiskWatch::beside(folders.collect(), limits.disk_bytes, &self.sharers);
         let send_line = |text: String| {
             let text = format!("{}: {}", request.what, text.trim());
             self.events.send(Event::Line { phase, text });
@@ -250,22 +296,48 @@ impl Builder {
             outcome = container.run(&spawn, send_line) => Ok(outcome),
             limit_reached = watch.until_exceeded() => Err(limit_reached),
         };
+        let used_bytes = watch.used_bytes();
         container.remove().await?;
+        let freed_bytes = used_bytes.saturating_sub(watch.used_bytes());
+        self.end_of_step(request, phase, outcome, freed_bytes)
+    }
+
+    /// What came of a step: its process's exit, or the limit of the disk that was reached, after which
+    /// the end of the container gave back `freed_bytes`.
+    fn end_of_step(
+        &self,
+        request: &BuildRequest<'_>,
+        phase: Phase,
+        outcome: Result<Result<Exit>, DiskLimit>,
+        freed_bytes: u64,
+    ) -> Result<Result<(), Unfinished>> {
+        let limits = request.recipe.limits;
+        let step = step_of(phase);
         let exit = match outcome {
-            Ok(exit) => exit?,
-            Err(limit_reached) => match limit_reached.reason(phase.name(), limits.disk_bytes) {
-                Some(reason) => return Ok(Err(failure(step_of(phase), reason, String::new()))),
-                None => return Err(self.disk_full(request, phase)),
-            },
+            Ok(Ok(exit)) => exit,
+            Ok(Err(error)) if error.kind == Kind::Infrastructure => {
+                return Ok(Err(Unfinished::Lost(step, error)));
+            }
+            Ok(Err(error)) => return Err(error),
+            Err(limit_reached) => {
+                let limit_reached = match limit_reached {
+                    DiskLimit::Disk(share) => DiskLimit::Disk(share.with_freed(freed_bytes)),
+                    other => other,
+                };
+                return Ok(Err(match limit_reached.reason(phase.name(), limits.disk_bytes) {
+                    Some(reason) => failure(step, reason, String::new()).into(),
+                    None => Unfinished::DiskFull(self.disk_full(request, phase)),
+                }));
+            }
         };
         if exit.end == End::Code(0) {
             return Ok(Ok(()));
         }
         if exit.stdout_tail.contains(DISK_FULL) && nearly_full(&self.cache) {
-            return Err(self.disk_full(request, phase));
+            return Ok(Err(Unfinished::DiskFull(self.disk_full(request, phase))));
         }
         let reason = format!("{} {}", phase.name(), describe(&exit.end, limits.time_s));
-        Ok(Err(failure(step_of(phase), reason, exit.stdout_tail)))
+        Ok(Err(failure(step, reason, exit.stdout_tail).into()))
     }
 
     fn disk_full(&self, request: &BuildRequest<'_>, phase: Phase) -> Error {

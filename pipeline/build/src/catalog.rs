@@ -28,6 +28,13 @@ pub struct LoadedSuite {
     pub definition: Definition,
 }
 
+impl LoadedSuite {
+    /// The files that programs and builds may see of the suite's folder: no answers.
+    pub fn visible(&self) -> Definition {
+        self.definition.without(&self.suite.hidden_files())
+    }
+}
+
 impl Catalog {
     /// The catalog at `folder`, else the nearest one from the current folder upwards.
     pub fn open(folder: Option<&Path>) -> Result<Self> {
@@ -102,7 +109,7 @@ impl Catalog {
                 Workload::Program(program) => {
                     let answer = match &program.expected.answer {
                         ExpectedAnswer::File(path) => Some(path),
-                        ExpectedAnswer::Digest(_) => None,
+                        ExpectedAnswer::Digest(_) | ExpectedAnswer::Baseline => None,
                     };
                     answer.into_iter().chain(&program.stdin).cloned().collect()
                 }

@@ -3,6 +3,7 @@
 //! of its files and packed as a tar under zstd; what comes out of the store is believed only if
 //! its files have the digest that the run row names.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -59,6 +60,12 @@ impl Definition {
             Some(File { name, ..file.clone() })
         };
         Self { files: self.files.iter().filter_map(below_folder).collect() }
+    }
+
+    /// The definition without the files of these names.
+    pub fn without(&self, names: &BTreeSet<&str>) -> Self {
+        let is_left = |file: &&File| !names.contains(file.name.as_str());
+        Self { files: self.files.iter().filter(is_left).cloned().collect() }
     }
 
     /// Digest of every file, by name and content.
@@ -184,6 +191,13 @@ mod tests {
         let names: Vec<&str> = part.files.iter().map(|file| file.name.as_str()).collect();
         assert_eq!(names, ["b.txt"]);
         assert_eq!(definition.part("progra").files, []);
+        let names = |part: Definition| -> Vec<String> {
+            part.files.into_iter().map(|file| file.name).collect()
+        };
+        assert_eq!(
+            names(definition.without(&BTreeSet::from(["suite.toml", "gone"]))),
+            ["a/b.txt", "program"]
+        );
 
         let other = Digest::of(b"other");
         let mut torn = packed.clone();

@@ -118,12 +118,25 @@ impl QuietHost {
         self.watch.sample(&Root::new(Path::new("/")))
     }
 
-    /// The taint of a process that ran between two samples.
-    pub fn taint(&self, before: CoreSample, after: CoreSample, exit: &Exit) -> String {
+    /// The taint of a process that ran between two samples; `paged_in` says whether it had to fetch
+    /// more from a disk than usual. The kernel's work for what it fetched is its own.
+    pub fn taint(
+        &self,
+        (before, after): (CoreSample, CoreSample),
+        exit: &Exit,
+        paged_in: bool,
+    ) -> String {
         let seen = self.watch.disturbance(before, after, exit.container_ns, exit.wall_ns);
+        let fetching_ns = exit.disk_read_bytes.saturating_mul(FETCHING_NS_PER_BYTE);
+        let unsure_ns = seen.unsure_ns.saturating_add(fetching_ns);
+        let seen = Disturbance { unsure_ns, paged_in, ..seen };
         seen.taint(exit.wall_ns, self.disturbance_max)
     }
 }
+
+/// What the kernel's own threads may take to fetch a byte from a disk, in nanoseconds: with pages of
+/// 4 KiB, 8 µs each.
+const FETCHING_NS_PER_BYTE: u64 = 2;
 
 /// Load above which results carry a notice, in cores.
 const LOAD_NOTED: f64 = 0.25;
@@ -270,6 +283,7 @@ impl CoreWatch {
             unsure_ns: cores * outside.saturating_add(ticks),
             stolen_ns: since(before.stolen_ns, after.stolen_ns),
             throttled: since(before.throttled, after.throttled),
+            paged_in: false,
         }
     }
 

@@ -67,7 +67,7 @@ pub async fn build_all(
         let request = BuildRequest {
             what: format!("{} {}", suite.source.target_name(), resolved.asked),
             source: resolved.commit.hex().to_string(),
-            folder: recipe.folder.as_ref().map(|folder| loaded.definition.part(folder)),
+            folder: recipe.folder.as_ref().map(|folder| loaded.visible().part(folder)),
             recipe,
             root: Arc::clone(&roots[&side]),
             trust: match side {

@@ -1,6 +1,7 @@
 //! The main job as a story: plan, build, prepare, measure, record, publish.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::Utc;
@@ -155,7 +156,10 @@ async fn measure_all(
     toolchains: BTreeMap<Side, PreparedToolchain>,
     ctx: &Context,
 ) -> Result<Measured> {
-    let Some(bench) = assemble_bench(prepared, job, sides, inputs, sources, toolchains, ctx) else {
+    let scratch = Scratch::new(&ctx.cache)?;
+    let visible = visible_folder(prepared, &scratch)?;
+    let parts = (inputs, sources, toolchains);
+    let Some(bench) = assemble_bench(prepared, job, sides, parts, &visible, ctx) else {
         return Ok(Measured::default());
     };
     with_quiet_host(prepared, ctx, async |quiet| bench.measure(quiet).await).await
@@ -175,14 +179,24 @@ async fn with_quiet_host<T>(
     measured
 }
 
+/// A copy of the suite's folder in `scratch`, without the answers that are expected.
+fn visible_folder(prepared: &PreparedJob, scratch: &Scratch) -> Result<PathBuf> {
+    let folder = scratch.folder("suite")?;
+    prepared.suite.visible().write(&folder)?;
+    Ok(folder)
+}
+
+/// What benchmarks run on, beside the artifacts: the suite's inputs, its crates, and what each
+/// side's compiler prepared.
+type Parts<'a> = (Option<Artifact>, Option<&'a Sources>, BTreeMap<Side, PreparedToolchain>);
+
 /// What is to be measured, of the sides that are there; `None` where none is.
 fn assemble_bench<'a>(
     prepared: &'a PreparedJob,
     job: &'a Job,
     sides: &Sides,
-    inputs: Option<Artifact>,
-    sources: Option<&'a Sources>,
-    mut toolchains: BTreeMap<Side, PreparedToolchain>,
+    (inputs, sources, mut toolchains): Parts<'a>,
+    visible_folder: &'a Path,
     ctx: &Context,
 ) -> Option<Bench<'a>> {
     let subject = |(side, made): (&Side, &Result<Artifact, Failure>)| {
@@ -195,6 +209,7 @@ fn assemble_bench<'a>(
     (!subjects.is_empty()).then(|| Bench {
         suite: &prepared.suite.suite,
         suite_folder: &prepared.suite.folder,
+        visible_folder,
         job,
         subjects,
         sources,
@@ -237,8 +252,10 @@ pub async fn parity(request: &JobRequest, ctx: &Context) -> Result<Parity> {
         }
         None => (None, BTreeMap::new(), None),
     };
-    let bench = assemble_bench(&prepared, job, &sides, inputs, sources.as_ref(), toolchains, ctx)
-        .expect("the baseline works");
     let scratch = Scratch::new(&ctx.cache)?;
+    let visible = visible_folder(&prepared, &scratch)?;
+    let parts = (inputs, sources.as_ref(), toolchains);
+    let bench =
+        assemble_bench(&prepared, job, &sides, parts, &visible, ctx).expect("the baseline works");
     with_quiet_host(&prepared, ctx, async |quiet| bench.parity(quiet, &scratch).await).await
 }

@@ -11,6 +11,7 @@ use dyno_model::step::Step;
 use dyno_probe::{Exit, Settings, Spawn};
 
 use super::{Bench, Measured};
+use crate::pace::{Pace, misfit};
 use crate::prepared_case::PreparedCase;
 use crate::replaceable::ReplaceableContainer;
 use dyno_base::error::Result;
@@ -43,7 +44,7 @@ impl Bench<'_> {
         let total = working.len() as u64;
         self.events.stage(Stage::Count, self.expected_s(&working, prepared, measured));
         self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
-        let queues = Mutex::new(counting_queues(working, prepared));
+        let queues = Mutex::new(counting_queues(working, prepared, self.job.seed));
         let exits = Mutex::new(Vec::new());
         // A core counts for one side, and then for what the other has left.
         let worker = async |core: u32, sides: [Side; 2]| -> Result<Vec<String>> {
@@ -60,7 +61,7 @@ impl Bench<'_> {
                 let counting = async {
                     loop {
                         let (i, spawn) = process;
-                        let exit = container.run(&spawn).await?.exit;
+                        let exit = container.run(&spawn, i).await?.exit;
                         let done = {
                             let mut exits = exits.lock().expect("no panic while held");
                             exits.push((i, exit));
@@ -122,10 +123,11 @@ impl Bench<'_> {
 fn counting_queues(
     working: Vec<usize>,
     prepared: &[PreparedCase<'_>],
+    seed: u64,
 ) -> BTreeMap<Side, VecDeque<(usize, Spawn)>> {
     let mut queues: BTreeMap<Side, VecDeque<(usize, Spawn)>> = BTreeMap::new();
     for i in working {
-        let mut spawn = prepared[i].spawn.clone();
+        let mut spawn = prepared[i].spawn_in_round(0, seed);
         spawn.count_instructions = true;
         spawn.time_ms *= COUNTING_FACTOR;
         queues.entry(prepared[i].side).or_default().push_back((i, spawn));
@@ -136,33 +138,57 @@ fn counting_queues(
 /// Adds the counts to `measured`, or says why there is none.
 fn record_counts(
     exits: Vec<(usize, std::result::Result<Exit, String>)>,
-    prepared: &mut [PreparedCase<'_>],
+    prepared: &[PreparedCase<'_>],
     measured: &mut Measured,
 ) {
+    let mut paces: BTreeMap<(usize, Side), std::result::Result<Pace, String>> = BTreeMap::new();
     for (i, exit) in exits {
-        let prepared_case = &mut prepared[i];
-        // A program may find out where it runs, and do less there: the answer counts here too.
-        let why = match exit {
-            Err(why) => why,
-            Ok(exit) => {
-                match (
-                    prepared_case.failure_of(&exit, prepared_case.time_s * COUNTING_FACTOR),
-                    exit.instructions,
-                ) {
-                    (None, Some(count)) => {
-                        measured.samples.push(prepared_case.sample(CACHEGRIND, count, 0, 0));
-                        continue;
-                    }
-                    (None, None) => "under Valgrind it wrote no counts".into(),
-                    (Some((Step::Output, reason)), _) => format!("under Valgrind it gave {reason}"),
-                    (Some((_, reason)), _) => format!("under Valgrind it {reason}"),
-                }
-            }
-        };
-        measured.notices.push(format!(
-            "the instructions of {} ({}) were not counted: {why}",
-            prepared_case.case,
-            prepared_case.side.name(),
-        ));
+        let (place, side) = (prepared[i].place, prepared[i].side);
+        let counted = exit.and_then(|exit| {
+            let instructions = count_of(&prepared[i], &exit)?;
+            let rounds_ns = measured.user_ns.get(&(place, side)).and_then(|times| median(times));
+            Ok(Pace { instructions, counting_ns: exit.user_ns, rounds_ns })
+        });
+        paces.insert((place, side), counted);
     }
+    for prepared_case in prepared {
+        let (place, side) = (prepared_case.place, prepared_case.side);
+        let Some(counted) = paces.get(&(place, side)) else { continue };
+        let checked = counted.clone().and_then(|pace| {
+            // The baseline is what a candidate is held against.
+            let baseline = paces.get(&(place, Side::Baseline)).and_then(|pace| pace.as_ref().ok());
+            let baseline = baseline.filter(|_| side == Side::Candidate);
+            match baseline.and_then(|baseline| misfit(*baseline, pace)) {
+                Some(why) => Err(why),
+                None => Ok(pace.instructions),
+            }
+        });
+        match checked {
+            Ok(count) => measured.samples.push(prepared_case.sample(CACHEGRIND, count, 0, 0)),
+            Err(why) => measured.notices.push(format!(
+                "the instructions of {} ({}) were not counted: {why}",
+                prepared_case.case,
+                side.name(),
+            )),
+        }
+    }
+}
+
+/// The count of a process, or why it is not to be believed. A program may find out where it runs,
+/// and do less there: the answer counts here too.
+fn count_of(prepared_case: &PreparedCase<'_>, exit: &Exit) -> std::result::Result<u64, String> {
+    match prepared_case.failure_of(exit, prepared_case.time_s * COUNTING_FACTOR) {
+        Some((Step::Output, reason)) => Err(format!("under Valgrind it gave {reason}")),
+        Some((_, reason)) => Err(format!("under Valgrind it {reason}")),
+        None => exit.instructions.ok_or_else(|| {
+            let why = exit.not_counted.as_deref().unwrap_or("it wrote no counts");
+            format!("under Valgrind {why}")
+        }),
+    }
+}
+
+fn median(times: &[u64]) -> Option<u64> {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    times.get(times.len() / 2).copied()
 }

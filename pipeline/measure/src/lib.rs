@@ -7,6 +7,8 @@
 
 mod count;
 mod counters;
+mod pace;
+mod page_in;
 mod pair;
 mod parity;
 mod prepared_case;
@@ -47,7 +49,10 @@ pub use parity::Parity;
 /// What is measured, on what.
 pub struct Bench<'a> {
     pub suite: &'a Suite,
+    /// The suite's folder, with the answers that are expected.
     pub suite_folder: &'a Path,
+    /// A copy of it without them: what programs see.
+    pub visible_folder: &'a Path,
     pub job: &'a Job,
     /// The sides without one whose build failed: the other is measured alone.
     pub subjects: BTreeMap<Side, Subject>,
@@ -79,6 +84,8 @@ pub struct Measured {
     pub samples: Vec<Sample>,
     pub units: Vec<CompilationUnit>,
     pub failures: Vec<Failure>,
+    /// User times of the rounds' processes, in nanoseconds, by the place of their case in the job.
+    pub user_ns: BTreeMap<(usize, Side), Vec<u64>>,
     pub notices: Vec<String>,
     /// The most rounds that a case got.
     pub rounds: u32,
@@ -164,7 +171,7 @@ impl Bench<'_> {
         let stream_bytes = limits().map(|l| 2 * l.output_bytes).max().unwrap_or(0) + PROBE_BYTES;
         let memory = limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30) + stream_bytes;
         let memory = memory.min(self.memory_bytes);
-        let mut mounts = vec![Mount::read_only(self.suite_folder, "/suite")];
+        let mut mounts = vec![Mount::read_only(self.visible_folder, "/suite")];
         if !subject.artifact.files.is_empty() {
             mounts.push(Mount::read_only(subject.artifact.folder.join("files"), "/artifact"));
         }

@@ -227,8 +227,9 @@ impl Bench<'_> {
                 for (prepared_case, exits) in prepared.iter().zip(&mut exits) {
                     let words = tools.iter().flat_map(|tool| tool.words());
                     let argv = words.chain(prepared_case.spawn.argv.clone()).collect();
-                    let outcome =
-                        container.run(&Spawn { argv, ..prepared_case.spawn.clone() }).await?;
+                    let outcome = container
+                        .run(&Spawn { argv, ..prepared_case.spawn.clone() }, prepared_case.place)
+                        .await?;
                     let case_error = |how: String| {
                         Error::new(Kind::Case, format!("{} {how}", prepared_case.case))
                     };

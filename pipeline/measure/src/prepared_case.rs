@@ -20,9 +20,14 @@ use dyno_toolchain::{commands, units};
 
 use crate::{Bench, Subject, USER};
 
+/// The variable that moves a process's stack, by as much as the round says.
+const LAYOUT: &str = "DYNO_LAYOUT";
+
 /// A case on a side, ready to run.
 pub(crate) struct PreparedCase<'a> {
     pub(crate) case: &'a Case,
+    /// Place of the case in the job.
+    pub(crate) place: usize,
     pub(crate) side: Side,
     pub(crate) spawn: Spawn,
     pub(crate) expectation: Expectation,
@@ -35,6 +40,8 @@ pub(crate) struct PreparedCase<'a> {
 pub(crate) enum Expectation {
     /// This stream has this digest.
     Answer(Stream, Digest),
+    /// This stream has the digest that it had when the baseline ran first: nobody knew it before.
+    AnswerOfBaseline(Stream),
     /// It wrote something.
     Wrote,
 }
@@ -43,11 +50,11 @@ impl Bench<'_> {
     /// Every case on every side that can measure it, in the order of the job's cases.
     pub(crate) fn prepare(&self) -> Result<Vec<PreparedCase<'_>>> {
         let mut prepared = Vec::new();
-        for case in &self.job.cases {
+        for (place, case) in self.job.cases.iter().enumerate() {
             let benchmark =
                 self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
             for (side, subject) in &self.subjects {
-                prepared.extend(self.prepare_case(case, benchmark, *side, subject)?);
+                prepared.extend(self.prepare_case((place, case), benchmark, *side, subject)?);
             }
         }
         Ok(prepared)
@@ -55,7 +62,7 @@ impl Bench<'_> {
 
     fn prepare_case<'a>(
         &self,
-        case: &'a Case,
+        (place, case): (usize, &'a Case),
         benchmark: &Benchmark,
         side: Side,
         subject: &Subject,
@@ -74,7 +81,7 @@ impl Bench<'_> {
             }
         };
         let time_s = benchmark.limits.time_s;
-        Ok(Some(PreparedCase { case, side, spawn, expectation, time_s, failed: None }))
+        Ok(Some(PreparedCase { case, place, side, spawn, expectation, time_s, failed: None }))
     }
 
     /// The process of a case that is a crate; `None` where it was found out before that it cannot
@@ -129,13 +136,23 @@ impl Bench<'_> {
         program: &Program,
         limits: &Limits,
     ) -> Result<(Spawn, Expectation)> {
-        let mut values =
-            BTreeMap::from([("artifact", "/artifact"), ("inputs", "/inputs"), ("suite", "/suite")]);
+        let seed = input_seed(self.job.seed);
+        let mut values = BTreeMap::from([
+            ("artifact", "/artifact"),
+            ("inputs", "/inputs"),
+            ("seed", seed.as_str()),
+            ("suite", "/suite"),
+        ]);
         values.extend(case.config.0.iter().map(|(axis, value)| (axis.as_str(), value.as_str())));
-        let expected = match &program.expected.answer {
-            ExpectedAnswer::Digest(digest) => digest.clone(),
-            ExpectedAnswer::File(path) => file_digest(&self.suite_folder.join(path))
-                .context(|| format!("reading {path} of the suite"))?,
+        let stream = program.expected.stream;
+        let expectation = match &program.expected.answer {
+            ExpectedAnswer::Digest(digest) => Expectation::Answer(stream, digest.clone()),
+            ExpectedAnswer::File(path) => {
+                let digest = file_digest(&self.suite_folder.join(path));
+                let digest = digest.context(|| format!("reading {path} of the suite"))?;
+                Expectation::Answer(stream, digest)
+            }
+            ExpectedAnswer::Baseline => Expectation::AnswerOfBaseline(stream),
         };
         let mut env = base_env();
         env.extend(program.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
@@ -154,11 +171,47 @@ impl Bench<'_> {
             stream: false,
             count_instructions: false,
         };
-        Ok((spawn, Expectation::Answer(program.expected.stream, expected)))
+        Ok((spawn, expectation))
     }
 }
 
+/// What `{seed}` stands for in a job of this seed: a number that a program may read as a signed one
+/// of 64 bits.
+fn input_seed(job_seed: u64) -> String {
+    (job_seed >> 1).to_string()
+}
+
 impl PreparedCase<'_> {
+    /// The process in a round. That which warms up and that whose instructions are counted are those
+    /// of the first, so that none can be told from the others by its environment.
+    pub(crate) fn spawn_in_round(&self, round: u32, seed: u64) -> Spawn {
+        let scheduled = ScheduledRun { case: self.place, round, side: self.side };
+        let mut spawn = self.spawn.clone();
+        spawn.env.insert(LAYOUT.into(), "x".repeat(scheduled.padding(seed)));
+        spawn
+    }
+
+    /// Expects what `baseline`, the same case on the other side, gave, if that is what counts.
+    pub(crate) fn expect_answer_of(&mut self, baseline: Option<&PreparedCase<'_>>) {
+        let answer = baseline.filter(|baseline| baseline.failed.is_none()).map(|b| &b.expectation);
+        if let (Expectation::AnswerOfBaseline(stream), Some(Expectation::Answer(_, answer))) =
+            (&self.expectation, answer)
+        {
+            self.expectation = Expectation::Answer(*stream, answer.clone());
+        }
+    }
+
+    /// Expects from now on what the baseline's first process gave, which was checked, if that is
+    /// what counts.
+    pub(crate) fn keep_answer(&mut self, exit: &Result<Exit, String>) {
+        if let (Expectation::AnswerOfBaseline(stream), Ok(exit), None) =
+            (&self.expectation, exit, &self.failed)
+        {
+            let answer = answer(exit, *stream).parse().expect("the probe writes a digest");
+            self.expectation = Expectation::Answer(*stream, answer);
+        }
+    }
+
     /// Notes the case as failed on this side if what came of it cannot be believed.
     pub(crate) fn check(&mut self, exit: &Result<Exit, String>) {
         let exit = match exit {
@@ -168,6 +221,9 @@ impl PreparedCase<'_> {
         let Some((step, reason)) = self.failure_of(exit, self.time_s) else { return };
         let log = match &self.expectation {
             Expectation::Answer(Stream::Stdout, _) if step == Step::Output => &exit.stdout_tail,
+            Expectation::AnswerOfBaseline(Stream::Stdout) if step == Step::Output => {
+                &exit.stdout_tail
+            }
             _ => &exit.stderr_tail,
         };
         self.fail(step, reason, log.clone());
@@ -204,15 +260,18 @@ impl PreparedCase<'_> {
         }
         match &self.expectation {
             Expectation::Answer(stream, expected) => {
-                let answer = match stream {
-                    Stream::Stdout => &exit.stdout_sha256,
-                    Stream::Stderr => &exit.stderr_sha256,
-                };
+                let answer = answer(exit, *stream);
                 let expected = expected.hex();
-                (*answer != expected).then(|| {
+                (answer != expected).then(|| {
                     (Step::Output, format!("a wrong answer: {answer} instead of {expected}"))
                 })
             }
+            // The baseline's own first process has only to end well.
+            Expectation::AnswerOfBaseline(_) if self.side == Side::Baseline => None,
+            Expectation::AnswerOfBaseline(_) => Some((
+                Step::Output,
+                "an answer that nobody can check: the baseline gave none".into(),
+            )),
             Expectation::Wrote => match exit.sizes.get(commands::WRITTEN) {
                 Some(1..) if self.spawn.units => self.failure_of_units(exit),
                 Some(1..) => None,
@@ -254,5 +313,13 @@ impl PreparedCase<'_> {
             value: i64::try_from(value).unwrap_or(i64::MAX),
             taint: String::new(),
         }
+    }
+}
+
+/// The digest of what a process wrote to `stream`.
+fn answer(exit: &Exit, stream: Stream) -> &str {
+    match stream {
+        Stream::Stdout => &exit.stdout_sha256,
+        Stream::Stderr => &exit.stderr_sha256,
     }
 }

@@ -2,10 +2,13 @@
 //! socket that went away for a while, a parent or probe that somebody killed.
 //!
 //! What was measured before stays, and the process that was lost is run again; whoever measures
-//! must know, since it no longer stands next to the one before it. All of it is bounded. A
-//! container that is lost twice under the same process is that process's doing, and fails its case
-//! alone.
+//! must know, since it no longer stands next to the one before it. All of it is bounded, and by who
+//! did it: a case that loses its container twice, in one round or in two, has done so itself and
+//! fails; a side that loses many is measured no further. Neither ends the job, which a candidate
+//! that knows to be slower could then do at will. Containers of both sides that are lost together are
+//! the engine's or the machine's loss: too many of these do end it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +18,11 @@ use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::Events;
 use dyno_engine::{Container, Engines, Spec};
 
-/// How often containers are lost, for no case's fault, before the job is given up.
-const LOSSES_MAX: u32 = 4;
+/// How often a case on a side may lose its container.
+const LOSSES_PER_CASE_MAX: u32 = 2;
 
-/// How often one process may lose its container.
-const LOSSES_PER_PROCESS_MAX: u32 = 2;
+/// How often a side may lose its container, by whatever cases.
+const LOSSES_PER_SIDE_MAX: u32 = 8;
 
 /// How long to wait before each attempt to start another: two minutes together, beside what the
 /// attempts take.
@@ -35,7 +38,8 @@ pub struct ReplaceableContainer<'a> {
     container: Option<Container>,
     /// What held in the first container.
     sandbox: Sandbox,
-    losses: u32,
+    /// Place of a case in the job → how often it lost the container.
+    losses: BTreeMap<usize, u32>,
     frozen: bool,
     /// Notices for readers of the results.
     notices: Vec<String>,
@@ -69,7 +73,7 @@ impl<'a> ReplaceableContainer<'a> {
             events,
             container,
             sandbox,
-            losses: 0,
+            losses: BTreeMap::new(),
             frozen: false,
             notices: Vec::new(),
         })
@@ -80,12 +84,18 @@ impl<'a> ReplaceableContainer<'a> {
         &self.sandbox
     }
 
-    /// Runs one process.
+    /// Runs one process, of the case that stands at `case` in the job.
     ///
     /// # Errors
-    /// If containers are lost too often, or the engine does not come back.
-    pub async fn run(&mut self, spawn: &Spawn) -> Result<ProcessOutcome> {
-        for losses in 0..LOSSES_PER_PROCESS_MAX {
+    /// If the engine does not come back.
+    pub async fn run(&mut self, spawn: &Spawn, case: usize) -> Result<ProcessOutcome> {
+        let mut retried = false;
+        loop {
+            let lost_before: u32 = self.losses.values().sum();
+            if lost_before >= LOSSES_PER_SIDE_MAX {
+                let why = format!("not measured: its side lost its container {lost_before} times");
+                return Ok(ProcessOutcome { exit: Err(why), retried });
+            }
             let container = self.container.as_mut().expect("one runs, or the job is given up");
             let running = async {
                 if self.frozen {
@@ -95,14 +105,24 @@ impl<'a> ReplaceableContainer<'a> {
                 container.run(spawn, |_| ()).await
             };
             match running.await {
-                Ok(exit) => return Ok(ProcessOutcome { exit: Ok(exit), retried: losses > 0 }),
+                Ok(exit) => return Ok(ProcessOutcome { exit: Ok(exit), retried }),
                 Err(error) => self.replace(error).await?,
             }
+            retried = true;
+            let losses = self.losses.entry(case).or_default();
+            *losses += 1;
+            if *losses >= LOSSES_PER_CASE_MAX {
+                let why = format!("its container was lost {losses} times while it ran");
+                return Ok(ProcessOutcome { exit: Err(why), retried });
+            }
         }
-        // Not the machine's fault, then.
-        self.losses -= LOSSES_PER_PROCESS_MAX;
-        let why = format!("its container was lost {LOSSES_PER_PROCESS_MAX} times while it ran");
-        Ok(ProcessOutcome { exit: Err(why), retried: true })
+    }
+
+    /// Takes back a loss that was not the doing of the case at `case`.
+    pub fn forgive(&mut self, case: usize) {
+        if let Some(losses) = self.losses.get_mut(&case) {
+            *losses = losses.saturating_sub(1);
+        }
     }
 
     /// Stops everything in it where it stands, until the next process. That it cannot be is worth a
@@ -121,26 +141,25 @@ impl<'a> ReplaceableContainer<'a> {
     }
 
     /// Thaws the container if it is frozen, and replaces it if it is gone: an engine that was
-    /// restarted takes both sides' with it.
-    pub async fn recover(&mut self) -> Result<()> {
+    /// restarted takes both sides' with it. Whether it was gone.
+    pub async fn recover(&mut self) -> Result<bool> {
         let Some(container) = self.container.as_ref().filter(|_| self.frozen) else {
-            return Ok(());
+            return Ok(false);
         };
         match container.freeze(false).await {
             Ok(()) => {
                 self.frozen = false;
-                Ok(())
+                Ok(false)
             }
-            Err(error) => self.replace(error).await,
+            Err(error) => self.replace(error).await.map(|()| true),
         }
     }
 
     /// Puts another container in the place of the one that was lost by `error`.
     async fn replace(&mut self, error: Error) -> Result<()> {
-        if error.kind != Kind::Infrastructure || self.losses >= LOSSES_MAX {
+        if error.kind != Kind::Infrastructure {
             return Err(error);
         }
-        self.losses += 1;
         self.frozen = false;
         self.events.notice(format!("{error}; starting another, what was measured is kept"));
         // Before the next is started, which is to have the cores for itself. If it cannot be

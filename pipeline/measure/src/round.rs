@@ -9,6 +9,8 @@ use dyno_model::taint;
 #[derive(Default)]
 pub struct Round {
     pub spent_ns: u64,
+    /// User time of each process.
+    pub user_ns: Vec<(Side, u64)>,
     /// A taint for each side that worked.
     pub taints: Vec<String>,
     pub samples: Vec<Sample>,

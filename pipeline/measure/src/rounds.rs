@@ -10,6 +10,7 @@ use dyno_model::sampling::{Sampler, ScheduledRun, StopReason};
 use dyno_model::taint;
 use dyno_probe::Exit;
 
+use crate::page_in::PageIns;
 use crate::pair::Pair;
 use crate::prepared_case::PreparedCase;
 use crate::round::Round;
@@ -18,11 +19,15 @@ use dyno_base::error::Result;
 use dyno_base::event::{Phase, ProgressUnit};
 use dyno_host::quiet::QuietHost;
 
-/// The variable that moves a process's stack, by as much as the round says.
-const LAYOUT: &str = "DYNO_LAYOUT";
-
 /// How many cases a sentence names.
 const NAMED_MAX: usize = 5;
+
+/// What a round knows of those before it.
+struct Before {
+    /// Place in the job of the process that comes next.
+    sequence: u32,
+    page_ins: PageIns,
+}
 
 impl Bench<'_> {
     /// Runs the warm-up pass and then the rounds, as the sampler asks for them.
@@ -43,13 +48,14 @@ impl Bench<'_> {
             Phase::Measure,
             format!("{cases} case(s), {rounds} round(s) after one to warm up; {how}"),
         );
-        self.warm_up(pair, prepared, measured, &sampler).await?;
+        let mut page_ins = PageIns::new(job.inputs.trust);
+        self.warm_up(pair, prepared, measured, &sampler, &mut page_ins).await?;
         let warming = prepared.len() as u64;
         let started = Instant::now();
-        let (mut inside_ns, mut sequence) = (0, 0);
+        let (mut inside_ns, mut before) = (0, Before { sequence: 0, page_ins });
         while let Some(round) = sampler.next_round() {
             let case = round[0].case;
-            let outcome = self.round(round, quiet, pair, prepared, &mut sequence).await?;
+            let outcome = self.round(round, quiet, pair, prepared, &mut before).await?;
             inside_ns += outcome.spent_ns;
             match outcome.taints.len() {
                 0 => sampler.fail(case),
@@ -63,6 +69,9 @@ impl Bench<'_> {
                     outcome.spent_ns,
                     &outcome.values(&job.targets[case]),
                 ),
+            }
+            for (side, user_ns) in &outcome.user_ns {
+                measured.user_ns.entry((case, *side)).or_default().push(*user_ns);
             }
             let (samples, units) = outcome.into_rows();
             measured.samples.extend(samples);
@@ -95,11 +104,24 @@ impl Bench<'_> {
         prepared: &mut [PreparedCase<'_>],
         measured: &mut Measured,
         sampler: &Sampler,
+        page_ins: &mut PageIns,
     ) -> Result<()> {
         let warming = prepared.len() as u64;
-        for (done, prepared_case) in prepared.iter_mut().enumerate() {
-            let process = pair.run(prepared_case.side, &prepared_case.spawn).await?;
+        for done in 0..prepared.len() {
+            let (before, rest) = prepared.split_at_mut(done);
+            let prepared_case = &mut rest[0];
+            let (side, place) = (prepared_case.side, prepared_case.place);
+            let spawn = prepared_case.spawn_in_round(0, self.job.seed);
+            let process = pair.run(side, &spawn, place).await?;
+            if let Ok(exit) = &process.exit {
+                page_ins.are_unusual(place, side, exit);
+            }
+            // A case's baseline stands right before its candidate.
+            let baseline =
+                before.last().filter(|other| std::ptr::eq(other.case, prepared_case.case));
+            prepared_case.expect_answer_of(baseline);
             prepared_case.check(&process.exit);
+            prepared_case.keep_answer(&process.exit);
             measured.samples.extend(self.output_sizes(prepared_case, &process.exit));
             let total = warming + 2 * sampler.progress().1;
             self.events.progress(Phase::Measure, done as u64 + 1, total, ProgressUnit::Processes);
@@ -114,7 +136,7 @@ impl Bench<'_> {
         quiet: &QuietHost,
         pair: &mut Pair<'_>,
         prepared: &mut [PreparedCase<'_>],
-        sequence: &mut u32,
+        before: &mut Before,
     ) -> Result<Round> {
         let job = self.job;
         let mut outcome = Round::default();
@@ -125,17 +147,19 @@ impl Bench<'_> {
             let prepared_case =
                 prepared.iter_mut().find(is_scheduled).filter(|p| p.failed.is_none());
             let Some(prepared_case) = prepared_case else { continue };
-            let mut spawn = prepared_case.spawn.clone();
-            spawn.env.insert(LAYOUT.into(), "x".repeat(scheduled.padding(job.seed)));
-            let before = quiet.sample();
-            let process = pair.run(prepared_case.side, &spawn).await?;
-            let after = quiet.sample();
+            let spawn = prepared_case.spawn_in_round(scheduled.round, job.seed);
+            let cores = quiet.sample();
+            let process = pair.run(prepared_case.side, &spawn, prepared_case.place).await?;
+            let cores = (cores, quiet.sample());
             prepared_case.check(&process.exit);
             let Ok(exit) = process.exit else { continue };
+            let paged_in = before.page_ins.are_unusual(scheduled.case, scheduled.side, &exit);
             let taint = match process.retried {
                 true => taint::LOST.to_string(),
-                false => quiet.taint(before, after, &exit),
+                false => quiet.taint(cores, &exit, paged_in),
             };
+            let sequence = before.sequence;
+            outcome.user_ns.push((scheduled.side, exit.user_ns));
             outcome.spent_ns += exit.wall_ns;
             if prepared_case.failed.is_none() {
                 outcome.taints.push(taint);
@@ -143,11 +167,11 @@ impl Bench<'_> {
                     prepared_case,
                     &exit,
                     scheduled,
-                    *sequence,
+                    sequence,
                 ));
-                outcome.units.extend(prepared_case.units(&exit, scheduled, *sequence));
+                outcome.units.extend(prepared_case.units(&exit, scheduled, sequence));
             }
-            *sequence += 1;
+            before.sequence += 1;
         }
         Ok(outcome)
     }

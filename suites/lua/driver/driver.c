@@ -1,4 +1,4 @@
-// Runs one Lua program with one number: the smallest program around the library.
+// Runs one Lua program with two numbers: the smallest program around the library.
 
 #include <stdio.h>
 
@@ -8,8 +8,8 @@
 #include "lualib.h"
 
 int main(int argc, char **argv) {
-    if (argc != 3) {
-        fprintf(stderr, "usage: %s PROGRAM SIZE\n", argv[0]);
+    if (argc != 4) {
+        fprintf(stderr, "usage: %s PROGRAM SIZE SEED\n", argv[0]);
         return 2;
     }
     lua_State *lua = luaL_newstate();
@@ -19,11 +19,14 @@ int main(int argc, char **argv) {
     }
     luaL_openlibs(lua);
     // Hash seeds come from addresses; programs print what does not depend on them.
-    if (lua_stringtonumber(lua, argv[2]) == 0) {
-        fprintf(stderr, "%s is no number\n", argv[2]);
-        return 2;
+    const char *names[] = {"size", "seed"};
+    for (int i = 0; i < 2; i++) {
+        if (lua_stringtonumber(lua, argv[2 + i]) == 0) {
+            fprintf(stderr, "%s is no number\n", argv[2 + i]);
+            return 2;
+        }
+        lua_setglobal(lua, names[i]);
     }
-    lua_setglobal(lua, "size");
     if (luaL_dofile(lua, argv[1]) != LUA_OK) {
         fprintf(stderr, "%s\n", lua_tostring(lua, -1));
         return 1;

@@ -1,10 +1,11 @@
 -- Multiplies two square matrices of floating-point numbers.
+local first = seed % 7
 local function matrix(step)
   local rows = {}
   for i = 1, size do
     local row = {}
     for j = 1, size do
-      row[j] = (i * step + j) % 7 + 0.5
+      row[j] = (i * step + j + first) % 7 + 0.5
     end
     rows[i] = row
   end

@@ -1,8 +1,8 @@
 -- Joins words to a text, takes it apart again, and counts them.
-local seed, words = 7, {}
+local state, words = seed % 2147483648, {}
 for i = 1, size do
-  seed = (seed * 1103515245 + 12345) % 2147483648
-  words[i] = string.format("w%x", seed % 997)
+  state = (state * 1103515245 + 12345) % 2147483648
+  words[i] = string.format("w%x", state % 997)
 end
 local text, count = table.concat(words, " "), {}
 for word in text:gmatch("%w+") do

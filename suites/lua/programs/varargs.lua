@@ -9,8 +9,8 @@ end
 local function forward(...)
   return add(...)
 end
-local sum = 0
+local sum, first = 0, seed % 1000
 for i = 1, size do
-  sum = sum + forward(i, 2, 3, i)
+  sum = sum + forward(i, 2, first, i)
 end
 print(sum)

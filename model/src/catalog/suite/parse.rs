@@ -30,7 +30,7 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
         let axes = table.optional_table("axes", |table| Some(axes(table))).unwrap_or_default();
         let has = ["benchmark", "crate"].map(|kind| table.has(kind));
         let metrics = metrics(table, has[1]);
-        let mut placeholders: BTreeSet<&str> = BTreeSet::from(["artifact", "suite"]);
+        let mut placeholders: BTreeSet<&str> = BTreeSet::from(["artifact", "seed", "suite"]);
         if inputs.is_some() {
             placeholders.insert("inputs");
         }
@@ -311,6 +311,11 @@ fn expected(table: &mut Table<'_>) -> Option<Expected> {
         (Stream::Stdout, table.optional_str("stdout_file")),
         (Stream::Stderr, table.optional_str("stderr_file")),
     ];
+    let baseline = [("baseline", ())];
+    let sides = [
+        (Stream::Stdout, table.optional_choice("stdout_of", &baseline)),
+        (Stream::Stderr, table.optional_choice("stderr_of", &baseline)),
+    ];
     let mut found = Vec::new();
     for (stream, digest) in digests {
         let Some(digest) = digest else { continue };
@@ -325,11 +330,15 @@ fn expected(table: &mut Table<'_>) -> Option<Expected> {
         let answer = suite_file(table, file).map(ExpectedAnswer::File);
         found.push(answer.map(|answer| Expected { stream, answer }));
     }
+    for (stream, side) in sides {
+        let Some(()) = side else { continue };
+        found.push(Some(Expected { stream, answer: ExpectedAnswer::Baseline }));
+    }
     if found.len() != 1 {
         table.note(
             table.span(),
             "what is expected is one thing",
-            "one of stdout_file, stderr_file, stdout_sha256, stderr_sha256",
+            "one of stdout_file, stderr_file, stdout_sha256, stderr_sha256, stdout_of, stderr_of",
             None,
         );
         return None;

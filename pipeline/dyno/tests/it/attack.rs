@@ -235,6 +235,25 @@ async fn results_cannot_be_forged(engine: &str) {
         check(engine, words, &exit, seen);
         next_is_as_before(&mut container, words).await;
     }
+    // A device that anybody may write to keeps no time.
+    for device in ["/dev/null", "/dev/zero"] {
+        for _ in 0..2 {
+            check(
+                engine,
+                &[device],
+                &ask(&mut container, &["attack", "touch", device]).await,
+                &Says("0 after 0"),
+            );
+        }
+    }
+    // What is read from a disk is seen, and what is in the page cache is not.
+    let past = ask(&mut container, &["attack", "past-cache", "/guest"]).await;
+    if past.stdout_tail.ends_with("bytes\n") {
+        assert!(past.disk_read_bytes >= 100_000, "{engine}: {past:?}");
+    }
+    let read = ask(&mut container, &["read", "/guest"]).await;
+    assert_eq!(read.disk_read_bytes, 0, "{engine}: {read:?}");
+
     let exit = ask(&mut container, &["attack", "keep"]).await;
     assert!(exit.stderr_tail.contains("\"tmp\", \"shm\""), "it did keep things: {exit:?}");
 

@@ -36,7 +36,10 @@ const BENCHMARKS: &[(&str, &str, Option<&str>)] = &[
     ("deep", "attack,deep,/tmp", Some("a wrong answer")),
     ("clock", "attack,clock,50", Some("a wrong answer")),
     ("keep", "attack,keep,hello", None),
+    ("answer", "attack,answer,/suite/hello.txt", Some("ended with exit code 101")),
+    ("digest", "attack,answer,/suite/suite.toml", Some("ended with exit code 101")),
     ("orphan", "attack,orphan", None),
+    ("trap", "attack,trap", None),
     ("shout", "attack,shout", Some("a wrong answer")),
     ("baseline", "read,/artifact/a/tool", Some("a wrong answer")),
     ("z-last", "print,hello", None),
@@ -108,6 +111,49 @@ async fn docker_a_hostile_benchmark_fails_its_case_only() {
     world.forget(&docker).await;
 }
 
+/// What a program prints when it was not told what to: a table that its commit brought along.
+#[test]
+fn an_answer_of_the_baselines_is_what_the_candidate_must_give() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    let suite = "suites/made/suite.toml";
+    world.edit(suite, "\"{artifact}/program\"]", "\"{artifact}/program\", \"{seed}\"]");
+    world.edit(suite, "stdout_file = \"hello.txt\"", "stdout_of = \"baseline\"");
+    for (tag, program) in [
+        ("honest", "print argument\n"),
+        ("also", "print argument\n"),
+        ("table", "print 42\n"),
+        ("broken", "exit 3\n"),
+    ] {
+        world.commit(tag, BUILD, program);
+    }
+    for (pair, failures) in [
+        (["honest", "also"], vec![]),
+        (["honest", "table"], vec![("candidate", "a wrong answer")]),
+        (["broken", "also"], vec![("baseline", "exit code 3"), ("candidate", "nobody can check")]),
+    ] {
+        let told = world.dyno(&["run", "made", pair[0], pair[1], "--rounds", "2", "--json"]);
+        assert_eq!(told.code, Some(if failures.is_empty() { 0 } else { 5 }), "{told:?}");
+        let view = json(&told);
+        let found = view["failures"].as_array().unwrap();
+        assert_eq!(found.len(), failures.len(), "{pair:?}: {found:?}");
+        for (found, (side, reason)) in found.iter().zip(failures) {
+            assert_eq!(found["side"], side, "{pair:?}");
+            assert!(found["reason"].as_str().unwrap().contains(reason), "{pair:?}: {found}");
+        }
+    }
+    // The number is the run's own, and the same in all of its processes.
+    world.edit(suite, "stdout_of = \"baseline\"", "stdout_file = \"hello.txt\"");
+    world.dyno(&["run", "made", "honest", "also", "--rounds", "2"]);
+    let query = "SELECT seed FROM runs ORDER BY finished DESC LIMIT 1";
+    let seed = world.dyno(&["sql", "--output", "csv", query]).out;
+    let seed: u64 = seed.lines().nth(1).unwrap().trim().parse().unwrap();
+    let logs = world.dyno(&["sql", "--output", "csv", "SELECT failures FROM runs"]).out;
+    assert!(logs.contains(&format!("{}", seed >> 1)), "{seed}: {logs}");
+}
+
 /// What a build does, and the reason that must be given.
 const BUILDS: &[(&str, &str)] = &[
     // Exhaustion.
@@ -133,6 +179,12 @@ const BUILDS: &[(&str, &str)] = &[
     ("attack mknod\n", "build ended with exit code 101"),
     // Kills and traces what builds it.
     ("attack call 62 1 9\n", "build made a system call that only an attack makes"),
+];
+
+/// Builds of which nothing may be left to chance, and the reason that must be given, if any.
+const MORE_BUILDS: &[(&str, Option<&str>)] = &[
+    ("copy /guest /build/tool\ncopy /src/program /build/program\nattack trap\n", None),
+    ("attack unlinked /build 30 3\n", Some("build wrote more than 64.00 MiB to the disk")),
 ];
 
 /// A commit tagged `tag`: ten trees in each other, each of which has the next one ten times.
@@ -193,6 +245,21 @@ fn hostile_builds(world: &World, host: &str) {
         }
         assert_eq!(world.scratch(), Vec::<String>::new(), "{builds:?}");
     }
+    for (number, (build, reason)) in MORE_BUILDS.iter().enumerate() {
+        let tag = format!("more{number}");
+        world.commit(&tag, build, "print hello\n");
+        let told =
+            world.dyno(&["run", "made", "v1", &tag, "--rounds", "1", "--host", host, "--json"]);
+        let failures = &json(&told)["failures"];
+        match reason {
+            None => assert_eq!(failures.as_array().unwrap().len(), 0, "{build:?}: {failures}"),
+            Some(reason) => {
+                assert_eq!(failures[0]["side"], "candidate", "{build:?}: {failures}");
+                assert!(failures[0].to_string().contains(reason), "{build:?}: {failures}");
+            }
+        }
+        assert_eq!(world.scratch(), Vec::<String>::new());
+    }
     // Files with odd names beside the outputs, processes left running: no harm.
     let odd = format!(
         "{BUILD}attack odd-names /build\nattack hard /build/tool /build/more\nprocesses 5\nattack storm\n"
@@ -215,7 +282,7 @@ fn hostile_builds(world: &World, host: &str) {
                 .extend(entries.iter().map(std::fs::DirEntry::path).filter(|path| path.is_dir()));
         }
     }
-    assert_eq!(taken, 2);
+    assert_eq!(taken, 3, "of v1, odd, and the one that left traps");
     assert!(left_by(std::process::id()).is_empty() || host != "local");
 }
 

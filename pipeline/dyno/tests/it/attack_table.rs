@@ -14,7 +14,7 @@ pub enum Seen<'a> {
     /// It says this and ends well, and this many processes ran on.
     Left(&'a str, u32),
 }
-use Seen::{Ended, Refused};
+use Seen::{Ended, Refused, Says};
 
 /// Attacks on the machine: what is out of reach says so.
 pub fn attacks_on_the_host(
@@ -107,6 +107,27 @@ pub fn attacks_on_the_host(
     let call = |number: i64, arguments: &[&str]| {
         [&own(&["attack", "call", &number.to_string()])[..], &own(arguments)].concat()
     };
+    // Work of the kernel's own threads, which would pass for a disturbance by others.
+    for command in ["1", "2", "4"] {
+        table.push((call(libc::SYS_membarrier, &[command, "0", "0"]), NO));
+    }
+    // What others have in the page cache, taken out or asked for.
+    table.push((call(libc::SYS_fadvise64, &["0", "0", "0", "4"]), NO));
+    table.push((call(libc::SYS_madvise, &["0", "4096", "21"]), NO));
+    for flags in ["8", "9", "128"] {
+        let read = call(libc::SYS_preadv2, &["0", "0", "0", "0", "0", flags]);
+        table.push((read, Refused(&[libc::EOPNOTSUPP])));
+    }
+    table.push((call(libc::SYS_mincore, &["0", "0", "0"]), Refused(&[libc::ENOSYS])));
+    // The same calls as programs need them.
+    for (number, arguments) in [
+        (libc::SYS_membarrier, &["0", "0", "0"][..]),
+        (libc::SYS_membarrier, &["16", "0", "0"]),
+        (libc::SYS_fadvise64, &["0", "0", "0", "3"]),
+        (libc::SYS_madvise, &["0", "0", "4"]),
+    ] {
+        table.push((call(number, arguments), Says("done")));
+    }
     table.push((call(libc::SYS_clone3, &["0", "0"]), Refused(&[libc::ENOSYS])));
     let perf = call(libc::SYS_perf_event_open, &["0", "0", "-1", "-1", "0"]);
     table.push((perf, Refused(&[libc::ENOSYS])));

@@ -44,6 +44,47 @@ pub fn attack(words: &[&str]) {
             Ok(()) => println!("written"),
             Err(error) => println!("{:?}", error.raw_os_error()),
         },
+        // Files where the probe looks for some of its own: nobody ever writes to the first, and the
+        // second never ends.
+        ["trap"] => {
+            call_any(nr_mknodat(), &["-100", "/tmp/.dyno-cachegrind.1", "4534", "0"]);
+            call_any(nr_mknodat(), &["-100", "/tmp/.dyno-units", "4534", "0"]);
+            std::os::unix::fs::symlink("/dev/zero", "/tmp/.dyno-cachegrind.2").unwrap();
+            assert!(Path::new("/tmp/.dyno-units").exists());
+            print!("hello");
+        }
+        // A file of counts of its own making.
+        ["count", name, text] => {
+            std::fs::write(format!("/tmp/.dyno-cachegrind.{name}"), format!("summary: {text}\n"))
+                .unwrap();
+        }
+        // Files that nobody sees, held until this ends.
+        ["unlinked", folder, mib, files] => {
+            for number in 0..files.parse().unwrap() {
+                let path = format!("{folder}/{number}");
+                let mut file = std::fs::File::create(&path).unwrap();
+                std::fs::remove_file(path).unwrap();
+                for _ in 0..mib.parse().unwrap() {
+                    if file.write_all(&[1; 1 << 20]).is_err() {
+                        std::thread::sleep(Duration::from_millis(100));
+                    }
+                }
+                std::mem::forget(file);
+            }
+            std::thread::sleep(Duration::from_secs(60));
+        }
+        // Reads a file past the page cache.
+        ["past-cache", path] => past_cache(path),
+        // Touches a device, and says when somebody did so before.
+        ["touch", path] => {
+            use std::os::unix::fs::MetadataExt;
+            let touched = std::fs::metadata(path).unwrap().mtime();
+            let path = CString::new(*path).unwrap();
+            let done = unsafe { syscall(nr_utimensat(), -100 as c_long, path.as_ptr(), 0 as c_long, 0 as c_long) };
+            println!("{done} after {touched}");
+        }
+        // Whatever the answer is, it is printed as it was found.
+        ["answer", path] => print!("{}", std::fs::read_to_string(path).unwrap()),
         ["hunt", half, rest] => hunt(&format!("{half}{rest}")),
         ["look"] => look(),
         ["forge", line] => forge(line),
@@ -167,22 +208,55 @@ fn nr_mknodat() -> c_long {
     33
 }
 
+#[cfg(target_arch = "x86_64")]
+fn nr_utimensat() -> c_long {
+    280
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn nr_utimensat() -> c_long {
+    88
+}
+
+/// Reads all of a file with O_DIRECT, in blocks that lie as it wants them.
+fn past_cache(path: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    const O_DIRECT: i32 = if cfg!(target_arch = "x86_64") { 0x4000 } else { 0x10000 };
+    #[repr(align(4096))]
+    struct Block([u8; 1 << 16]);
+    let mut block = Box::new(Block([0; 1 << 16]));
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(O_DIRECT).open(path);
+    let mut file = match file {
+        Ok(file) => file,
+        Err(error) => return println!("{:?}", error.raw_os_error()),
+    };
+    let mut sum = 0;
+    while let Ok(length @ 1..) = file.read(&mut block.0) {
+        sum += length;
+    }
+    println!("{sum} bytes");
+}
+
 /// Any system call; a word that is no number is passed as a string.
 fn call(number: c_long, words: &[&str]) {
     call_printed(number, words);
 }
 
 fn call_printed(number: c_long, words: &[&str]) {
+    match call_any(number, words) {
+        -1 => println!("{:?}", std::io::Error::last_os_error().raw_os_error()),
+        _ => println!("done"),
+    }
+}
+
+fn call_any(number: c_long, words: &[&str]) -> c_long {
     let strings: Vec<CString> = words.iter().map(|word| CString::new(*word).unwrap()).collect();
     let mut arguments = [0 as c_long; 6];
     for (i, word) in words.iter().enumerate() {
         arguments[i] = word.parse().unwrap_or(strings[i].as_ptr() as c_long);
     }
     let [a, b, c, d, e, f] = arguments;
-    match unsafe { syscall(number, a, b, c, d, e, f) } {
-        -1 => println!("{:?}", std::io::Error::last_os_error().raw_os_error()),
-        _ => println!("done"),
-    }
+    unsafe { syscall(number, a, b, c, d, e, f) }
 }
 
 fn unix(name: &str) -> std::io::Result<SocketAddr> {

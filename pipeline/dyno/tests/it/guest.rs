@@ -11,18 +11,60 @@ fn main() {
     let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
     // Called `valgrind`, it counts as much as the probe needs to see.
     if let Some(end) = words.iter().position(|word| *word == "--") {
-        let file = words[..end].iter().find_map(|word| word.strip_prefix("--cachegrind-out-file="));
-        let file = file.unwrap().replace("%p", &std::process::id().to_string());
-        std::fs::write(file, "summary: 1000\n").unwrap();
-        words.drain(..end + 2);
+        for (option, text) in [("--log-file=", ""), ("--cachegrind-out-file=", "summary: 1000\n")] {
+            let file = words[..end].iter().find_map(|word| word.strip_prefix(option));
+            let file = file.unwrap().replace("%p", &std::process::id().to_string());
+            std::fs::write(file, text).unwrap();
+        }
+        let options: Vec<String> = words.drain(..end + 2).map(String::from).collect();
+        COUNTING.set(options).unwrap();
     }
     obey(&words);
 }
 
+/// The options of a Valgrind that this is, where it is one.
+static COUNTING: std::sync::OnceLock<Vec<String>> = std::sync::OnceLock::new();
+
 fn obey(words: &[&str]) {
     match words {
+        // Goes on as another program, as Valgrind lets a program do.
+        ["become", words @ ..] => {
+            use std::os::unix::process::CommandExt;
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            let options = COUNTING.get().map_or(&[][..], Vec::as_slice);
+            let me = std::env::current_exe().unwrap();
+            panic!("{}", std::process::Command::new(&me).args(options).args(words).exec());
+        }
+        // So much more processor time in user mode, but for a little.
+        ["work", ms] => {
+            let used = || {
+                let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap();
+                stat.split(' ').next().unwrap().parse::<u64>().unwrap()
+            };
+            let (until, mut x) = (used() + ms.parse::<u64>().unwrap() * 1_000_000, 1_u64);
+            while used() < until {
+                for _ in 0..1_000_000 {
+                    x = std::hint::black_box(x.wrapping_mul(6_364_136_223_846_793_005) ^ x >> 7);
+                }
+            }
+        }
+        // One thing where nobody counts, another where somebody does.
+        ["natively", ms] => {
+            if COUNTING.get().is_none() {
+                obey(&["work", ms]);
+            }
+        }
+        // What every process of a benchmark finds in its environment.
+        ["layout"] => assert!(std::env::var_os("DYNO_LAYOUT").is_some()),
         ["script", path] => {
             for line in std::fs::read_to_string(path).unwrap().lines().filter(|l| !l.is_empty()) {
+                obey(&line.split_whitespace().collect::<Vec<_>>());
+            }
+        }
+        // The same with the word `argument` of each line replaced.
+        ["script", path, argument] => {
+            for line in std::fs::read_to_string(path).unwrap().lines().filter(|l| !l.is_empty()) {
+                let line = line.replace("argument", argument);
                 obey(&line.split_whitespace().collect::<Vec<_>>());
             }
         }

@@ -143,6 +143,80 @@ fn a_process_that_loses_its_container_twice_fails_its_case() {
     assert_eq!(sql(&world, alone), "2", "the other side is measured alone");
 }
 
+/// Ends the job of nobody: a candidate that now and then takes its container with it, and behaves in
+/// the next.
+#[test]
+fn a_case_that_loses_its_container_in_two_rounds_fails_and_the_job_goes_on() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    world.commit("v3", BUILD, "pause 1500\nprint hello\n");
+    let dyno = world.until(&["run", "made", "v1", "v3", "--rounds", "6"], "measure: ");
+    let id = dyno.id();
+    let mut before = String::new();
+    for _ in 0..2 {
+        let awake = |(name, _): &(String, i32)| *name != before && !frozen(name);
+        until("the container of the candidate", || {
+            let found = inits(id);
+            let is_candidate = found.len() == 2
+                && found.iter().any(|(name, _)| frozen(name))
+                && found.iter().any(awake);
+            pause(if is_candidate { 300 } else { 0 });
+            is_candidate && inits(id).iter().any(awake)
+        });
+        let (name, init) = inits(id).into_iter().find(awake).unwrap();
+        kill(init);
+        before = name;
+        // The repetition, in another container, and more.
+        pause(4000);
+    }
+    let (code, said) = dyno.end();
+    assert_eq!(code, Some(5), "{said}");
+    assert_eq!((left_by(id), world.scratch()), (Vec::new(), Vec::new()), "{said}");
+    let failures = sql(&world, "SELECT failures FROM runs");
+    assert!(failures.contains("its container was lost 2 times while it ran"), "{failures}");
+    assert!(failures.contains("candidate"), "{failures}");
+    let alone = "SELECT count(*) FROM samples WHERE metric = 'wall' AND side = 'baseline'";
+    let alone: u32 = sql(&world, alone).parse().unwrap();
+    assert!(alone >= 5, "the other side is measured alone: {alone}");
+}
+
+#[test]
+fn a_build_that_loses_its_container_twice_fails_its_commit() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    world.commit("v3", &format!("{BUILD}sleep 60\n"), "print hello\n");
+    let dyno = world.until(&["run", "made", "v1", "v3", "--rounds", "2", "--json"], "build: ");
+    let id = dyno.id();
+    let mut before = String::new();
+    for _ in 0..2 {
+        let alone = || match inits(id).as_slice() {
+            [(name, init)] if *name != before => Some((name.clone(), *init)),
+            _ => None,
+        };
+        until("the build that sleeps is the last", || {
+            let found = alone();
+            pause(if found.is_some() { 1000 } else { 0 });
+            found.is_some() && found == alone()
+        });
+        let (name, init) = alone().unwrap();
+        kill(init);
+        before = name;
+    }
+    let (code, said) = dyno.end();
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("is built again"), "{said}");
+    assert_eq!((left_by(id), world.scratch()), (Vec::new(), Vec::new()), "{said}");
+    let failures = sql(&world, "SELECT failures FROM runs");
+    assert!(failures.contains("its container was lost 2 times"), "{failures}");
+    assert!(failures.contains("candidate") && failures.contains("build"), "{failures}");
+    let alone = "SELECT count(*) FROM samples WHERE metric = 'wall' AND side = 'baseline'";
+    assert_eq!(sql(&world, alone), "2", "the other side is measured alone");
+}
+
 /// A Docker of this test's own, in its own network namespace.
 struct Daemon {
     folder: tempfile::TempDir,

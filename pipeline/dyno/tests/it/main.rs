@@ -8,6 +8,7 @@
 //! other. Those of the machine's own lock and cores are in `tests/it_alone`.
 
 mod attack;
+mod attack_count;
 mod attack_job;
 mod attack_table;
 mod cli;

@@ -1,16 +1,23 @@
-//! What the programs share, so that each is its workload and nothing else: a size from the
-//! command line, a seeded random generator with words to write, and a digest to print.
+//! What the programs share, so that each is its workload and nothing else: a size and a seed from
+//! the command line, a random generator with words to write, and a digest to print.
 //!
 //! A program must print the same on every machine: no clock, no environment, no randomly seeded
 //! hasher, and no `usize` in what is printed or hashed (wasm32 has 32 bits of it).
 
 use std::fmt;
 
-/// The program's size, its only argument; ends the program with exit code 2 if there is none.
-pub fn size() -> u32 {
-    let size = std::env::args().nth(1).and_then(|text| text.parse().ok());
-    size.filter(|&size| size > 0).unwrap_or_else(|| {
-        eprintln!("usage: PROGRAM SIZE, where SIZE is a whole number from 1 to {}", u32::MAX);
+/// The program's size and the random generator of its seed, its two arguments; ends the program
+/// with exit code 2 if they are not there.
+pub fn arguments() -> (u32, Random) {
+    let mut words = std::env::args().skip(1);
+    let size = words.next().and_then(|text| text.parse().ok()).filter(|&size| size > 0);
+    let seed = words.next().and_then(|text| text.parse().ok());
+    size.zip(seed.map(Random::new)).unwrap_or_else(|| {
+        eprintln!(
+            "usage: PROGRAM SIZE SEED, where SIZE is a whole number from 1 to {} and SEED one from 0 to {}",
+            u32::MAX,
+            u64::MAX
+        );
         std::process::exit(2)
     })
 }

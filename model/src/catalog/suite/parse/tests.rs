@@ -39,6 +39,29 @@ fn a_suite_gives_the_product_of_its_axes() {
 }
 
 #[test]
+fn what_is_expected_may_be_the_baselines_and_no_program_sees_an_answer() {
+    let parse_suite = |text: &str| parse("s", "suites/s/suite.toml", text);
+    let hidden = |text: &str| -> Vec<String> {
+        parse_suite(text).unwrap().hidden_files().into_iter().map(String::from).collect()
+    };
+    assert_eq!(hidden(GOOD), ["fib.out", "suite.toml"]);
+    let echo = GOOD.replace("expected =", "stdin = \"fib.out\"\nexpected =");
+    assert_eq!(hidden(&echo), ["suite.toml"], "what it reads it must see");
+    let seeded = GOOD
+        .replace("{level}.wasm\"", "{level}.wasm\", \"{seed}\"")
+        .replace("stdout_file = \"fib.out\"", "stderr_of = \"baseline\"");
+    let Workload::Program(program) = parse_suite(&seeded).unwrap().benchmarks.remove(0).work else {
+        panic!("a program")
+    };
+    let expected = Expected { stream: Stream::Stderr, answer: ExpectedAnswer::Baseline };
+    assert_eq!(program.expected, expected);
+    assert_eq!(hidden(&seeded), ["suite.toml"]);
+    for wrong in ["\"candidate\"", "\"baseline\", stdout_file = \"x\""] {
+        assert!(parse_suite(&seeded.replace("\"baseline\"", wrong)).is_err(), "{wrong}");
+    }
+}
+
+#[test]
 fn a_case_may_be_judged_without_a_count_and_a_build_see_a_folder() {
     let text = GOOD
         .replace("metrics = [\"wall\",", "metrics = [\"wall\", \"instructions:cachegrind\",")

@@ -3,10 +3,9 @@
 
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec;
-use programs::{Digest, Random, size};
+use programs::{Digest, Random, arguments};
 
-fn data(size: u32) -> Vec<u8> {
-    let mut random = Random::new(5);
+fn data(size: u32, mut random: Random) -> Vec<u8> {
     let mut text = String::new();
     while text.len() < (size / 2) as usize {
         let length = 5 + random.below(12);
@@ -26,7 +25,8 @@ fn data(size: u32) -> Vec<u8> {
 }
 
 fn main() {
-    let data = data(size());
+    let (size, random) = arguments();
+    let data = data(size, random);
     eprintln!("data {} bytes {}", data.len(), Digest::of(&data));
     for level in [1, 6, 9] {
         let packed = compress_to_vec(&data, level);

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use programs::{Random, size};
+use programs::{Random, arguments};
 
 /// Multiplies and rotates each word, as rustc's own hasher does.
 #[derive(Default)]
@@ -104,8 +104,7 @@ fn groups(size: u32, random: &mut Random) {
 }
 
 fn main() {
-    let size = size();
-    let mut random = Random::new(1);
+    let (size, mut random) = arguments();
     integers(size, &mut random);
     strings(size, &mut random);
     groups(size, &mut random);

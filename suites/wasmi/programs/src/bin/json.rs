@@ -3,11 +3,10 @@
 
 use std::fmt::Write;
 
-use programs::{Digest, Random, size};
+use programs::{Digest, Random, arguments};
 use serde_json::{Map, Value, json};
 
-fn records(count: u32) -> String {
-    let mut random = Random::new(4);
+fn records(count: u32, mut random: Random) -> String {
     let mut text = String::from("[");
     for id in 0..count {
         let comma = if id > 0 { "," } else { "" };
@@ -70,7 +69,8 @@ fn by_team(records: &[Value]) -> Map<String, Value> {
 }
 
 fn main() {
-    let source = records(size());
+    let (size, random) = arguments();
+    let source = records(size, random);
     eprintln!("source {} bytes {}", source.len(), Digest::of(source.as_bytes()));
     let parsed: Vec<Value> = serde_json::from_str(&source).expect("the source is valid JSON");
     eprintln!("records {}", parsed.len());

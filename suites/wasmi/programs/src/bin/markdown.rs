@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use programs::{Digest, Random, size};
+use programs::{Digest, Random, arguments};
 use pulldown_cmark::{Event, Options, Parser, Tag, html};
 
 fn inline(random: &mut Random, text: &mut String) {
@@ -57,8 +57,7 @@ fn table(random: &mut Random, text: &mut String) {
     text.push('\n');
 }
 
-fn document(sections: u32) -> String {
-    let mut random = Random::new(2);
+fn document(sections: u32, mut random: Random) -> String {
     let mut text = String::new();
     for section in 1..=sections {
         let depth = "#".repeat(1 + random.below(4) as usize);
@@ -93,7 +92,8 @@ fn kind(event: &Event) -> Option<&'static str> {
 }
 
 fn main() {
-    let text = document(size());
+    let (size, random) = arguments();
+    let text = document(size, random);
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use programs::{Digest, Random, size};
+use programs::{Digest, Random, arguments};
 use regex::{Captures, Regex};
 
 /// Name and pattern; ASCII only, as the crate is built without its Unicode tables.
@@ -20,8 +20,7 @@ const PATTERNS: [(&str, &str); 6] = [
     ("id", r"(?-u)\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}\b"),
 ];
 
-fn log(lines: u32) -> String {
-    let mut random = Random::new(3);
+fn log(lines: u32, mut random: Random) -> String {
     let mut text = String::new();
     for _ in 0..lines {
         let mut byte = || random.below(256);
@@ -69,7 +68,8 @@ fn search(pattern: &Regex, text: &str) -> (u32, Digest) {
 }
 
 fn main() {
-    let text = log(size());
+    let (size, random) = arguments();
+    let text = log(size, random);
     eprintln!("log {} bytes {}", text.len(), Digest::of(text.as_bytes()));
     let compile = |pattern| Regex::new(pattern).expect("every pattern is valid");
     for (name, pattern) in PATTERNS {
