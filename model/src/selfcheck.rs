@@ -169,6 +169,8 @@ mod tests {
                     baseline: Some(extent),
                     candidate: Some(extent),
                     tainted: 0,
+                    zeros: None,
+                    disturbed: None,
                 },
                 history: None,
             }

@@ -160,7 +160,7 @@ impl Judge {
         float("effect", &|j| j.comparison.effect());
         float("low", &|j| Some(j.comparison.interval()?.0));
         float("high", &|j| Some(j.comparison.interval()?.1));
-        float("p", &|j| Some(j.comparison.estimate?.p));
+        float("p", &|j| j.comparison.p());
         float("q", &|j| j.comparison.q);
         float("smallest_effect", &|j| Some(j.comparison.delta.exp_m1()));
         float("detectable", &|j| j.comparison.detectable(&self.policy));
@@ -183,6 +183,7 @@ impl Judge {
         rows.integer("candidate_max", |(_, j, _)| Some(j.comparison.candidate?.max));
         rows.integer("rounds", |(_, j, _)| Some(i64::from(j.comparison.rounds)));
         rows.integer("tainted", |(_, j, _)| Some(i64::from(j.comparison.tainted)));
+        rows.integer("zeros", |(_, j, _)| j.comparison.zeros.map(|zeros| i64::from(zeros.zeros())));
         rows.u32("jobs", |(_, _, jobs)| Some(*jobs));
         rows.flag("decides", |(_, j, _)| Some(j.comparison.decides));
         rows.time("finished", |(family, ..)| family.pair.finished_us);

@@ -164,7 +164,7 @@ fn scan_files(
     projection: Option<&Vec<usize>>,
     limit: Option<usize>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let table = TableSchema::builder(schema::with_string_views(&schema::file_schema(folder)))
+    let table = TableSchema::builder(schema::with_string_views(&schema::full_schema(folder)))
         .with_table_partition_cols(schema::partitions())
         .build();
     let cache = state.runtime_env().cache_manager.get_file_metadata_cache();

@@ -47,7 +47,7 @@ pub use listings::ChangedRows;
 pub use means::Mean;
 pub use policy::PolicyView;
 pub use provenance::{BuiltView, Provenance};
-pub use rows::{MetricBeside, Row, Value};
+pub use rows::{DisturbedWith, MetricBeside, Row, Value};
 pub use scaling::{CurveView, LawView, PointView, ScalingShown, ScalingView};
 pub use selfchecks::SelfCheckView;
 
@@ -112,7 +112,7 @@ pub struct View {
     pub reasons: Vec<String>,
     /// Hosts to ask again because they contradict each other, and how.
     pub ask_again: Vec<AskAgain>,
-    /// Other facts that a reader must know at once, a sentence each; at most six.
+    /// Other facts that a reader must know at once, a sentence each; a few.
     pub remarks: Vec<String>,
     /// Geometric means over the deciding cases, by metric and host.
     pub means: Vec<Mean>,

@@ -53,7 +53,8 @@ pub fn check_footer(
     }
     let found =
         parquet_to_arrow_schema(file.schema_descr(), None).map_err(|e| parquet_fault(&e))?;
-    for expected in schema::file_schema(folder).fields() {
+    let optional = schema::optional_columns(folder);
+    for expected in schema::full_schema(folder).fields() {
         match found.field_with_name(expected.name()) {
             Ok(field) if field.data_type() == expected.data_type() => {}
             Ok(field) => {
@@ -64,6 +65,7 @@ pub fn check_footer(
                     expected.data_type()
                 ));
             }
+            Err(_) if optional.index_of(expected.name()).is_ok() => {}
             Err(_) => return Err(format!("has no column `{}`", expected.name())),
         }
     }

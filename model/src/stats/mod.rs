@@ -24,9 +24,11 @@ use crate::catalog::policy::Procedure;
 mod exact;
 mod moderate;
 pub mod scaling;
+mod sign;
 
 pub use exact::{SIGN_FLIP_MAX, sign_flip};
 pub use moderate::{Noise, moderate, peer_prior, pool_history, pool_within, trigamma};
+pub use sign::at_least;
 
 /// Why rounds give no log ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

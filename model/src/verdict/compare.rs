@@ -1,13 +1,14 @@
 //! Estimates from summaries, without opinion.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::zeros::ZeroTest;
 use crate::catalog::policy::{Decides, Gate, Policy, Rule};
 use crate::catalog::suite::Config;
 use crate::metric;
-use crate::record::{Extent, Summary};
+use crate::record::{DisturbedSides, Extent, Side, Summary};
 use crate::stats::{self, Estimate, Noise, Variance};
 
 /// One (case, metric, host): what all tables are keyed by.
@@ -32,8 +33,11 @@ pub struct Comparison {
     pub candidate: Option<Extent>,
     pub rounds: u32,
     pub tainted: u32,
+    pub disturbed: Option<DisturbedSides>,
     /// `None` where the rounds allow none; the verdict says why.
     pub estimate: Option<Estimate>,
+    /// What stands for the estimate where rounds have a zero on one side alone.
+    pub zeros: Option<ZeroTest>,
     /// Where the estimate's variance comes from; `None` for a metric that is counted once.
     pub noise: Option<Noise>,
     /// δ on the log scale.
@@ -53,9 +57,26 @@ impl Comparison {
         self.estimate.map(|e| ((e.mean - e.half_width).exp_m1(), (e.mean + e.half_width).exp_m1()))
     }
 
+    /// p before it is adjusted.
+    pub fn p(&self) -> Option<f64> {
+        self.estimate.map(|e| e.p).or(self.zeros.map(|zeros| zeros.p))
+    }
+
     /// Whether it is a test, of those that q is adjusted over: a counted metric is none.
     pub fn is_tested(&self) -> bool {
-        self.estimate.is_some() && !metric::is_deterministic(&self.key.metric)
+        self.p().is_some() && !metric::is_deterministic(&self.key.metric)
+    }
+
+    /// The side that disturbance came with, where it did not come with both alike. A side is as long
+    /// on the machine as its wall time says.
+    pub fn disturbed_side(&self) -> Option<Side> {
+        let share = match (self.baseline, self.candidate) {
+            (Some(b), Some(c)) if self.key.metric == metric::WALL && b.median > 0.0 => {
+                c.median / (b.median + c.median)
+            }
+            _ => 0.5,
+        };
+        self.disturbed?.comes_with(share)
     }
 
     /// The variance of the estimate; `None` where there can be none.
@@ -129,34 +150,59 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
     comparisons
 }
 
-/// The rule of each series, and whether it decides: it must be of the tier `gate`, and `otherwise`
-/// holds only where nothing of the case was measured that decides anyway.
+/// What was measured of the metrics of one case on one host.
+#[derive(Default)]
+struct CaseMetrics {
+    /// A metric that decides has a value on some side, or on both.
+    deciding: bool,
+    deciding_on_both: bool,
+    /// A metric that decides otherwise has values on both sides.
+    otherwise_on_both: bool,
+}
+
+impl CaseMetrics {
+    /// Whether what decides otherwise takes over: nothing that decides was measured, or on one side
+    /// alone while what decides otherwise was on both.
+    const fn otherwise_decides(&self) -> bool {
+        !self.deciding_on_both && (self.otherwise_on_both || !self.deciding)
+    }
+}
+
+/// The rule of each series, and whether it decides: it must be of the tier `gate`, and of a case
+/// either the metrics that decide do, or those that do otherwise.
 fn rules(inputs: &[Input], policy: &Policy) -> Vec<(Rule, bool)> {
     type CaseOn<'a> = (&'a str, &'a str, &'a str);
     fn case_on(input: &Input) -> CaseOn<'_> {
         (&input.summary.benchmark, &input.summary.config, &input.host)
     }
-    let mut decided: HashSet<CaseOn<'_>> = HashSet::new();
+    let mut cases: HashMap<CaseOn<'_>, CaseMetrics> = HashMap::new();
     let mut configs: HashMap<&str, Config> = HashMap::new();
     let rules: Vec<Rule> = inputs
         .iter()
         .map(|input| {
-            let Summary { benchmark, config, metric, .. } = &input.summary;
+            let Summary { benchmark, config, metric, baseline, candidate, .. } = &input.summary;
             let config = configs.entry(config).or_insert_with(|| Config::read(config));
             let rule = policy.rule(benchmark, config, &input.host, metric);
-            let measured = input.summary.baseline.is_some() || input.summary.candidate.is_some();
-            if rule.decides == Decides::Yes && measured {
-                decided.insert(case_on(input));
+            let on_both = baseline.is_some() && candidate.is_some();
+            let case = cases.entry(case_on(input)).or_default();
+            match rule.decides {
+                Decides::Yes => {
+                    case.deciding |= baseline.is_some() || candidate.is_some();
+                    case.deciding_on_both |= on_both;
+                }
+                Decides::Otherwise => case.otherwise_on_both |= on_both,
+                Decides::No => {}
             }
             rule
         })
         .collect();
     let decides = |(input, rule): (&Input, &Rule)| {
+        let case = &cases[&case_on(input)];
         rule.tier == Gate::Counts
             && match rule.decides {
-                Decides::Yes => true,
+                Decides::Yes => !case.deciding || !case.otherwise_decides(),
                 Decides::No => false,
-                Decides::Otherwise => !decided.contains(&case_on(input)),
+                Decides::Otherwise => case.otherwise_decides(),
             }
     };
     inputs.iter().zip(&rules).map(|pair| (*pair.1, decides(pair))).collect()
@@ -177,10 +223,12 @@ fn usable(variance: Option<Variance>) -> Option<Variance> {
 }
 
 /// The run's own variance of d, at least what rounding to integers makes; `None` for a metric that
-/// is counted once, fewer than two rounds, or a variance that is none.
+/// is counted once, fewer than two rounds, rounds with a zero on one side alone, or a variance that
+/// is none.
 fn run_variance(input: &Input) -> Option<Variance> {
     let summary = &input.summary;
-    if metric::is_deterministic(&summary.metric) || summary.rounds < 2 {
+    let has_zeros = summary.zeros.is_some();
+    if metric::is_deterministic(&summary.metric) || summary.rounds < 2 || has_zeros {
         return None;
     }
     let median = |extent: Option<Extent>| extent.map_or(0.0, |e| e.median);
@@ -205,7 +253,8 @@ fn estimate_one(
     let summary = &input.summary;
     let delta = stats::log_effect(rule.smallest_effect);
     let variance = variance(&summary.metric, noise);
-    let estimate = usable_mean(summary).zip(variance);
+    let zeros = ZeroTest::of_summary(summary, metric::is_deterministic(&summary.metric));
+    let estimate = usable_mean(summary).zip(variance).filter(|_| zeros.is_none());
     let estimate = estimate
         .map(|(mean, used)| stats::estimate(summary.rounds, mean, used, delta, policy.confidence));
     Comparison {
@@ -220,11 +269,13 @@ fn estimate_one(
         decides,
         baseline: summary.baseline,
         candidate: summary.candidate,
-        rounds: summary.rounds,
+        rounds: zeros.map_or(summary.rounds, |zeros| zeros.rounds),
         tainted: summary.tainted,
+        disturbed: summary.disturbed,
         estimate,
+        zeros,
         noise,
         delta,
-        q: estimate.map(|e| e.p),
+        q: estimate.map(|e| e.p).or(zeros.map(|zeros| zeros.p)),
     }
 }

@@ -6,7 +6,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::{Failing, Judged, NamedVerdict, Reason, SeriesKey, Standing, Verdict};
-use crate::catalog::policy::{Gate, Policy};
+use crate::catalog::policy::{Decides, Gate, Policy};
+use crate::catalog::suite::Config;
 
 /// What a whole comparison comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -49,6 +50,14 @@ pub enum ConclusionReason {
     NoCommonCase { baseline: BTreeSet<String>, candidate: BTreeSet<String> },
     /// These cases work on one side only: newly failing, or newly passing.
     OneSideWorks { standing: Standing, cases: BTreeSet<String> },
+    /// A metric that decides was measured on one side only, so others decide these cases.
+    MetricMissing {
+        metric: String,
+        side: &'static str,
+        cases: BTreeSet<String>,
+        /// The metrics that decide there.
+        instead: BTreeSet<String>,
+    },
     /// Hosts of one architecture are sure of different things: counted as inconclusive.
     HostsDisagree {
         case: String,
@@ -93,6 +102,12 @@ impl fmt::Display for ConclusionReason {
             Self::OneSideWorks { standing, cases } => {
                 write!(f, "{}: {}", standing.name(), first_names(cases))
             }
+            Self::MetricMissing { metric, side, cases, instead } => write!(
+                f,
+                "{metric}, which decides, is missing on the {side} for {}: {} decides there",
+                first_names(cases),
+                first_names(instead)
+            ),
             Self::NothingDecides => write!(f, "nothing that was measured decides"),
             Self::HostsDisagree { case, metric, verdicts } => write!(
                 f,
@@ -165,6 +180,7 @@ pub fn conclude(judged: &[Judged], failing: &Failing<'_>, policy: &Policy) -> Co
     };
     let mut reasons = tallies(&deciding);
     reasons.extend(one_sided_cases);
+    reasons.extend(metrics_missing(judged, policy));
     reasons.extend(no_common_case(judged));
     reasons.extend(hosts_disagree(&deciding));
     reasons.extend(architectures_disagree(&deciding));
@@ -209,6 +225,41 @@ fn one_sided_cases(failing: &Failing<'_>) -> Vec<ConclusionReason> {
         .map(reason)
         .into_iter()
         .filter(is_any)
+        .collect()
+}
+
+/// The metrics that would decide had one side not lacked them.
+fn metrics_missing(judged: &[Judged], policy: &Policy) -> Vec<ConclusionReason> {
+    let place = |j: &Judged| {
+        let SeriesKey { benchmark, config, host, .. } = &j.comparison.key;
+        (benchmark.clone(), config.clone(), host.clone())
+    };
+    let deciding = judged.iter().filter(|j| j.comparison.decides);
+    let mut deciding_metrics: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    for j in deciding {
+        deciding_metrics.entry(place(j)).or_default().insert(j.comparison.key.metric.clone());
+    }
+    let mut missing: BTreeMap<(String, &'static str), [BTreeSet<String>; 2]> = BTreeMap::new();
+    for j in judged {
+        let (c, key) = (&j.comparison, &j.comparison.key);
+        let Verdict::Inconclusive(Reason::MissingSide { side }) = j.verdict else { continue };
+        let config = Config::read(&key.config);
+        let rule = policy.rule(&key.benchmark, &config, &key.host, &key.metric);
+        let instead = deciding_metrics.get(&place(j));
+        if let Some(instead) = instead.filter(|_| !c.decides && rule.decides == Decides::Yes) {
+            let [cases, metrics] = missing.entry((key.metric.clone(), side)).or_default();
+            cases.insert(case(key));
+            metrics.extend(instead.iter().cloned());
+        }
+    }
+    missing
+        .into_iter()
+        .map(|((metric, side), [cases, instead])| ConclusionReason::MetricMissing {
+            metric,
+            side,
+            cases,
+            instead,
+        })
         .collect()
 }
 

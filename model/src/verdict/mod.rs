@@ -3,6 +3,7 @@
 
 mod compare;
 mod conclude;
+mod disturbed;
 mod failing;
 mod judge;
 mod scaling;
@@ -10,6 +11,7 @@ mod scaling_cases;
 mod summarise;
 #[cfg(test)]
 mod tests;
+mod zeros;
 
 pub use compare::{Comparison, Input, SeriesKey, compare};
 pub use conclude::{Concluded, Conclusion, ConclusionReason, conclude};
@@ -20,3 +22,4 @@ pub use scaling_cases::{
     Fits, ScalingCase, ScalingPoint, ScalingSample, ScalingSide, scaling_cases,
 };
 pub use summarise::summarise;
+pub use zeros::ZeroTest;

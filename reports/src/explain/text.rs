@@ -18,6 +18,10 @@ pub fn text(explained: &Explanation, terminal: Terminal) -> String {
     let mut out = String::new();
     out.push_str(&terminal.paragraph(&format!("{} ({})", row.series, explained.title)));
     out.push_str(&terminal.paragraph(&format!("{} {}: {}.", row.mark, row.shown, row.why)));
+    if let Some(disturbed) = &row.disturbed {
+        let (side, text) = (disturbed.side, &disturbed.text);
+        out.push_str(&terminal.paragraph(&format!("Disturbance comes with the {side}: {text}.")));
+    }
     for beside in &row.beside {
         out.push_str(&terminal.paragraph(&format!("Beside it: {}.", beside.text)));
     }

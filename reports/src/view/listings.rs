@@ -193,7 +193,7 @@ fn markdown_table(view: &View, rows: &[&Row]) -> String {
             code(&row.metric),
             value_or_dash(&row.baseline),
             value_or_dash(&row.candidate),
-            Effect::text_or_dash(&row.effect),
+            row.effect_text(),
             Effect::interval_or_dash(&row.effect),
             row.q_text.replace('<', "&lt;"),
             row.rounds
@@ -243,7 +243,7 @@ fn columns(view: &View, rows: &[&Row], cases: &Cases<'_>) -> Vec<Column> {
     columns.extend([
         cells.right("baseline", 3, |row| value_or_dash(&row.baseline).to_string()),
         cells.right("candidate", 3, |row| value_or_dash(&row.candidate).to_string()),
-        cells.right("effect", 0, |row| Effect::text_or_dash(&row.effect).to_string()),
+        cells.right("effect", 0, |row| row.effect_text().to_string()),
         cells.left("interval", 1, |row| Effect::interval_or_dash(&row.effect).to_string()),
         cells.right("q", 4, |row| row.q_text.clone()),
     ]);

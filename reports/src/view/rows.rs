@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use dyno_model::catalog::policy::{Gate, Policy};
 use dyno_model::metric::{self, MetricUnit};
-use dyno_model::record::Extent;
-use dyno_model::verdict::{Judged, Reason, SeriesKey, Verdict};
+use dyno_model::record::{DisturbedSides, Extent, Side};
+use dyno_model::verdict::{Comparison, Judged, Reason, SeriesKey, Verdict, ZeroTest};
 use serde::Serialize;
 
 use super::{Effect, Input};
@@ -46,6 +46,9 @@ pub struct Row {
     pub baseline: Option<Value>,
     pub candidate: Option<Value>,
     pub effect: Option<Effect>,
+    /// What stands for the effect where rounds have a zero on one side alone: `from 0`, `to 0`,
+    /// `0 in 6 of 12 rounds`.
+    pub zero: Option<String>,
     /// δ, the smallest effect of interest, as text: `±1 %`.
     pub delta: String,
     pub delta_fraction: f64,
@@ -55,6 +58,8 @@ pub struct Row {
     pub rounds: u32,
     /// Samples left out because something disturbed them.
     pub tainted: u32,
+    /// The side that disturbance came with, where it did not come with both alike.
+    pub disturbed: Option<DisturbedWith>,
     /// Rounds in all that would settle an inconclusive series, and how many that is more.
     pub rounds_needed: Option<u32>,
     pub rounds_more: Option<u32>,
@@ -80,9 +85,45 @@ impl Row {
         }
     }
 
+    /// The effect as its column has it: its text, the zero that stands for it, or a dash.
+    pub fn effect_text(&self) -> &str {
+        match (&self.effect, &self.zero) {
+            (Some(effect), _) => &effect.text,
+            (None, Some(zero)) => zero,
+            (None, None) => "–",
+        }
+    }
+
+    /// The effect as it stands in a sentence; `None` where there is none.
+    pub(crate) fn effect_in_sentence(&self) -> Option<String> {
+        self.effect.as_ref().map(Effect::in_sentence).or_else(|| self.zero.clone())
+    }
+
     /// Whether hosts contradict each other about the series.
     pub fn is_conflict(&self) -> bool {
         self.shown != self.verdict
+    }
+}
+
+/// The side that the disturbance of a series came with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DisturbedWith {
+    pub side: &'static str,
+    /// `24 of its processes, 1 of the baseline's`
+    pub text: String,
+}
+
+impl DisturbedWith {
+    fn new(comparison: &Comparison) -> Option<Self> {
+        let (side, DisturbedSides { baseline, candidate }) =
+            (comparison.disturbed_side()?, comparison.disturbed?);
+        let (own, others) = match side {
+            Side::Baseline => (baseline, candidate),
+            Side::Candidate => (candidate, baseline),
+        };
+        let other = side.other().name();
+        let text = format!("{own} of its processes, {others} of the {other}'s");
+        Some(Self { side: side.name(), text })
     }
 }
 
@@ -158,7 +199,10 @@ fn set_beside(rows: &mut [Row], policy: &Policy) {
 }
 
 fn metric_beside(row: &Row, other: &Row) -> MetricBeside {
-    let effect = other.effect.as_ref().map_or(String::new(), |e| format!(" {}", e.text));
+    let effect = match other.effect_text() {
+        "–" => String::new(),
+        text => format!(" {text}"),
+    };
     let is_same = other.verdict == row.verdict;
     let verdict = if is_same { String::new() } else { format!(", {}", other.verdict) };
     MetricBeside {
@@ -192,7 +236,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
             Verdict::Inconclusive(Reason::HostsDisagree { .. }) => "conflict: hosts",
             verdict => verdict.name(),
         },
-        mark: mark(&judged.verdict, effect.as_ref()),
+        mark: mark(judged),
         case: words::case_name(&key.benchmark, &key.config),
         benchmark: key.benchmark.clone(),
         config: key.config.clone(),
@@ -205,6 +249,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
         candidate: comparison.candidate.map(|extent| value(extent, unit, half_width)),
         why: words::why(judged, interval, &delta, input.policy),
         effect,
+        zero: comparison.zeros.as_ref().map(zero_text),
         delta,
         delta_fraction,
         // A counted value was not drawn from anything: its q is 0 or 1 by definition.
@@ -217,6 +262,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
         p: comparison.estimate.map(|e| e.p),
         rounds: comparison.rounds,
         tainted: comparison.tainted,
+        disturbed: DisturbedWith::new(comparison),
         rounds_needed: needed,
         rounds_more: needed.map(|n| n.saturating_sub(comparison.rounds)),
         beside: Vec::new(),
@@ -227,13 +273,25 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
 }
 
 /// See [`Row::mark`].
-fn mark(verdict: &Verdict, effect: Option<&Effect>) -> &'static str {
-    match verdict {
+fn mark(judged: &Judged) -> &'static str {
+    let comparison = &judged.comparison;
+    let shrank = comparison.estimate.is_some_and(|e| e.mean < 0.0)
+        || comparison.zeros.is_some_and(|zeros| !zeros.grew);
+    match judged.verdict {
         Verdict::Unchanged => "=",
         Verdict::Inconclusive(Reason::HostsDisagree { .. }) => "≠",
         Verdict::Inconclusive(_) => "?",
-        _ if effect.is_some_and(|e| e.fraction < 0.0) => "▼",
+        _ if shrank => "▼",
         _ => "▲",
+    }
+}
+
+/// See [`Row::zero`].
+fn zero_text(zeros: &ZeroTest) -> String {
+    match zeros {
+        zeros if zeros.begins_at_zero() => "from 0".to_string(),
+        zeros if zeros.becomes_zero() => "to 0".to_string(),
+        zeros => format!("0 in {} of {} rounds", zeros.zeros(), zeros.rounds),
     }
 }
 

@@ -43,6 +43,8 @@ fn input((benchmark, config, metric, host, architecture, effect, noise): Series)
             baseline: extent(1e9),
             candidate: extent(1e9 * (1.0 + effect)),
             tainted: 0,
+            zeros: None,
+            disturbed: None,
         },
         history: None,
     }

@@ -85,6 +85,8 @@ fn summary(rounds: &[Round]) -> Summary {
         baseline: extent(|round| round.0),
         candidate: extent(|round| round.1),
         tainted: 0,
+        zeros: None,
+        disturbed: None,
     }
 }
 
