@@ -172,6 +172,7 @@ mod tests {
                     zeros: None,
                     disturbed: None,
                 },
+                is_flaky: false,
                 history: None,
             }
         };

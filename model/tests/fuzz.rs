@@ -198,6 +198,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         host,
         architecture: "x86_64".into(),
         summary,
+        is_flaky: false,
         history,
     });
     proptest::collection::vec(input, 0..25)
@@ -295,6 +296,7 @@ proptest! {
             host: "h".into(),
             architecture: "x86_64".into(),
             summary: summary.clone(),
+            is_flaky: false,
             history: None,
         };
         let inputs: Vec<Input> = summaries.iter().map(input).collect();

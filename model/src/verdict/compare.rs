@@ -27,8 +27,12 @@ pub struct Comparison {
     /// Architecture of the host.
     pub architecture: String,
     pub tier: Gate,
-    /// Whether it counts towards the conclusion, and so which family its q is adjusted in.
+    /// Whether it counts towards the conclusion.
     pub decides: bool,
+    /// Whether it does not decide, and must agree with what does.
+    pub is_companion: bool,
+    /// Whether its case is flaky, and so decides nothing.
+    pub is_flaky: bool,
     pub baseline: Option<Extent>,
     pub candidate: Option<Extent>,
     pub rounds: u32,
@@ -60,6 +64,11 @@ impl Comparison {
     /// p before it is adjusted.
     pub fn p(&self) -> Option<f64> {
         self.estimate.map(|e| e.p).or(self.zeros.map(|zeros| zeros.p))
+    }
+
+    /// Whether it can change the conclusion, and so which family its q is adjusted in.
+    pub const fn can_conclude(&self) -> bool {
+        self.decides || self.is_companion
     }
 
     /// Whether it is a test, of those that q is adjusted over: a counted metric is none.
@@ -100,15 +109,17 @@ pub struct Input {
     pub host: String,
     pub architecture: String,
     pub summary: Summary,
+    /// Whether the case is flaky ([`super::Failing::is_flaky`]).
+    pub is_flaky: bool,
     /// Pooled within-run variance of d of the same series in past runs; `None` where there is none.
     pub history: Option<Variance>,
 }
 
 /// Estimates every series and adjusts p. The order is kept.
 ///
-/// Two families are adjusted, each by itself: the series that decide, and those that do not, so
-/// that neither the many that are only shown lend the deciding ones their discoveries, nor dilute
-/// them. A metric sampled once per case has no variance and so is no test: it stands in no family,
+/// Two families are adjusted, each by itself: the series that can change the conclusion, and those
+/// that cannot, so that neither the many that are only shown lend the others their discoveries, nor
+/// dilute them. A metric sampled once per case has no variance and so is no test: it stands in no family,
 /// its estimate is the value itself, and its q is its p (0 or 1).
 ///
 /// The peers that lend their variance ([`stats::moderate`]) are the series of one metric and host.
@@ -133,13 +144,13 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
         .iter()
         .zip(&rules)
         .zip(&runs)
-        .map(|((input, (rule, decides)), run)| {
+        .map(|((input, rule), run)| {
             let noise = run.and_then(|_| noise(input, run));
-            estimate_one(input, rule, *decides, noise, policy)
+            estimate_one(input, rule, noise, policy)
         })
         .collect();
-    for decides in [true, false] {
-        let in_family = |c: &Comparison| c.is_tested() && c.decides == decides;
+    for can_conclude in [true, false] {
+        let in_family = |c: &Comparison| c.is_tested() && c.can_conclude() == can_conclude;
         let family: Vec<usize> =
             (0..comparisons.len()).filter(|&i| in_family(&comparisons[i])).collect();
         let p: Vec<f64> = family.iter().filter_map(|&i| comparisons[i].q).collect();
@@ -168,9 +179,16 @@ impl CaseMetrics {
     }
 }
 
-/// The rule of each series, and whether it decides: it must be of the tier `gate`, and of a case
-/// either the metrics that decide do, or those that do otherwise.
-fn rules(inputs: &[Input], policy: &Policy) -> Vec<(Rule, bool)> {
+/// The rule of a series, and what it is in its case.
+struct SeriesRule {
+    rule: Rule,
+    decides: bool,
+    is_companion: bool,
+}
+
+/// The rule of each series. To decide it must be of the tier `gate` and of a case that is not flaky;
+/// of a case either the metrics that decide do, or those that do otherwise.
+fn rules(inputs: &[Input], policy: &Policy) -> Vec<SeriesRule> {
     type CaseOn<'a> = (&'a str, &'a str, &'a str);
     fn case_on(input: &Input) -> CaseOn<'_> {
         (&input.summary.benchmark, &input.summary.config, &input.host)
@@ -196,16 +214,19 @@ fn rules(inputs: &[Input], policy: &Policy) -> Vec<(Rule, bool)> {
             rule
         })
         .collect();
-    let decides = |(input, rule): (&Input, &Rule)| {
+    let series_rule = |(input, rule): (&Input, Rule)| {
         let case = &cases[&case_on(input)];
-        rule.tier == Gate::Counts
-            && match rule.decides {
-                Decides::Yes => !case.deciding || !case.otherwise_decides(),
-                Decides::No => false,
-                Decides::Otherwise => case.otherwise_decides(),
-            }
+        let counts = rule.tier == Gate::Counts && !input.is_flaky;
+        let decides = match rule.decides {
+            Decides::Yes => !case.otherwise_decides(),
+            Decides::No => false,
+            Decides::Otherwise => case.otherwise_decides(),
+        };
+        let has_deciding = case.deciding || case.otherwise_decides();
+        let is_companion = counts && !decides && rule.must_agree && has_deciding;
+        SeriesRule { rule, decides: counts && decides, is_companion }
     };
-    inputs.iter().zip(&rules).map(|pair| (*pair.1, decides(pair))).collect()
+    inputs.iter().zip(rules).map(series_rule).collect()
 }
 
 /// No |d| is larger: ln of the largest 64-bit integer. A foreign file may claim otherwise.
@@ -245,8 +266,7 @@ fn variance(metric: &str, noise: Option<Noise>) -> Option<Variance> {
 
 fn estimate_one(
     input: &Input,
-    rule: &Rule,
-    decides: bool,
+    SeriesRule { rule, decides, is_companion }: &SeriesRule,
     noise: Option<Noise>,
     policy: &Policy,
 ) -> Comparison {
@@ -266,7 +286,9 @@ fn estimate_one(
         },
         architecture: input.architecture.clone(),
         tier: rule.tier,
-        decides,
+        decides: *decides,
+        is_companion: *is_companion,
+        is_flaky: input.is_flaky,
         baseline: summary.baseline,
         candidate: summary.candidate,
         rounds: zeros.map_or(summary.rounds, |zeros| zeros.rounds),

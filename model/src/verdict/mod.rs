@@ -3,6 +3,7 @@
 
 mod compare;
 mod conclude;
+mod conflict;
 mod disturbed;
 mod failing;
 mod judge;
@@ -15,6 +16,7 @@ mod zeros;
 
 pub use compare::{Comparison, Input, SeriesKey, compare};
 pub use conclude::{Concluded, Conclusion, ConclusionReason, conclude};
+pub use conflict::{Contradiction, contradictions};
 pub use failing::{Failing, Standing};
 pub use judge::{Judged, NamedVerdict, Reason, Verdict, judge};
 pub use scaling::{ScalingVerdict, judge_scaling};

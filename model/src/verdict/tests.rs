@@ -34,7 +34,13 @@ fn samples(benchmark: &str, metric: &str, values: &[(i64, i64)]) -> Vec<Sample> 
 }
 
 fn input(summary: Summary) -> Input {
-    Input { host: "h".into(), architecture: "x86_64".into(), summary, history: None }
+    Input {
+        host: "h".into(),
+        architecture: "x86_64".into(),
+        summary,
+        is_flaky: false,
+        history: None,
+    }
 }
 
 fn verdicts(samples: &[Sample]) -> (Vec<Verdict>, Conclusion) {

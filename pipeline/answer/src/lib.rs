@@ -28,6 +28,8 @@ pub struct Answer {
     pub compared: PairComparison,
     pub concluded: Concluded,
     pub view: View,
+    /// Whether a commit or a case that was asked for does not work; a flaky case is none.
+    pub has_failures: bool,
     /// The store as it was asked.
     pub session: Session,
 }
@@ -49,7 +51,9 @@ pub async fn ask(
     }
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
-    let concluded = conclude(&compared.judged, &Failing::in_runs(&compared.runs), policy);
+    let failing = Failing::in_comparison(&compared.runs, &compared.judged);
+    let concluded = conclude(&compared.judged, &failing, policy);
+    let has_failures = failing.is_any();
     let samples = compared.sample_files.iter().map(|path| store.locate(path)).collect();
     let command = {
         let mut words = format!("dyno compare {} {}", compared.baseline, compared.candidate);
@@ -59,6 +63,8 @@ pub async fn ask(
             policy.name,
             store.url()
         ));
+        words.extend(filter.host.iter().map(|host| format!(" --host {host}")));
+        words.extend(filter.job.iter().map(|job| format!(" --job {job}")));
         words
     };
     let selfchecks = selfchecks(&session, &compared.runs, policy).await?;
@@ -99,7 +105,7 @@ pub async fn ask(
         sql: &sql,
         fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
     });
-    Ok(Answer { compared, concluded, view, session })
+    Ok(Answer { compared, concluded, view, has_failures, session })
 }
 
 /// Writes page, comment and JSON into `folder`; returns the page's path.

@@ -217,7 +217,7 @@ fn estimate_lines(e: &EstimateView, row: &crate::view::Row, family: &Family) -> 
         "p              {}: of so large a mean, if the true effect were no larger than δ",
         number::probability(e.p)
     ));
-    let decide = if family.decides { "decide" } else { "do not decide" };
+    let decide = if family.decides { "can conclude" } else { "cannot conclude" };
     lines.push(format!(
         "q              {}, adjusted over {}, those that {decide} ({})",
         e.q.map_or("–".to_string(), number::probability),

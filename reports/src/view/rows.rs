@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use dyno_model::catalog::policy::{Gate, Policy};
 use dyno_model::metric::{self, MetricUnit};
 use dyno_model::record::{DisturbedSides, Extent, Side};
-use dyno_model::verdict::{Comparison, Judged, Reason, SeriesKey, Verdict, ZeroTest};
+use dyno_model::verdict::{
+    Comparison, Judged, Reason, SeriesKey, Verdict, ZeroTest, contradictions,
+};
 use serde::Serialize;
 
 use super::{Effect, Input};
@@ -65,6 +67,8 @@ pub struct Row {
     pub rounds_more: Option<u32>,
     /// The reason why the verdict is what it is.
     pub why: String,
+    /// Whether it stands in [`super::View::conflicting`] too.
+    pub in_conflict: bool,
     /// Other metrics, which could decide elsewhere, on the same case and host.
     pub beside: Vec<MetricBeside>,
     /// Its name for `--explain`: `fib[threads=2]/wall@local`.
@@ -154,6 +158,30 @@ pub(super) fn rows(sorted: &[&Judged], input: &Input<'_>) -> Vec<Row> {
     let mut rows: Vec<Row> = sorted.iter().enumerate().map(row).collect();
     set_beside(&mut rows, input.policy);
     rows
+}
+
+/// The rows of metrics that are sure of different things: of each two the one that decides comes
+/// first, and once. They are marked among `rows`.
+pub(super) fn conflicting(rows: &mut [Row], input: &Input<'_>) -> Vec<Row> {
+    let mut conflicting: Vec<Row> = Vec::new();
+    for contradiction in contradictions(input.judged, input.policy) {
+        for judged in [contradiction.deciding, contradiction.companion] {
+            let row = rows.iter_mut().find(|row| row.key() == judged.comparison.key);
+            if let Some(row) = row.filter(|row| !row.in_conflict) {
+                row.in_conflict = true;
+                conflicting.push(row.clone());
+            }
+        }
+    }
+    conflicting
+}
+
+/// The largest regression in size (memory, files) among metrics that do not decide.
+pub(super) fn largest_growth(rows: &[Row]) -> Option<&Row> {
+    let is_size = |row: &&Row| row.unit == MetricUnit::Bytes.name() && row.verdict == "Regressed";
+    let rows = rows.iter().filter(|row| !row.decides && row.tier == Gate::Counts);
+    let fraction = |row: &Row| row.effect.as_ref().map_or(f64::INFINITY, |effect| effect.fraction);
+    rows.filter(is_size).max_by(|a, b| fraction(a).total_cmp(&fraction(b)))
 }
 
 /// The id of the row in this place.
@@ -265,6 +293,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
         disturbed: DisturbedWith::new(comparison),
         rounds_needed: needed,
         rounds_more: needed.map(|n| n.saturating_sub(comparison.rounds)),
+        in_conflict: false,
         beside: Vec::new(),
         explain: commands::explain(&input.links.command, &series),
         series,

@@ -69,12 +69,14 @@ impl Scenario {
                     host: host.clone(),
                     architecture: architecture(host),
                     summary,
+                    is_flaky: false,
                     history,
                 })
             })
             .collect();
         let judged = verdict::judge(verdict::compare(&inputs, &policy), &policy);
-        let concluded = verdict::conclude(&judged, &Failing::in_runs(&self.runs), &policy);
+        let concluded =
+            verdict::conclude(&judged, &Failing::in_comparison(&self.runs, &judged), &policy);
         Self { judged, concluded, policy, ..self }
     }
 
@@ -95,8 +97,8 @@ impl Scenario {
     /// The scenario with these failures in the run of its first host.
     fn failing(mut self, failures: Vec<Failure>) -> Self {
         self.runs[0].failures = failures;
-        self.concluded =
-            verdict::conclude(&self.judged, &Failing::in_runs(&self.runs), &self.policy);
+        let failing = Failing::in_comparison(&self.runs, &self.judged);
+        self.concluded = verdict::conclude(&self.judged, &failing, &self.policy);
         self
     }
 

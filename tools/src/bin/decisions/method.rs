@@ -63,6 +63,7 @@ fn input(index: usize, series: &Series, history: bool) -> Input {
         host: "turing".into(),
         architecture: "x86_64".into(),
         summary: Summary { benchmark: index.to_string(), ..summary(&series.rounds) },
+        is_flaky: false,
         history: if history { pooled_past(&series.past) } else { None },
     }
 }
