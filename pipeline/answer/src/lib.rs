@@ -55,18 +55,7 @@ pub async fn ask(
     let concluded = conclude(&compared.judged, &failing, policy);
     let has_failures = failing.is_any();
     let samples = compared.sample_files.iter().map(|path| store.locate(path)).collect();
-    let command = {
-        let mut words = format!("dyno compare {} {}", compared.baseline, compared.candidate);
-        words.push_str(&format!(
-            " --suite {} --policy {} --store {}",
-            compared.suite,
-            policy.name,
-            store.url()
-        ));
-        words.extend(filter.host.iter().map(|host| format!(" --host {host}")));
-        words.extend(filter.job.iter().map(|job| format!(" --job {job}")));
-        words
-    };
+    let command = command(&compared, policy, store, filter);
     let selfchecks = selfchecks(&session, &compared.runs, policy).await?;
     let sql = |series: &SeriesKey| compared.sql_for(series);
     let cases = session.scaling_cases(&compared).await.map_err(query_error)?;
@@ -106,6 +95,19 @@ pub async fn ask(
         fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
     });
     Ok(Answer { compared, concluded, view, has_failures, session })
+}
+
+/// The command that makes the report again.
+fn command(compared: &PairComparison, policy: &Policy, store: &Store, filter: &Filter) -> String {
+    let PairComparison { baseline, candidate, suite, .. } = compared;
+    let mut words = format!(
+        "dyno compare {baseline} {candidate} --suite {suite} --policy {} --store {}",
+        policy.name,
+        store.url()
+    );
+    words.extend(filter.host.iter().map(|host| format!(" --host {host}")));
+    words.extend(filter.job.iter().map(|job| format!(" --job {job}")));
+    words
 }
 
 /// Writes page, comment and JSON into `folder`; returns the page's path.
