@@ -217,9 +217,9 @@ fn estimate_lines(e: &EstimateView, row: &crate::view::Row, family: &Family) -> 
         "p              {}: of so large a mean, if the true effect were no larger than δ",
         number::probability(e.p)
     ));
-    let decide = if family.decides { "can conclude" } else { "cannot conclude" };
+    let can = if family.decides { "can" } else { "cannot" };
     lines.push(format!(
-        "q              {}, adjusted over {}, those that {decide} ({})",
+        "q              {}, adjusted over {}, those that {can} change the conclusion ({})",
         e.q.map_or("–".to_string(), number::probability),
         plural(family.series, "series"),
         family.procedure

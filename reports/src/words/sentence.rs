@@ -35,7 +35,14 @@ impl Facts<'_> {
 /// The verdict over everything, as one sentence.
 pub(crate) fn sentence(facts: &Facts<'_>) -> String {
     let (better, worse) = adjectives(facts);
-    let mut parts = Vec::new();
+    let failing = failing_cases(facts.counts.failing);
+    // What the conclusion rests on comes first.
+    let is_failing_alone = facts.counts.failing.newly_failing > 0
+        && facts.conclusion == Conclusion::Regressed
+        && facts.counts.deciding.regressed == 0;
+    let (first, last) =
+        if is_failing_alone { (failing, String::new()) } else { (String::new(), failing) };
+    let mut parts = vec![first];
     parts.extend(conflict(facts.conflicting));
     parts.push(match facts.conclusion {
         Conclusion::Unchanged => unchanged(facts),
@@ -43,7 +50,7 @@ pub(crate) fn sentence(facts: &Facts<'_>) -> String {
         _ => changes(facts, better, worse),
     });
     parts.extend(facts.growth.filter(|row| !row.in_conflict).and_then(growth));
-    parts.push(failing_cases(facts.counts.failing));
+    parts.push(last);
     parts.retain(|part| !part.is_empty());
     format!("{}: {}.", facts.conclusion.name(), parts.join("; "))
 }
