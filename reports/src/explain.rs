@@ -330,7 +330,10 @@ fn rule(comparison: &Comparison, input: &Input<'_>) -> RuleView {
         (_, Decides::Otherwise, _) => {
             let others: Vec<&str> = deciding_beside(comparison, input.judged);
             let who = if others.is_empty() { "another metric" } else { &others.join(", ") };
-            format!("{decides_from}: otherwise, and {who} decides for the case on this host")
+            let agrees = if comparison.is_companion { "; it must agree" } else { "" };
+            format!(
+                "{decides_from}: otherwise, and {who} decides for the case on this host{agrees}"
+            )
         }
     };
     RuleView {

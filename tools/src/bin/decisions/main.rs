@@ -8,6 +8,7 @@
 //! cargo run -p dyno-tools --bin decisions
 
 mod aims;
+mod conflicts;
 mod data;
 mod method;
 mod rules;
@@ -126,7 +127,8 @@ fn find(arguments: &Arguments) -> Result<Findings, Box<dyn Error>> {
     }
     let scores = score_fixed_rounds(&cells, arguments);
     let adaptive = score_adaptive(&cells, arguments);
-    let aims = aims::evaluate_aims(&scores, &adaptive);
+    let mut aims = aims::evaluate_aims(&scores, &adaptive);
+    aims.extend(conflicts::aims(&cells, arguments));
     let Arguments { seed, repetitions, .. } = *arguments;
     Ok(Findings { source, seed, repetitions, series, scores, adaptive, aims })
 }
