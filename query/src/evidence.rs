@@ -107,7 +107,7 @@ fn past_runs(key: &SeriesKey, jobs: &[&JobId]) -> String {
     format!(
         "SELECT count(*) AS runs, sum(rounds - 1) AS df,\n       \
          sum((rounds - 1) * variance) / sum(rounds - 1) AS variance\n\
-         FROM summaries\n{}\n  AND rounds > 1 AND variance >= 0",
+         FROM summaries\n{}\n  AND rounds > 1 AND variance >= 0 AND zero_grew IS NULL",
         series_of(key, jobs)
     )
 }

@@ -15,7 +15,7 @@ use crate::catalog::suite::Config;
 pub enum Conclusion {
     Regressed,
     Improved,
-    /// Some series regressed and others improved.
+    /// Some series regressed and others improved, or metrics of a case contradict each other.
     Mixed,
     Unchanged,
     Inconclusive,

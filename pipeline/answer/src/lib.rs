@@ -28,7 +28,7 @@ pub struct Answer {
     pub compared: PairComparison,
     pub concluded: Concluded,
     pub view: View,
-    /// Whether a commit or a case that was asked for does not work; a flaky case is none.
+    /// Whether a commit or a case that was asked for does not work ([`Failing::is_any`]).
     pub has_failures: bool,
     /// The store as it was asked.
     pub session: Session,
