@@ -6,7 +6,7 @@
 //! (n − 1) s² = Σ Mᵢ + Σ nᵢ (d̄ᵢ − d̄)². Extremes are exact too. A median does not follow from
 //! medians: what is shown is their mean, weighted by samples' rounds, and no statistic uses it.
 
-use crate::record::{Extent, Summary};
+use crate::record::{DisturbedSides, Extent, Summary, ZeroRounds};
 
 /// One summary from several of one series. The names are those of the first; `None` for none.
 pub fn pool(parts: &[&Summary]) -> Option<Summary> {
@@ -37,7 +37,37 @@ pub fn pool(parts: &[&Summary]) -> Option<Summary> {
         baseline: extent(parts.iter().map(|s| (s.rounds, s.baseline))),
         candidate: extent(parts.iter().map(|s| (s.rounds, s.candidate))),
         tainted: saturating(parts.iter().map(|s| s.tainted)),
+        zeros: zeros(parts),
+        disturbed: disturbed(parts),
     })
+}
+
+/// Rounds with a zero on one side, in all parts. Directions are counted only in parts that have
+/// such rounds: of the others all rounds count against, so that nothing is sure too soon.
+fn zeros(parts: &[&Summary]) -> Option<ZeroRounds> {
+    let zeros = |part: &&Summary| match part.zeros {
+        Some(zeros) => zeros,
+        None if part.mean_log_ratio == Some(0.0) && part.variance == Some(0.0) => {
+            ZeroRounds::default()
+        }
+        None => ZeroRounds { grew: part.rounds, shrank: part.rounds, ..ZeroRounds::default() },
+    };
+    let add = |a: ZeroRounds, b: ZeroRounds| ZeroRounds {
+        baseline: a.baseline.saturating_add(b.baseline),
+        candidate: a.candidate.saturating_add(b.candidate),
+        grew: a.grew.saturating_add(b.grew),
+        shrank: a.shrank.saturating_add(b.shrank),
+    };
+    let has_any = parts.iter().any(|part| part.zeros.is_some());
+    has_any.then(|| parts.iter().map(zeros).fold(ZeroRounds::default(), add))
+}
+
+fn disturbed(parts: &[&Summary]) -> Option<DisturbedSides> {
+    let add = |a: DisturbedSides, b: DisturbedSides| DisturbedSides {
+        baseline: a.baseline.saturating_add(b.baseline),
+        candidate: a.candidate.saturating_add(b.candidate),
+    };
+    parts.iter().filter_map(|part| part.disturbed).reduce(add)
 }
 
 /// A sum of counts that a foreign file may have made as large as it likes.
@@ -74,6 +104,8 @@ mod tests {
             baseline: None,
             candidate: None,
             tainted: 0,
+            zeros: None,
+            disturbed: None,
         }
     }
 

@@ -181,6 +181,35 @@ pub struct Summary {
     pub candidate: Option<Extent>,
     /// Samples left out because they were tainted.
     pub tainted: u32,
+    /// Rounds in which one side alone is zero; `None` where there is none, and in summaries of a
+    /// dyno that did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zeros: Option<ZeroRounds>,
+    /// Samples whose own process was disturbed; `None` where none was, and in summaries of a dyno
+    /// that did not tell the sides apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disturbed: Option<DisturbedSides>,
+}
+
+/// Rounds with both sides of which one alone is zero: they have no ratio. And what the other rounds
+/// say of the direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ZeroRounds {
+    /// Rounds in which the baseline alone is zero.
+    pub baseline: u32,
+    /// Rounds in which the candidate alone is zero.
+    pub candidate: u32,
+    /// The number of rounds with a ratio in which the candidate is the larger.
+    pub grew: u32,
+    /// The number of rounds with a ratio in which the candidate is the smaller.
+    pub shrank: u32,
+}
+
+/// Samples of each side whose own process was disturbed, not only the one beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DisturbedSides {
+    pub baseline: u32,
+    pub candidate: u32,
 }
 
 /// Median and extremes of one side of a series, in the metric's base unit.

@@ -101,7 +101,7 @@ struct CaseState {
     /// The side that goes first in even rounds.
     first: Side,
     targets: Vec<Target>,
-    /// ln(candidate / baseline) of each finished round, by target.
+    /// ln(candidate / baseline) of each finished round, by target; infinite where one is zero.
     d: Vec<Vec<f64>>,
     rounds: u32,
     /// Rounds that were disturbed, and so are not among `rounds`.
@@ -168,7 +168,7 @@ impl Sampler {
         state.rounds += 1;
         state.spent_ns = state.spent_ns.saturating_add(spent_ns);
         for (d, pair) in state.d.iter_mut().zip(values) {
-            d.extend(pair.and_then(|(b, c)| log_ratio(b, c).ok()));
+            d.extend(pair.map(|(b, c)| log_ratio(b, c).unwrap_or(f64::INFINITY)));
         }
         if state.closed.is_none() && state.rounds >= budget.rounds_min {
             state.closed = match state.width(confidence) {
@@ -249,10 +249,14 @@ impl Sampler {
 
 impl CaseState {
     /// The widest half-width as a share of what is asked (below 1 is precise enough); infinite
-    /// for a target with fewer than two rounds. `None` where nothing steers, or what steers has
-    /// no pair of values at all: more rounds would tell nothing.
+    /// for a target with fewer than two rounds, and for one with a zero on one side alone, whose
+    /// direction more rounds may settle. `None` where nothing steers, or what steers has no pair of
+    /// values at all: more rounds would tell nothing.
     fn width(&self, confidence: f64) -> Option<f64> {
         let width = |(target, d): (&Target, &Vec<f64>)| {
+            if d.iter().any(|d| d.is_infinite()) {
+                return Some(f64::INFINITY);
+            }
             let moments = moments(d)?;
             let Some(variance) = moments.variance else { return Some(f64::INFINITY) };
             let n = f64::from(moments.n);
@@ -432,6 +436,18 @@ mod tests {
             sampler.stop_reasons().collect::<Vec<_>>(),
             [(Some(StopReason::LeastRounds), 4)]
         );
+    }
+
+    #[test]
+    fn a_zero_on_one_side_is_never_precise() {
+        for pairs in [[(0, 0), (0, 1000)], [(0, 7), (0, 7)]] {
+            let mut sampler = Sampler::new(vec![wall(0.005)], budget(3, 12, 60), 0.95, 1);
+            while let Some([turn, _]) = sampler.next_round() {
+                sampler.finish_round(0, 1, &[Some(pairs[turn.round as usize % 2])]);
+            }
+            let closed = sampler.stop_reasons().next();
+            assert_eq!(closed, Some((Some(StopReason::OutOfRounds), 12)), "{pairs:?}");
+        }
     }
 
     #[test]

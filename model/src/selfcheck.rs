@@ -169,7 +169,10 @@ mod tests {
                     baseline: Some(extent),
                     candidate: Some(extent),
                     tainted: 0,
+                    zeros: None,
+                    disturbed: None,
                 },
+                is_flaky: false,
                 history: None,
             }
         };

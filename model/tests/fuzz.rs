@@ -4,7 +4,7 @@
 
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::pool::pool;
-use dyno_model::record::{Extent, Sample, Side, Summary};
+use dyno_model::record::{DisturbedSides, Extent, Sample, Side, Summary, ZeroRounds};
 use dyno_model::stats::Variance;
 use dyno_model::verdict::{self, Input, Judged, Reason, Verdict};
 use proptest::prelude::*;
@@ -162,7 +162,16 @@ fn summary() -> impl Strategy<Value = Summary> {
         count(),
     );
     let names = (name(&["a", "b", ""]), config(), metric());
-    (names, numbers, extent(), extent()).prop_map(|(names, numbers, baseline, candidate)| {
+    let zeros =
+        (count(), count(), count(), count()).prop_map(|(baseline, candidate, grew, shrank)| {
+            ZeroRounds { baseline, candidate, grew, shrank }
+        });
+    let disturbed =
+        (count(), count()).prop_map(|(baseline, candidate)| DisturbedSides { baseline, candidate });
+    let optional =
+        (proptest::option::weighted(0.2, zeros), proptest::option::weighted(0.2, disturbed));
+    let all = (names, numbers, extent(), extent(), optional);
+    all.prop_map(|(names, numbers, baseline, candidate, (zeros, disturbed))| {
         let (benchmark, config, metric) = names;
         let (rounds, mean_log_ratio, variance, tainted) = numbers;
         Summary {
@@ -175,6 +184,8 @@ fn summary() -> impl Strategy<Value = Summary> {
             baseline,
             candidate,
             tainted,
+            zeros,
+            disturbed,
         }
     })
 }
@@ -187,6 +198,7 @@ fn inputs() -> impl Strategy<Value = Vec<Input>> {
         host,
         architecture: "x86_64".into(),
         summary,
+        is_flaky: false,
         history,
     });
     proptest::collection::vec(input, 0..25)
@@ -231,6 +243,13 @@ fn check(judged: &Judged, policy: &Policy) -> Result<(), TestCaseError> {
                 if !matches!(reason, Reason::TooWide { .. } | Reason::HostsDisagree { .. })),
             "{judged:?}"
         ),
+        (None, Some(q)) => {
+            let p = comparison.zeros.map(|zeros| zeros.p);
+            prop_assert!(
+                (0.0..=1.0).contains(&q) && p.is_some_and(|p| p <= q + 1e-12),
+                "{judged:?}"
+            );
+        }
         _ => return Err(TestCaseError::fail(format!("an estimate without q: {judged:?}"))),
     }
     if let Some(noise) = comparison.noise {
@@ -280,6 +299,7 @@ proptest! {
             host: "h".into(),
             architecture: "x86_64".into(),
             summary: summary.clone(),
+            is_flaky: false,
             history: None,
         };
         let inputs: Vec<Input> = summaries.iter().map(input).collect();

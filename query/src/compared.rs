@@ -90,7 +90,9 @@ impl PairComparison {
     pub(crate) fn call_text(&self, function: &str) -> String {
         let mut arguments = vec![quoted(self.baseline.hex()), quoted(self.candidate.hex())];
         arguments.push(quoted(&self.suite));
-        arguments.extend(self.filter.host.as_deref().map(quoted));
+        let host = self.runs.first().filter(|_| self.filter.job.is_some()).map(|run| &run.host);
+        arguments.extend(self.filter.host.as_ref().or(host).map(|host| quoted(host)));
+        arguments.extend(self.filter.job.as_deref().map(quoted));
         format!("{function}({})", arguments.join(", "))
     }
 }

@@ -108,7 +108,7 @@ fn past_runs(key: &SeriesKey, jobs: &[&JobId]) -> String {
     format!(
         "SELECT count(*) AS runs, sum(rounds - 1) AS df,\n       \
          sum((rounds - 1) * variance) / sum(rounds - 1) AS variance\n\
-         FROM summaries\n{}\n  AND rounds > 1 AND variance >= 0",
+         FROM summaries\n{}\n  AND rounds > 1 AND variance >= 0 AND zero_grew IS NULL",
         series_of(key, jobs)
     )
 }
@@ -116,13 +116,16 @@ fn past_runs(key: &SeriesKey, jobs: &[&JobId]) -> String {
 fn family(compared: &PairComparison, key: &SeriesKey) -> String {
     let counted: Vec<String> =
         METRICS.iter().filter(|m| m.sampling == Sampling::Once).map(|m| quoted(m.name)).collect();
-    let decides = |decides: bool| if decides { "decides" } else { "NOT decides" };
+    let family = |concludes: bool| match concludes {
+        true => "(decides OR companion)",
+        false => "NOT (decides OR companion)",
+    };
     let judged = compared.judged.iter().find(|judged| judged.comparison.key == *key);
     format!(
         "SELECT count(*) AS series\nFROM {}\n\
          WHERE {} AND p IS NOT NULL AND metric NOT IN ({})",
         compared.as_table(),
-        decides(judged.is_some_and(|judged| judged.comparison.decides)),
+        family(judged.is_some_and(|judged| judged.comparison.can_conclude())),
         counted.join(", ")
     )
 }

@@ -22,7 +22,8 @@ use datafusion::logical_expr::{
     create_udf,
 };
 use datafusion::prelude::SessionContext;
-use dyno_model::stats::{self, Variance};
+use dyno_model::stats::{self, NoRatio, Variance};
+use dyno_model::verdict::ZeroTest;
 
 use crate::sql_catalog::SQL_CATALOG;
 
@@ -51,7 +52,7 @@ fn log_ratio() -> ScalarUDF {
         let arrays = ColumnarValue::values_to_arrays(arguments)?;
         let columns = Columns(&arrays);
         let rows = 0..arrays[0].len();
-        let d: Float64Array = rows.map(|row| columns.round(row).map(|[d]| d)).collect();
+        let d: Float64Array = rows.map(|row| columns.ratio(row)).collect();
         let all_scalar = arguments.iter().all(|a| matches!(a, ColumnarValue::Scalar(_)));
         Ok(match all_scalar {
             true => ColumnarValue::Scalar(ScalarValue::try_from_array(&d, 0)?),
@@ -72,8 +73,23 @@ impl Columns<'_> {
     }
 
     /// (baseline, candidate) as d; `None` where the model knows no ratio of the two.
+    fn ratio(&self, row: usize) -> Option<f64> {
+        stats::log_ratio_of(self.value(0, row)?, self.value(1, row)?).ok()
+    }
+
+    /// [`Columns::ratio`], infinite where one side alone is zero.
     fn round(&self, row: usize) -> Option<[f64; 1]> {
-        Some([stats::log_ratio_of(self.value(0, row)?, self.value(1, row)?).ok()?])
+        let (baseline, candidate) = (self.value(0, row)?, self.value(1, row)?);
+        match stats::log_ratio_of(baseline, candidate) {
+            Ok(d) => Some([d]),
+            Err(NoRatio::NotPositive) if baseline == 0.0 && candidate > 0.0 => {
+                Some([f64::INFINITY])
+            }
+            Err(NoRatio::NotPositive) if candidate == 0.0 && baseline > 0.0 => {
+                Some([f64::NEG_INFINITY])
+            }
+            Err(_) => None,
+        }
     }
 
     /// (effect [, variance, rounds [, df]]) as d̄, variance, rounds, df; the last three NaN where
@@ -95,9 +111,11 @@ enum Estimator {
     /// `paired(baseline, candidate [, smallest_effect [, confidence]])`: the estimate of an effect
     /// from rounds, one row a round.
     ///
-    /// A round counts if [`stats::log_ratio_of`] gives a ratio of its two sides; the others are
-    /// left out. No round that counts: `rounds` is 0 and the rest NULL. One: its effect and no
-    /// more, since there is no variance. All alike: the interval is a point and p is 0 or 1.
+    /// A round counts if [`stats::log_ratio_of`] gives a ratio of its two sides, or if one alone is
+    /// zero; the others are left out. `zeros` is the number of the latter: where there are any,
+    /// nothing has an effect and p is that of the directions ([`ZeroTest`]). No round that counts:
+    /// `rounds` is 0 and the rest NULL. One: its effect and no more, since there is no variance.
+    /// All alike: the interval is a point and p is 0 or 1.
     Paired,
     /// `geometric_mean(effect [, variance, rounds [, df [, confidence]]])` over series, one row a
     /// series: [`stats::geometric_mean`].
@@ -117,7 +135,7 @@ impl Estimator {
 
     fn fields(self) -> Fields {
         let (count, floats): (_, &[&str]) = match self {
-            Self::Paired => ("rounds", &["effect", "low", "high", "p", "variance"]),
+            Self::Paired => ("rounds", &["effect", "low", "high", "p", "variance", "zeros"]),
             Self::GeometricMean => ("series", &["effect", "low", "high"]),
         };
         let floats = floats.iter().map(|name| Field::new(*name, DataType::Float64, true));
@@ -146,6 +164,10 @@ impl Estimator {
 /// The answer of `paired` for the sorted d of its rounds.
 fn paired(d: &[[f64; 1]], delta: f64, confidence: f64) -> Result<ScalarValue> {
     let d = d.as_flattened();
+    if let Some(zeros) = ZeroTest::of_log_ratios(d) {
+        let numbers = [None, None, None, Some(zeros.p), None, Some(f64::from(zeros.zeros()))];
+        return Estimator::Paired.row(d.len(), &numbers);
+    }
     let moments = stats::moments(d);
     let variance = moments.and_then(|m| m.variance);
     let estimate = moments.zip(variance).map(|(m, value)| {
@@ -158,6 +180,7 @@ fn paired(d: &[[f64; 1]], delta: f64, confidence: f64) -> Result<ScalarValue> {
         estimate.map(|e| (e.mean + e.half_width).exp_m1()),
         estimate.map(|e| e.p),
         variance,
+        Some(0.0),
     ];
     Estimator::Paired.row(d.len(), &numbers)
 }

@@ -3,7 +3,7 @@
 //! Nothing is computed here that the model computes: a [`Judge`] has its [`SummaryReader`] read the
 //! summaries of the pairs it is given, and the model pool, estimate and decide under one policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -12,9 +12,9 @@ use dyno_model::catalog::policy::{Gate, Policy};
 use dyno_model::id::JobId;
 use dyno_model::metric;
 use dyno_model::pool::pool;
-use dyno_model::record::{RunRow, Summary};
+use dyno_model::record::{Failure, RunRow, Summary};
 use dyno_model::stats::{Noise, Variance};
-use dyno_model::verdict::{self, Input, Judged};
+use dyno_model::verdict::{self, Failing, Input, Judged};
 use dyno_store::{Folder, StoredRun};
 
 use crate::columns::Columns;
@@ -22,7 +22,9 @@ use crate::compared::PairComparison;
 use crate::error::Result;
 use crate::noise::{History, PastRuns, Variances};
 use crate::pair_columns::{PairColumns, reason};
-use crate::pairs::{Filter, Pair, comparable_pairs, comparable_runs, pairs_with_runs, resolve};
+use crate::pairs::{
+    Filter, Pair, bound_by_job, comparable_pairs, comparable_runs, pairs_with_runs, resolve,
+};
 use crate::reader::{StoredSummary, SummaryReader};
 use crate::scaling;
 
@@ -69,12 +71,14 @@ impl Judge {
         filter: &Filter,
     ) -> Result<PairComparison> {
         let (pair, rows) = resolve(self.run_rows(), baseline, candidate, filter)?;
-        let (comparable, excluded_jobs) = comparable_runs(&rows);
+        let (comparable, excluded_jobs) = comparable_runs(&rows, filter);
         let runs: Vec<&RunRow> = comparable.iter().map(|row| &row.run).collect();
         let history_runs = PastRuns::new(self.run_rows()).history_runs(&runs);
         let history = History::read(&self.reader, &history_runs).await?.pooled(&history_runs);
-        let summaries = self.reader.summaries_to_judge(&runs).await?;
-        let (judged, jobs) = judge_family(&summaries, &history, &self.policy);
+        let mut summaries = self.reader.summaries_to_judge(&runs).await?;
+        bound_by_job(&mut summaries, &runs, filter, series_name);
+        let runs = bounded_failures(&runs, &summaries, filter);
+        let (judged, jobs) = judge_family(&summaries, &runs, &history, &self.policy);
         Ok(PairComparison {
             history_runs: history_runs.into_iter().map(|run| run.job.clone()).collect(),
             baseline: pair.baseline,
@@ -82,7 +86,7 @@ impl Judge {
             suite: pair.suite,
             filter: filter.clone(),
             sample_files: comparable.iter().map(|row| row.path(Folder::Samples)).collect(),
-            runs: runs.into_iter().cloned().collect(),
+            runs,
             excluded_jobs,
             judged,
             jobs,
@@ -90,17 +94,20 @@ impl Judge {
         })
     }
 
-    /// The rows that `table` has of the pairs of `rows`.
+    /// The rows that `table` has of the pairs of `rows`, bounded by the job of `filter`.
     pub(crate) async fn rows(
         &self,
         table: PairTable,
         rows: &[Arc<StoredRun>],
+        filter: &Filter,
     ) -> Result<RecordBatch> {
         let pairs = pairs_with_runs(rows);
-        let pairs = comparable_pairs(&pairs);
+        let pairs = comparable_pairs(&pairs, filter);
         match table {
-            PairTable::Comparisons => Ok(self.comparison_rows(&self.families(&pairs).await?)),
-            PairTable::Scaling => scaling::rows(&self.reader, &self.policy, &pairs).await,
+            PairTable::Comparisons => {
+                Ok(self.comparison_rows(&self.families(&pairs, filter).await?))
+            }
+            PairTable::Scaling => scaling::rows(&self.reader, &self.policy, &pairs, filter).await,
         }
     }
 
@@ -112,7 +119,11 @@ impl Judge {
         }
     }
 
-    async fn families(&self, pairs: &[(&Pair, Vec<&RunRow>)]) -> Result<Vec<Family>> {
+    async fn families(
+        &self,
+        pairs: &[(&Pair, Vec<&RunRow>)],
+        filter: &Filter,
+    ) -> Result<Vec<Family>> {
         let runs: Vec<&RunRow> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
         let past = PastRuns::new(self.run_rows());
         let history_runs: Vec<Vec<&RunRow>> =
@@ -126,9 +137,11 @@ impl Judge {
         }
         let family = |((pair, runs), history_runs): (&(&Pair, Vec<&RunRow>), &Vec<&RunRow>)| {
             let summaries_of = |run: &&RunRow| by_job.get(&run.job).cloned().unwrap_or_default();
-            let summaries: Vec<StoredSummary> = runs.iter().flat_map(summaries_of).collect();
+            let mut summaries: Vec<StoredSummary> = runs.iter().flat_map(summaries_of).collect();
+            bound_by_job(&mut summaries, runs, filter, series_name);
             let history = history.pooled(history_runs);
-            let (judged, jobs) = judge_family(&summaries, &history, &self.policy);
+            let bounded = bounded_failures(runs, &summaries, filter);
+            let (judged, jobs) = judge_family(&summaries, &bounded, &history, &self.policy);
             Some(Family { pair: PairColumns::new(pair, runs)?, judged, jobs })
         };
         Ok(pairs.iter().zip(&history_runs).filter_map(family).collect())
@@ -160,7 +173,7 @@ impl Judge {
         float("effect", &|j| j.comparison.effect());
         float("low", &|j| Some(j.comparison.interval()?.0));
         float("high", &|j| Some(j.comparison.interval()?.1));
-        float("p", &|j| Some(j.comparison.estimate?.p));
+        float("p", &|j| j.comparison.p());
         float("q", &|j| j.comparison.q);
         float("smallest_effect", &|j| Some(j.comparison.delta.exp_m1()));
         float("detectable", &|j| j.comparison.detectable(&self.policy));
@@ -183,17 +196,47 @@ impl Judge {
         rows.integer("candidate_max", |(_, j, _)| Some(j.comparison.candidate?.max));
         rows.integer("rounds", |(_, j, _)| Some(i64::from(j.comparison.rounds)));
         rows.integer("tainted", |(_, j, _)| Some(i64::from(j.comparison.tainted)));
+        rows.integer("zeros", |(_, j, _)| j.comparison.zeros.map(|zeros| i64::from(zeros.zeros())));
         rows.u32("jobs", |(_, _, jobs)| Some(*jobs));
         rows.flag("decides", |(_, j, _)| Some(j.comparison.decides));
+        rows.flag("companion", |(_, j, _)| Some(j.comparison.is_companion));
         rows.time("finished", |(family, ..)| family.pair.finished_us);
         rows.batch()
     }
 }
 
-/// Judges one family: pools each series' summaries, estimates with `history`, adjusts,
-/// decides. Beside the verdicts stands the number of jobs in each series.
+/// The job of a summary, and its series.
+fn series_name(stored: &StoredSummary) -> (JobId, (String, String, String)) {
+    let Summary { benchmark, config, metric, .. } = &stored.summary;
+    (stored.job.clone(), (benchmark.clone(), config.clone(), metric.clone()))
+}
+
+/// `runs` with the failures of what `filter` asks for: where a job bounds the answer, those of its
+/// cases, and its own.
+fn bounded_failures(runs: &[&RunRow], summaries: &[StoredSummary], filter: &Filter) -> Vec<RunRow> {
+    let mut runs: Vec<RunRow> = runs.iter().map(|run| (*run).clone()).collect();
+    if filter.job.is_none() {
+        return runs;
+    }
+    let scope = |f: &Failure| (f.benchmark.clone(), f.config.clone());
+    let measured = summaries.iter().map(|stored| {
+        let Summary { benchmark, config, .. } = &stored.summary;
+        (Some(benchmark.clone()), Some(config.clone()))
+    });
+    let bounding = runs.iter().filter(|run| filter.is_of_job(run));
+    let own = bounding.flat_map(|run| &run.failures).map(scope);
+    let cases: BTreeSet<(Option<String>, Option<String>)> = measured.chain(own).collect();
+    for run in &mut runs {
+        run.failures.retain(|f| f.benchmark.is_none() || cases.contains(&scope(f)));
+    }
+    runs
+}
+
+/// Judges one family: pools each series' summaries, estimates with `history`, adjusts, decides; what
+/// fails in `runs` may be flaky. Beside the verdicts stands the number of jobs in each series.
 pub(crate) fn judge_family(
     summaries: &[StoredSummary],
+    runs: &[RunRow],
     history: &Variances,
     policy: &Policy,
 ) -> (Vec<Judged>, Vec<u32>) {
@@ -202,14 +245,24 @@ pub(crate) fn judge_family(
         let Summary { benchmark, config, metric, .. } = &stored.summary;
         series.entry((benchmark, config, metric, &stored.host)).or_default().push(stored);
     }
+    let measured = summaries.iter().map(|stored| {
+        let Summary { benchmark, config, baseline, candidate, .. } = &stored.summary;
+        let case = (stored.host.clone(), benchmark.clone(), config.clone());
+        (case, [baseline.is_some(), candidate.is_some()])
+    });
+    let has_failures = runs.iter().any(|run| !run.failures.is_empty());
+    let failing = Failing::in_runs(runs);
+    let failing = if has_failures { failing.with_measured(measured) } else { failing };
     let jobs = series.values().map(|parts| parts.len() as u32).collect();
     let input = |parts: Vec<&StoredSummary>| {
         let first = parts.first()?;
         let summaries: Vec<&Summary> = parts.iter().map(|stored| &stored.summary).collect();
+        let Summary { benchmark, config, .. } = &first.summary;
         Some(Input {
             host: first.host.clone(),
             architecture: first.architecture.clone(),
             summary: pool(&summaries)?,
+            is_flaky: failing.is_flaky(&first.host, benchmark, config),
             history: history.get(&first.series).copied(),
         })
     };

@@ -108,7 +108,8 @@ impl TableProvider for JudgedTable {
         _limit: Option<usize>,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let rows = self.judge.run_rows();
-        let rows: Vec<Arc<StoredRun>> = match &self.selection {
+        let no_filter = Filter::default();
+        let (filter, rows): (&Filter, Vec<Arc<StoredRun>>) = match &self.selection {
             Selection::AllPairs => {
                 // Only what a whole family shares may choose: a filter on one host or benchmark
                 // must not change over what q is adjusted.
@@ -117,19 +118,20 @@ impl TableProvider for JudgedTable {
                 let columns = &self.judge.reader.snapshot.rows;
                 let matching = run_rows_matching(state, columns, filters, is_shared)?;
                 let matching = rows.iter().zip(matching).filter(|(_, matches)| *matches);
-                matching.map(|(row, _)| Arc::clone(row)).collect()
+                (&no_filter, matching.map(|(row, _)| Arc::clone(row)).collect())
             }
             Selection::OnePair { baseline, candidate, filter } => {
-                resolve(rows, baseline, candidate, filter)?.1
+                (filter, resolve(rows, baseline, candidate, filter)?.1)
             }
         };
         let (judge, table, has_old_columns) =
             (Arc::clone(&self.judge), self.table, self.has_old_columns);
-        let rows = Arc::new(rows);
+        let (rows, filter) = (Arc::new(rows), Arc::new(filter.clone()));
         let compute = move || -> BoxFuture<'static, Result<RecordBatch>> {
             let (judge, rows) = (Arc::clone(&judge), Arc::clone(&rows));
+            let filter = Arc::clone(&filter);
             Box::pin(async move {
-                let rows = judge.rows(table, &rows).await?;
+                let rows = judge.rows(table, &rows, &filter).await?;
                 Ok(if has_old_columns { with_old_columns(&rows) } else { rows })
             })
         };
@@ -138,7 +140,7 @@ impl TableProvider for JudgedTable {
     }
 }
 
-/// `compare('baseline', 'candidate' [, 'suite' [, 'host']])`, or another function that says
+/// `compare('baseline', 'candidate' [, 'suite' [, 'host' [, 'job']]])`, or another function that says
 /// something of one pair.
 #[derive(Debug)]
 pub(crate) struct CompareFunction {
@@ -152,7 +154,8 @@ impl TableFunctionImpl for CompareFunction {
         let usage = || {
             let name = self.table.function();
             DataFusionError::Plan(format!(
-                "{name} takes two to four strings: {name}('baseline', 'candidate', 'suite', 'host')"
+                "{name} takes two to five strings: \
+                 {name}('baseline', 'candidate', 'suite', 'host', 'job')"
             ))
         };
         let string_literal = |expr: &Expr| match expr {
@@ -164,10 +167,11 @@ impl TableFunctionImpl for CompareFunction {
         let texts: Vec<String> =
             args.exprs().iter().map(string_literal).collect::<DfResult<_>>()?;
         let (baseline, candidate, rest) = match texts.as_slice() {
-            [baseline, candidate, rest @ ..] if rest.len() <= 2 => (baseline, candidate, rest),
+            [baseline, candidate, rest @ ..] if rest.len() <= 3 => (baseline, candidate, rest),
             _ => return Err(usage()),
         };
-        let filter = Filter { suite: rest.first().cloned(), host: rest.get(1).cloned() };
+        let [suite, host, job] = [0, 1, 2].map(|index| rest.get(index).cloned());
+        let filter = Filter { suite, host, job };
         let (baseline, candidate) = (baseline.clone(), candidate.clone());
         let selection = Selection::OnePair { baseline, candidate, filter };
         let judge = Arc::clone(&self.judge);

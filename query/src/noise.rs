@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use dyno_model::id::JobId;
 use dyno_model::record::RunRow;
@@ -81,17 +81,19 @@ impl History {
     /// Reads the variances of `runs`.
     pub(crate) async fn read(reader: &SummaryReader, runs: &[&RunRow]) -> Result<Self> {
         let mut by_job: HashMap<String, Vec<(i64, Variance)>> = HashMap::new();
-        let columns = ["job", "series", "rounds", "variance"];
+        let columns = ["job", "series", "rounds", "variance", "zero_grew"];
         for batch in reader.read("summaries", runs, &columns, None).await? {
             let column = |name: &str| batch.column_by_name(name).expect("a column asked for");
             let jobs = column("job").as_string_view();
             let series = column("series").as_primitive::<Int64Type>();
             let rounds = column("rounds").as_primitive::<Int32Type>();
             let variances = column("variance").as_primitive::<Float64Type>();
+            // Of rounds with a zero on one side alone the others say nothing of noise.
+            let zeros = column("zero_grew");
             for (row, value) in variances.iter().enumerate() {
                 let Some(value) = value.filter(|v| v.is_finite() && *v >= 0.0) else { continue };
                 let df = f64::from(rounds.value(row)) - 1.0;
-                if df < 1.0 {
+                if df < 1.0 || zeros.is_valid(row) {
                     continue;
                 }
                 let variance = (series.value(row), Variance { value, df });

@@ -67,7 +67,7 @@ pub(crate) async fn null_comparisons(
             let run_summaries: Vec<_> =
                 summaries.iter().filter(|s| s.job == run.job).cloned().collect();
             let history = history.pooled(history_runs);
-            comparisons.push(judge_family(&run_summaries, &history, &judge.policy).0);
+            comparisons.push(judge_family(&run_summaries, &[], &history, &judge.policy).0);
         }
         hosts.push(NullComparisons {
             host: run.host.clone(),

@@ -23,6 +23,19 @@ const LISTED_MAX: usize = 8;
 pub struct Filter {
     pub suite: Option<String>,
     pub host: Option<String>,
+    /// A job (its id, or 7 digits or more of it) that bounds the answer: its host alone, and of
+    /// what other jobs measured the series that it has too.
+    pub job: Option<String>,
+}
+
+impl Filter {
+    /// Whether `run` is the job that bounds the answer; true where none does.
+    pub(crate) fn is_of_job(&self, run: &RunRow) -> bool {
+        let is_meant = |job: &String| {
+            job.len() >= PREFIX_DIGITS_MIN && run.job.hex().starts_with(&job.to_ascii_lowercase())
+        };
+        self.job.as_ref().is_none_or(is_meant)
+    }
 }
 
 /// A suite and a pair of commits: what one family of series belongs to.
@@ -59,11 +72,16 @@ pub(crate) fn resolve(
 ) -> Result<PairRuns> {
     let matches_filter =
         |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
+    let of_job = rows.iter().filter(|row| filter.is_of_job(&row.run));
+    let of_job: BTreeSet<(Pair, &str)> =
+        of_job.map(|row| (Pair::from_run(&row.run), row.run.host.as_str())).collect();
     let eligible: Vec<&Arc<StoredRun>> = rows
         .iter()
         .filter(|row| {
             matches_filter(&filter.suite, &row.run.suite)
                 && matches_filter(&filter.host, &row.run.host)
+                && (filter.job.is_none()
+                    || of_job.contains(&(Pair::from_run(&row.run), row.run.host.as_str())))
         })
         .collect();
     let mut pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>> = BTreeMap::new();
@@ -167,10 +185,34 @@ fn comparability_key(run: &RunRow) -> ComparabilityKey {
     (run.fingerprint.digest(), suite, image, artifacts, run.trust)
 }
 
+/// Keeps of `rows`, each of a job and with a name of what it is of, those whose name the job that
+/// bounds the answer has too.
+pub(crate) fn bound_by_job<R, N: Ord>(
+    rows: &mut Vec<R>,
+    runs: &[&RunRow],
+    filter: &Filter,
+    name: impl Fn(&R) -> (JobId, N),
+) {
+    if filter.job.is_none() {
+        return;
+    }
+    let bounding = runs.iter().filter(|run| filter.is_of_job(run));
+    let bounding: BTreeSet<&JobId> = bounding.map(|run| &run.job).collect();
+    let names: BTreeSet<N> = rows
+        .iter()
+        .map(&name)
+        .filter_map(|(job, name)| bounding.contains(&job).then_some(name))
+        .collect();
+    rows.retain(|row| names.contains(&name(row).1));
+}
+
 /// The runs of each host that are comparable with its newest, oldest first; and the jobs that are
 /// not. The newest of a trusted candidate where there is one: an untrusted build is no answer for a
-/// trusted commit.
-pub(crate) fn comparable_runs(rows: &[Arc<StoredRun>]) -> (Vec<&StoredRun>, Vec<JobId>) {
+/// trusted commit. A job that bounds the answer stands for the newest.
+pub(crate) fn comparable_runs<'a>(
+    rows: &'a [Arc<StoredRun>],
+    filter: &Filter,
+) -> (Vec<&'a StoredRun>, Vec<JobId>) {
     let mut ordered: Vec<&StoredRun> = rows.iter().map(Arc::as_ref).collect();
     ordered.sort_by_key(|row| (row.run.finished_us, row.run.job.clone()));
     let (trusted, others): (Vec<&StoredRun>, Vec<&StoredRun>) =
@@ -178,6 +220,7 @@ pub(crate) fn comparable_runs(rows: &[Arc<StoredRun>]) -> (Vec<&StoredRun>, Vec<
     let newest: BTreeMap<&str, _> = others
         .into_iter()
         .chain(trusted)
+        .filter(|row| filter.is_of_job(&row.run))
         .map(|row| (row.run.host.as_str(), comparability_key(&row.run)))
         .collect();
     let (comparable, excluded): (Vec<&StoredRun>, Vec<&StoredRun>) = ordered
@@ -196,7 +239,10 @@ pub(crate) fn pairs_with_runs(rows: &[Arc<StoredRun>]) -> Vec<PairRuns> {
 }
 
 /// The pairs of `pairs`, each with its runs that count, oldest first.
-pub(crate) fn comparable_pairs(pairs: &[PairRuns]) -> Vec<(&Pair, Vec<&RunRow>)> {
-    let runs = |rows| comparable_runs(rows).0.into_iter().map(|row| &row.run).collect();
+pub(crate) fn comparable_pairs<'a>(
+    pairs: &'a [PairRuns],
+    filter: &Filter,
+) -> Vec<(&'a Pair, Vec<&'a RunRow>)> {
+    let runs = |rows| comparable_runs(rows, filter).0.into_iter().map(|row| &row.run).collect();
     pairs.iter().map(|(pair, rows)| (pair, runs(rows))).collect()
 }

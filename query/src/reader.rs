@@ -9,7 +9,7 @@ use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
 use dyno_model::id::JobId;
-use dyno_model::record::{Extent, RunRow, Summary};
+use dyno_model::record::{DisturbedSides, Extent, RunRow, Summary, ZeroRounds};
 use dyno_store::Folder;
 
 use crate::error::{Error, Result};
@@ -124,6 +124,25 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &RunRow>) -> Vec<StoredSu
         })
     };
     let (rounds, tainted) = (int32("rounds"), int32("tainted"));
+    let count = |name: &str, row: usize| {
+        let array = int32(name);
+        let is_valid = arrow::array::Array::is_valid(array, row);
+        is_valid.then(|| array.value(row).max(0) as u32)
+    };
+    let zeros = |row: usize| {
+        Some(ZeroRounds {
+            baseline: count("zero_baseline", row)?,
+            candidate: count("zero_candidate", row)?,
+            grew: count("zero_grew", row)?,
+            shrank: count("zero_shrank", row)?,
+        })
+    };
+    let disturbed = |row: usize| {
+        Some(DisturbedSides {
+            baseline: count("disturbed_baseline", row)?,
+            candidate: count("disturbed_candidate", row)?,
+        })
+    };
     let series = column("series").as_primitive::<Int64Type>();
     let summary = |row: usize| {
         let run = runs.get(jobs.value(row))?;
@@ -142,6 +161,8 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &RunRow>) -> Vec<StoredSu
                 baseline: extent(["baseline_median", "baseline_min", "baseline_max"], row),
                 candidate: extent(["candidate_median", "candidate_min", "candidate_max"], row),
                 tainted: tainted.value(row).max(0) as u32,
+                zeros: zeros(row),
+                disturbed: disturbed(row),
             },
         })
     };

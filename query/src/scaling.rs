@@ -23,7 +23,7 @@ use crate::columns::Columns;
 use crate::compared::PairComparison;
 use crate::error::Result;
 use crate::pair_columns::{PairColumns, reason};
-use crate::pairs::Pair;
+use crate::pairs::{Filter, Pair, bound_by_job};
 use crate::reader::SummaryReader;
 use crate::sql_text::quoted;
 
@@ -63,8 +63,9 @@ pub(crate) async fn cases(
     reader: &SummaryReader,
     policy: &Policy,
     runs: &[&RunRow],
+    filter: &Filter,
 ) -> Result<Vec<ScalingCase>> {
-    let samples = read_samples(reader, runs).await?;
+    let samples = read_samples(reader, runs, filter).await?;
     Ok(judge_cases(policy, runs, &samples))
 }
 
@@ -72,6 +73,7 @@ pub(crate) async fn cases(
 async fn read_samples(
     reader: &SummaryReader,
     runs: &[&RunRow],
+    asked: &Filter,
 ) -> Result<BTreeMap<JobId, Vec<SampleRow>>> {
     let columns =
         ["job", "sequence", "benchmark", "config", "metric", "round", "side", "value", "taint"];
@@ -79,10 +81,13 @@ async fn read_samples(
     let filter = metric.and(col("config").like(lit(format!("%{THREADS}=%"))));
     let jobs: BTreeMap<&str, &JobId> = runs.iter().map(|run| (run.job.hex(), &run.job)).collect();
     let mut by_job: BTreeMap<JobId, Vec<SampleRow>> = BTreeMap::new();
-    for batch in reader.read_published(Folder::Samples, runs, &columns, Some(filter)).await? {
-        for sample in decode(&batch, &jobs) {
-            by_job.entry(sample.job.clone()).or_default().push(sample);
-        }
+    let batches = reader.read_published(Folder::Samples, runs, &columns, Some(filter)).await?;
+    let mut samples: Vec<SampleRow> =
+        batches.iter().flat_map(|batch| decode(batch, &jobs)).collect();
+    let name = |s: &SampleRow| (s.benchmark.clone(), s.config.clone(), s.metric.clone());
+    bound_by_job(&mut samples, runs, asked, |s| (s.job.clone(), name(s)));
+    for sample in samples {
+        by_job.entry(sample.job.clone()).or_default().push(sample);
     }
     // A round that was disturbed comes again, and the last counts.
     by_job.values_mut().for_each(|samples| samples.sort_by_key(|sample| sample.sequence));
@@ -150,9 +155,10 @@ pub(crate) async fn rows(
     reader: &SummaryReader,
     policy: &Policy,
     pairs: &[(&Pair, Vec<&RunRow>)],
+    filter: &Filter,
 ) -> Result<RecordBatch> {
     let runs: Vec<&RunRow> = pairs.iter().flat_map(|(_, runs)| runs.iter().copied()).collect();
-    let samples = read_samples(reader, &runs).await?;
+    let samples = read_samples(reader, &runs, filter).await?;
     let family = |(pair, runs): &(&Pair, Vec<&RunRow>)| {
         Some((PairColumns::new(pair, runs)?, judge_cases(policy, runs, &samples)))
     };

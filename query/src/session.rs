@@ -26,7 +26,7 @@ use crate::functions;
 use crate::judge::{Judge, PairTable};
 use crate::judged_table::{CompareFunction, JudgedTable};
 use crate::null_comparisons::{self, NullComparisons};
-use crate::pairs::{Filter, resolve};
+use crate::pairs::{Filter, bound_by_job, resolve};
 use crate::reader::{StoredSummary, SummaryReader};
 use crate::scaling;
 use crate::snapshot::Snapshot;
@@ -146,13 +146,18 @@ impl Session {
     /// in none. [`PairComparison::sql_for_scaling`] gives the same numbers.
     pub async fn scaling_cases(&self, compared: &PairComparison) -> Result<Vec<ScalingCase>> {
         let Judge { reader, policy } = self.judge.as_ref();
-        scaling::cases(reader, policy, &compared.runs.iter().collect::<Vec<_>>()).await
+        let runs: Vec<&RunRow> = compared.runs.iter().collect();
+        scaling::cases(reader, policy, &runs, &compared.filter).await
     }
 
     /// Every build of `compared` that has units, by job, benchmark, config, side and round.
     /// [`MeasuredBuild::sql`] gives the same numbers.
     pub async fn builds(&self, compared: &PairComparison) -> Result<Vec<MeasuredBuild>> {
-        builds::read(&self.judge.reader, &compared.runs.iter().collect::<Vec<_>>(), None).await
+        let runs: Vec<&RunRow> = compared.runs.iter().collect();
+        let mut builds = builds::read(&self.judge.reader, &runs, None).await?;
+        let case = |b: &MeasuredBuild| (b.benchmark.clone(), b.config.clone());
+        bound_by_job(&mut builds, &runs, &compared.filter, |b| (b.job.clone(), case(b)));
+        Ok(builds)
     }
 
     /// What pipelining is worth to each case of `compared`, of each job by itself, with a typical

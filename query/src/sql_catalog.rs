@@ -88,13 +88,13 @@ pub const SQL_CATALOG: &[CatalogEntry] = &[
     ),
     CatalogEntry {
         name: "compare",
-        usage: "compare('baseline', 'candidate' [, 'suite' [, 'host']])",
+        usage: "compare('baseline', 'candidate' [, 'suite' [, 'host' [, 'job']]])",
         kind: EntryKind::TableFunction,
         what: "comparisons of one pair",
     },
     CatalogEntry {
         name: "compare_scaling",
-        usage: "compare_scaling('baseline', 'candidate' [, 'suite' [, 'host']])",
+        usage: "compare_scaling('baseline', 'candidate' [, 'suite' [, 'host' [, 'job']]])",
         kind: EntryKind::TableFunction,
         what: "scaling of one pair",
     },

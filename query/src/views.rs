@@ -27,7 +27,7 @@ const NOISE: &str = "
            sqrt(sum((s.rounds - 1) * s.variance) / sum(s.rounds - 1)) AS sd,
            max(s.finished) AS newest
     FROM summaries s JOIN runs r ON s.job = r.job
-    WHERE s.rounds > 1 AND s.variance >= 0 AND r.trust = 'trusted'
+    WHERE s.rounds > 1 AND s.variance >= 0 AND s.zero_grew IS NULL AND r.trust = 'trusted'
     GROUP BY s.suite, s.benchmark, s.config, s.metric, s.host, s.series, s.fingerprint, r.image_id";
 
 /// One row a series, job and round, with what `model::verdict::summarise` takes of it: of each side

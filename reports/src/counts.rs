@@ -35,6 +35,7 @@ pub struct FailingCases {
     pub newly_failing: usize,
     pub newly_passing: usize,
     pub on_both: usize,
+    pub flaky: usize,
 }
 
 impl FailingCases {
@@ -44,6 +45,7 @@ impl FailingCases {
             Standing::NewlyFailing => self.newly_failing,
             Standing::NewlyPassing => self.newly_passing,
             Standing::FailingOnBoth => self.on_both,
+            Standing::Flaky => self.flaky,
         }
     }
 }

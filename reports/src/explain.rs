@@ -131,6 +131,7 @@ pub struct EstimateView {
 /// The series that q is adjusted over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Family {
+    /// Whether its series can change the conclusion.
     pub decides: bool,
     /// Counted metrics are in none.
     pub series: usize,
@@ -292,9 +293,10 @@ fn estimate(comparison: &Comparison, d: &[f64], input: &Input<'_>) -> Option<Est
 }
 
 fn family(comparison: &Comparison, input: &Input<'_>) -> Family {
-    let is_in = |c: &Comparison| c.is_tested() && c.decides == comparison.decides;
+    let concludes = comparison.can_conclude();
+    let is_in = |c: &Comparison| c.is_tested() && c.can_conclude() == concludes;
     Family {
-        decides: comparison.decides,
+        decides: concludes,
         series: input.judged.iter().filter(|j| is_in(&j.comparison)).count(),
         is_in: is_in(comparison),
         procedure: crate::words::procedure(input.policy),
@@ -314,16 +316,24 @@ fn rule(comparison: &Comparison, input: &Input<'_>) -> RuleView {
     let decides_from = source(sources.decides);
     let decides_because = match (rule.tier, rule.decides, sources.metric) {
         (Gate::Informs, ..) => "the tier is inform".to_string(),
+        _ if comparison.is_flaky => "its case is flaky: it failed where it also worked".to_string(),
         (_, _, None) => "the policy does not name the metric".to_string(),
+        (_, Decides::Yes, _) if !comparison.decides => {
+            let who = deciding_beside(comparison, input.judged).join(", ");
+            format!("{decides_from}, but one side lacks it: {who} decides instead")
+        }
         (_, Decides::Yes | Decides::No, _) => decides_from,
         (_, Decides::Otherwise, _) if comparison.decides => format!(
-            "{decides_from}: otherwise, and nothing of the case was measured on this host that \
-             decides anyway"
+            "{decides_from}: otherwise, and nothing of the case was measured on this host, on both \
+             sides, that decides anyway"
         ),
         (_, Decides::Otherwise, _) => {
             let others: Vec<&str> = deciding_beside(comparison, input.judged);
             let who = if others.is_empty() { "another metric" } else { &others.join(", ") };
-            format!("{decides_from}: otherwise, and {who} decides for the case on this host")
+            let agrees = if comparison.is_companion { "; it must agree" } else { "" };
+            format!(
+                "{decides_from}: otherwise, and {who} decides for the case on this host{agrees}"
+            )
         }
     };
     RuleView {

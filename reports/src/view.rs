@@ -47,7 +47,7 @@ pub use listings::ChangedRows;
 pub use means::Mean;
 pub use policy::PolicyView;
 pub use provenance::{BuiltView, Provenance};
-pub use rows::{MetricBeside, Row, Value};
+pub use rows::{DisturbedWith, MetricBeside, Row, Value};
 pub use scaling::{CurveView, LawView, PointView, ScalingShown, ScalingView};
 pub use selfchecks::SelfCheckView;
 
@@ -59,7 +59,7 @@ pub(crate) use section::{Html, Section};
 pub const VERSION: u32 = 1;
 
 /// The sections below the verdict and its reasons, in the order in which every output has them.
-pub(crate) const SECTIONS: [Section; 17] = [
+pub(crate) const SECTIONS: [Section; 18] = [
     ask_again::ASK_AGAIN,
     failing::NEWLY_FAILING,
     axes::AXES,
@@ -68,6 +68,7 @@ pub(crate) const SECTIONS: [Section; 17] = [
     builds::BUILDS,
     failing::NEWLY_PASSING,
     failing::FAILING_ON_BOTH,
+    failing::FLAKY,
     listings::INCONCLUSIVE,
     listings::UNCHANGED,
     listings::NOT_DECIDING,
@@ -114,7 +115,7 @@ pub struct View {
     pub reasons: Vec<String>,
     /// Hosts to ask again because they contradict each other, and how.
     pub ask_again: Vec<AskAgain>,
-    /// Other facts that a reader must know at once, a sentence each; at most six.
+    /// Other facts that a reader must know at once, a sentence each; a few.
     pub remarks: Vec<String>,
     /// Geometric means over the deciding cases, by metric and host.
     pub means: Vec<Mean>,
@@ -123,6 +124,11 @@ pub struct View {
     pub counts: Counts,
     /// Whether series come from more than one host, so that rows must name it.
     pub many_hosts: bool,
+    /// Whether `--fail-on-regression` ends with 1.
+    pub gate_fails: bool,
+    /// Series of metrics that are sure of different things about a case: of each two the one that
+    /// decides, then the one that must agree. They stand in their own lists too.
+    pub conflicting: Vec<Row>,
     /// Series whose metric decides, by verdict; what changed most comes first.
     pub regressed: Vec<Row>,
     pub improved: Vec<Row>,
@@ -151,12 +157,13 @@ impl View {
     /// The view of `input`: everything there is to say about it.
     pub fn new(input: Input<'_>) -> Self {
         let judged = rows::sort_by_importance(input.judged);
-        let rows = rows::rows(&judged, &input);
+        let mut rows = rows::rows(&judged, &input);
+        let conflicting = rows::conflicting(&mut rows, &input);
         let rows_where = |is_wanted: &dyn Fn(&Row) -> bool| -> Vec<Row> {
             rows.iter().filter(|row| is_wanted(row)).cloned().collect()
         };
         let deciding = |verdict: &str| rows_where(&|r| r.decides && r.verdict == verdict);
-        let failures = failing::failures(input.runs);
+        let failures = failing::failures(input.runs, input.judged);
         let counts = counts(&input, &failures);
         let facts = words::Facts {
             conclusion: input.concluded.conclusion,
@@ -164,6 +171,8 @@ impl View {
             judged: input.judged,
             runs: input.runs,
             policy: &input.policy.name,
+            conflicting: &conflicting,
+            growth: rows::largest_growth(&rows),
         };
         let many_hosts = has_many_hosts(&input);
         let mut view = Self {
@@ -180,6 +189,8 @@ impl View {
             selfchecks: selfchecks::selfchecks(input.runs, input.selfchecks),
             counts,
             many_hosts,
+            gate_fails: input.concluded.gate_fails,
+            conflicting,
             regressed: deciding("Regressed"),
             improved: deciding("Improved"),
             inconclusive: deciding("Inconclusive"),

@@ -7,7 +7,7 @@ use arrow::array::{
     StringArray, TimestampMicrosecondArray, UInt64Array,
 };
 use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, FieldRef, Schema};
 use dyno_model::id::Digest;
 use dyno_model::metric;
 use dyno_model::record::{
@@ -91,6 +91,11 @@ impl<'a, R> Columns<'a, R> {
         self.push(name, Int32Array::from_iter_values(values));
     }
 
+    fn optional_u32(&mut self, name: &'static str, value: impl Fn(&'a R) -> Option<u32>) {
+        let values = self.rows.iter().map(|row| value(row).map(int32));
+        self.push(name, values.collect::<Int32Array>());
+    }
+
     fn integer(&mut self, name: &'static str, value: impl Fn(&'a R) -> Option<i64>) {
         self.push(name, self.rows.iter().map(value).collect::<Int64Array>());
     }
@@ -115,11 +120,19 @@ impl<'a, R> Columns<'a, R> {
     }
 
     fn batch(self, folder: Folder) -> RecordBatch {
-        let schema = schema::file_schema(folder);
         let column = |name: &str| {
             let column_found = self.columns.iter().find(|(have, _)| *have == name);
             Arc::clone(&column_found.unwrap_or_else(|| panic!("no column {name}")).1)
         };
+        // An optional column that says nothing is left out.
+        let says_something = |field: &&FieldRef| {
+            let array = column(field.name());
+            array.null_count() < array.len()
+        };
+        let mut fields = schema::file_schema(folder).fields().to_vec();
+        let optional = schema::optional_columns(folder);
+        fields.extend(optional.fields().iter().filter(says_something).cloned());
+        let schema = Arc::new(Schema::new(fields));
         let columns = schema.fields().iter().map(|field| column(field.name())).collect();
         RecordBatch::try_new(Arc::clone(&schema), columns).expect("columns are as the schema says")
     }
@@ -217,6 +230,12 @@ pub(crate) fn summaries(run: &RunRow, summaries: &[Summary], shard: &Shard) -> R
     columns.integer("candidate_min", |s| s.candidate.map(|e| e.min));
     columns.integer("candidate_max", |s| s.candidate.map(|e| e.max));
     columns.u32("tainted", |s| s.tainted);
+    columns.optional_u32("zero_baseline", |s| s.zeros.map(|zeros| zeros.baseline));
+    columns.optional_u32("zero_candidate", |s| s.zeros.map(|zeros| zeros.candidate));
+    columns.optional_u32("zero_grew", |s| s.zeros.map(|zeros| zeros.grew));
+    columns.optional_u32("zero_shrank", |s| s.zeros.map(|zeros| zeros.shrank));
+    columns.optional_u32("disturbed_baseline", |s| s.disturbed.map(|sides| sides.baseline));
+    columns.optional_u32("disturbed_candidate", |s| s.disturbed.map(|sides| sides.candidate));
     let fingerprint = run.fingerprint.digest().to_string();
     columns.text("fingerprint", |_| fingerprint.as_str());
     columns.text("engine", |_| run.fingerprint.engine.as_str());

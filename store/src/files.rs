@@ -89,7 +89,8 @@ fn check_origin(metadata: &ParquetMetaData, folder: Folder, shard: &Shard) -> Re
     }
     let found =
         parquet_to_arrow_schema(file.schema_descr(), None).map_err(|e| parquet_fault(&e))?;
-    for expected in schema::file_schema(folder).fields() {
+    let optional = schema::optional_columns(folder);
+    for expected in schema::full_schema(folder).fields() {
         match found.field_with_name(expected.name()) {
             Ok(field) if is_alike(field.data_type(), expected.data_type()) => {}
             Ok(field) => {
@@ -100,6 +101,7 @@ fn check_origin(metadata: &ParquetMetaData, folder: Folder, shard: &Shard) -> Re
                     expected.data_type()
                 ));
             }
+            Err(_) if optional.index_of(expected.name()).is_ok() => {}
             Err(_) => return Err(format!("has no column `{}`", expected.name())),
         }
     }

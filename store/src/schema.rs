@@ -76,6 +76,19 @@ fn summaries() -> Vec<Column> {
     ]
 }
 
+/// Columns of `summaries` that a file has only where one of its rows says something there: a dyno
+/// of before knew none of them.
+fn optional_summaries() -> Vec<Column> {
+    vec![
+        ("zero_baseline", Int32, true),
+        ("zero_candidate", Int32, true),
+        ("zero_grew", Int32, true),
+        ("zero_shrank", Int32, true),
+        ("disturbed_baseline", Int32, true),
+        ("disturbed_candidate", Int32, true),
+    ]
+}
+
 fn units() -> Vec<Column> {
     vec![
         ("benchmark", Utf8, false),
@@ -155,20 +168,40 @@ fn schema(columns: Vec<Column>) -> SchemaRef {
     Arc::new(Schema::new(columns.into_iter().map(field).collect::<Vec<_>>()))
 }
 
-/// The schema of the files in `folder`.
+/// The schema of the files in `folder`: what every file of it has.
 pub fn file_schema(folder: Folder) -> SchemaRef {
-    schema(match folder {
+    schema(columns(folder))
+}
+
+fn columns(folder: Folder) -> Vec<Column> {
+    match folder {
         Folder::Samples => samples(),
         Folder::Summaries => summaries(),
         Folder::Units => units(),
         Folder::Runs => runs(),
+    }
+}
+
+/// The columns that a file in `folder` may have besides, behind the others: one that it lacks is
+/// null.
+pub fn optional_columns(folder: Folder) -> SchemaRef {
+    schema(match folder {
+        Folder::Summaries => optional_summaries(),
+        _ => Vec::new(),
     })
+}
+
+/// The schema of the files in `folder` with all that they may have.
+pub fn full_schema(folder: Folder) -> SchemaRef {
+    let mut fields = file_schema(folder).fields().to_vec();
+    fields.extend(optional_columns(folder).fields().iter().cloned());
+    Arc::new(Schema::new(fields))
 }
 
 /// The columns of `folder` as a scan gives them, before those of [`partitions`]: strings as views,
 /// and lists of elements that may be null, as which most writers have them.
 pub fn scan_schema(folder: Folder) -> SchemaRef {
-    let views = with_string_views(&file_schema(folder));
+    let views = with_string_views(&full_schema(folder));
     let nullable = |field: &Arc<Field>| match field.data_type() {
         DataType::List(element) => {
             let element = element.as_ref().clone().with_nullable(true);

@@ -57,6 +57,21 @@ pub enum HostConflict {
     Count,
 }
 
+/// What it means for a gate that a metric which must agree regressed where the one that decides did
+/// not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MetricConflict {
+    /// The gate fails.
+    #[default]
+    Fail,
+    /// The conclusion says so, and the gate does not fail.
+    Tell,
+}
+
+/// The multiple of its δ beyond which a metric that must agree contradicts the one that decides.
+const CONFLICT_MULTIPLE: f64 = 5.0;
+
 /// What an axis must be for an exception to hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -151,6 +166,10 @@ pub struct MetricPolicy {
     /// Smallest effect of interest δ, as a fraction (0.01 is one per cent).
     pub smallest_effect: f64,
     pub decides: Decides,
+    /// Whether it must agree with the metric that decides; `None` leaves it to those that decide
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub must_agree: Option<bool>,
     pub exceptions: Vec<Exception>,
 }
 
@@ -168,6 +187,8 @@ pub struct Rule {
     /// δ as a fraction.
     pub smallest_effect: f64,
     pub decides: Decides,
+    /// Whether it must agree with the metric that decides, where it does not itself.
+    pub must_agree: bool,
     pub tier: Gate,
 }
 
@@ -201,6 +222,25 @@ pub struct Policy {
     /// What is shown and does not count.
     pub inform: Vec<SeriesFilter>,
     pub conflicting_hosts: HostConflict,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub conflicting_metrics: MetricConflict,
+    /// The multiple of its δ beyond which a metric that must agree contradicts the one that
+    /// decides.
+    #[serde(default = "conflict_multiple", skip_serializing_if = "is_conflict_multiple")]
+    pub conflict_multiple: f64,
+}
+
+/// Whether it is what it is in a policy of before: the digest of such a policy stays.
+fn is_default(conflict: &MetricConflict) -> bool {
+    *conflict == MetricConflict::default()
+}
+
+const fn conflict_multiple() -> f64 {
+    CONFLICT_MULTIPLE
+}
+
+fn is_conflict_multiple(multiple: &f64) -> bool {
+    *multiple == CONFLICT_MULTIPLE
 }
 
 impl Policy {
@@ -215,15 +255,22 @@ impl Policy {
         let sources = self.sources(benchmark, config, host, metric);
         let tier = if sources.inform.is_some() { Gate::Informs } else { Gate::Counts };
         let Some(named) = sources.metric else {
-            return Rule { smallest_effect: self.default_effect, decides: Decides::No, tier };
+            let (smallest_effect, decides) = (self.default_effect, Decides::No);
+            return Rule { smallest_effect, decides, must_agree: false, tier };
         };
         let smallest_effect = sources.smallest_effect.and_then(|e| e.smallest_effect);
-        let decides = sources.decides.and_then(|e| e.decides);
+        let decides = sources.decides.and_then(|e| e.decides).unwrap_or(named.decides);
         Rule {
             smallest_effect: smallest_effect.unwrap_or(named.smallest_effect),
-            decides: decides.unwrap_or(named.decides),
+            decides,
+            must_agree: named.must_agree.unwrap_or(decides == Decides::Otherwise),
             tier,
         }
+    }
+
+    /// Whether what is of this case and host only informs.
+    pub fn only_informs(&self, benchmark: &str, config: &Config, host: &str) -> bool {
+        self.inform.iter().any(|place| place.holds(benchmark, config, host))
     }
 
     /// Where the [`Rule`] of a series comes from.
@@ -280,6 +327,7 @@ pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Poli
                 &[("ask-again", HostConflict::AskAgain), ("count", HostConflict::Count)],
             )
             .unwrap_or(HostConflict::AskAgain);
+        let (conflicting_metrics, conflict_multiple) = metric_conflicts(table);
         let inform = table.tables("inform", |table| {
             let place = place(table, &names);
             if place == SeriesFilter::default() {
@@ -316,8 +364,18 @@ pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Poli
             default_effect,
             inform,
             conflicting_hosts,
+            conflicting_metrics,
+            conflict_multiple,
         })
     })
+}
+
+/// The keys `conflicting_metrics` and `conflict_multiple`.
+fn metric_conflicts(table: &mut Table<'_>) -> (MetricConflict, f64) {
+    let choices = [("fail", MetricConflict::Fail), ("tell", MetricConflict::Tell)];
+    let conflict = table.optional_choice("conflicting_metrics", &choices).unwrap_or_default();
+    let multiple = table.optional_number("conflict_multiple", 1.0..=1000.0);
+    (conflict, multiple.unwrap_or(CONFLICT_MULTIPLE))
 }
 
 fn metric(
@@ -339,6 +397,7 @@ fn metric(
     // Something wrong was meant to decide, too: one mistake is not reported as two.
     let unclear = if table.has("decides") { Decides::Yes } else { Decides::No };
     let decides = decides(table).unwrap_or(unclear);
+    let must_agree = table.optional_bool("must_agree");
     let exceptions = table.tables("where", |table| {
         Some(Exception {
             place: place(table, known),
@@ -346,7 +405,7 @@ fn metric(
             decides: self::decides(table),
         })
     });
-    Some((name.value.clone(), MetricPolicy { smallest_effect, decides, exceptions }))
+    Some((name.value.clone(), MetricPolicy { smallest_effect, decides, must_agree, exceptions }))
 }
 
 fn decides(table: &mut Table<'_>) -> Option<Decides> {
@@ -414,85 +473,4 @@ fn condition(table: &Table<'_>, values: &[Located<String>]) -> Option<Condition>
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(text: &str) -> Config {
-        Config::read(text)
-    }
-
-    #[test]
-    fn the_rule_of_a_series() {
-        let text = r#"
-            [[inform]]
-            benchmark = "stress-*"
-            [[inform]]
-            host = "laptop"
-            axis = { profile = ["doc", "clippy"] }
-            [metric.wall]
-            smallest_effect = 0.01
-            decides = "otherwise"
-            [[metric.wall.where]]
-            axis = { threads = "> 1" }
-            decides = true
-            [[metric.wall.where]]
-            axis = { threads = ">= 8" }
-            smallest_effect = 0.02
-            [metric."instructions:cachegrind"]
-            smallest_effect = 0.002
-            decides = true
-            [[metric."instructions:cachegrind".where]]
-            axis = { threads = "!= 1" }
-            decides = false
-        "#;
-        let policy = parse("p", "p.toml", text, &[]).unwrap();
-        let count = "instructions:cachegrind";
-        use {Decides::*, Gate::*};
-        // (benchmark, config, host, metric) → (δ, decides, tier)
-        for (series, expected) in [
-            (("fib", "", "h", "wall"), (0.01, Otherwise, Counts)),
-            (("fib", "", "h", count), (0.002, Yes, Counts)),
-            (("fib", "", "h", "user"), (0.01, No, Counts)),
-            (("fib", "threads=1", "h", "wall"), (0.01, Otherwise, Counts)),
-            (("fib", "threads=2", "h", "wall"), (0.01, Yes, Counts)),
-            (("fib", "threads=16", "h", "wall"), (0.02, Yes, Counts)),
-            (("fib", "threads=many", "h", "wall"), (0.01, Otherwise, Counts)),
-            (("fib", "threads=2", "h", count), (0.002, No, Counts)),
-            (("stress-1", "", "h", count), (0.002, Yes, Informs)),
-            (("fib", "profile=doc", "laptop", count), (0.002, Yes, Informs)),
-            (("fib", "profile=opt", "laptop", count), (0.002, Yes, Counts)),
-            (("fib", "profile=doc", "h", count), (0.002, Yes, Counts)),
-        ] {
-            let (benchmark, at, host, metric) = series;
-            let rule = policy.rule(benchmark, &config(at), host, metric);
-            assert_eq!((rule.smallest_effect, rule.decides, rule.tier), expected, "{series:?}");
-        }
-        assert_eq!((policy.can_decide("wall"), policy.can_decide("user")), (true, false));
-        let place = |e: Option<&Exception>| e.map(|e| e.place.to_string());
-        let sources = policy.sources("fib", &config("threads=16"), "h", "wall");
-        assert_eq!(place(sources.smallest_effect).as_deref(), Some("threads >= 8"));
-        assert_eq!(place(sources.decides).as_deref(), Some("threads > 1"));
-        let sources = policy.sources("fib", &config("profile=doc"), "laptop", "user");
-        let inform = sources.inform.map(ToString::to_string);
-        assert_eq!(inform.as_deref(), Some("host laptop, profile = doc or clippy"));
-        assert_eq!((sources.metric, sources.decides), (None, None));
-    }
-
-    #[test]
-    fn all_mistakes_at_once() {
-        let text = r#"q = 5
-history = -1
-conflicting_hosts = "vote"
-[[inform]]
-[metric.wal]
-smallest_effect = -0.01
-decides = "maybe"
-[[metric.wal.where]]
-axis = { thread = "> one" }
-[metric.wall]
-smallest_effect = nan
-"#;
-        let mistakes = parse("p", "policies/p.toml", text, &["opt".into()]).unwrap_err();
-        insta::assert_snapshot!(mistakes);
-    }
-}
+mod tests;

@@ -25,10 +25,12 @@ mod exact;
 mod moderate;
 mod prior;
 pub mod scaling;
+mod sign;
 
 pub use exact::{SIGN_FLIP_MAX, sign_flip};
 pub use moderate::{Noise, clip_ratio, moderate, peer_prior, pool_history, pool_within, trigamma};
 pub use prior::PeerPrior;
+pub use sign::at_least;
 
 /// Why rounds give no log ratio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

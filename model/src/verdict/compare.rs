@@ -1,13 +1,14 @@
 //! Estimates from summaries, without opinion.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::zeros::ZeroTest;
 use crate::catalog::policy::{Decides, Gate, Policy, Rule};
 use crate::catalog::suite::Config;
 use crate::metric;
-use crate::record::{Extent, Summary};
+use crate::record::{DisturbedSides, Extent, Side, Summary};
 use crate::stats::{self, Estimate, Noise, PeerPrior, Variance};
 use crate::verdict::states::States;
 
@@ -27,14 +28,21 @@ pub struct Comparison {
     /// Architecture of the host.
     pub architecture: String,
     pub tier: Gate,
-    /// Whether it counts towards the conclusion, and so which family its q is adjusted in.
+    /// Whether it counts towards the conclusion.
     pub decides: bool,
+    /// Whether it does not decide, and must agree with what does.
+    pub is_companion: bool,
+    /// Whether its case is flaky, and so decides nothing.
+    pub is_flaky: bool,
     pub baseline: Option<Extent>,
     pub candidate: Option<Extent>,
     pub rounds: u32,
     pub tainted: u32,
+    pub disturbed: Option<DisturbedSides>,
     /// `None` where the rounds allow none; the verdict says why.
     pub estimate: Option<Estimate>,
+    /// What stands for the estimate where rounds have a zero on one side alone.
+    pub zeros: Option<ZeroTest>,
     /// Where the estimate's variance comes from; `None` for a metric that is counted once.
     pub noise: Option<Noise>,
     /// δ on the log scale.
@@ -54,9 +62,31 @@ impl Comparison {
         self.estimate.map(|e| ((e.mean - e.half_width).exp_m1(), (e.mean + e.half_width).exp_m1()))
     }
 
+    /// p before it is adjusted.
+    pub fn p(&self) -> Option<f64> {
+        self.estimate.map(|e| e.p).or(self.zeros.map(|zeros| zeros.p))
+    }
+
+    /// Whether it can change the conclusion, and so which family its q is adjusted in.
+    pub const fn can_conclude(&self) -> bool {
+        self.decides || self.is_companion
+    }
+
     /// Whether it is a test, of those that q is adjusted over: a counted metric is none.
     pub fn is_tested(&self) -> bool {
-        self.estimate.is_some() && !metric::is_deterministic(&self.key.metric)
+        self.p().is_some() && !metric::is_deterministic(&self.key.metric)
+    }
+
+    /// The side that disturbance came with, where it did not come with both alike. A side is as long
+    /// on the machine as its wall time says.
+    pub fn disturbed_side(&self) -> Option<Side> {
+        let share = match (self.baseline, self.candidate) {
+            (Some(b), Some(c)) if self.key.metric == metric::WALL && b.median > 0.0 => {
+                c.median / (b.median + c.median)
+            }
+            _ => 0.5,
+        };
+        self.disturbed?.comes_with(share)
     }
 
     /// The variance of the estimate; `None` where there can be none.
@@ -80,15 +110,17 @@ pub struct Input {
     pub host: String,
     pub architecture: String,
     pub summary: Summary,
+    /// Whether the case is flaky ([`super::Failing::is_flaky`]).
+    pub is_flaky: bool,
     /// Pooled within-run variance of d of the same series in past runs; `None` where there is none.
     pub history: Option<Variance>,
 }
 
 /// Estimates every series and adjusts p. The order is kept.
 ///
-/// Two families are adjusted, each by itself: the series that decide, and those that do not, so
-/// that neither the many that are only shown lend the deciding ones their discoveries, nor dilute
-/// them. A metric sampled once per case has no variance and so is no test: it stands in no family,
+/// Two families are adjusted, each by itself: the series that can change the conclusion, and those
+/// that cannot, so that neither the many that are only shown lend the others their discoveries, nor
+/// dilute them. A metric sampled once per case has no variance and so is no test: it stands in no family,
 /// its estimate is the value itself, and its q is its p (0 or 1).
 ///
 /// The peers that lend their variance ([`stats::moderate`]) are the series of one metric and host.
@@ -122,9 +154,9 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
         .iter()
         .zip(&rules)
         .zip(&runs)
-        .map(|((input, (rule, decides)), run)| {
+        .map(|((input, rule), run)| {
             let noise = run.and_then(|_| noise(input, run));
-            let mut comparison = estimate_one(input, rule, *decides, noise, policy);
+            let mut comparison = estimate_one(input, rule, noise, policy);
             if let (Some(estimate), Some(noise)) = (&mut comparison.estimate, noise) {
                 let states = &states[&(input.summary.metric.as_str(), input.host.as_str())];
                 let accident = states.accident(estimate.rounds, estimate.mean, noise.history);
@@ -134,8 +166,8 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
             comparison
         })
         .collect();
-    for decides in [true, false] {
-        let in_family = |c: &Comparison| c.is_tested() && c.decides == decides;
+    for can_conclude in [true, false] {
+        let in_family = |c: &Comparison| c.is_tested() && c.can_conclude() == can_conclude;
         let family: Vec<usize> =
             (0..comparisons.len()).filter(|&i| in_family(&comparisons[i])).collect();
         let p: Vec<f64> = family.iter().filter_map(|&i| comparisons[i].q).collect();
@@ -146,37 +178,72 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
     comparisons
 }
 
-/// The rule of each series, and whether it decides: it must be of the tier `gate`, and `otherwise`
-/// holds only where nothing of the case was measured that decides anyway.
-fn rules(inputs: &[Input], policy: &Policy) -> Vec<(Rule, bool)> {
+/// What was measured of the metrics of one case on one host.
+#[derive(Default)]
+struct CaseMetrics {
+    /// A metric that decides has a value on some side, or on both.
+    deciding: bool,
+    deciding_on_both: bool,
+    /// A metric that decides otherwise has values on both sides.
+    otherwise_on_both: bool,
+}
+
+impl CaseMetrics {
+    /// Whether what decides otherwise takes over: nothing that decides was measured, or on one side
+    /// alone while what decides otherwise was on both.
+    const fn otherwise_decides(&self) -> bool {
+        !self.deciding_on_both && (self.otherwise_on_both || !self.deciding)
+    }
+}
+
+/// The rule of a series, and what it is in its case.
+struct SeriesRule {
+    rule: Rule,
+    decides: bool,
+    is_companion: bool,
+}
+
+/// The rule of each series. To decide it must be of the tier `gate` and of a case that is not flaky;
+/// of a case either the metrics that decide do, or those that do otherwise.
+fn rules(inputs: &[Input], policy: &Policy) -> Vec<SeriesRule> {
     type CaseOn<'a> = (&'a str, &'a str, &'a str);
     fn case_on(input: &Input) -> CaseOn<'_> {
         (&input.summary.benchmark, &input.summary.config, &input.host)
     }
-    let mut decided: HashSet<CaseOn<'_>> = HashSet::new();
+    let mut cases: HashMap<CaseOn<'_>, CaseMetrics> = HashMap::new();
     let mut configs: HashMap<&str, Config> = HashMap::new();
     let rules: Vec<Rule> = inputs
         .iter()
         .map(|input| {
-            let Summary { benchmark, config, metric, .. } = &input.summary;
+            let Summary { benchmark, config, metric, baseline, candidate, .. } = &input.summary;
             let config = configs.entry(config).or_insert_with(|| Config::read(config));
             let rule = policy.rule(benchmark, config, &input.host, metric);
-            let measured = input.summary.baseline.is_some() || input.summary.candidate.is_some();
-            if rule.decides == Decides::Yes && measured {
-                decided.insert(case_on(input));
+            let on_both = baseline.is_some() && candidate.is_some();
+            let case = cases.entry(case_on(input)).or_default();
+            match rule.decides {
+                Decides::Yes => {
+                    case.deciding |= baseline.is_some() || candidate.is_some();
+                    case.deciding_on_both |= on_both;
+                }
+                Decides::Otherwise => case.otherwise_on_both |= on_both,
+                Decides::No => {}
             }
             rule
         })
         .collect();
-    let decides = |(input, rule): (&Input, &Rule)| {
-        rule.tier == Gate::Counts
-            && match rule.decides {
-                Decides::Yes => true,
-                Decides::No => false,
-                Decides::Otherwise => !decided.contains(&case_on(input)),
-            }
+    let series_rule = |(input, rule): (&Input, Rule)| {
+        let case = &cases[&case_on(input)];
+        let counts = rule.tier == Gate::Counts && !input.is_flaky;
+        let decides = match rule.decides {
+            Decides::Yes => !case.otherwise_decides(),
+            Decides::No => false,
+            Decides::Otherwise => case.otherwise_decides(),
+        };
+        let has_deciding = case.deciding || case.otherwise_decides();
+        let is_companion = counts && !decides && rule.must_agree && has_deciding;
+        SeriesRule { rule, decides: counts && decides, is_companion }
     };
-    inputs.iter().zip(&rules).map(|pair| (*pair.1, decides(pair))).collect()
+    inputs.iter().zip(rules).map(series_rule).collect()
 }
 
 /// No |d| is larger: ln of the largest 64-bit integer. A foreign file may claim otherwise.
@@ -194,10 +261,12 @@ fn usable(variance: Option<Variance>) -> Option<Variance> {
 }
 
 /// The run's own variance of d, at least what rounding to integers makes; `None` for a metric that
-/// is counted once, fewer than two rounds, or a variance that is none.
+/// is counted once, fewer than two rounds, rounds with a zero on one side alone, or a variance that
+/// is none.
 fn run_variance(input: &Input) -> Option<Variance> {
     let summary = &input.summary;
-    if metric::is_deterministic(&summary.metric) || summary.rounds < 2 {
+    let has_zeros = summary.zeros.is_some();
+    if metric::is_deterministic(&summary.metric) || summary.rounds < 2 || has_zeros {
         return None;
     }
     let median = |extent: Option<Extent>| extent.map_or(0.0, |e| e.median);
@@ -214,15 +283,15 @@ fn variance(metric: &str, noise: Option<Noise>) -> Option<Variance> {
 
 fn estimate_one(
     input: &Input,
-    rule: &Rule,
-    decides: bool,
+    SeriesRule { rule, decides, is_companion }: &SeriesRule,
     noise: Option<Noise>,
     policy: &Policy,
 ) -> Comparison {
     let summary = &input.summary;
     let delta = stats::log_effect(rule.smallest_effect);
     let variance = variance(&summary.metric, noise);
-    let estimate = usable_mean(summary).zip(variance);
+    let zeros = ZeroTest::of_summary(summary, metric::is_deterministic(&summary.metric));
+    let estimate = usable_mean(summary).zip(variance).filter(|_| zeros.is_none());
     let estimate_with =
         |mean, variance| stats::estimate(summary.rounds, mean, variance, delta, policy.confidence);
     let mut noise = noise;
@@ -249,14 +318,18 @@ fn estimate_one(
         },
         architecture: input.architecture.clone(),
         tier: rule.tier,
-        decides,
+        decides: *decides,
+        is_companion: *is_companion,
+        is_flaky: input.is_flaky,
         baseline: summary.baseline,
         candidate: summary.candidate,
-        rounds: summary.rounds,
+        rounds: zeros.map_or(summary.rounds, |zeros| zeros.rounds),
         tainted: summary.tainted,
+        disturbed: summary.disturbed,
         estimate,
+        zeros,
         noise,
         delta,
-        q: estimate.map(|e| e.p),
+        q: estimate.map(|e| e.p).or(zeros.map(|zeros| zeros.p)),
     }
 }

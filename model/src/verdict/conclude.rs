@@ -5,15 +5,17 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::conflict::{Contradiction, contradictions};
 use super::{Failing, Judged, NamedVerdict, Reason, SeriesKey, Standing, Verdict};
-use crate::catalog::policy::{Gate, Policy};
+use crate::catalog::policy::{Decides, Gate, Policy};
+use crate::catalog::suite::Config;
 
 /// What a whole comparison comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum Conclusion {
     Regressed,
     Improved,
-    /// Some series regressed and others improved.
+    /// Some series regressed and others improved, or metrics of a case contradict each other.
     Mixed,
     Unchanged,
     Inconclusive,
@@ -47,8 +49,16 @@ pub enum ConclusionReason {
     NothingDecides,
     /// No case was measured on both sides; which were on each.
     NoCommonCase { baseline: BTreeSet<String>, candidate: BTreeSet<String> },
-    /// These cases work on one side only: newly failing, or newly passing.
+    /// These cases work on one side only, or by luck: newly failing, newly passing, or flaky.
     OneSideWorks { standing: Standing, cases: BTreeSet<String> },
+    /// A metric that decides was measured on one side only, so others decide these cases.
+    MetricMissing {
+        metric: String,
+        side: &'static str,
+        cases: BTreeSet<String>,
+        /// The metrics that decide there.
+        instead: BTreeSet<String>,
+    },
     /// Hosts of one architecture are sure of different things: counted as inconclusive.
     HostsDisagree {
         case: String,
@@ -71,6 +81,9 @@ pub enum ConclusionReason {
         #[serde(rename = "said")]
         verdicts: Vec<NamedVerdict>,
     },
+    /// A metric that must agree with the one that decides is sure of another thing, by more than a
+    /// multiple of its δ.
+    MetricsConflict { case: String, host: String, decides: NamedVerdict, beside: NamedVerdict },
     /// The metric that decides and another that could are sure of different things.
     MetricsDisagree { case: String, host: String, decides: NamedVerdict, beside: NamedVerdict },
     /// What only informs changed.
@@ -93,6 +106,12 @@ impl fmt::Display for ConclusionReason {
             Self::OneSideWorks { standing, cases } => {
                 write!(f, "{}: {}", standing.name(), first_names(cases))
             }
+            Self::MetricMissing { metric, side, cases, instead } => write!(
+                f,
+                "{metric}, which decides, is missing on the {side} for {}: {} decides there",
+                first_names(cases),
+                first_names(instead)
+            ),
             Self::NothingDecides => write!(f, "nothing that was measured decides"),
             Self::HostsDisagree { case, metric, verdicts } => write!(
                 f,
@@ -110,6 +129,11 @@ impl fmt::Display for ConclusionReason {
                 let list = NamedVerdict::list(verdicts);
                 write!(f, "configs of {benchmark} differ, {metric} on {host} ({list})")
             }
+            Self::MetricsConflict { case, host, decides, beside } => write!(
+                f,
+                "conflict: metrics about {case} on {host}: {} decides ({}), {} says {}, by far",
+                decides.name, decides.verdict, beside.name, beside.verdict
+            ),
             Self::MetricsDisagree { case, host, decides, beside } => write!(
                 f,
                 "metrics differ about {case} on {host}: {} decides ({}), {} says {}",
@@ -144,11 +168,15 @@ pub struct Concluded {
     pub conclusion: Conclusion,
     pub reasons: Vec<ConclusionReason>,
     pub ask_again: BTreeSet<String>,
+    /// Whether a gate fails (`--fail-on-regression`): something that decides regressed, is newly
+    /// failing, or regressed against the metric that decides where the policy fails for that.
+    pub gate_fails: bool,
 }
 
 /// The conclusion over the deciding series: any regression and any improvement is Mixed; with
-/// neither, Unchanged only if every one of them is, and no case works on one side only. Nothing is
-/// averaged: who differs is named.
+/// neither, Unchanged only if every one of them is, and no case works on one side only. What is
+/// newly failing is as a regression. A metric that must agree and contradicts makes it Mixed.
+/// Nothing is averaged: who differs is named.
 pub fn conclude(judged: &[Judged], failing: &Failing<'_>, policy: &Policy) -> Concluded {
     let deciding: Vec<&Judged> = judged.iter().filter(|j| j.comparison.decides).collect();
     let has_any = |verdict: Verdict| deciding.iter().any(|j| j.verdict == verdict);
@@ -156,7 +184,10 @@ pub fn conclude(judged: &[Judged], failing: &Failing<'_>, policy: &Policy) -> Co
     let unchanged = !deciding.is_empty()
         && one_sided_cases.is_empty()
         && deciding.iter().all(|j| j.verdict == Verdict::Unchanged);
-    let conclusion = match (has_any(Verdict::Regressed), has_any(Verdict::Improved)) {
+    let conflicts = contradictions(judged, policy);
+    let is_worse = has_any(Verdict::Regressed) || failing.has_newly_failing(policy);
+    let conclusion = match (is_worse, has_any(Verdict::Improved)) {
+        _ if !conflicts.is_empty() => Conclusion::Mixed,
         (true, true) => Conclusion::Mixed,
         (true, false) => Conclusion::Regressed,
         (false, true) => Conclusion::Improved,
@@ -165,18 +196,21 @@ pub fn conclude(judged: &[Judged], failing: &Failing<'_>, policy: &Policy) -> Co
     };
     let mut reasons = tallies(&deciding);
     reasons.extend(one_sided_cases);
+    reasons.extend(metrics_missing(judged, policy));
     reasons.extend(no_common_case(judged));
     reasons.extend(hosts_disagree(&deciding));
     reasons.extend(architectures_disagree(&deciding));
     reasons.extend(configs_disagree(&deciding));
-    reasons.extend(metrics_disagree(judged, policy));
+    reasons.extend(conflicts.iter().map(metrics_conflict));
+    reasons.extend(metrics_disagree(judged, policy, &conflicts));
     reasons.extend(informing_changes(judged));
     let ask_again = deciding
         .iter()
         .filter(|j| matches!(j.verdict, Verdict::Inconclusive(Reason::HostsDisagree { .. })))
         .map(|j| j.comparison.key.host.clone())
         .collect();
-    Concluded { conclusion, reasons, ask_again }
+    let gate_fails = is_worse || conflicts.iter().any(|conflict| conflict.fails(policy));
+    Concluded { conclusion, reasons, ask_again, gate_fails }
 }
 
 fn tallies(deciding: &[&Judged]) -> Vec<ConclusionReason> {
@@ -205,10 +239,47 @@ fn one_sided_cases(failing: &Failing<'_>) -> Vec<ConclusionReason> {
     let reason =
         |standing| ConclusionReason::OneSideWorks { standing, cases: failing.cases(standing) };
     let is_any = |because: &ConclusionReason| matches!(because, ConclusionReason::OneSideWorks { cases, .. } if !cases.is_empty());
-    [Standing::NewlyFailing, Standing::NewlyPassing]
+    [Standing::NewlyFailing, Standing::NewlyPassing, Standing::Flaky]
         .map(reason)
         .into_iter()
         .filter(is_any)
+        .collect()
+}
+
+/// The metrics that would decide had one side not lacked them.
+fn metrics_missing(judged: &[Judged], policy: &Policy) -> Vec<ConclusionReason> {
+    let place = |j: &Judged| {
+        let SeriesKey { benchmark, config, host, .. } = &j.comparison.key;
+        (benchmark.clone(), config.clone(), host.clone())
+    };
+    let deciding = judged.iter().filter(|j| j.comparison.decides);
+    let mut deciding_metrics: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    for j in deciding {
+        deciding_metrics.entry(place(j)).or_default().insert(j.comparison.key.metric.clone());
+    }
+    let mut missing: BTreeMap<(String, &'static str), [BTreeSet<String>; 2]> = BTreeMap::new();
+    for j in judged {
+        let (c, key) = (&j.comparison, &j.comparison.key);
+        let Verdict::Inconclusive(Reason::MissingSide { side }) = j.verdict else { continue };
+        let config = Config::read(&key.config);
+        let rule = policy.rule(&key.benchmark, &config, &key.host, &key.metric);
+        let instead = deciding_metrics.get(&place(j));
+        if let Some(instead) =
+            instead.filter(|_| !c.decides && !c.is_flaky && rule.decides == Decides::Yes)
+        {
+            let [cases, metrics] = missing.entry((key.metric.clone(), side)).or_default();
+            cases.insert(case(key));
+            metrics.extend(instead.iter().cloned());
+        }
+    }
+    missing
+        .into_iter()
+        .map(|((metric, side), [cases, instead])| ConclusionReason::MetricMissing {
+            metric,
+            side,
+            cases,
+            instead,
+        })
         .collect()
 }
 
@@ -298,12 +369,32 @@ fn configs_disagree(deciding: &[&Judged]) -> Vec<ConclusionReason> {
         .collect()
 }
 
-/// Names, beside the metric that decides a case, those that the policy lets decide elsewhere.
-fn metrics_disagree(judged: &[Judged], policy: &Policy) -> Vec<ConclusionReason> {
+fn metrics_conflict(conflict: &Contradiction<'_>) -> ConclusionReason {
+    let key = &conflict.deciding.comparison.key;
+    let named = |j: &Judged| NamedVerdict::new(&j.comparison.key.metric, &j.verdict);
+    ConclusionReason::MetricsConflict {
+        case: case(key),
+        host: key.host.clone(),
+        decides: named(conflict.deciding),
+        beside: named(conflict.companion),
+    }
+}
+
+/// Names, beside the metric that decides a case, those that the policy lets decide elsewhere, but
+/// for those that conflict with it.
+fn metrics_disagree(
+    judged: &[Judged],
+    policy: &Policy,
+    conflicts: &[Contradiction<'_>],
+) -> Vec<ConclusionReason> {
+    let conflicting: Vec<&SeriesKey> =
+        conflicts.iter().map(|conflict| &conflict.companion.comparison.key).collect();
     let mut cases: BTreeMap<(&str, &str, &str), Vec<&Judged>> = BTreeMap::new();
     for j in judged {
         let SeriesKey { benchmark, config, metric, host } = &j.comparison.key;
-        if j.comparison.tier == Gate::Counts && j.verdict.is_sure() && policy.can_decide(metric) {
+        let is_named = conflicting.contains(&&j.comparison.key);
+        let can_differ = j.comparison.tier == Gate::Counts && policy.can_decide(metric);
+        if can_differ && j.verdict.is_sure() && !is_named {
             cases.entry((benchmark, config, host)).or_default().push(j);
         }
     }

@@ -19,11 +19,12 @@ pub enum Reason {
     MissingSide { side: &'static str },
     /// Fewer than two rounds: no variance.
     TooFewRounds { rounds: u32 },
-    /// A value is zero on one side only: no ratio.
-    ZeroValue,
+    /// A value is zero on one side only, in `rounds` of `total`: no ratio. 0 of 0 in summaries of a
+    /// dyno that did not count them.
+    ZeroValue { rounds: u32, total: u32 },
     /// Both sides have samples, but in no round together.
     NoCommonRound,
-    /// Most rounds were disturbed, although they were repeated: what is left is not to be trusted.
+    /// Rounds were disturbed, although they were repeated, and fewer than two are left.
     Disturbed { tainted: u32, rounds: u32 },
     /// The interval is too wide for the policy's δ; `rounds` in all would settle it.
     TooWide { rounds: u32 },
@@ -45,7 +46,12 @@ impl std::fmt::Display for Reason {
             Self::TooFewRounds { rounds } => {
                 write!(f, "{rounds} round(s): two are needed for a variance")
             }
-            Self::ZeroValue => write!(f, "a value is zero on one side only"),
+            Self::ZeroValue { total: 0, .. } => write!(f, "a value is zero on one side only"),
+            Self::ZeroValue { rounds, total } => write!(
+                f,
+                "a value is zero on one side only in {rounds} of {total} rounds, so there is no \
+                 ratio, and the direction alone is not sure"
+            ),
             Self::NoCommonRound => write!(f, "no round has a usable sample of both sides"),
             Self::Disturbed { tainted, rounds } => {
                 write!(f, "noisy: {tainted} samples were disturbed, {rounds} round(s) are left")
@@ -174,24 +180,38 @@ fn verdict_of(comparison: &Comparison, policy: &Policy) -> Verdict {
     let (tainted, rounds) = (comparison.tainted, comparison.rounds);
     // A disturbed round taints both its samples; a side that is missing alone was not disturbed.
     let is_complete = comparison.baseline.is_some() == comparison.candidate.is_some();
-    if tainted > 0 && is_complete && (rounds < 2 || tainted > rounds.saturating_mul(2)) {
+    if tainted > 0 && is_complete && rounds < 2 {
         return Verdict::Inconclusive(Reason::Disturbed { tainted, rounds });
+    }
+    let better = metric::find(&comparison.key.metric).map_or(Better::Lower, |m| m.better);
+    if let (Some(zeros), Some(q)) = (comparison.zeros, comparison.q) {
+        return match q <= policy.q {
+            true => change(zeros.grew, better),
+            false => {
+                let (rounds, total) = (zeros.zeros(), zeros.rounds);
+                Verdict::Inconclusive(Reason::ZeroValue { rounds, total })
+            }
+        };
     }
     let (Some(estimate), Some(q)) = (comparison.estimate, comparison.q) else {
         return Verdict::Inconclusive(match (comparison.baseline, comparison.candidate) {
             (None, _) => Reason::MissingSide { side: Side::Baseline.name() },
             (_, None) => Reason::MissingSide { side: Side::Candidate.name() },
             (Some(b), Some(c)) if comparison.rounds == 0 => match b.min <= 0 || c.min <= 0 {
-                true => Reason::ZeroValue,
+                true => Reason::ZeroValue { rounds: 0, total: 0 },
                 false => Reason::NoCommonRound,
             },
             _ if comparison.rounds == 1 => Reason::TooFewRounds { rounds: 1 },
             _ => Reason::NotANumber,
         });
     };
-    let better = metric::find(&comparison.key.metric).map_or(Better::Lower, |m| m.better);
     let variance = comparison.noise.map(|noise| noise.used);
     decide(&estimate, q, better, comparison.delta, variance, policy)
+}
+
+/// The verdict on a change that is sure.
+fn change(grew: bool, better: Better) -> Verdict {
+    if grew == (better == Better::Lower) { Verdict::Regressed } else { Verdict::Improved }
 }
 
 /// The verdict on an estimate; `variance`, of a single round, says how many rounds would settle it.
@@ -204,12 +224,7 @@ pub(super) fn decide(
     policy: &Policy,
 ) -> Verdict {
     if q <= policy.q {
-        let grew = estimate.mean > 0.0;
-        return if grew == (better == Better::Lower) {
-            Verdict::Regressed
-        } else {
-            Verdict::Improved
-        };
+        return change(estimate.mean > 0.0, better);
     }
     // Equivalence (Schuirmann 1987, as an interval): unchanged only if the whole interval is.
     if estimate.mean.abs() + estimate.half_width <= delta {

@@ -3,6 +3,8 @@
 
 mod compare;
 mod conclude;
+mod conflict;
+mod disturbed;
 mod failing;
 mod judge;
 mod scaling;
@@ -11,9 +13,11 @@ mod states;
 mod summarise;
 #[cfg(test)]
 mod tests;
+mod zeros;
 
 pub use compare::{Comparison, Input, SeriesKey, compare};
 pub use conclude::{Concluded, Conclusion, ConclusionReason, conclude};
+pub use conflict::{Contradiction, contradictions};
 pub use failing::{Failing, Standing};
 pub use judge::{Judged, NamedVerdict, Reason, Verdict, judge};
 pub use scaling::{ScalingVerdict, judge_scaling};
@@ -21,3 +25,4 @@ pub use scaling_cases::{
     Fits, ScalingCase, ScalingPoint, ScalingSample, ScalingSide, scaling_cases,
 };
 pub use summarise::summarise;
+pub use zeros::ZeroTest;

@@ -34,7 +34,13 @@ pub(super) fn samples(benchmark: &str, metric: &str, values: &[(i64, i64)]) -> V
 }
 
 fn input(summary: Summary) -> Input {
-    Input { host: "h".into(), architecture: "x86_64".into(), summary, history: None }
+    Input {
+        host: "h".into(),
+        architecture: "x86_64".into(),
+        summary,
+        is_flaky: false,
+        history: None,
+    }
 }
 
 fn verdicts(samples: &[Sample]) -> (Vec<Verdict>, Conclusion) {
@@ -69,7 +75,8 @@ fn what_cannot_be_said_says_why() {
     let one_round = samples("b", "wall", &[(5, 6)]);
     assert_eq!(verdicts(&one_round).0, [Verdict::Inconclusive(Reason::TooFewRounds { rounds: 1 })]);
     let zero = samples("b", "wall", &[(0, 6), (0, 7)]);
-    assert_eq!(verdicts(&zero).0, [Verdict::Inconclusive(Reason::ZeroValue)]);
+    let reason = Reason::ZeroValue { rounds: 2, total: 2 };
+    assert_eq!(verdicts(&zero).0, [Verdict::Inconclusive(reason)]);
     let mut unpaired = samples("b", "wall", &[(5, 6), (5, 6)]);
     unpaired.retain(|s| (s.round == 0) == (s.side == Side::Baseline));
     assert_eq!(verdicts(&unpaired).0, [Verdict::Inconclusive(Reason::NoCommonRound)]);
@@ -77,12 +84,12 @@ fn what_cannot_be_said_says_why() {
     disturbed[0].taint = "steal".into();
     let reason = Reason::Disturbed { tainted: 1, rounds: 1 };
     assert_eq!(verdicts(&disturbed).0, [Verdict::Inconclusive(reason)]);
-    // Six rounds of which four, or two, were disturbed: on both sides, as it happens.
-    let mut many = samples("b", "wall", &[(500, 600); 6]);
-    many.iter_mut().filter(|s| s.round < 4).for_each(|s| s.taint = "contention".into());
-    let reason = Reason::Disturbed { tainted: 8, rounds: 2 };
+    // However many rounds were disturbed, those that were not speak; one alone does not.
+    let mut many = samples("b", "wall", &[(500, 600); 30]);
+    many.iter_mut().filter(|s| s.round < 29).for_each(|s| s.taint = "contention".into());
+    let reason = Reason::Disturbed { tainted: 58, rounds: 1 };
     assert_eq!(verdicts(&many).0, [Verdict::Inconclusive(reason)]);
-    many.iter_mut().filter(|s| s.round > 1).for_each(|s| s.taint.clear());
+    many.iter_mut().filter(|s| s.round > 24).for_each(|s| s.taint.clear());
     assert_eq!(verdicts(&many).0, [Verdict::Regressed]);
     let mut one_sided = samples("b", "wall", &[(5, 6), (5, 6)]);
     one_sided[0].taint = "contention".into();
@@ -146,4 +153,92 @@ fn a_metric_that_does_not_decide_is_judged_all_the_same() {
         verdicts(&samples("b", "max-rss", &[(1000, 2000), (1000, 2001), (1000, 1999)]));
     assert_eq!(verdicts, [Verdict::Regressed]);
     assert_eq!(conclusion, Conclusion::Inconclusive);
+}
+
+#[test]
+fn a_round_with_a_zero_on_one_side_is_counted() {
+    let zero_value = |rounds, total| Verdict::Inconclusive(Reason::ZeroValue { rounds, total });
+    let often = |rounds: usize| -> Vec<(i64, i64)> {
+        (0..rounds).map(|round| (0, 1000 * (round as i64 % 2))).collect()
+    };
+    let all = |pair: (i64, i64), rounds| vec![pair; rounds];
+    for (what, rounds, expected) in [
+        ("half of six rounds", often(6), zero_value(3, 6)),
+        // Six of six directions: p = 2/64.
+        ("half of twelve", often(12), Verdict::Regressed),
+        ("begins at zero, five rounds", all((0, 7), 5), zero_value(5, 5)),
+        ("begins at zero, six", all((0, 7), 6), Verdict::Regressed),
+        ("becomes zero", all((7, 0), 6), Verdict::Improved),
+        ("either way", [all((7, 0), 6), all((0, 7), 6)].concat(), zero_value(12, 12)),
+        ("against its ratios", [all((0, 7), 6), all((7, 6), 6)].concat(), zero_value(6, 12)),
+        // What agrees might be within δ, and adds nothing.
+        ("with its ratios", [all((0, 7), 2), all((700, 701), 9)].concat(), zero_value(2, 11)),
+        ("zero all the time", all((0, 0), 6), Verdict::Unchanged),
+    ] {
+        assert_eq!(verdicts(&samples("b", "wall", &rounds)).0, [expected], "{what}");
+    }
+    // What is counted once is what it is.
+    let counted = samples("b", "instructions:cachegrind", &[(0, 5)]);
+    assert_eq!(verdicts(&counted).0, [Verdict::Regressed]);
+}
+
+#[test]
+fn rounds_with_zeros_are_pooled_and_lend_no_noise() {
+    let half: Vec<(i64, i64)> = (0..6).map(|round| (0, 1000 * (round % 2))).collect();
+    let summary = summarise(&samples("b", "wall", &half)).remove(0);
+    let still = summarise(&samples("b", "wall", &[(0, 0); 6])).remove(0);
+    let moved = summarise(&samples("b", "wall", &[(9, 8), (8, 9), (9, 9)])).remove(0);
+    let policy = default_policy();
+    let verdict = |parts: &[&Summary]| {
+        let compared = compare(&[input(crate::pool::pool(parts).unwrap())], &policy);
+        assert_eq!(compared[0].noise, None);
+        judge(compared, &policy).remove(0).verdict
+    };
+    assert_eq!(verdict(&[&summary, &summary, &still]), Verdict::Regressed);
+    let reason = Reason::ZeroValue { rounds: 6, total: 15 };
+    assert_eq!(verdict(&[&summary, &summary, &moved]), Verdict::Inconclusive(reason));
+}
+
+#[test]
+fn disturbance_of_one_side_is_told_with_that_side() {
+    let side = |taints: &dyn Fn(u32) -> [&'static str; 2]| {
+        let mut samples = samples("b", "wall", &[(500, 500); 25]);
+        for sample in &mut samples {
+            sample.taint = taints(sample.round)[usize::from(sample.side == Side::Candidate)].into();
+        }
+        let inputs: Vec<Input> = summarise(&samples).into_iter().map(input).collect();
+        compare(&inputs, &default_policy())[0].disturbed_side()
+    };
+    assert_eq!(side(&|_| ["", ""]), None);
+    let candidate = |round| if round < 24 { ["pair", "contention"] } else { ["steal", "pair"] };
+    assert_eq!(side(&candidate), Some(Side::Candidate));
+    assert_eq!(side(&|_| ["contention", "contention"]), None);
+}
+
+#[test]
+fn a_metric_that_one_side_lacks_does_not_decide() {
+    let slower = samples("b", "wall", &[(1000, 1500), (1001, 1502), (999, 1499), (1000, 1501)]);
+    let mut count = samples("b", "instructions:cachegrind", &[(1000, 1000)]);
+    let policy = policy::parse(
+        "p",
+        "p.toml",
+        "[metric.wall]\ndecides = \"otherwise\"\n\
+         [metric.'instructions:cachegrind']\ndecides = true\n",
+        &[],
+    )
+    .unwrap();
+    let deciding = |samples: &[Sample]| -> Vec<String> {
+        let inputs: Vec<Input> = summarise(samples).into_iter().map(input).collect();
+        let compared = compare(&inputs, &policy).into_iter();
+        compared.filter(|c| c.decides).map(|c| c.key.metric).collect()
+    };
+    let count_metric = "instructions:cachegrind";
+    assert_eq!(deciding(&[slower.clone(), count.clone()].concat()), [count_metric]);
+    count.retain(|s| s.side == Side::Baseline);
+    assert_eq!(deciding(&[slower.clone(), count.clone()].concat()), ["wall"]);
+    // The candidate has neither: nothing takes over.
+    let mut one_sided = slower.clone();
+    one_sided.retain(|s| s.side == Side::Baseline);
+    assert_eq!(deciding(&[one_sided, count].concat()), [count_metric]);
+    assert_eq!(deciding(&slower), ["wall"]);
 }

@@ -29,6 +29,8 @@ pub struct Answer {
     pub compared: PairComparison,
     pub concluded: Concluded,
     pub view: View,
+    /// Whether a commit or a case that was asked for does not work ([`Failing::is_any`]).
+    pub has_failures: bool,
     /// The store as it was asked.
     pub session: Session,
 }
@@ -50,18 +52,11 @@ pub async fn ask(
     let compared = compared.map_err(query_error)?;
     let took_ms = started.elapsed().as_millis();
     events.end(Phase::Query, format!("{} series in {took_ms} ms", compared.judged.len()));
-    let concluded = conclude(&compared.judged, &Failing::in_runs(&compared.runs), policy);
+    let failing = Failing::in_comparison(&compared.runs, &compared.judged);
+    let concluded = conclude(&compared.judged, &failing, policy);
+    let has_failures = failing.is_any();
     let samples = compared.sample_files.iter().map(|path| store.locate(path)).collect();
-    let command = {
-        let mut words = format!("dyno compare {} {}", compared.baseline, compared.candidate);
-        words.push_str(&format!(
-            " --suite {} --policy {} --store {}",
-            compared.suite,
-            policy.name,
-            store.url()
-        ));
-        words
-    };
+    let command = command(&compared, policy, store, filter);
     let selfchecks = selfchecks(&session, &compared.runs, policy).await?;
     let sql = |series: &SeriesKey| compared.sql_for(series);
     let cases = session.scaling_cases(&compared).await.map_err(query_error)?;
@@ -102,7 +97,20 @@ pub async fn ask(
         sql: &sql,
         fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
     });
-    Ok(Answer { compared, concluded, view, session })
+    Ok(Answer { compared, concluded, view, has_failures, session })
+}
+
+/// The command that makes the report again.
+fn command(compared: &PairComparison, policy: &Policy, store: &Store, filter: &Filter) -> String {
+    let PairComparison { baseline, candidate, suite, .. } = compared;
+    let mut words = format!(
+        "dyno compare {baseline} {candidate} --suite {suite} --policy {} --store {}",
+        policy.name,
+        store.url()
+    );
+    words.extend(filter.host.iter().map(|host| format!(" --host {host}")));
+    words.extend(filter.job.iter().map(|job| format!(" --job {job}")));
+    words
 }
 
 /// The files of the store that were set aside, which are told too. Each query may find some, so they

@@ -319,6 +319,9 @@ pub struct Compare {
     /// Only this host
     #[arg(long)]
     pub host: Option<String>,
+    /// Only what this job measured (its id), pooled with the same of others
+    #[arg(long)]
+    pub job: Option<String>,
     /// Say why one series has its verdict: BENCHMARK/METRIC, BENCHMARK[CONFIG]/METRIC, with
     /// @HOST where several measured it, or the id of its row in report.json (s3)
     #[arg(long, value_name = "SERIES", conflicts_with_all = ["report", "markdown", "fail_on_regression"])]

@@ -15,7 +15,6 @@ use dyno_model::budget::Budget;
 use dyno_model::catalog::image::debian_architecture;
 use dyno_model::record::Trust;
 use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
-use dyno_model::verdict::Conclusion;
 use dyno_query::{Filter, Session};
 use dyno_toolchain::lock;
 
@@ -118,11 +117,11 @@ impl Call<'_> {
     }
 
     async fn compare(&self, arguments: &Compare) -> Result<u8> {
-        let Compare { baseline, candidate, suite, host, explain, output } = arguments;
+        let Compare { baseline, candidate, suite, host, job, explain, output } = arguments;
         let catalog = Catalog::open(self.global.catalog.as_deref())?;
         let policy = catalog.policy(&output.policy)?;
         let store = open_store(self.global).await?;
-        let filter = Filter { suite: suite.clone(), host: host.clone() };
+        let filter = Filter { suite: suite.clone(), host: host.clone(), job: job.clone() };
         let answer =
             dyno_answer::ask(&store, &policy, baseline, candidate, &filter, self.events).await?;
         if let Some(series) = explain {
@@ -182,8 +181,12 @@ impl Call<'_> {
         let run = run.ok_or_else(|| {
             Error::infrastructure(format!("job {} is not in the store", outcome.job))
         })?;
-        let filter =
-            Filter { suite: Some(outcome.suite.clone()), host: Some(request.host.clone()) };
+        // The answer is of what was asked, whatever else the store has of these commits.
+        let filter = Filter {
+            suite: Some(outcome.suite.clone()),
+            host: Some(request.host.clone()),
+            job: Some(outcome.job.hex().to_string()),
+        };
         let (baseline, candidate) = (run.baseline.commit.hex(), run.candidate.commit.hex());
         let (store, policy) = (&ctx.store, &request.policy);
         let answer =
@@ -199,11 +202,12 @@ impl Call<'_> {
             Some(folder) => folder.clone(),
             None => data_folder()?.join("reports").join(outcome.job.hex()),
         };
-        let code = print(&answer, &measuring.output, Some(folder), self.global, self.events)?;
-        Ok(if code == 0 && !run.failures.is_empty() { Kind::Case.exit_code() } else { code })
+        print(&answer, &measuring.output, Some(folder), self.global, self.events)
     }
 }
 
+/// Prints and writes the answer; returns the exit code, which is the same for a job that was just
+/// measured, one that the store held, and a comparison.
 fn print(
     answer: &Answer,
     output: &Output,
@@ -225,9 +229,11 @@ fn print(
         dyno_reports::text(&answer.view, page.as_deref(), terminal(global.color))
     };
     write_stdout(&text)?;
-    let regressed =
-        matches!(answer.concluded.conclusion, Conclusion::Regressed | Conclusion::Mixed);
-    Ok(u8::from(output.fail_on_regression && regressed))
+    Ok(match (output.fail_on_regression && answer.concluded.gate_fails, answer.has_failures) {
+        (true, _) => 1,
+        (false, true) => Kind::Case.exit_code(),
+        (false, false) => 0,
+    })
 }
 
 async fn sql(

@@ -2,6 +2,7 @@
 
 mod asking;
 mod bad_files;
+mod bounded;
 mod builds;
 #[path = "../../../store/tests/common/mod.rs"]
 #[allow(dead_code)]

@@ -47,7 +47,7 @@ async fn a_change_of_the_machine_or_image_starts_afresh() {
         ])
         .await;
         let session = Session::open(&place.store, policy()).await.unwrap();
-        let filter = Filter { suite: Some("wasmi".into()), host: None };
+        let filter = Filter { suite: Some("wasmi".into()), ..Filter::default() };
         let compared = session.compare("a", "b", &filter).await.unwrap();
         let noise = compared.judged[0].comparison.noise.unwrap();
         assert_eq!(noise.history.is_some(), lends, "{what}: {noise:?}");

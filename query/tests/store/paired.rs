@@ -31,7 +31,7 @@ fn modelled(mut d: Vec<f64>, smallest_effect: f64, confidence: f64) -> (i64, Vec
     let delta = stats::log_effect(smallest_effect);
     let e = stats::estimate(moments.n, moments.mean, variance, delta, confidence);
     let (low, high) = ((e.mean - e.half_width).exp_m1(), (e.mean + e.half_width).exp_m1());
-    let numbers = [e.mean.exp_m1(), low, high, e.p, value];
+    let numbers = [e.mean.exp_m1(), low, high, e.p, value, 0.0];
     (d.len() as i64, numbers.map(Some).to_vec())
 }
 
@@ -84,13 +84,18 @@ async fn every_end_has_its_answer() {
     let place = TestStore::new().await;
     let session = place.session().await;
     let none = [None; 5];
-    let ends: [(&str, i64, [Option<f64>; 5]); 9] = [
+    let ends: [(&str, i64, [Option<f64>; 5]); 13] = [
         ("(1, 2) LIMIT 0", 0, none),
         ("(NULL, 2), (2, NULL)", 0, none),
-        ("(0, 5), (5, 0), (-1, 5), (-2, -3)", 0, none),
+        ("(-1, 5), (-2, -3)", 0, none),
+        // One side alone is zero: no effect, and p is that of the directions.
+        ("(0, 5), (5, 0), (-1, 5), (-2, -3)", 2, [None, None, None, Some(1.0), None]),
+        ("(0,0), (0,0), (0,0), (0,1000), (0,1000)", 5, [None, None, None, Some(0.5), None]),
+        ("(0,5), (0,5), (0,5), (0,5), (0,5), (0,5)", 6, [None, None, None, Some(0.03125), None]),
         ("('NaN'::double, 5), (5, 'inf'::double), ('-inf'::double, '-inf'::double)", 0, none),
         ("(1e-300, 1e300)", 0, none),
-        ("(100, 150), (0, 3), (NULL, 3)", 1, [Some(0.5), None, None, None, None]),
+        ("(100, 150), (NULL, 3)", 1, [Some(0.5), None, None, None, None]),
+        ("(100, 150), (0, 3), (NULL, 3)", 2, [None, None, None, Some(1.0), None]),
         ("(100, 100), (7, 7)", 2, [Some(0.0), Some(0.0), Some(0.0), Some(1.0), Some(0.0)]),
         // Equal ends that have no ratio did not change.
         ("(0, 0), (-3, -3)", 2, [Some(0.0), Some(0.0), Some(0.0), Some(1.0), Some(0.0)]),
@@ -110,6 +115,9 @@ async fn every_end_has_its_answer() {
             assert!(near || *got == expected, "{rows}: {got:?} is not {expected:?}");
         }
     }
+    let zeros = "SELECT e.zeros AS z FROM (SELECT paired(b, c) AS e FROM \
+                 (VALUES (0.0, 1.0), (2.0, 2.0)) AS t(b, c))";
+    assert!(place.ask(zeros).await.contains("| 1.0 |"));
     let ratios = "SELECT log_ratio(2, 2) AS a, log_ratio(0, 1) AS b, log_ratio(NULL, 1) AS c, \
                   round(log_ratio(1, exp(1)), 9) AS d";
     assert!(place.ask(ratios).await.contains("| 0.0 | - | - | 1.0 |"));

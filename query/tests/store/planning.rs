@@ -79,5 +79,5 @@ async fn old_names_of_columns_go_on_working() {
 async fn a_comparison_is_asked_for_by_baseline_and_candidate() {
     let place = TestStore::with_records(&[record("one")]).await;
     let error = place.refused("SELECT * FROM compare('v1')").await.to_string();
-    assert!(error.contains("compare('baseline', 'candidate', 'suite', 'host')"), "{error}");
+    assert!(error.contains("compare('baseline', 'candidate', 'suite', 'host', 'job')"), "{error}");
 }

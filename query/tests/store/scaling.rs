@@ -58,7 +58,7 @@ async fn sql_says_what_the_model_says() {
     let place = TestStore::with_records(&[graph("one"), other]).await;
     let session = place.session().await;
     for host in [None, Some("local".to_string())] {
-        let filter = Filter { suite: None, host: host.clone() };
+        let filter = Filter { host: host.clone(), ..Filter::default() };
         let compared = session.compare("rust-1.85", "rust-1.97", &filter).await.unwrap();
         let cases = session.scaling_cases(&compared).await.unwrap();
         assert_eq!(cases.len(), if host.is_none() { 2 } else { 1 });

@@ -18,6 +18,10 @@ pub fn text(explained: &Explanation, terminal: Terminal) -> String {
     let mut out = String::new();
     out.push_str(&terminal.paragraph(&format!("{} ({})", row.series, explained.title)));
     out.push_str(&terminal.paragraph(&format!("{} {}: {}.", row.mark, row.shown, row.why)));
+    if let Some(disturbed) = &row.disturbed {
+        let (side, text) = (disturbed.side, &disturbed.text);
+        out.push_str(&terminal.paragraph(&format!("Disturbance comes with the {side}: {text}.")));
+    }
     for beside in &row.beside {
         out.push_str(&terminal.paragraph(&format!("Beside it: {}.", beside.text)));
     }
@@ -213,9 +217,9 @@ fn estimate_lines(e: &EstimateView, row: &crate::view::Row, family: &Family) -> 
         "p              {}: of so large a mean, if the true effect were no larger than δ",
         number::probability(e.p)
     ));
-    let decide = if family.decides { "decide" } else { "do not decide" };
+    let can = if family.decides { "can" } else { "cannot" };
     lines.push(format!(
-        "q              {}, adjusted over {}, those that {decide} ({})",
+        "q              {}, adjusted over {}, those that {can} change the conclusion ({})",
         e.q.map_or("–".to_string(), number::probability),
         plural(family.series, "series"),
         family.procedure

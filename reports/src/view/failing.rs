@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use dyno_model::record::{Failure, RunRow, Side};
-use dyno_model::verdict::{Failing, Standing};
+use dyno_model::verdict::{Failing, Judged, Standing};
 use minijinja::Value;
 use minijinja::value::Serde;
 use serde::Serialize;
@@ -24,7 +24,7 @@ const LOG_LINE_CHARS_MAX: usize = 2000;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FailureView {
     /// Whether its case fails on this side alone: `newly-failing`, `newly-passing`,
-    /// `failing-on-both`.
+    /// `failing-on-both`; or fails by luck: `flaky`.
     pub standing: Standing,
     /// `all cases` where no single one failed.
     pub case: String,
@@ -53,9 +53,9 @@ pub struct SimilarFailures<'a> {
 }
 
 /// All failures, those of a case next to each other: newly failing first, then newly passing, then
-/// what fails on both sides.
-pub(super) fn failures(runs: &[RunRow]) -> Vec<FailureView> {
-    let failing = Failing::in_runs(runs);
+/// what fails on both sides, then what is flaky.
+pub(super) fn failures(runs: &[RunRow], judged: &[Judged]) -> Vec<FailureView> {
+    let failing = Failing::in_comparison(runs, judged);
     let mut failures: Vec<FailureView> = Vec::new();
     for run in runs {
         let view = |f: &Failure| failure(f, failing.standing(&run.host, f), &run.host);
@@ -106,6 +106,7 @@ pub(super) fn count(failures: &[FailureView]) -> FailingCases {
         newly_failing: cases_with(Standing::NewlyFailing),
         newly_passing: cases_with(Standing::NewlyPassing),
         on_both: cases_with(Standing::FailingOnBoth),
+        flaky: cases_with(Standing::Flaky),
     }
 }
 
@@ -189,6 +190,17 @@ pub(super) const FAILING_ON_BOTH: Section = Section {
     text: Some(|view, terminal| text(view, Standing::FailingOnBoth, terminal)),
 };
 
+pub(super) const FLAKY: Section = Section {
+    html: Some(Html {
+        id: "flaky",
+        title: "Flaky",
+        template: TEMPLATE,
+        data: |view| page_data(view, Standing::Flaky),
+    }),
+    markdown: Some(Markdown { name: "flaky cases", write: |view| markdown(view, Standing::Flaky) }),
+    text: Some(|view, terminal| text(view, Standing::Flaky, terminal)),
+};
+
 const TEMPLATE: &str = include_str!("../../templates/failing.html");
 /// Failures that a comment and a terminal show, and how much of their logs.
 const MARKDOWN_MAX: usize = 8;
@@ -210,6 +222,9 @@ fn page_data(view: &View, standing: Standing) -> Value {
         Standing::NewlyFailing => ("These work on the baseline and do not on the candidate.", "✕"),
         Standing::NewlyPassing => ("These work on the candidate and did not on the baseline.", "✓"),
         Standing::FailingOnBoth => ("These work on neither side.", "✕"),
+        Standing::Flaky => {
+            ("These failed on a side on which they also worked, and decide nothing.", "✕")
+        }
     };
     Value::from(Serde(PageData { note, mark, failures: view.failing(standing) }))
 }

@@ -10,7 +10,7 @@ use crate::escape::{bounded, code, fence};
 use crate::terminal::{Cases, Cells, Column, Terminal, table};
 use crate::{commands, words};
 
-/// The section of what changed: conflicts, regressions, then improvements.
+/// The section of what changed: conflicts of hosts and of metrics, regressions, then improvements.
 pub(super) const CHANGED: Section = Section {
     html: Some(Html {
         id: "changed",
@@ -90,11 +90,12 @@ pub struct ChangedRows<'a> {
 }
 
 impl View {
-    /// Conflicts, regressions, then improvements, the largest effects first. Each keeps a share of
-    /// the `max` rows, however many of the others there are.
+    /// Conflicts of hosts and of metrics, regressions, then improvements, the largest effects first.
+    /// Each keeps a share of the `max` rows, however many of the others there are.
     pub fn changed(&self, max: usize) -> ChangedRows<'_> {
-        let conflicts: Vec<&Row> = self.conflicts().collect();
-        let (regressed, improved) = (self.regressed.len(), self.improved.len());
+        let conflicts: Vec<&Row> = self.conflicts().chain(&self.conflicting).collect();
+        let others = |rows: &'_ [Row]| rows.iter().filter(|row| !row.in_conflict).count();
+        let (regressed, improved) = (others(&self.regressed), others(&self.improved));
         let conflicting = conflicts.len().min(max / 4);
         let rows_left = max - conflicting;
         let worse = regressed.min(rows_left - (max / 4).min(improved));
@@ -111,8 +112,8 @@ impl View {
         let rows = conflicts
             .into_iter()
             .take(conflicting)
-            .chain(self.regressed.iter().take(worse))
-            .chain(self.improved.iter().take(better))
+            .chain(self.regressed.iter().filter(|row| !row.in_conflict).take(worse))
+            .chain(self.improved.iter().filter(|row| !row.in_conflict).take(better))
             .collect();
         ChangedRows { rows, left_out: left_out.join(" and ") }
     }
@@ -152,8 +153,9 @@ fn inconclusive_markdown(view: &View) -> String {
 
 /// A folded table of those of `rows` that changed.
 fn changed_among(view: &View, rows: &[Row], summary: &str) -> String {
-    let changed: Vec<&Row> =
-        rows.iter().filter(|r| matches!(r.verdict, "Regressed" | "Improved")).collect();
+    let is_changed =
+        |row: &&Row| matches!(row.verdict, "Regressed" | "Improved") && !row.in_conflict;
+    let changed: Vec<&Row> = rows.iter().filter(is_changed).collect();
     if changed.is_empty() {
         return String::new();
     }
@@ -193,7 +195,7 @@ fn markdown_table(view: &View, rows: &[&Row]) -> String {
             code(&row.metric),
             value_or_dash(&row.baseline),
             value_or_dash(&row.candidate),
-            Effect::text_or_dash(&row.effect),
+            row.effect_text(),
             Effect::interval_or_dash(&row.effect),
             row.q_text.replace('<', "&lt;"),
             row.rounds
@@ -243,7 +245,7 @@ fn columns(view: &View, rows: &[&Row], cases: &Cases<'_>) -> Vec<Column> {
     columns.extend([
         cells.right("baseline", 3, |row| value_or_dash(&row.baseline).to_string()),
         cells.right("candidate", 3, |row| value_or_dash(&row.candidate).to_string()),
-        cells.right("effect", 0, |row| Effect::text_or_dash(&row.effect).to_string()),
+        cells.right("effect", 0, |row| row.effect_text().to_string()),
         cells.left("interval", 1, |row| Effect::interval_or_dash(&row.effect).to_string()),
         cells.right("q", 4, |row| row.q_text.clone()),
     ]);

@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 
 use dyno_model::catalog::policy::{HostConflict, Policy};
+use dyno_model::record::Side;
 use dyno_model::selfcheck::Rate;
 use dyno_model::verdict::Standing;
 
 use super::{Row, View, failing};
-use crate::words::{capitalised, plural};
+use crate::words::{capitalised, first_names, plural};
 
 /// The remarks on a view that has everything else, a sentence each.
 pub(super) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
     let mut remarks = Vec::new();
     let effect_of_first = |rows: &[Row]| {
         let row = rows.first()?;
-        let effect = row.effect.as_ref()?.in_sentence();
+        let effect = row.effect_in_sentence()?;
         let host = if view.many_hosts { format!(" on {}", row.host) } else { String::new() };
         Some(format!("{}, {}{host}: {effect}", row.case, row.metric))
     };
@@ -31,6 +32,7 @@ pub(super) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
             plural(rounds as usize, "round")
         ));
     }
+    remarks.extend(Side::BOTH.into_iter().filter_map(|side| disturbed_with(view, side)));
     if policy.conflicting_hosts == HostConflict::Count {
         remarks.extend(disagreement(view));
     }
@@ -66,6 +68,20 @@ fn failed_everywhere(view: &View) -> Option<String> {
     let on_both = Standing::FailingOnBoth;
     view.is_any(on_both)
         .then(|| format!("{}.", capitalised(&failing::names_with(&view.failures, on_both))))
+}
+
+/// The cases whose disturbance came with `side`, if there are any.
+fn disturbed_with(view: &View, side: Side) -> Option<String> {
+    let mut cases: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for row in view.rows() {
+        let disturbed = row.disturbed.as_ref().filter(|disturbed| disturbed.side == side.name());
+        if let Some(disturbed) = disturbed.filter(|_| seen.insert((&row.case, &row.host))) {
+            cases.push(format!("{} ({})", row.case, disturbed.text));
+        }
+    }
+    let names = first_names(&cases);
+    (!cases.is_empty()).then(|| format!("Disturbance comes with the {}: {names}.", side.name()))
 }
 
 /// Series that regressed on one host and improved on another.

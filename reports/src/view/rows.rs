@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use dyno_model::catalog::policy::{Gate, Policy};
 use dyno_model::metric::{self, MetricUnit};
-use dyno_model::record::Extent;
-use dyno_model::verdict::{Judged, Reason, SeriesKey, Verdict};
+use dyno_model::record::{DisturbedSides, Extent, Side};
+use dyno_model::verdict::{
+    Comparison, Judged, Reason, SeriesKey, Verdict, ZeroTest, contradictions,
+};
 use serde::Serialize;
 
 use super::{Effect, Input};
@@ -46,6 +48,9 @@ pub struct Row {
     pub baseline: Option<Value>,
     pub candidate: Option<Value>,
     pub effect: Option<Effect>,
+    /// What stands for the effect where rounds have a zero on one side alone: `from 0`, `to 0`,
+    /// `0 in 6 of 12 rounds`.
+    pub zero: Option<String>,
     /// δ, the smallest effect of interest, as text: `±1 %`.
     pub delta: String,
     pub delta_fraction: f64,
@@ -55,11 +60,15 @@ pub struct Row {
     pub rounds: u32,
     /// Samples left out because something disturbed them.
     pub tainted: u32,
+    /// The side that disturbance came with, where it did not come with both alike.
+    pub disturbed: Option<DisturbedWith>,
     /// Rounds in all that would settle an inconclusive series, and how many that is more.
     pub rounds_needed: Option<u32>,
     pub rounds_more: Option<u32>,
     /// The reason why the verdict is what it is.
     pub why: String,
+    /// Whether it stands in [`super::View::conflicting`] too.
+    pub in_conflict: bool,
     /// Other metrics, which could decide elsewhere, on the same case and host.
     pub beside: Vec<MetricBeside>,
     /// Its name for `--explain`: `fib[threads=2]/wall@local`.
@@ -80,9 +89,45 @@ impl Row {
         }
     }
 
+    /// The effect as its column has it: its text, the zero that stands for it, or a dash.
+    pub fn effect_text(&self) -> &str {
+        match (&self.effect, &self.zero) {
+            (Some(effect), _) => &effect.text,
+            (None, Some(zero)) => zero,
+            (None, None) => "–",
+        }
+    }
+
+    /// The effect as it stands in a sentence; `None` where there is none.
+    pub(crate) fn effect_in_sentence(&self) -> Option<String> {
+        self.effect.as_ref().map(Effect::in_sentence).or_else(|| self.zero.clone())
+    }
+
     /// Whether hosts contradict each other about the series.
     pub fn is_conflict(&self) -> bool {
         self.shown != self.verdict
+    }
+}
+
+/// The side that the disturbance of a series came with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DisturbedWith {
+    pub side: &'static str,
+    /// `24 of its processes, 1 of the baseline's`
+    pub text: String,
+}
+
+impl DisturbedWith {
+    fn new(comparison: &Comparison) -> Option<Self> {
+        let (side, DisturbedSides { baseline, candidate }) =
+            (comparison.disturbed_side()?, comparison.disturbed?);
+        let (own, others) = match side {
+            Side::Baseline => (baseline, candidate),
+            Side::Candidate => (candidate, baseline),
+        };
+        let other = side.other().name();
+        let text = format!("{own} of its processes, {others} of the {other}'s");
+        Some(Self { side: side.name(), text })
     }
 }
 
@@ -113,6 +158,30 @@ pub(super) fn rows(sorted: &[&Judged], input: &Input<'_>) -> Vec<Row> {
     let mut rows: Vec<Row> = sorted.iter().enumerate().map(row).collect();
     set_beside(&mut rows, input.policy);
     rows
+}
+
+/// The rows of metrics that are sure of different things: of each two the one that decides comes
+/// first, and once. They are marked among `rows`.
+pub(super) fn conflicting(rows: &mut [Row], input: &Input<'_>) -> Vec<Row> {
+    let mut conflicting: Vec<Row> = Vec::new();
+    for contradiction in contradictions(input.judged, input.policy) {
+        for judged in [contradiction.deciding, contradiction.companion] {
+            let row = rows.iter_mut().find(|row| row.key() == judged.comparison.key);
+            if let Some(row) = row.filter(|row| !row.in_conflict) {
+                row.in_conflict = true;
+                conflicting.push(row.clone());
+            }
+        }
+    }
+    conflicting
+}
+
+/// The largest regression in size (memory, files) among metrics that do not decide.
+pub(super) fn largest_growth(rows: &[Row]) -> Option<&Row> {
+    let is_size = |row: &&Row| row.unit == MetricUnit::Bytes.name() && row.verdict == "Regressed";
+    let rows = rows.iter().filter(|row| !row.decides && row.tier == Gate::Counts);
+    let fraction = |row: &Row| row.effect.as_ref().map_or(f64::INFINITY, |effect| effect.fraction);
+    rows.filter(is_size).max_by(|a, b| fraction(a).total_cmp(&fraction(b)))
 }
 
 /// The id of the row in this place.
@@ -158,7 +227,10 @@ fn set_beside(rows: &mut [Row], policy: &Policy) {
 }
 
 fn metric_beside(row: &Row, other: &Row) -> MetricBeside {
-    let effect = other.effect.as_ref().map_or(String::new(), |e| format!(" {}", e.text));
+    let effect = match other.effect_text() {
+        "–" => String::new(),
+        text => format!(" {text}"),
+    };
     let is_same = other.verdict == row.verdict;
     let verdict = if is_same { String::new() } else { format!(", {}", other.verdict) };
     MetricBeside {
@@ -192,7 +264,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
             Verdict::Inconclusive(Reason::HostsDisagree { .. }) => "conflict: hosts",
             verdict => verdict.name(),
         },
-        mark: mark(&judged.verdict, effect.as_ref()),
+        mark: mark(judged),
         case: words::case_name(&key.benchmark, &key.config),
         benchmark: key.benchmark.clone(),
         config: key.config.clone(),
@@ -205,6 +277,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
         candidate: comparison.candidate.map(|extent| value(extent, unit, half_width)),
         why: words::why(judged, interval, &delta, input.policy),
         effect,
+        zero: comparison.zeros.as_ref().map(zero_text),
         delta,
         delta_fraction,
         // A counted value was not drawn from anything: its q is 0 or 1 by definition.
@@ -217,8 +290,10 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
         p: comparison.estimate.map(|e| e.p),
         rounds: comparison.rounds,
         tainted: comparison.tainted,
+        disturbed: DisturbedWith::new(comparison),
         rounds_needed: needed,
         rounds_more: needed.map(|n| n.saturating_sub(comparison.rounds)),
+        in_conflict: false,
         beside: Vec::new(),
         explain: commands::explain(&input.links.command, &series),
         series,
@@ -227,13 +302,25 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
 }
 
 /// See [`Row::mark`].
-fn mark(verdict: &Verdict, effect: Option<&Effect>) -> &'static str {
-    match verdict {
+fn mark(judged: &Judged) -> &'static str {
+    let comparison = &judged.comparison;
+    let shrank = comparison.estimate.is_some_and(|e| e.mean < 0.0)
+        || comparison.zeros.is_some_and(|zeros| !zeros.grew);
+    match judged.verdict {
         Verdict::Unchanged => "=",
         Verdict::Inconclusive(Reason::HostsDisagree { .. }) => "≠",
         Verdict::Inconclusive(_) => "?",
-        _ if effect.is_some_and(|e| e.fraction < 0.0) => "▼",
+        _ if shrank => "▼",
         _ => "▲",
+    }
+}
+
+/// See [`Row::zero`].
+fn zero_text(zeros: &ZeroTest) -> String {
+    match zeros {
+        zeros if zeros.begins_at_zero() => "from 0".to_string(),
+        zeros if zeros.becomes_zero() => "to 0".to_string(),
+        zeros => format!("0 in {} of {} rounds", zeros.zeros(), zeros.rounds),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dyno_model::catalog::policy::{Decides, Gate, HostConflict, MetricPolicy, Policy, Procedure};
+use dyno_model::catalog::policy::{
+    Decides, Gate, HostConflict, MetricConflict, MetricPolicy, Policy, Procedure,
+};
 use dyno_model::verdict::Judged;
 
 use crate::number;
@@ -34,18 +36,43 @@ pub(crate) fn policy_sentences(policy: &Policy, judged: &[Judged]) -> Vec<String
          two metrics of a case the one that decides wins, with the other beside it."
             .to_string(),
     );
+    words.extend(conflict_rule(policy));
     words
 }
 
+/// What a metric that must agree does where it does not; `None` where none must.
+fn conflict_rule(policy: &Policy) -> Option<String> {
+    let must_agree = |(_, m): &(&String, &MetricPolicy)| {
+        let exceptions = m.exceptions.iter().filter_map(|e| e.decides);
+        let is_otherwise = exceptions.chain([m.decides]).any(|d| d == Decides::Otherwise);
+        m.must_agree.unwrap_or(is_otherwise)
+    };
+    let names = policy.metrics.iter().filter(must_agree).map(|(name, _)| name.as_str());
+    let names: Vec<&str> = names.collect();
+    let gate = match policy.conflicting_metrics {
+        MetricConflict::Fail => "a gate fails where it got worse",
+        MetricConflict::Tell => "a gate does not fail for it",
+    };
+    (!names.is_empty()).then(|| {
+        format!(
+            "Conflict: metrics. Where {} does not decide, and is surely beyond {} times its δ while \
+             the metric that decides is sure of another thing, the whole is Mixed, and {gate}.",
+            names.join(" or "),
+            policy.conflict_multiple
+        )
+    })
+}
+
 fn verdict_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
-    let is_tested = |j: &&Judged| j.comparison.decides && j.comparison.is_tested();
+    let is_tested = |j: &&Judged| j.comparison.can_conclude() && j.comparison.is_tested();
     let tested = judged.iter().filter(is_tested).count();
     let procedure = procedure(policy);
     vec![
         format!(
             "Regressed or Improved: the effect exceeds δ, the smallest effect of interest, with \
-             q ≤ {}. q adjusts p ({procedure}) over the series that decide and are sampled in \
-             rounds, {tested} here, on all hosts compared; what does not decide is adjusted apart. \
+             q ≤ {}. q adjusts p ({procedure}) over the series that can change the conclusion and \
+             are sampled in rounds, {tested} here, on all hosts compared; the others are adjusted \
+             apart. \
              Of all so called, about {} at most are expected to be false. A counted metric is no \
              test: its effect is what was counted.",
             policy.q,

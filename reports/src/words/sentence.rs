@@ -10,6 +10,7 @@ use dyno_model::verdict::{Conclusion, Judged, Reason, Standing, Verdict};
 use super::plural;
 use crate::counts::{Counts, FailingCases};
 use crate::number;
+use crate::view::Row;
 
 /// The facts that the sentence is made from.
 pub(crate) struct Facts<'a> {
@@ -19,6 +20,10 @@ pub(crate) struct Facts<'a> {
     pub runs: &'a [RunRow],
     /// Name of the policy.
     pub policy: &'a str,
+    /// Rows of metrics that are sure of different things: [`crate::View::conflicting`].
+    pub conflicting: &'a [Row],
+    /// The largest regression in size among metrics that do not decide.
+    pub growth: Option<&'a Row>,
 }
 
 impl Facts<'_> {
@@ -29,28 +34,84 @@ impl Facts<'_> {
 
 /// The verdict over everything, as one sentence.
 pub(crate) fn sentence(facts: &Facts<'_>) -> String {
-    let tally = &facts.counts.deciding;
     let (better, worse) = adjectives(facts);
-    let total = tally.series;
-    let verdict = match facts.conclusion {
-        Conclusion::Regressed => {
-            format!("{} {worse}; none is {better}", share_of_series(tally.regressed, total))
-        }
-        Conclusion::Improved => {
-            format!("{} {better}; none is {worse}", share_of_series(tally.improved, total))
-        }
-        Conclusion::Mixed => {
-            let share = share_of_series(tally.regressed, total);
-            format!("{share} {worse}, {} {better}", tally.improved)
-        }
+    let failing = failing_cases(facts.counts.failing);
+    // What the conclusion rests on comes first.
+    let is_failing_alone = facts.counts.failing.newly_failing > 0
+        && facts.conclusion == Conclusion::Regressed
+        && facts.counts.deciding.regressed == 0;
+    let (first, last) =
+        if is_failing_alone { (failing, String::new()) } else { (String::new(), failing) };
+    let mut parts = vec![first];
+    parts.extend(conflict(facts.conflicting));
+    parts.push(match facts.conclusion {
         Conclusion::Unchanged => unchanged(facts),
         Conclusion::Inconclusive => inconclusive(facts, better, worse),
+        _ => changes(facts, better, worse),
+    });
+    parts.extend(facts.growth.filter(|row| !row.in_conflict).and_then(growth));
+    parts.push(last);
+    parts.retain(|part| !part.is_empty());
+    format!("{}: {}.", facts.conclusion.name(), parts.join("; "))
+}
+
+/// The changes of the deciding series.
+fn changes(facts: &Facts<'_>, better: &str, worse: &str) -> String {
+    let tally = &facts.counts.deciding;
+    let share = |part| share_of_series(part, tally.series);
+    // "None is worse" is not said where something else is that a reader would call so.
+    let is_worse_elsewhere = facts.growth.is_some()
+        || facts.counts.failing.newly_failing > 0
+        || facts.conflicting.iter().any(|row| row.verdict == "Regressed");
+    match (tally.regressed, tally.improved) {
+        (0, 0) => match nothing_to_compare(facts) {
+            Some(why) => why,
+            None if tally.series == 0 => String::new(),
+            None if tally.unchanged == tally.series && facts.conflicting.is_empty() => {
+                unchanged(facts)
+            }
+            None => format!("{} {worse} or {better}", none_of(tally.series)),
+        },
+        (regressed, 0) => format!("{} {worse}; none is {better}", share(regressed)),
+        (0, improved) if is_worse_elsewhere => format!("{} {better}", share(improved)),
+        (0, improved) => format!("{} {better}; none is {worse}", share(improved)),
+        (regressed, improved) => format!("{} {worse}, {improved} {better}", share(regressed)),
+    }
+}
+
+/// `none of the 6 deciding series is`, `the one deciding series is not`.
+fn none_of(total: usize) -> String {
+    match total {
+        1 => "the one deciding series is not".to_string(),
+        total => format!("none of the {total} deciding series is"),
+    }
+}
+
+/// The largest contradiction between metrics, with both numbers, and how many more there are.
+fn conflict(conflicting: &[Row]) -> Option<String> {
+    let size = |row: &Row| row.effect.as_ref().map_or(f64::INFINITY, |e| e.fraction.ln_1p().abs());
+    let companions = || conflicting.iter().filter(|row| !row.decides);
+    let companion = companions().max_by(|a, b| size(a).total_cmp(&size(b)))?;
+    let case = |row: &Row| (row.benchmark.clone(), row.config.clone(), row.host.clone());
+    let deciding = conflicting.iter().find(|row| row.decides && case(row) == case(companion))?;
+    let number =
+        |row: &Row| format!("{} {}", row.metric, row.effect_in_sentence().unwrap_or_default());
+    let more = match companions().count() - 1 {
+        0 => String::new(),
+        more => format!(" (and so in {} more)", plural(more, "case")),
     };
-    let failing = match failing_cases(facts.counts.failing) {
-        cases if cases.is_empty() => cases,
-        cases => format!("; {cases}"),
-    };
-    format!("{}: {verdict}{failing}.", facts.conclusion.name())
+    Some(format!(
+        "{} of {} contradicts {}{more}",
+        number(companion),
+        companion.case,
+        number(deciding)
+    ))
+}
+
+/// The regression in size of what does not decide.
+fn growth(row: &Row) -> Option<String> {
+    let effect = row.effect_in_sentence()?;
+    Some(format!("{} of {} {effect}, which does not decide", row.metric, row.case))
 }
 
 /// Words for a change: times are faster and slower, anything else better and worse.
@@ -92,13 +153,8 @@ fn failing_cases(cases: FailingCases) -> String {
 }
 
 fn inconclusive(facts: &Facts<'_>, better: &str, worse: &str) -> String {
-    let has_no_pair = |judged: &Judged| {
-        matches!(judged.verdict, Verdict::Inconclusive(Reason::MissingSide { .. }))
-    };
-    if facts.deciding().all(has_no_pair)
-        && let Some(failure) = failure_of_a_side(facts.runs)
-    {
-        return format!("{failure}, so there is nothing to compare");
+    if let Some(why) = nothing_to_compare(facts) {
+        return why;
     }
     let tally = &facts.counts.deciding;
     match (facts.judged.is_empty(), tally.series) {
@@ -109,9 +165,21 @@ fn inconclusive(facts: &Facts<'_>, better: &str, worse: &str) -> String {
         (false, total) if tally.unchanged == total => unchanged(facts),
         (false, total) => {
             let share = share_of_series(tally.inconclusive, total);
+            if facts.growth.is_some() {
+                return format!("{share} not settled");
+            }
             format!("{share} not settled; none is {worse} or {better}")
         }
     }
+}
+
+/// Why there is nothing to compare, where a whole side could not be measured.
+fn nothing_to_compare(facts: &Facts<'_>) -> Option<String> {
+    let has_no_pair = |judged: &Judged| {
+        matches!(judged.verdict, Verdict::Inconclusive(Reason::MissingSide { .. }))
+    };
+    let failure = failure_of_a_side(facts.runs).filter(|_| facts.deciding().all(has_no_pair))?;
+    Some(format!("{failure}, so there is nothing to compare"))
 }
 
 /// The failure that kept a whole side from being measured.

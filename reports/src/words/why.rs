@@ -20,6 +20,9 @@ pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy)
     let q = q_equation(comparison.q);
     let is_counted = metric::is_deterministic(&comparison.key.metric);
     let loans = comparison.noise.map(degrees_of_freedom).unwrap_or_default();
+    if let Some(text) = why_zeros(judged, policy) {
+        return text;
+    }
     match &judged.verdict {
         Verdict::Regressed | Verdict::Improved if is_counted => {
             format!(
@@ -48,6 +51,29 @@ pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy)
         }
         Verdict::Inconclusive(reason) => reason.to_string(),
     }
+}
+
+/// The reason of a change in a series that has a zero on one side alone; `None` of others.
+fn why_zeros(judged: &Judged, policy: &Policy) -> Option<String> {
+    let zeros = judged.comparison.zeros.filter(|_| judged.verdict.is_sure())?;
+    let rounds = plural(zeros.rounds as usize, "round");
+    let what = if zeros.begins_at_zero() {
+        format!("it begins at zero: the baseline is 0 in all of {rounds}, the candidate in none")
+    } else if zeros.becomes_zero() {
+        format!("it becomes zero: the candidate is 0 in all of {rounds}, the baseline in none")
+    } else {
+        format!(
+            "of {rounds} the baseline alone is 0 in {}, the candidate alone in {}",
+            zeros.baseline, zeros.candidate
+        )
+    };
+    if metric::is_deterministic(&judged.comparison.key.metric) {
+        return Some(format!("{what}; counted once, so there is no noise to allow for"));
+    }
+    let (q, limit) = (q_equation(judged.comparison.q), policy.q);
+    Some(format!(
+        "{what}; no ratio, but the direction is sure by its signs ({q}, at most {limit} allowed)"
+    ))
 }
 
 /// `q = 0.013`, `q < 0.0001`.

@@ -61,20 +61,30 @@ impl Scenario {
             let run = self.runs.iter().find(|run| run.host == host).expect("a run of each host");
             run.fingerprint.architecture.clone()
         };
+        let summaries = |samples: &[Sample]| verdict::summarise(samples);
+        let measured = self.samples.iter().flat_map(|(host, samples)| {
+            summaries(samples).into_iter().map(move |s| {
+                let sides = [s.baseline.is_some(), s.candidate.is_some()];
+                ((host.clone(), s.benchmark, s.config), sides)
+            })
+        });
+        let failing = Failing::in_runs(&self.runs).with_measured(measured);
         let inputs: Vec<verdict::Input> = self
             .samples
             .iter()
             .flat_map(|(host, samples)| {
-                verdict::summarise(samples).into_iter().map(|summary| verdict::Input {
+                summaries(samples).into_iter().map(|summary| verdict::Input {
                     host: host.clone(),
                     architecture: architecture(host),
+                    is_flaky: failing.is_flaky(host, &summary.benchmark, &summary.config),
                     summary,
                     history,
                 })
             })
             .collect();
         let judged = verdict::judge(verdict::compare(&inputs, &policy), &policy);
-        let concluded = verdict::conclude(&judged, &Failing::in_runs(&self.runs), &policy);
+        let concluded =
+            verdict::conclude(&judged, &Failing::in_comparison(&self.runs, &judged), &policy);
         Self { judged, concluded, policy, ..self }
     }
 
@@ -95,9 +105,8 @@ impl Scenario {
     /// The scenario with these failures in the run of its first host.
     fn failing(mut self, failures: Vec<Failure>) -> Self {
         self.runs[0].failures = failures;
-        self.concluded =
-            verdict::conclude(&self.judged, &Failing::in_runs(&self.runs), &self.policy);
-        self
+        let policy = self.policy.clone();
+        self.under(policy, None)
     }
 
     /// The scaling of the cases with the axis `threads`.
@@ -462,6 +471,33 @@ pub fn threads() -> Scenario {
     scenario
 }
 
+/// Wall time contradicts the instructions of one case, memory grows where instructions improve, one
+/// metric begins at zero, disturbance comes with the candidate, and one case is flaky.
+pub fn contradicted() -> Scenario {
+    let mut samples = benches(&[("steady", 260.0, -0.05, 0.002), ("lottery", 90.0, 0.2, 0.002)]);
+    samples.retain(|s| (s.benchmark.as_str(), s.metric.as_str()) != ("steady", "max-rss"));
+    samples.extend(series("cache", "wall", 5, 87e6, 2.58, 0.002));
+    samples.extend(series("cache", "instructions:cachegrind", 1, 270e6, 0.0001, 0.0));
+    samples.extend(series("steady", "max-rss", 5, 12e6, 0.22, 0.001));
+    let mut faults = series("steady", "major-faults", 8, 40.0, 0.0, 0.0);
+    faults.iter_mut().filter(|s| s.side == Side::Baseline).for_each(|s| s.value = 0);
+    samples.extend(faults);
+    let mut disturbed = series("steady", "wall", 30, 260e6, -0.05, 0.002);
+    disturbed.retain(|s| s.round >= 5);
+    for sample in &mut disturbed {
+        let of_candidate = sample.side == Side::Candidate;
+        sample.taint = if of_candidate { "contention" } else { "pair" }.to_string();
+    }
+    samples.extend(disturbed);
+    one_host("contradicted", samples).failing(vec![failure(
+        Some("lottery"),
+        Some(Side::Candidate),
+        "measure",
+        "ended with signal 11",
+        "",
+    )])
+}
+
 pub fn all() -> Vec<Scenario> {
     vec![
         regressed(),
@@ -476,5 +512,6 @@ pub fn all() -> Vec<Scenario> {
         hosts_conflict(),
         threads(),
         axes(),
+        contradicted(),
     ]
 }

@@ -34,8 +34,15 @@ fn is_key(path: &str, key: &str) -> bool {
     path.rsplit('.').next() == Some(key)
 }
 
-const ROWS: [&str; 6] =
-    ["regressed", "improved", "inconclusive", "unchanged", "not_deciding", "informing"];
+const ROWS: [&str; 7] = [
+    "conflicting",
+    "regressed",
+    "improved",
+    "inconclusive",
+    "unchanged",
+    "not_deciding",
+    "informing",
+];
 
 impl Schema {
     fn add(&mut self, path: &str, value: &Value) {

@@ -43,7 +43,10 @@ fn input((benchmark, config, metric, host, architecture, effect, noise): Series)
             baseline: extent(1e9),
             candidate: extent(1e9 * (1.0 + effect)),
             tainted: 0,
+            zeros: None,
+            disturbed: None,
         },
+        is_flaky: false,
         history: None,
     }
 }
@@ -90,6 +93,26 @@ const SCENARIOS: &[(&str, &[Series])] = &[
     (
         "instructions decide, wall is against it",
         &[("fib", "", COUNT, "h", X86, 0.05, 0.0), ("fib", "", "wall", "h", X86, -0.05, QUIET)],
+    ),
+    (
+        "wall surely contradicts instructions",
+        &[("fib", "", COUNT, "h", X86, 0.0, 0.0), ("fib", "", "wall", "h", X86, 2.58, QUIET)],
+    ),
+    (
+        "wall surely contradicts instructions, for the better",
+        &[("fib", "", COUNT, "h", X86, 0.0, 0.0), ("fib", "", "wall", "h", X86, -0.5, QUIET)],
+    ),
+    (
+        "wall says more of the same",
+        &[("fib", "", COUNT, "h", X86, 0.01, 0.0), ("fib", "", "wall", "h", X86, 2.58, QUIET)],
+    ),
+    (
+        "wall differs by less than five times its δ",
+        &[("fib", "", COUNT, "h", X86, 0.0, 0.0), ("fib", "", "wall", "h", X86, 0.045, QUIET)],
+    ),
+    (
+        "wall differs by far, and is not sure",
+        &[("fib", "", COUNT, "h", X86, 0.0, 0.0), ("fib", "", "wall", "h", X86, 0.3, 0.5)],
     ),
     ("wall decides where nobody counted", &[("fib", "", "wall", "h", X86, 0.05, QUIET)]),
     (
@@ -164,8 +187,9 @@ const SCENARIOS: &[(&str, &[Series])] = &[
 fn named_scenarios() {
     let mut text = String::new();
     for (name, series) in SCENARIOS {
-        let Concluded { conclusion, reasons, ask_again } = concluded(series, POLICY);
-        text.push_str(&format!("{name}: {}\n", conclusion.name()));
+        let Concluded { conclusion, reasons, ask_again, gate_fails } = concluded(series, POLICY);
+        let gate = if gate_fails { "; the gate fails" } else { "" };
+        text.push_str(&format!("{name}: {}{gate}\n", conclusion.name()));
         reasons.iter().for_each(|reason| text.push_str(&format!("  {reason}\n")));
         if !ask_again.is_empty() {
             text.push_str(&format!("  ask again: {ask_again:?}\n"));
@@ -187,17 +211,22 @@ fn what_works_on_one_side_only_is_not_unchanged() {
         log_tail: String::new(),
     };
     let on_both_sides = failure("sort", None);
+    let informing = failure("stress", Some(Side::Candidate));
     let [fails, passes] = [Side::Candidate, Side::Baseline].map(|s| failure("fib", Some(s)));
     for (effect, failures, expected) in [
         (0.0, vec![], "Unchanged"),
         (0.0, vec![&on_both_sides], "Unchanged"),
-        (0.0, vec![&fails], "Inconclusive; newly failing: fib [opt=speed]"),
+        (0.0, vec![&fails], "Regressed; newly failing: fib [opt=speed]"),
         (0.0, vec![&passes], "Inconclusive; newly passing: fib [opt=speed]"),
-        (-0.1, vec![&fails], "Improved; newly failing: fib [opt=speed]"),
+        (-0.1, vec![&fails], "Mixed; newly failing: fib [opt=speed]"),
+        (0.1, vec![&fails], "Regressed; newly failing: fib [opt=speed]"),
+        (0.0, vec![&informing], "Inconclusive; newly failing: stress [opt=speed]"),
     ] {
         let judged = judge(compare(&series(effect), &policy), &policy);
         let failing = Failing::new(failures.into_iter().map(|f| ("h", f)));
-        let Concluded { conclusion, reasons, .. } = conclude(&judged, &failing, &policy);
+        let Concluded { conclusion, reasons, gate_fails, .. } =
+            conclude(&judged, &failing, &policy);
+        assert_eq!(gate_fails, expected.starts_with("Regressed") || expected.starts_with("Mixed"));
         let reason_texts = reasons[1..].iter().map(|r| format!("; {r}")).collect::<String>();
         assert_eq!(format!("{}{reason_texts}", conclusion.name()), expected);
     }
@@ -213,4 +242,41 @@ fn conflicting_hosts_may_count() {
     let counted = concluded(&series, &policy);
     assert_eq!(counted.conclusion, Conclusion::Regressed);
     assert!(counted.ask_again.is_empty());
+}
+
+#[test]
+fn conflicting_metrics_follow_the_policy() {
+    let series =
+        [("fib", "", COUNT, "h", X86, 0.0, 0.0), ("fib", "", "wall", "h", X86, 0.3, QUIET)];
+    let no_agreement = POLICY.replace("otherwise\"\n", "otherwise\"\nmust_agree = false\n");
+    for (what, policy, expected) in [
+        ("default", POLICY.to_string(), (Conclusion::Mixed, true)),
+        ("tell", format!("conflicting_metrics = \"tell\"\n{POLICY}"), (Conclusion::Mixed, false)),
+        ("far", format!("conflict_multiple = 40\n{POLICY}"), (Conclusion::Unchanged, false)),
+        ("need not agree", no_agreement, (Conclusion::Unchanged, false)),
+    ] {
+        let concluded = concluded(&series, &policy);
+        assert_eq!((concluded.conclusion, concluded.gate_fails), expected, "{what}");
+    }
+}
+
+#[test]
+fn what_can_conflict_is_in_the_family() {
+    let policy = policy::parse("p", "p.toml", POLICY, &[]).unwrap();
+    let walls = ["a", "b", "c", "d"].map(|name| {
+        let count = input((name, "", COUNT, "h", X86, 0.0, 0.0));
+        [count, input((name, "", "wall", "h", X86, 0.02, 0.01))]
+    });
+    let compared = compare(&walls.concat(), &policy);
+    let wall: Vec<_> = compared.iter().filter(|c| c.key.metric == "wall").collect();
+    assert!(wall.iter().all(|c| c.is_companion && c.can_conclude() && !c.decides));
+    // Four alike: q is p; one that informs is not among them.
+    assert!(wall.iter().all(|c| c.q == c.p()));
+    let mut more = walls.concat();
+    more.extend([
+        input(("e", "", COUNT, "h", X86, 0.0, 0.0)),
+        input(("e", "", "wall", "h", X86, 0.0, 0.01)),
+    ]);
+    let diluted = compare(&more, &policy);
+    assert!(diluted[1].q > compared[1].q);
 }

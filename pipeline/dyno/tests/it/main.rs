@@ -15,6 +15,7 @@ mod cli;
 mod crates;
 mod emulation;
 mod engine;
+mod exit_codes;
 mod explain;
 mod faults;
 mod host;

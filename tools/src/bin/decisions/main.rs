@@ -8,6 +8,7 @@
 //! cargo run -p dyno-tools --bin decisions
 
 mod aims;
+mod conflicts;
 mod data;
 mod method;
 mod rules;
@@ -171,7 +172,8 @@ fn find_in(
     let scores = score_fixed_rounds(&cells, arguments);
     let mut uneven = score_uneven(Rounds::Adaptive, &cells, arguments);
     uneven.extend(score_uneven(Rounds::LeftOut, &cells, arguments));
-    let aims = aims::evaluate_aims(&scores, &uneven);
+    let mut aims = aims::evaluate_aims(&scores, &uneven);
+    aims.extend(conflicts::aims(&cells, arguments));
     Ok(Findings { name, source, series, scores, uneven, aims })
 }
 

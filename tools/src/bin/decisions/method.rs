@@ -58,11 +58,34 @@ pub fn calls(series: &[Series], history: bool, smallest: Smallest) -> Vec<Call> 
     verdict::compare(&inputs, policy).iter().map(call).collect()
 }
 
+/// Whether these wall times contradict counts in which nothing changed, under the default policy.
+pub fn contradicts_counts(series: &[Series], history: bool) -> bool {
+    let extent = Some(Extent { median: 1e9, min: 1_000_000_000, max: 1_000_000_000 });
+    let count = |wall: &Input| Input {
+        summary: Summary {
+            metric: "instructions:cachegrind".into(),
+            rounds: 1,
+            mean_log_ratio: Some(0.0),
+            variance: None,
+            baseline: extent,
+            candidate: extent,
+            ..wall.summary.clone()
+        },
+        history: None,
+        ..wall.clone()
+    };
+    let walls: Vec<Input> = series.iter().enumerate().map(|(i, s)| input(i, s, history)).collect();
+    let inputs: Vec<Input> = walls.iter().map(count).chain(walls.iter().cloned()).collect();
+    let judged = verdict::judge(verdict::compare(&inputs, &DEFAULT), &DEFAULT);
+    !verdict::contradictions(&judged, &DEFAULT).is_empty()
+}
+
 fn input(index: usize, series: &Series, history: bool) -> Input {
     Input {
         host: "turing".into(),
         architecture: "x86_64".into(),
         summary: Summary { benchmark: index.to_string(), ..summary(&series.rounds) },
+        is_flaky: false,
         history: if history { pooled_past(&series.past) } else { None },
     }
 }
@@ -85,6 +108,8 @@ fn summary(rounds: &[Round]) -> Summary {
         baseline: extent(|round| round.0),
         candidate: extent(|round| round.1),
         tainted: 0,
+        zeros: None,
+        disturbed: None,
     }
 }
 
@@ -101,6 +126,17 @@ fn pooled_past(past: &[Vec<Round>]) -> Option<Variance> {
 mod tests {
     use super::*;
     use dyno_model::record::{Sample, Side};
+
+    #[test]
+    fn wall_contradicts_counts_where_it_surely_changed() {
+        let contradicts = |candidate: i64| {
+            let rounds = (0..5).map(|i| (1_000_000 + 300 * (i % 2), candidate)).collect();
+            let other_nights = [vec![], vec![]];
+            let series = [Series { rounds, truth: 0.0, past: vec![], other_nights }];
+            contradicts_counts(&series, false)
+        };
+        assert_eq!([1_000_000, 1_030_000, 1_500_000].map(contradicts), [false, false, true]);
+    }
 
     #[test]
     fn a_summary_is_what_the_model_makes_of_the_samples() {
