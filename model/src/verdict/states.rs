@@ -194,6 +194,7 @@ mod tests {
                     ..summary(&rounds(i == 0 || others_have_states && i < 10, i == 0))
                 },
                 history: None,
+                is_flaky: false,
             };
             let policy = crate::verdict::tests::default_policy();
             let inputs: Vec<Input> = (0..20).map(input).collect();

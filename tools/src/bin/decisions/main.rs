@@ -141,7 +141,10 @@ fn main() -> ExitCode {
     };
     // A reader that went away has read enough.
     let _ = writeln!(std::io::stdout(), "{text}");
-    match report.findings.iter().flat_map(|findings| &findings.aims).all(|aim| aim.met) {
+    let is_sound = |findings: &Findings| {
+        findings.aims.iter().all(|aim| aim.met || aim.is_limit(&findings.name))
+    };
+    match report.findings.iter().all(is_sound) {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

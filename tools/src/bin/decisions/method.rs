@@ -132,7 +132,8 @@ mod tests {
         let contradicts = |candidate: i64| {
             let rounds = (0..5).map(|i| (1_000_000 + 300 * (i % 2), candidate)).collect();
             let other_nights = [vec![], vec![]];
-            let series = [Series { rounds, truth: 0.0, past: vec![], other_nights }];
+            let series =
+                [Series { rounds, truth: 0.0, past: vec![], other_nights, slow_mode: None }];
             contradicts_counts(&series, false)
         };
         assert_eq!([1_000_000, 1_030_000, 1_500_000].map(contradicts), [false, false, true]);

@@ -291,8 +291,13 @@ mod tests {
             (vec![(1000, 950), (1001, 951)], vec![], Call::Faster, Call::Faster),
             (vec![(1000, 950), (1001, 951)], restless, Call::Nothing, Call::Faster),
         ] {
-            let series =
-                [Series { rounds, truth: 0.0, past: vec![], other_nights: [nights, vec![]] }];
+            let series = [Series {
+                rounds,
+                truth: 0.0,
+                past: vec![],
+                other_nights: [nights, vec![]],
+                slow_mode: None,
+            }];
             assert_eq!(rustc_perf(&series), [rustc], "{series:?}");
             assert_eq!(more_than_one_percent(&series), [percent], "{series:?}");
         }

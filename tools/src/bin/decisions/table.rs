@@ -25,7 +25,11 @@ fn write(text: &mut String, report: &Report) -> std::fmt::Result {
     for findings in findings {
         writeln!(text, "\nAims, {}", findings.name)?;
         for aim in &findings.aims {
-            let met_text = if aim.met { "met    " } else { "NOT MET" };
+            let met_text = match (aim.met, aim.is_limit(&findings.name)) {
+                (true, _) => "met    ",
+                (false, true) => "limit  ",
+                (false, false) => "NOT MET",
+            };
             writeln!(text, "{met_text}  {} ({})", aim.aim, aim.found)?;
         }
     }
