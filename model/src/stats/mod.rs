@@ -22,13 +22,15 @@ use statrs::distribution::{Beta, ContinuousCDF, Normal, StudentsT};
 use crate::catalog::policy::Procedure;
 
 mod exact;
+mod gamma;
 mod moderate;
 mod prior;
 pub mod scaling;
 mod sign;
 
 pub use exact::{SIGN_FLIP_MAX, sign_flip};
-pub use moderate::{Noise, clip_ratio, moderate, peer_prior, pool_history, pool_within, trigamma};
+pub use gamma::trigamma;
+pub use moderate::{Noise, clip_ratio, moderate, peer_prior, pool_history, pool_within};
 pub use prior::PeerPrior;
 pub use sign::at_least;
 

@@ -36,16 +36,14 @@ use statrs::distribution::{ChiSquared, ContinuousCDF};
 use statrs::function::gamma::digamma;
 
 use super::Variance;
-use super::prior::PeerPrior;
+use super::gamma::{trigamma, trigamma_inverse};
+use super::prior::{PRIOR_DF_MAX, PeerPrior};
 
 /// Share of the series clipped below and above before the prior is fitted.
 const CLIPPED: (f64, f64) = (0.05, 0.10);
 
 /// Fewer series than this give no peer prior.
 const PEERS_MIN: usize = 3;
-
-/// A prior as good as certain: d₀ where the series differ by no more than chance.
-pub(super) const PRIOR_DF_MAX: f64 = 1e6;
 
 /// A variance below this share of the peers' median counts as this much, so that one constant
 /// series does not pull ln s² to −∞ (limma's `fitFDist` does the same).
@@ -193,52 +191,11 @@ pub fn moderate(
         let df = (pooled.df + df_lent).min(df_all.max(pooled.df));
         Variance { value: moderated.value.max(floor), df }
     };
-    let by_shape = |posterior: fn(&PeerPrior, Variance) -> Variance| {
-        peer_prior.map_or(pooled, |prior| posterior(&prior, pooled))
-    };
-    let moderated = by_shape(PeerPrior::inverse_chi_squared_posterior);
-    let log_normal = used(by_shape(PeerPrior::log_normal_posterior));
+    let moderated = peer_prior.map_or(pooled, |p| pool_within(p.inverse_chi_squared, pooled));
+    let log_normal = used(peer_prior.map_or(pooled, |p| p.log_normal_posterior(pooled)));
     let peer_prior = peer_prior.map(|prior| prior.inverse_chi_squared);
     let (moderated, used) = (moderated.value, used(moderated));
     Noise { run, history, pooled, peer_prior, moderated, floor, used, log_normal }
-}
-
-/// ψ′(x) for x > 0: recurrence up to 12, then the asymptotic series (Abramowitz & Stegun 6.4.6 and
-/// 6.4.12; the method of Schneider 1978, AS 121). No kept crate of this workspace has it.
-pub fn trigamma(mut x: f64) -> f64 {
-    let mut sum = 0.0;
-    while x < 12.0 {
-        sum += 1.0 / (x * x);
-        x += 1.0;
-    }
-    let y = 1.0 / (x * x);
-    let series =
-        1.0 / 6.0 - y * (1.0 / 30.0 - y * (1.0 / 42.0 - y * (1.0 / 30.0 - y * (5.0 / 66.0))));
-    sum + 1.0 / x + y / 2.0 + y / x * series
-}
-
-/// x with ψ′(x) = `value`; `None` where there is none (not positive) or it is beyond 10⁷.
-///
-/// ψ′ falls from ∞ to 0, between 1/x and 1/x + 1/x², so the root is bracketed and halved on a
-/// logarithmic scale.
-pub(super) fn trigamma_inverse(value: f64) -> Option<f64> {
-    if value.is_nan() || value <= 1e-7 {
-        return None;
-    }
-    let (mut low, mut high) =
-        ((1.0 / (value + 1.0)).min(1.0 / value.sqrt()) / 2.0, 2.0 + 2.0 / value);
-    for _ in 0..200 {
-        let middle = (low * high).sqrt();
-        if trigamma(middle) > value {
-            low = middle
-        } else {
-            high = middle
-        }
-        if high / low < 1.0 + 1e-14 {
-            break;
-        }
-    }
-    Some((low * high).sqrt())
 }
 
 #[cfg(test)]
@@ -252,22 +209,6 @@ mod tests {
 
     fn prior(value: f64, df: f64) -> PeerPrior {
         PeerPrior::new(value.ln() - digamma(df / 2.0) + (df / 2.0).ln(), df)
-    }
-
-    #[test]
-    fn trigamma_is_known_and_inverts() {
-        // ψ′(1) = π²/6, ψ′(1/2) = π²/2 (Abramowitz & Stegun 6.4.2, 6.4.4).
-        let pi2 = std::f64::consts::PI.powi(2);
-        for (x, expected) in [(1.0, pi2 / 6.0), (0.5, pi2 / 2.0), (2.0, pi2 / 6.0 - 1.0)] {
-            assert!((trigamma(x) / expected - 1.0).abs() < 1e-12, "{x}");
-        }
-        for x in [1e-3, 0.3, 1.0, 7.5, 400.0, 9e5] {
-            let inverse = trigamma_inverse(trigamma(x)).unwrap();
-            assert!((inverse / x - 1.0).abs() < 1e-6, "{x}: {inverse}");
-        }
-        for none in [0.0, -1.0, f64::NAN] {
-            assert_eq!(trigamma_inverse(none), None);
-        }
     }
 
     #[test]

@@ -15,7 +15,10 @@
 use statrs::function::gamma::digamma;
 
 use super::Variance;
-use super::moderate::{PRIOR_DF_MAX, pool_within, trigamma, trigamma_inverse};
+use super::gamma::{trigamma, trigamma_inverse};
+
+/// A prior as good as certain: d₀ where the series differ by no more than chance.
+pub(super) const PRIOR_DF_MAX: f64 = 1e6;
 
 /// The prior of the variance of a series, fitted over its peers.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,11 +36,6 @@ impl PeerPrior {
         let value = (log_mean + digamma(df / 2.0) - (df / 2.0).ln()).exp();
         let inverse_chi_squared = Variance { value, df };
         Self { inverse_chi_squared, log_mean, log_variance: trigamma(df / 2.0) }
-    }
-
-    /// The variance that the inverse χ² shape and the estimate `pooled` come to.
-    pub(super) fn inverse_chi_squared_posterior(&self, pooled: Variance) -> Variance {
-        pool_within(self.inverse_chi_squared, pooled)
     }
 
     /// The variance that the log-normal shape and the estimate `pooled` come to, by the trapezoidal

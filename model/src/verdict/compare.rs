@@ -235,7 +235,8 @@ fn rules(inputs: &[Input], policy: &Policy) -> Vec<SeriesRule> {
         let case = &cases[&case_on(input)];
         let counts = rule.tier == Gate::Counts && !input.is_flaky;
         let decides = match rule.decides {
-            Decides::Yes => !case.otherwise_decides(),
+            // What was disturbed throughout on both sides decides all the same: nothing is known.
+            Decides::Yes => !case.deciding || !case.otherwise_decides(),
             Decides::No => false,
             Decides::Otherwise => case.otherwise_decides(),
         };

@@ -62,8 +62,8 @@ impl States {
     }
 }
 
-/// Of the 2ⁿ ways in which n pairs can straddle two states, those in both directions that extremes
-/// and medians show: where half of the pairs go each way, each median is between the states.
+/// The number of ways in which n pairs can straddle two states in both directions that extremes and
+/// medians show, of 2ⁿ in all: where half of the pairs go each way, each median is between the states.
 fn visible_directions(rounds: u32) -> f64 {
     let rounds = rounds.min(500);
     let halves = |k: u32| f64::from(rounds / 2 + k) / f64::from(k);

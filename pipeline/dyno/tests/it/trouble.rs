@@ -152,7 +152,10 @@ async fn docker_that_loses_a_container_or_is_interrupted_keeps_nothing() {
         ("v4", "build: target v4", Some(libc::SIGTERM), 130, "error: interrupted"),
         ("v3", "measure: ", Some(libc::SIGKILL), 0, ""),
     ] {
-        let dyno = world.until(&["run", "made", "v1", tag, "--host", "docker"], moment);
+        let mut dyno = world.until(&["run", "made", "v1", tag, "--host", "docker"], moment);
+        if signal.is_none() {
+            dyno.wait_for("build: target v1 in ");
+        }
         std::thread::sleep(Duration::from_millis(1000));
         let id = dyno.id();
         match signal {
@@ -164,7 +167,6 @@ async fn docker_that_loses_a_container_or_is_interrupted_keeps_nothing() {
                 while !killed {
                     assert!(Instant::now() < until, "no container to be killed");
                     for name in in_docker(&docker, id).await {
-                        // That of the other side may have ended by itself meanwhile.
                         killed |= docker.kill_container(&name, None).await.is_ok();
                     }
                 }

@@ -40,7 +40,7 @@ pub struct SlowMode {
 }
 
 impl SlowMode {
-    /// Of nine nights that are not slow, three become so: two fifths of all are slow then.
+    /// The share of the other nights that become slow, three of nine: two fifths of all are slow then.
     const MADE_SLOW: f64 = 1.0 / 3.0;
 
     fn slowed(self, value: i64, random: &mut Pcg64) -> i64 {

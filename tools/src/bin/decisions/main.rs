@@ -43,7 +43,7 @@ const EFFECTS: &[f64] = &[0.01, 0.02, 0.05];
 const HALF_WIDTH: f64 = 0.005;
 /// … and for so many rounds.
 const ADAPTIVE: std::ops::RangeInclusive<usize> = 3..=20;
-/// Of so many rounds each is left out …
+/// The rounds of a series of which each is left out …
 const PLANNED: usize = 6;
 /// … with this probability, as if it was disturbed; two stay.
 const LEFT_OUT: f64 = 1.0 / 3.0;

@@ -21,7 +21,7 @@ pub enum Shape {
     TwoState,
     /// Standard deviations over three orders of magnitude, from 0.01 to 10 %.
     Wide,
-    /// In a third of the cells a tenth of the nights is far slower. The effect there is that two
+    /// A tenth of the nights is far slower, in a third of the cells. The effect there is that two
     /// fifths are.
     RareSlowMode,
     /// Few whole units a value: clock ticks, pages.
