@@ -73,7 +73,9 @@ fn a_disturbed_series_with_history_and_peer_prior() {
         estimate.delta,
         estimate.confidence,
     );
-    assert_eq!((again.p, again.half_width), (estimate.p, estimate.half_width));
+    assert_eq!(again.half_width, estimate.half_width);
+    // p is also that of the prior's other shape, and of states that pairs may straddle.
+    assert!(estimate.p >= again.p, "{estimate:?}");
     assert_eq!(estimate.quantile * estimate.standard_error, estimate.half_width);
 }
 
