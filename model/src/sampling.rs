@@ -31,7 +31,7 @@ use crate::catalog::policy::{Decides, Policy};
 use crate::catalog::suite::Case;
 use crate::metric::{self, Sampling};
 use crate::record::Side;
-use crate::stats::{log_effect, log_ratio, moments, t_quantile};
+use crate::stats::{log_effect, log_ratio_or_infinite, moments, t_quantile};
 
 /// A metric that steers a case, and the half-width its interval must come below (log scale).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -168,7 +168,7 @@ impl Sampler {
         state.rounds += 1;
         state.spent_ns = state.spent_ns.saturating_add(spent_ns);
         for (d, pair) in state.d.iter_mut().zip(values) {
-            d.extend(pair.map(|(b, c)| log_ratio(b, c).unwrap_or(f64::INFINITY)));
+            d.extend(pair.and_then(|(b, c)| log_ratio_or_infinite(b as f64, c as f64)));
         }
         if state.closed.is_none() && state.rounds >= budget.rounds_min {
             state.closed = match state.width(confidence) {

@@ -22,7 +22,7 @@ use datafusion::logical_expr::{
     create_udf,
 };
 use datafusion::prelude::SessionContext;
-use dyno_model::stats::{self, NoRatio, Variance};
+use dyno_model::stats::{self, Variance};
 use dyno_model::verdict::ZeroTest;
 
 use crate::sql_catalog::SQL_CATALOG;
@@ -79,17 +79,7 @@ impl Columns<'_> {
 
     /// [`Columns::ratio`], infinite where one side alone is zero.
     fn round(&self, row: usize) -> Option<[f64; 1]> {
-        let (baseline, candidate) = (self.value(0, row)?, self.value(1, row)?);
-        match stats::log_ratio_of(baseline, candidate) {
-            Ok(d) => Some([d]),
-            Err(NoRatio::NotPositive) if baseline == 0.0 && candidate > 0.0 => {
-                Some([f64::INFINITY])
-            }
-            Err(NoRatio::NotPositive) if candidate == 0.0 && baseline > 0.0 => {
-                Some([f64::NEG_INFINITY])
-            }
-            Err(_) => None,
-        }
+        Some([stats::log_ratio_or_infinite(self.value(0, row)?, self.value(1, row)?)?])
     }
 
     /// (effect [, variance, rounds [, df]]) as d̄, variance, rounds, df; the last three NaN where

@@ -64,6 +64,17 @@ pub fn log_ratio_of(baseline: f64, candidate: f64) -> Result<f64, NoRatio> {
     if d.is_finite() { Ok(d) } else { Err(NoRatio::NotFinite) }
 }
 
+/// [`log_ratio_of`], and infinite where one side alone is zero: +∞ where that is the baseline, −∞
+/// where it is the candidate. `None` where there is no ratio otherwise.
+pub fn log_ratio_or_infinite(baseline: f64, candidate: f64) -> Option<f64> {
+    match log_ratio_of(baseline, candidate) {
+        Ok(d) => Some(d),
+        Err(NoRatio::NotPositive) if baseline == 0.0 && candidate > 0.0 => Some(f64::INFINITY),
+        Err(NoRatio::NotPositive) if candidate == 0.0 && baseline > 0.0 => Some(f64::NEG_INFINITY),
+        Err(_) => None,
+    }
+}
+
 /// Number, mean and variance (n − 1) of values; the variance of fewer than two is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Moments {
@@ -362,6 +373,18 @@ mod tests {
         assert_eq!(log_ratio(0, 0), Ok(0.0));
         assert_eq!(log_ratio(0, 5), Err(NoRatio::NotPositive));
         assert_eq!(log_ratio(-1, 5), Err(NoRatio::NotPositive));
+        for (baseline, candidate, expected) in [
+            (0.0, 5.0, Some(f64::INFINITY)),
+            (5.0, 0.0, Some(f64::NEG_INFINITY)),
+            (0.0, 0.0, Some(0.0)),
+            (2.0, 2.0, Some(0.0)),
+            (0.0, -1.0, None),
+            (0.0, f64::INFINITY, None),
+            (0.0, f64::NAN, None),
+        ] {
+            let d = log_ratio_or_infinite(baseline, candidate);
+            assert_eq!(d, expected, "{baseline} {candidate}");
+        }
         assert_eq!(log_ratio(-5, -5), Ok(0.0));
         assert_eq!(log_ratio_of(0.5, 1.0), Ok(2f64.ln()));
         for (baseline, candidate) in

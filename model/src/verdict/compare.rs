@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use super::states::States;
 use super::zeros::ZeroTest;
 use crate::catalog::policy::{Decides, Gate, Policy, Rule};
 use crate::catalog::suite::Config;
 use crate::metric;
 use crate::record::{DisturbedSides, Extent, Side, Summary};
 use crate::stats::{self, Estimate, Noise, PeerPrior, Variance};
-use crate::verdict::states::States;
 
 /// One (case, metric, host): what all tables are keyed by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -91,7 +91,8 @@ impl Comparison {
 
     /// The variance of the estimate; `None` where there can be none.
     pub fn variance(&self) -> Option<Variance> {
-        variance(&self.key.metric, self.noise)
+        let is_counted = metric::is_deterministic(&self.key.metric);
+        self.noise.map(|noise| noise.used).or(is_counted.then_some(Variance::EXACT))
     }
 
     /// The smallest true effect, as a fraction, that these rounds would find four times in five at
@@ -127,43 +128,24 @@ pub struct Input {
 pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
     let rules = rules(inputs, policy);
     let runs: Vec<Option<Variance>> = inputs.iter().map(run_variance).collect();
-    let mut peers: HashMap<(&str, &str), Vec<Variance>> = HashMap::new();
+    fn place(input: &Input) -> (&str, &str) {
+        (&input.summary.metric, &input.host)
+    }
+    let mut series: HashMap<(&str, &str), Vec<(&Summary, Variance)>> = HashMap::new();
     for (input, run) in inputs.iter().zip(&runs) {
         let Some(run) = run else { continue };
         let pooled = stats::pool_history(*run, usable(input.history), policy.history);
-        peers.entry((&input.summary.metric, &input.host)).or_default().push(pooled);
+        series.entry(place(input)).or_default().push((&input.summary, pooled));
     }
-    let priors: HashMap<(&str, &str), (Option<PeerPrior>, f64)> = peers
-        .into_iter()
-        .map(|(key, all)| (key, (stats::peer_prior(&all), all.iter().map(|v| v.df).sum())))
-        .collect();
-    let mut summaries: HashMap<(&str, &str), Vec<&Summary>> = HashMap::new();
-    for (input, _) in inputs.iter().zip(&runs).filter(|(_, run)| run.is_some()) {
-        let key = (input.summary.metric.as_str(), input.host.as_str());
-        summaries.entry(key).or_default().push(&input.summary);
-    }
-    let states: HashMap<(&str, &str), States> = summaries
-        .into_iter()
-        .map(|(key, summaries)| (key, States::new(summaries.into_iter())))
-        .collect();
-    let noise = |input: &Input, run: &Option<Variance>| {
-        let (prior, df_all) = priors[&(input.summary.metric.as_str(), input.host.as_str())];
-        run.map(|run| stats::moderate(run, usable(input.history), policy.history, prior, df_all))
-    };
+    let peers: HashMap<(&str, &str), Peers> =
+        series.into_iter().map(|(place, series)| (place, Peers::new(&series))).collect();
     let mut comparisons: Vec<Comparison> = inputs
         .iter()
         .zip(&rules)
         .zip(&runs)
         .map(|((input, rule), run)| {
-            let noise = run.and_then(|_| noise(input, run));
-            let mut comparison = estimate_one(input, rule, noise, policy);
-            if let (Some(estimate), Some(noise)) = (&mut comparison.estimate, noise) {
-                let states = &states[&(input.summary.metric.as_str(), input.host.as_str())];
-                let accident = states.accident(estimate.rounds, estimate.mean, noise.history);
-                estimate.p = (estimate.p + accident).min(1.0);
-                comparison.q = Some(estimate.p);
-            }
-            comparison
+            let peers = run.map(|run| (run, &peers[&place(input)]));
+            compare_series(input, rule, peers, policy)
         })
         .collect();
     for can_conclude in [true, false] {
@@ -176,6 +158,52 @@ pub fn compare(inputs: &[Input], policy: &Policy) -> Vec<Comparison> {
         }
     }
     comparisons
+}
+
+/// What the series of one metric and host say of each other's noise.
+struct Peers {
+    prior: Option<PeerPrior>,
+    /// The sum of their degrees of freedom.
+    df: f64,
+    states: States,
+}
+
+impl Peers {
+    /// The peers with their variances.
+    fn new(series: &[(&Summary, Variance)]) -> Self {
+        let variances: Vec<Variance> = series.iter().map(|(_, variance)| *variance).collect();
+        Self {
+            prior: stats::peer_prior(&variances),
+            df: variances.iter().map(|variance| variance.df).sum(),
+            states: States::new(series.iter().map(|(summary, _)| *summary)),
+        }
+    }
+
+    /// The noise of a series whose run alone shows the variance `run`.
+    fn noise(&self, input: &Input, run: Variance, policy: &Policy) -> Noise {
+        stats::moderate(run, usable(input.history), policy.history, self.prior, self.df)
+    }
+
+    /// The estimate of a series with this noise, of which it keeps the variance that is used.
+    ///
+    /// Of the tests under the two shapes of the prior, p is the harmonic mean (Wilson 2019, "The
+    /// harmonic mean p-value for combining dependent tests", PNAS 116(4)): at most twice that of the
+    /// surer one, whose interval it is. What the pairs may show by accident is added.
+    fn estimate(
+        &self,
+        noise: &mut Noise,
+        mean: f64,
+        estimate: impl Fn(f64, Variance) -> Estimate,
+    ) -> Estimate {
+        let [first, second] = [noise.used, noise.log_normal].map(|used| estimate(mean, used));
+        let p = 2.0 / (first.p.recip() + second.p.recip());
+        let accident = self.states.accident(first.rounds, mean, noise.history);
+        let mut surer = first;
+        if second.p < first.p {
+            (surer, noise.used) = (second, noise.log_normal);
+        }
+        Estimate { p: (p + accident).min(1.0), ..surer }
+    }
 }
 
 /// What was measured of the metrics of one case on one host.
@@ -278,37 +306,24 @@ fn run_variance(input: &Input) -> Option<Variance> {
     usable(Some(run)).map(|run| Variance { value: run.value.max(rounding), ..run })
 }
 
-fn variance(metric: &str, noise: Option<Noise>) -> Option<Variance> {
-    noise.map(|noise| noise.used).or(metric::is_deterministic(metric).then_some(Variance::EXACT))
-}
-
-fn estimate_one(
+/// `peers` come with the run's own variance; `None` where that is none.
+fn compare_series(
     input: &Input,
     SeriesRule { rule, decides, is_companion }: &SeriesRule,
-    noise: Option<Noise>,
+    peers: Option<(Variance, &Peers)>,
     policy: &Policy,
 ) -> Comparison {
     let summary = &input.summary;
     let delta = stats::log_effect(rule.smallest_effect);
-    let variance = variance(&summary.metric, noise);
-    let zeros = ZeroTest::of_summary(summary, metric::is_deterministic(&summary.metric));
-    let estimate = usable_mean(summary).zip(variance).filter(|_| zeros.is_none());
+    let is_counted = metric::is_deterministic(&summary.metric);
+    let zeros = ZeroTest::of_summary(summary, is_counted);
+    let mut noise = peers.map(|(run, peers)| peers.noise(input, run, policy));
     let estimate_with =
         |mean, variance| stats::estimate(summary.rounds, mean, variance, delta, policy.confidence);
-    let mut noise = noise;
-    let estimate = estimate.map(|(mean, used)| {
-        let mut estimate = estimate_with(mean, used);
-        // Of two tests of one series the harmonic mean of p (Wilson 2019, "The harmonic mean p-value
-        // for combining dependent tests", PNAS 116(4)): at most twice that of the surer one.
-        if let Some(noise) = &mut noise {
-            let other = estimate_with(mean, noise.log_normal);
-            let p = 2.0 / (estimate.p.recip() + other.p.recip());
-            if other.p < estimate.p {
-                (estimate, noise.used) = (other, noise.log_normal);
-            }
-            estimate.p = p;
-        }
-        estimate
+    let mean = usable_mean(summary).filter(|_| zeros.is_none());
+    let estimate = mean.and_then(|mean| match (&mut noise, peers) {
+        (Some(noise), Some((_, peers))) => Some(peers.estimate(noise, mean, estimate_with)),
+        _ => is_counted.then(|| estimate_with(mean, Variance::EXACT)),
     });
     Comparison {
         key: SeriesKey {

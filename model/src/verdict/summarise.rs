@@ -37,10 +37,11 @@ pub fn summarise(samples: &[Sample]) -> Vec<Summary> {
         (Sides, u32, DisturbedSides),
     )| {
         let [baseline, candidate] = Side::BOTH.map(|side| sides.get(&side).unwrap_or(&none));
-        let d: Vec<f64> = candidate
-            .iter()
-            .filter_map(|(round, value)| stats::log_ratio(*baseline.get(round)?, *value).ok())
-            .collect();
+        let d = |(round, value): (&u32, &i64)| {
+            stats::log_ratio_or_infinite(*baseline.get(round)? as f64, *value as f64)
+        };
+        let (d, infinite): (Vec<f64>, Vec<f64>) =
+            candidate.iter().filter_map(d).partition(|d| d.is_finite());
         let moments = stats::moments(&d);
         Summary {
             benchmark: benchmark.to_string(),
@@ -52,7 +53,7 @@ pub fn summarise(samples: &[Sample]) -> Vec<Summary> {
             baseline: extent(sides.get(&Side::Baseline)),
             candidate: extent(sides.get(&Side::Candidate)),
             tainted,
-            zeros: zero_rounds(baseline, candidate),
+            zeros: zero_rounds(&[&d[..], &infinite].concat()),
             disturbed: Some(disturbed).filter(|d| *d != DisturbedSides::default()),
         }
     };

@@ -1,6 +1,6 @@
 use super::*;
 use crate::catalog::policy;
-use crate::catalog::policy::Policy;
+use crate::catalog::policy::{Decides, Policy};
 use crate::record::{Sample, Side, Summary};
 
 pub(super) fn default_policy() -> Policy {
@@ -68,6 +68,24 @@ fn four_verdicts() {
     }
     let two_series = [samples("a", "wall", &slower), samples("b", "wall", &faster)].concat();
     assert_eq!(verdicts(&two_series).1, Conclusion::Mixed);
+}
+
+/// A metric that decides and was disturbed throughout decides all the same, whatever else of the case
+/// would decide otherwise: nothing is known of it.
+#[test]
+fn what_was_disturbed_throughout_is_not_unchanged() {
+    let mut policy = default_policy();
+    policy.metrics.get_mut("max-rss").unwrap().decides = Decides::Otherwise;
+    let mut wall = samples("b", "wall", &[(500, 600); 4]);
+    wall.iter_mut().for_each(|sample| sample.taint = "contention".into());
+    let rss = samples("b", "max-rss", &[(4096, 4096); 4]);
+    let summaries = summarise(&[wall, rss].concat());
+    let inputs: Vec<Input> = summaries.into_iter().map(input).collect();
+    let judged = judge(compare(&inputs, &policy), &policy);
+    let wall = judged.iter().find(|j| j.comparison.key.metric == "wall").unwrap();
+    assert!(wall.comparison.decides, "{wall:?}");
+    let conclusion = conclude(&judged, &Failing::default(), &policy).conclusion;
+    assert_eq!(conclusion, Conclusion::Inconclusive);
 }
 
 #[test]

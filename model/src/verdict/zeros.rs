@@ -1,11 +1,9 @@
 //! Rounds in which one side alone is zero: no ratio holds them, so the direction alone is tested.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::record::{Summary, ZeroRounds};
-use crate::stats::{self, NoRatio};
+use crate::stats;
 
 /// A series with rounds in which one side alone is zero, tested by signs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -37,15 +35,8 @@ impl ZeroTest {
     /// The test over d, which is infinite where one side alone is zero: `+∞` where that is the
     /// baseline. `None` where none is.
     pub fn of_log_ratios(d: &[f64]) -> Option<Self> {
-        let count =
-            |is_counted: fn(f64) -> bool| d.iter().filter(|d| is_counted(**d)).count() as u32;
-        let zeros = ZeroRounds {
-            baseline: count(|d| d == f64::INFINITY),
-            candidate: count(|d| d == f64::NEG_INFINITY),
-            grew: count(|d| d.is_finite() && d > 0.0),
-            shrank: count(|d| d.is_finite() && d < 0.0),
-        };
-        Self::new(zeros, count(f64::is_finite), false)
+        let rounds = d.iter().filter(|d| d.is_finite()).count() as u32;
+        Self::new(zero_rounds(d)?, rounds, false)
     }
 
     /// `rounds` are those with a ratio.
@@ -86,22 +77,15 @@ impl ZeroTest {
     }
 }
 
-/// Counts the rounds with both sides of which one alone is zero; `None` where there is none.
-pub(super) fn zero_rounds(
-    baseline: &BTreeMap<u32, i64>,
-    candidate: &BTreeMap<u32, i64>,
-) -> Option<ZeroRounds> {
-    let mut zeros = ZeroRounds::default();
-    for (round, candidate) in candidate {
-        let Some(baseline) = baseline.get(round) else { continue };
-        let counter = match stats::log_ratio(*baseline, *candidate) {
-            Err(NoRatio::NotPositive) if *baseline == 0 => &mut zeros.baseline,
-            Err(NoRatio::NotPositive) if *candidate == 0 => &mut zeros.candidate,
-            Ok(d) if d > 0.0 => &mut zeros.grew,
-            Ok(d) if d < 0.0 => &mut zeros.shrank,
-            _ => continue,
-        };
-        *counter += 1;
-    }
+/// Counts the rounds by their d, which is infinite where one side alone is zero
+/// ([`stats::log_ratio_or_infinite`]); `None` where none is.
+pub(super) fn zero_rounds(d: &[f64]) -> Option<ZeroRounds> {
+    let count = |is_counted: fn(f64) -> bool| d.iter().filter(|d| is_counted(**d)).count() as u32;
+    let zeros = ZeroRounds {
+        baseline: count(|d| d == f64::INFINITY),
+        candidate: count(|d| d == f64::NEG_INFINITY),
+        grew: count(|d| d.is_finite() && d > 0.0),
+        shrank: count(|d| d.is_finite() && d < 0.0),
+    };
     (zeros.baseline + zeros.candidate > 0).then_some(zeros)
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use dyno_model::metric::{CACHEGRIND, WALL};
 use dyno_model::record::{Sample, Side};
+use dyno_model::stats::median;
 use dyno_model::step::Step;
 use dyno_probe::{Exit, Settings, Spawn};
 
@@ -146,7 +147,8 @@ fn record_counts(
         let (place, side) = (prepared[i].place, prepared[i].side);
         let counted = exit.and_then(|exit| {
             let instructions = count_of(&prepared[i], &exit)?;
-            let rounds_ns = measured.user_ns.get(&(place, side)).and_then(|times| median(times));
+            let rounds_ns = measured.user_ns.get(&(place, side)).cloned();
+            let rounds_ns = rounds_ns.and_then(|mut times| Some(median(&mut times)? as u64));
             Ok(Pace { instructions, counting_ns: exit.user_ns, rounds_ns })
         });
         paces.insert((place, side), counted);
@@ -185,10 +187,4 @@ fn count_of(prepared_case: &PreparedCase<'_>, exit: &Exit) -> std::result::Resul
             format!("under Valgrind {why}")
         }),
     }
-}
-
-fn median(times: &[u64]) -> Option<u64> {
-    let mut times = times.to_vec();
-    times.sort_unstable();
-    times.get(times.len() / 2).copied()
 }

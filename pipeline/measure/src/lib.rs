@@ -85,7 +85,7 @@ pub struct Measured {
     pub units: Vec<CompilationUnit>,
     pub failures: Vec<Failure>,
     /// User times of the rounds' processes, in nanoseconds, by the place of their case in the job.
-    pub user_ns: BTreeMap<(usize, Side), Vec<u64>>,
+    pub user_ns: BTreeMap<(usize, Side), Vec<i64>>,
     pub notices: Vec<String>,
     /// The most rounds that a case got.
     pub rounds: u32,

@@ -10,7 +10,7 @@ use dyno_model::taint;
 pub struct Round {
     pub spent_ns: u64,
     /// User time of each process.
-    pub user_ns: Vec<(Side, u64)>,
+    pub user_ns: Vec<(Side, i64)>,
     /// A taint for each side that worked.
     pub taints: Vec<String>,
     pub samples: Vec<Sample>,

@@ -170,7 +170,7 @@ impl Bench<'_> {
                 false => quiet.taint(cores, &exit, paged_in),
             };
             let sequence = before.sequence;
-            outcome.user_ns.push((scheduled.side, exit.user_ns));
+            outcome.user_ns.push((scheduled.side, exit.user_ns as i64));
             outcome.spent_ns += exit.wall_ns;
             if prepared_case.failed.is_none() {
                 outcome.taints.push(taint);

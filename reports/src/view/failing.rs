@@ -148,58 +148,33 @@ impl View {
     }
 }
 
-pub(super) const NEWLY_FAILING: Section = Section {
-    html: Some(Html {
-        id: "newly-failing",
-        title: "Newly failing",
-        template: TEMPLATE,
-        data: |view| page_data(view, Standing::NewlyFailing),
-    }),
-    markdown: Some(Markdown {
-        name: "newly failing cases",
-        write: |view| markdown(view, Standing::NewlyFailing),
-    }),
-    text: Some(|view, terminal| text(view, Standing::NewlyFailing, terminal)),
-};
+/// The section of the failures of one standing: a macro, since functions of a section capture nothing.
+macro_rules! section {
+    ($standing:expr, $id:literal, $title:literal, $cases:literal) => {
+        Section {
+            html: Some(Html {
+                id: $id,
+                title: $title,
+                template: TEMPLATE,
+                data: |view| page_data(view, $standing),
+            }),
+            markdown: Some(Markdown { name: $cases, write: |view| markdown(view, $standing) }),
+            text: Some(|view, terminal| text(view, $standing, terminal)),
+        }
+    };
+}
 
-pub(super) const NEWLY_PASSING: Section = Section {
-    html: Some(Html {
-        id: "newly-passing",
-        title: "Newly passing",
-        template: TEMPLATE,
-        data: |view| page_data(view, Standing::NewlyPassing),
-    }),
-    markdown: Some(Markdown {
-        name: "newly passing cases",
-        write: |view| markdown(view, Standing::NewlyPassing),
-    }),
-    text: Some(|view, terminal| text(view, Standing::NewlyPassing, terminal)),
-};
-
-pub(super) const FAILING_ON_BOTH: Section = Section {
-    html: Some(Html {
-        id: "failing",
-        title: "Failing on both sides",
-        template: TEMPLATE,
-        data: |view| page_data(view, Standing::FailingOnBoth),
-    }),
-    markdown: Some(Markdown {
-        name: "cases failing on both sides",
-        write: |view| markdown(view, Standing::FailingOnBoth),
-    }),
-    text: Some(|view, terminal| text(view, Standing::FailingOnBoth, terminal)),
-};
-
-pub(super) const FLAKY: Section = Section {
-    html: Some(Html {
-        id: "flaky",
-        title: "Flaky",
-        template: TEMPLATE,
-        data: |view| page_data(view, Standing::Flaky),
-    }),
-    markdown: Some(Markdown { name: "flaky cases", write: |view| markdown(view, Standing::Flaky) }),
-    text: Some(|view, terminal| text(view, Standing::Flaky, terminal)),
-};
+pub(super) const NEWLY_FAILING: Section =
+    section!(Standing::NewlyFailing, "newly-failing", "Newly failing", "newly failing cases");
+pub(super) const NEWLY_PASSING: Section =
+    section!(Standing::NewlyPassing, "newly-passing", "Newly passing", "newly passing cases");
+pub(super) const FAILING_ON_BOTH: Section = section!(
+    Standing::FailingOnBoth,
+    "failing",
+    "Failing on both sides",
+    "cases failing on both sides"
+);
+pub(super) const FLAKY: Section = section!(Standing::Flaky, "flaky", "Flaky", "flaky cases");
 
 const TEMPLATE: &str = include_str!("../../templates/failing.html");
 /// Failures that a comment and a terminal show, and how much of their logs.

@@ -227,10 +227,8 @@ fn set_beside(rows: &mut [Row], policy: &Policy) {
 }
 
 fn metric_beside(row: &Row, other: &Row) -> MetricBeside {
-    let effect = match other.effect_text() {
-        "–" => String::new(),
-        text => format!(" {text}"),
-    };
+    let has_effect = other.effect.is_some() || other.zero.is_some();
+    let effect = if has_effect { format!(" {}", other.effect_text()) } else { String::new() };
     let is_same = other.verdict == row.verdict;
     let verdict = if is_same { String::new() } else { format!(", {}", other.verdict) };
     MetricBeside {

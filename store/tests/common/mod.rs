@@ -1,6 +1,7 @@
 //! Records made up for tests and the benchmark: whole, deterministic, of any size.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::catalog::suite::Source;
@@ -9,6 +10,7 @@ use dyno_model::record::{
     Built, BuiltFrom, CompilationUnit, Failure, Fingerprint, Need, Outcome, Record, RunRow, Sample,
     Side, Trust, UnitKind,
 };
+use dyno_store::{Folder, Store};
 
 /// 2026-11-20 12:00 UTC.
 pub const NOON_US: i64 = 1_795_176_000_000_000;
@@ -16,6 +18,17 @@ pub const NOON_US: i64 = 1_795_176_000_000_000;
 pub fn policy() -> Policy {
     let text = include_str!("../../../policies/default.toml");
     policy::parse("default", "policies/default.toml", text, &[]).unwrap()
+}
+
+/// Publishes `record` and takes its run row away again, as if it had never come: where it lay, and
+/// its bytes.
+pub async fn publish_without_run_row(store: &Store, record: &Record) -> (PathBuf, Vec<u8>) {
+    store.publish(record).await.unwrap();
+    let row = store.run_row(&record.run.job).await.unwrap().unwrap();
+    let path = store.locate(&row.path(Folder::Runs));
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    (path.into(), bytes)
 }
 
 pub fn commit(letter: char) -> CommitId {

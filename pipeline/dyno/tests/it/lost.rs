@@ -110,6 +110,23 @@ fn a_container_lost_in_a_round_is_replaced_and_the_round_repeated() {
     }
 }
 
+/// Kills the candidate's container of the dyno `id`, once it has run for `running_ms` while the
+/// baseline's is frozen; not the one called `before`. The name of the container that was killed.
+fn kill_candidate(id: u32, before: &str, running_ms: u64) -> String {
+    let awake = |(name, _): &(String, i32)| *name != before && !frozen(name);
+    until("the container of the candidate", || {
+        let found = inits(id);
+        let is_candidate = found.len() == 2
+            && found.iter().any(|(name, _)| frozen(name))
+            && found.iter().any(awake);
+        pause(if is_candidate { running_ms } else { 0 });
+        is_candidate && inits(id).iter().any(awake)
+    });
+    let (name, init) = inits(id).into_iter().find(awake).unwrap();
+    kill(init);
+    name
+}
+
 #[test]
 fn a_process_that_loses_its_container_twice_fails_its_case() {
     if !embedded() {
@@ -121,17 +138,7 @@ fn a_process_that_loses_its_container_twice_fails_its_case() {
     let id = dyno.id();
     let mut before = String::new();
     for _ in 0..2 {
-        let awake = |(name, _): &(String, i32)| *name != before && !frozen(name);
-        until("the container of the candidate", || {
-            let found = inits(id);
-            found.len() == 2
-                && found.iter().any(|(name, _)| frozen(name))
-                && found.iter().any(awake)
-        });
-        pause(700);
-        let (name, init) = inits(id).into_iter().find(awake).unwrap();
-        kill(init);
-        before = name;
+        before = kill_candidate(id, &before, 700);
     }
     let (code, said) = dyno.end();
     assert_eq!(code, Some(5), "{said}");
@@ -143,8 +150,8 @@ fn a_process_that_loses_its_container_twice_fails_its_case() {
     assert_eq!(sql(&world, alone), "2", "the other side is measured alone");
 }
 
-/// Ends the job of nobody: a candidate that now and then takes its container with it, and behaves in
-/// the next.
+/// A candidate that now and then takes its container with it, and behaves in the next, ends its own
+/// case and not the job.
 #[test]
 fn a_case_that_loses_its_container_in_two_rounds_fails_and_the_job_goes_on() {
     if !embedded() {
@@ -156,18 +163,7 @@ fn a_case_that_loses_its_container_in_two_rounds_fails_and_the_job_goes_on() {
     let id = dyno.id();
     let mut before = String::new();
     for _ in 0..2 {
-        let awake = |(name, _): &(String, i32)| *name != before && !frozen(name);
-        until("the container of the candidate", || {
-            let found = inits(id);
-            let is_candidate = found.len() == 2
-                && found.iter().any(|(name, _)| frozen(name))
-                && found.iter().any(awake);
-            pause(if is_candidate { 300 } else { 0 });
-            is_candidate && inits(id).iter().any(awake)
-        });
-        let (name, init) = inits(id).into_iter().find(awake).unwrap();
-        kill(init);
-        before = name;
+        before = kill_candidate(id, &before, 300);
         // The repetition, in another container, and more.
         pause(4000);
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::rules::{PAIRED_T, RULES, WITH_HISTORY, WITHOUT_HISTORY};
 use crate::score::{Mean, Score};
-use crate::{Rounds, Uneven};
+use crate::{Uneven, UnevenCause};
 
 /// One aim, whether it is met, and the figure that says so.
 #[derive(Debug, Clone, Serialize)]
@@ -53,10 +53,10 @@ pub fn evaluate_aims(scores: &[Score], uneven: &[Uneven]) -> Vec<Aim> {
         aims.push(false_discovery(rule.name, judged(rule.name).into_iter()));
         aims.push(silence_aim(rule.name, judged(rule.name).into_iter()));
     }
-    for (rounds_by, name) in
-        [(Rounds::Adaptive, "adaptive sampling"), (Rounds::LeftOut, "rounds left out")]
+    for (cause, name) in
+        [(UnevenCause::Adaptive, "adaptive sampling"), (UnevenCause::LeftOut, "rounds left out")]
     {
-        let scores = || uneven.iter().filter(|u| u.rounds_by == rounds_by).map(|u| &u.score);
+        let scores = || uneven.iter().filter(|u| u.cause == cause).map(|u| &u.score);
         aims.push(false_discovery(name, scores()));
         aims.push(silence_aim(name, scores()));
     }

@@ -110,7 +110,7 @@ struct Findings {
 /// Why the series of a comparison differ in their number of rounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum Rounds {
+enum UnevenCause {
     /// Each has as many as its interval needs.
     Adaptive,
     /// Some were disturbed, and are left out.
@@ -120,7 +120,7 @@ enum Rounds {
 /// What is found where series differ in their number of rounds.
 #[derive(Debug, Serialize)]
 struct Uneven {
-    rounds_by: Rounds,
+    cause: UnevenCause,
     mean_rounds: Mean,
     #[serde(flatten)]
     score: Score,
@@ -173,8 +173,8 @@ fn find_in(
     }
     eprintln!("{name}:");
     let scores = score_fixed_rounds(&cells, arguments);
-    let mut uneven = score_uneven(Rounds::Adaptive, &cells, arguments);
-    uneven.extend(score_uneven(Rounds::LeftOut, &cells, arguments));
+    let mut uneven = score_uneven(UnevenCause::Adaptive, &cells, arguments);
+    uneven.extend(score_uneven(UnevenCause::LeftOut, &cells, arguments));
     let mut aims = aims::evaluate_aims(&scores, &uneven);
     aims.extend(conflicts::aims(&cells, arguments));
     Ok(Findings { name, source, series, scores, uneven, aims })
@@ -248,15 +248,15 @@ fn score_fixed_rounds(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
 }
 
 /// Series with different numbers of rounds: dyno's rules, without effects and with each.
-fn score_uneven(rounds_by: Rounds, cells: &[Cell], arguments: &Arguments) -> Vec<Uneven> {
+fn score_uneven(cause: UnevenCause, cells: &[Cell], arguments: &Arguments) -> Vec<Uneven> {
     let rules = &RULES[..rules::PAIRED_T];
-    let most = match rounds_by {
-        Rounds::Adaptive => *ADAPTIVE.end(),
-        Rounds::LeftOut => PLANNED,
+    let most = match cause {
+        UnevenCause::Adaptive => *ADAPTIVE.end(),
+        UnevenCause::LeftOut => PLANNED,
     };
-    let shorten = |series: &mut Series, random: &mut Pcg64| match rounds_by {
-        Rounds::Adaptive => series.rounds.truncate(rounds_until_narrow(series)),
-        Rounds::LeftOut => {
+    let shorten = |series: &mut Series, random: &mut Pcg64| match cause {
+        UnevenCause::Adaptive => series.rounds.truncate(rounds_until_narrow(series)),
+        UnevenCause::LeftOut => {
             let mut left = series.rounds.len();
             series.rounds.retain(|_| {
                 let is_left_out = left > 2 && random.random_bool(LEFT_OUT);
@@ -266,7 +266,7 @@ fn score_uneven(rounds_by: Rounds, cells: &[Cell], arguments: &Arguments) -> Vec
         }
     };
     let compare_once = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
-        let mut random = data::random(arguments.seed, &[index as u64, rounds_by as u64]);
+        let mut random = data::random(arguments.seed, &[index as u64, cause as u64]);
         let [without, drawn] = [Placement::Scattered, Placement::InAStretch]
             .map(|placed| data::draw(cells, most, arguments.most(), placed, &mut random));
         let mut by_rule = |(drawn, effect): (&[Series], f64)| {
@@ -289,7 +289,7 @@ fn score_uneven(rounds_by: Rounds, cells: &[Cell], arguments: &Arguments) -> Vec
             let outcomes: Vec<Outcome> =
                 comparisons.iter().map(|(_, effects)| effects[e].1[r]).collect();
             let score = Score::new(rule.name, most as u32, *effect, comparisons[0].0, &outcomes);
-            results.push(Uneven { rounds_by, mean_rounds, score });
+            results.push(Uneven { cause, mean_rounds, score });
         }
     }
     results

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::rules::{PAIRED_T, RULES, WITH_HISTORY, WITHOUT_HISTORY};
 use crate::score::{Mean, Score};
-use crate::{EFFECTS, Findings, ROUNDS, Report, Rounds, Uneven, aims};
+use crate::{EFFECTS, Findings, ROUNDS, Report, Uneven, UnevenCause, aims};
 
 const NAME: usize = 25;
 const CELL: usize = 13;
@@ -66,16 +66,16 @@ fn write_briefly(text: &mut String, findings: &[Findings]) -> std::fmt::Result {
         let heads = rounds().map(|rounds| rounds.to_string());
         line(text, "rounds", heads.chain(["adaptive".into(), "left out".into()]))?;
         for rule in rules() {
-            let uneven_score = |rounds_by, effect| {
+            let uneven_score = |cause, effect| {
                 let is_wanted = |u: &&Uneven| {
-                    u.rounds_by == rounds_by && u.score.rule == rule && u.score.effect == effect
+                    u.cause == cause && u.score.rule == rule && u.score.effect == effect
                 };
                 uneven.iter().find(is_wanted).map(|u| &u.score)
             };
             for (name, effect) in [(rule, BRIEF_EFFECT), ("  silent", 0.0)] {
                 let by_rounds = rounds().map(|r| Some(aims::score(scores, rule, r, effect)));
-                let by_need =
-                    [Rounds::Adaptive, Rounds::LeftOut].map(|by| uneven_score(by, effect));
+                let by_need = [UnevenCause::Adaptive, UnevenCause::LeftOut]
+                    .map(|by| uneven_score(by, effect));
                 let cell = |score: Option<&Score>| match (score, effect > 0.0) {
                     (None, _) => "-".into(),
                     (Some(score), true) => fdr_and_power(score),
@@ -115,15 +115,20 @@ fn write_all(text: &mut String, findings: &Findings) -> std::fmt::Result {
             |rounds: &u32| aims::score(scores, rule.name, *rounds, 0.0).silent.to_string();
         line(text, rule.name, ROUNDS.iter().map(text_of_rounds))?;
     }
-    for (rounds_by, what) in [
-        (Rounds::Adaptive, "Adaptive: 3 to 20 rounds, until the 95 % interval is within ±0.5 %"),
-        (Rounds::LeftOut, "Left out: of 6 rounds, each with a probability of a third; two stay"),
+    for (cause, what) in [
+        (
+            UnevenCause::Adaptive,
+            "Adaptive: 3 to 20 rounds, until the 95 % interval is within ±0.5 %",
+        ),
+        (
+            UnevenCause::LeftOut,
+            "Left out: of 6 rounds, each with a probability of a third; two stay",
+        ),
     ] {
         writeln!(text, "\n{what}")?;
         let head = ["effect, %", "rounds", "FDR / power", "silent"];
         line(text, "", head.into_iter().map(String::from))?;
-        for Uneven { mean_rounds, score, .. } in uneven.iter().filter(|u| u.rounds_by == rounds_by)
-        {
+        for Uneven { mean_rounds, score, .. } in uneven.iter().filter(|u| u.cause == cause) {
             let cells = [
                 format!("{}", score.effect * 100.0),
                 format!("{:.1}", mean_rounds.value),
