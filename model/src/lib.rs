@@ -18,6 +18,7 @@ pub mod record;
 pub mod request;
 pub mod sampling;
 pub mod selfcheck;
+pub mod states;
 pub mod stats;
 pub mod step;
 pub mod taint;

@@ -7,6 +7,8 @@
 //! medians: what is shown is their mean, weighted by samples' rounds, and no statistic uses it.
 
 use crate::record::{DisturbedSides, Extent, Summary, ZeroRounds};
+use crate::states::{State, States};
+use crate::stats::log_ratio;
 
 /// One summary from several of one series. The names are those of the first; `None` for none.
 pub fn pool(parts: &[&Summary]) -> Option<Summary> {
@@ -39,6 +41,7 @@ pub fn pool(parts: &[&Summary]) -> Option<Summary> {
         tainted: saturating(parts.iter().map(|s| s.tainted)),
         zeros: zeros(parts),
         disturbed: disturbed(parts),
+        states: states(parts),
     })
 }
 
@@ -68,6 +71,43 @@ fn disturbed(parts: &[&Summary]) -> Option<DisturbedSides> {
         candidate: a.candidate.saturating_add(b.candidate),
     };
     parts.iter().filter_map(|part| part.disturbed).reduce(add)
+}
+
+/// The states of all parts together. A part that shows none was in the states nearest to its medians
+/// all the time.
+fn states(parts: &[&Summary]) -> Option<States> {
+    let shown = || parts.iter().filter_map(|part| part.states.as_ref());
+    let gap = |two: &[State]| log_ratio(two[0].value, two[1].value).unwrap_or(0.0);
+    let narrowest = shown().flat_map(|s| s.states.windows(2).map(gap)).reduce(f64::min)?;
+    let medians = |part: &&Summary| {
+        let value = |extent: Option<Extent>| extent.map(|extent| extent.median.round() as i64);
+        let state = |value: i64| State { value, baseline: 0, candidate: 0 };
+        let (rounds, baseline, candidate) =
+            (part.rounds, value(part.baseline), value(part.candidate));
+        [
+            baseline.map(|value| State { baseline: rounds, ..state(value) }),
+            candidate.map(|value| State { candidate: rounds, ..state(value) }),
+        ]
+    };
+    let without = parts.iter().filter(|part| part.states.is_none());
+    let mut all: Vec<State> = shown().flat_map(|s| s.states.iter().copied()).collect();
+    all.extend(without.flat_map(medians).flatten());
+    all.sort_by_key(|state| state.value);
+    let is_same =
+        |a: &State, b: &State| log_ratio(a.value, b.value).is_ok_and(|d| d < narrowest / 2.0);
+    let most_frequent = |same: &[State]| {
+        same.iter().max_by_key(|s| s.baseline.saturating_add(s.candidate)).map_or(0, |s| s.value)
+    };
+    let merge = |same: &[State]| State {
+        value: most_frequent(same),
+        baseline: saturating(same.iter().map(|state| state.baseline)),
+        candidate: saturating(same.iter().map(|state| state.candidate)),
+    };
+    Some(States {
+        states: all.chunk_by(is_same).map(merge).collect(),
+        rose: saturating(shown().map(|states| states.rose)),
+        fell: saturating(shown().map(|states| states.fell)),
+    })
 }
 
 /// A sum of counts that a foreign file may have made as large as it likes.
@@ -106,6 +146,7 @@ mod tests {
             tainted: 0,
             zeros: None,
             disturbed: None,
+            states: None,
         }
     }
 
@@ -137,5 +178,27 @@ mod tests {
         assert_eq!(pooled.baseline, side(6.0, 1, 20));
         assert_eq!(pooled.candidate, None);
         assert_eq!(pool(&[]), None);
+    }
+
+    /// Jobs of one series: its states together, and those that show none by their medians.
+    #[test]
+    fn states_of_several_jobs() {
+        let states = |states: &[(i64, u32, u32)], rose, fell| {
+            let state = |(value, baseline, candidate): &(i64, u32, u32)| State {
+                value: *value,
+                baseline: *baseline,
+                candidate: *candidate,
+            };
+            Some(States { states: states.iter().map(state).collect(), rose, fell })
+        };
+        let part = |states: Option<States>| Summary { rounds: 5, states, ..summary(&[]) };
+        let shown = part(states(&[(1000, 4, 2), (1500, 1, 3)], 3, 1));
+        let shifted = part(states(&[(1010, 3, 3), (1490, 2, 2)], 0, 0));
+        let side = |median: f64| Some(Extent { median, min: 990, max: 1005 });
+        let alike = Summary { baseline: side(1001.0), candidate: side(1504.0), ..part(None) };
+        let pooled = pool(&[&shown, &shifted, &alike]).unwrap();
+        let expected = states(&[(1010, 12, 5), (1504, 3, 10)], 3, 1);
+        assert_eq!(pooled.states.unwrap().states, expected.unwrap().states);
+        assert_eq!(pool(&[&alike, &alike]).unwrap().states, None);
     }
 }

@@ -9,6 +9,7 @@ use crate::budget::Budget;
 use crate::catalog::suite::Source;
 use crate::id::{CommitId, Digest, JobId};
 use crate::notice::Notice;
+use crate::states::States;
 use crate::step::Step;
 
 /// Version of the stored layout. A reader refuses what is newer than it knows and reads what is
@@ -189,6 +190,10 @@ pub struct Summary {
     /// that did not tell the sides apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disturbed: Option<DisturbedSides>,
+    /// The states that its values lie in; `None` where they fall into no groups, and in summaries
+    /// of a dyno that did not look for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub states: Option<States>,
 }
 
 /// Rounds with both sides of which one alone is zero: they have no ratio. And what the other rounds

@@ -31,6 +31,7 @@ use crate::catalog::policy::{Decides, Policy};
 use crate::catalog::suite::Case;
 use crate::metric::{self, Sampling};
 use crate::record::Side;
+use crate::states::{PastStates, Shares, States};
 use crate::stats::{log_effect, log_ratio_or_infinite, moments, t_quantile};
 
 /// A metric that steers a case, and the half-width its interval must come below (log scale).
@@ -38,6 +39,9 @@ use crate::stats::{log_effect, log_ratio_or_infinite, moments, t_quantile};
 pub struct Target {
     pub metric: String,
     pub half_width: f64,
+    /// The states that the series was in in past runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub past_states: Option<PastStates>,
 }
 
 /// What steers `case` on `host`: of the metrics measured in rounds, those that decide under
@@ -52,6 +56,7 @@ pub fn targets(case: &Case, host: &str, metrics: &[String], policy: &Policy) -> 
             .map(|(name, rule)| Target {
                 metric: name.clone(),
                 half_width: log_effect(rule.smallest_effect) / 2.0,
+                past_states: None,
             })
             .collect()
     };
@@ -101,8 +106,8 @@ struct CaseState {
     /// The side that goes first in even rounds.
     first: Side,
     targets: Vec<Target>,
-    /// ln(candidate / baseline) of each finished round, by target; infinite where one is zero.
-    d: Vec<Vec<f64>>,
+    /// (Baseline, candidate) of each finished round, by target.
+    pairs: Vec<Vec<(i64, i64)>>,
     rounds: u32,
     /// Rounds that were disturbed, and so are not among `rounds`.
     disturbed: u32,
@@ -129,7 +134,7 @@ impl Sampler {
         let mut random = rand_pcg::Pcg64::seed_from_u64(seed);
         let case = |targets: Vec<Target>| CaseState {
             first: if random.random_bool(0.5) { Side::Baseline } else { Side::Candidate },
-            d: vec![Vec::new(); targets.len()],
+            pairs: vec![Vec::new(); targets.len()],
             targets,
             rounds: 0,
             disturbed: 0,
@@ -167,8 +172,8 @@ impl Sampler {
         let state = &mut self.cases[case];
         state.rounds += 1;
         state.spent_ns = state.spent_ns.saturating_add(spent_ns);
-        for (d, pair) in state.d.iter_mut().zip(values) {
-            d.extend(pair.and_then(|(b, c)| log_ratio_or_infinite(b as f64, c as f64)));
+        for (pairs, pair) in state.pairs.iter_mut().zip(values) {
+            pairs.extend(pair);
         }
         if state.closed.is_none() && state.rounds >= budget.rounds_min {
             state.closed = match state.width(confidence) {
@@ -201,7 +206,7 @@ impl Sampler {
     /// rounds.
     pub fn measure_alone(&mut self, case: usize) {
         self.cases[case].targets.clear();
-        self.cases[case].d.clear();
+        self.cases[case].pairs.clear();
     }
 
     /// A case that does not work gets no more rounds.
@@ -248,242 +253,49 @@ impl Sampler {
 }
 
 impl CaseState {
-    /// The widest half-width as a share of what is asked (below 1 is precise enough); infinite
-    /// for a target with fewer than two rounds, and for one with a zero on one side alone, whose
-    /// direction more rounds may settle. `None` where nothing steers, or what steers has no pair of
-    /// values at all: more rounds would tell nothing.
+    /// The widest half-width as a share of what is asked (below 1 is precise enough). `None` where
+    /// nothing steers, or what steers has no pair of values at all: more rounds would tell nothing.
     fn width(&self, confidence: f64) -> Option<f64> {
-        let width = |(target, d): (&Target, &Vec<f64>)| {
-            if d.iter().any(|d| d.is_infinite()) {
-                return Some(f64::INFINITY);
-            }
-            let moments = moments(d)?;
-            let Some(variance) = moments.variance else { return Some(f64::INFINITY) };
-            let n = f64::from(moments.n);
-            let half_width = match variance > 0.0 {
-                true => t_quantile(confidence, n - 1.0) * (variance / n).sqrt(),
-                false => 0.0,
-            };
-            // δ = 0 can never be reached; but what does not vary is as precise as can be.
-            Some(if half_width == 0.0 { 0.0 } else { half_width / target.half_width })
+        let widths = self.targets.iter().zip(&self.pairs);
+        widths.filter_map(|(target, pairs)| target.width(pairs, confidence)).max_by(f64::total_cmp)
+    }
+}
+
+impl Target {
+    /// The half-width of the interval of `pairs` (baseline, candidate) as a share of what is asked:
+    /// infinite for fewer than two, and where one side alone is zero in some, since more rounds may
+    /// settle the direction. Where the values lie in states it is at least that of what a change of
+    /// their shares may bring about. `None` where no pair has a ratio.
+    fn width(&self, pairs: &[(i64, i64)], confidence: f64) -> Option<f64> {
+        let d: Vec<f64> =
+            pairs.iter().filter_map(|(b, c)| log_ratio_or_infinite(*b as f64, *c as f64)).collect();
+        if d.iter().any(|d| d.is_infinite()) {
+            return Some(f64::INFINITY);
+        }
+        let moments = moments(&d)?;
+        let Some(variance) = moments.variance else { return Some(f64::INFINITY) };
+        let n = f64::from(moments.n);
+        let half_width = match variance > 0.0 {
+            true => t_quantile(confidence, n - 1.0) * (variance / n).sqrt(),
+            false => 0.0,
         };
-        self.targets.iter().zip(&self.d).filter_map(width).max_by(f64::total_cmp)
+        let half_width = half_width.max(self.shares_half_width(pairs, confidence));
+        // δ = 0 can never be reached; but what does not vary is as precise as can be.
+        Some(if half_width == 0.0 { 0.0 } else { half_width / self.half_width })
+    }
+
+    /// The half-width of what a change of the shares of states may bring about; 0 where there are
+    /// none so far apart that it could be more than δ.
+    fn shares_half_width(&self, pairs: &[(i64, i64)], confidence: f64) -> f64 {
+        let (baseline, candidate): (Vec<i64>, Vec<i64>) = pairs.iter().copied().unzip();
+        let rounds = pairs.len() as u32;
+        let shares = States::of_values(&baseline, &candidate, pairs)
+            .map(|states| states.shares(rounds))
+            .or(self.past_states.map(|past| past.shares(rounds)));
+        let counts = |shares: &Shares| shares.distance > 2.0 * self.half_width;
+        shares.filter(counts).map_or(0.0, |shares| shares.shift(confidence).1)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::budget::Budget;
-    use crate::catalog::policy;
-    use crate::catalog::suite::Config;
-    use proptest::prelude::*;
-
-    const fn budget(rounds_min: u32, rounds_max: u32, seconds: u64) -> Budget {
-        Budget { rounds_min, rounds_max, seconds }
-    }
-
-    fn wall(half_width: f64) -> Vec<Target> {
-        vec![Target { metric: "wall".into(), half_width }]
-    }
-
-    /// Runs `sampler` on cases whose d alternates between ±`noise`; all turns in order.
-    fn run(
-        mut sampler: Sampler,
-        noise: &[f64],
-        round_ns: u64,
-    ) -> (Vec<ScheduledRun>, Vec<(StopReason, u32)>) {
-        let mut turns = Vec::new();
-        while let Some(round) = sampler.next_round() {
-            turns.extend(round);
-            let ScheduledRun { case, round, .. } = round[0];
-            let sign = if round % 2 == 0 { 1.0 } else { -1.0 };
-            let candidate = (1e9 * (sign * noise[case]).exp()) as i64;
-            sampler.finish_round(case, round_ns, &[Some((1_000_000_000, candidate))]);
-            assert!(turns.len() < 100_000, "it ends");
-        }
-        let closed =
-            sampler.stop_reasons().map(|(closed, rounds)| (closed.unwrap(), rounds)).collect();
-        (turns, closed)
-    }
-
-    proptest! {
-        #[test]
-        fn each_round_has_both_sides_next_to_each_other_and_abba(
-            noise in proptest::collection::vec(0.0f64..0.2, 1..6),
-            least in 1u32..6, more in 0u32..10, seed: u64
-        ) {
-            let targets = vec![wall(0.005); noise.len()];
-            let sampler = Sampler::new(targets, budget(least, least + more, 1000), 0.95, seed);
-            let (turns, closed) = run(sampler, &noise, 1);
-            for pair in turns.chunks(2) {
-                prop_assert_eq!((pair[0].case, pair[0].round), (pair[1].case, pair[1].round));
-                prop_assert_eq!(pair[0].side, pair[1].side.other());
-            }
-            for (case, (_, rounds)) in closed.iter().enumerate() {
-                prop_assert!((least..=least + more).contains(rounds));
-                let firsts: Vec<Side> =
-                    turns.chunks(2).filter(|p| p[0].case == case).map(|p| p[0].side).collect();
-                prop_assert_eq!(firsts.len(), *rounds as usize);
-                for two in firsts.windows(2) {
-                    prop_assert_eq!(two[0], two[1].other(), "ABBA");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn when_a_case_is_closed() {
-        // (noise, targets, budget, ns a round) → why, rounds
-        for (what, noise, targets, budget, round_ns, expected) in [
-            ("precise", 0.001, wall(0.005), budget(3, 30, 60), 1, (StopReason::Precise, 3)),
-            ("still", 0.0, wall(0.0), budget(3, 30, 60), 1, (StopReason::Precise, 3)),
-            ("needs more", 0.01, wall(0.005), budget(3, 30, 60), 1, (StopReason::Precise, 19)),
-            (
-                "never precise",
-                0.5,
-                wall(0.005),
-                budget(3, 30, 60),
-                1,
-                (StopReason::OutOfRounds, 30),
-            ),
-            ("δ of zero", 0.5, wall(0.0), budget(3, 9, 60), 1, (StopReason::OutOfRounds, 9)),
-            (
-                "time",
-                0.5,
-                wall(0.005),
-                budget(3, 30, 60),
-                10_000_000_000,
-                (StopReason::OutOfTime, 6),
-            ),
-            (
-                "least rounds first",
-                0.5,
-                wall(0.005),
-                budget(9, 30, 1),
-                1 << 40,
-                (StopReason::OutOfTime, 9),
-            ),
-            ("nothing steers", 0.5, vec![], budget(3, 30, 60), 1, (StopReason::LeastRounds, 3)),
-        ] {
-            let sampler = Sampler::new(vec![targets], budget, 0.95, 7);
-            assert_eq!(run(sampler, &[noise], round_ns).1, [expected], "{what}");
-        }
-    }
-
-    #[test]
-    fn disturbed_rounds_come_again_within_bounds() {
-        // Each round is disturbed until it was tried `tries` times; → why, rounds, disturbed.
-        for (what, tries, budget, round_ns, expected) in [
-            ("never", 1, budget(3, 30, 60), 1, (StopReason::Precise, 3, 0)),
-            ("every other", 2, budget(3, 30, 60), 1, (StopReason::Precise, 3, 3)),
-            ("always", u32::MAX, budget(3, 5, 60), 1, (StopReason::Noisy, 0, 5)),
-            ("out of repetitions", 3, budget(4, 6, 60), 1, (StopReason::Noisy, 2, 6)),
-            ("out of time", u32::MAX, budget(3, 30, 60), 20_000_000_000, (StopReason::Noisy, 0, 3)),
-        ] {
-            let mut sampler = Sampler::new(vec![wall(0.005)], budget, 0.95, 7);
-            let (mut tried, mut seen) = (0, Vec::new());
-            while let Some([turn, _]) = sampler.next_round() {
-                tried += 1;
-                seen.push((turn.round, turn.side));
-                if tried < tries {
-                    sampler.repeat_round(0, round_ns);
-                } else {
-                    tried = 0;
-                    sampler.finish_round(0, round_ns, &[Some((100, 100))]);
-                }
-            }
-            let (closed, rounds) = sampler.stop_reasons().next().unwrap();
-            let disturbed = sampler.disturbed_rounds().next().unwrap();
-            assert_eq!((closed.unwrap(), rounds, disturbed), expected, "{what}");
-            seen.dedup();
-            let mut numbers: Vec<u32> = seen.iter().map(|(round, _)| *round).collect();
-            numbers.dedup();
-            assert_eq!(numbers.len(), seen.len(), "{what}: the order of a round stays");
-        }
-    }
-
-    #[test]
-    fn the_widest_come_first_and_the_failed_no_more() {
-        let mut sampler = Sampler::new(vec![wall(0.005); 3], budget(2, 3, 60), 0.95, 1);
-        let mut last_rounds = Vec::new();
-        while let Some([turn, _]) = sampler.next_round() {
-            if turn.round == 2 {
-                last_rounds.push(turn.case);
-            }
-            if turn.case == 1 {
-                sampler.fail(1);
-                continue;
-            }
-            let far: f64 = [0.1, 0.0, 0.2][turn.case] * if turn.round == 0 { 1.0 } else { -1.0 };
-            sampler.finish_round(
-                turn.case,
-                1,
-                &[Some((1 << 30, (2f64.powi(30) * far.exp()) as i64))],
-            );
-        }
-        assert_eq!(last_rounds, [2, 0]);
-        assert_eq!(sampler.progress(), (6, 6));
-    }
-
-    #[test]
-    fn a_side_that_is_missing_gets_the_least_rounds() {
-        let mut sampler = Sampler::new(vec![wall(0.005)], budget(4, 30, 60), 0.95, 1);
-        while sampler.next_round().is_some() {
-            sampler.finish_round(0, 1, &[None]);
-        }
-        assert_eq!(
-            sampler.stop_reasons().collect::<Vec<_>>(),
-            [(Some(StopReason::LeastRounds), 4)]
-        );
-    }
-
-    #[test]
-    fn a_zero_on_one_side_is_never_precise() {
-        for pairs in [[(0, 0), (0, 1000)], [(0, 7), (0, 7)]] {
-            let mut sampler = Sampler::new(vec![wall(0.005)], budget(3, 12, 60), 0.95, 1);
-            while let Some([turn, _]) = sampler.next_round() {
-                sampler.finish_round(0, 1, &[Some(pairs[turn.round as usize % 2])]);
-            }
-            let closed = sampler.stop_reasons().next();
-            assert_eq!(closed, Some((Some(StopReason::OutOfRounds), 12)), "{pairs:?}");
-        }
-    }
-
-    #[test]
-    fn a_seed_gives_one_order_for_ever() {
-        let sampler = Sampler::new(vec![wall(0.005); 3], budget(2, 2, 60), 0.95, 7);
-        let order: Vec<String> = run(sampler, &[0.1; 3], 1)
-            .0
-            .iter()
-            .map(|t| format!("{}{}", t.case, if t.side == Side::Baseline { 'A' } else { 'B' }))
-            .collect();
-        insta::assert_snapshot!(order.join(" "));
-    }
-
-    #[test]
-    fn each_round_has_its_own_layout_for_ever() {
-        let padding = |case, round, side| ScheduledRun { case, round, side }.padding(7);
-        let all: Vec<usize> =
-            (0..6).map(|i| padding(i / 3, (i % 3) as u32, Side::Baseline)).collect();
-        insta::assert_compact_debug_snapshot!(all);
-        assert_eq!(padding(1, 2, Side::Baseline), padding(1, 2, Side::Candidate));
-        let far: Vec<usize> = (0..1000).map(|round| padding(0, round, Side::Baseline)).collect();
-        assert!(far.iter().all(|p| *p < 4096) && far.iter().any(|p| *p > 3900));
-    }
-
-    #[test]
-    fn what_steers() {
-        let text = "[metric.wall]\nsmallest_effect = 0.01\ndecides = \"otherwise\"\n\
-                    [metric.'instructions:cachegrind']\ndecides = true\n\
-                    [[metric.max-rss.where]]\naxis = { threads = \"4\" }\ndecides = true\n";
-        let policy = policy::parse("p", "p.toml", text, &[]).unwrap();
-        let metrics = ["wall", "max-rss", "instructions:cachegrind"].map(String::from);
-        let steering = |config: &str| -> Vec<String> {
-            let case = Case { benchmark: "fib".into(), config: Config::read(config) };
-            targets(&case, "h", &metrics, &policy).into_iter().map(|t| t.metric).collect()
-        };
-        assert_eq!(steering(""), ["wall"]);
-        assert_eq!(steering("threads=4"), ["max-rss"]);
-    }
-}
+mod tests;

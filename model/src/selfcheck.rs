@@ -171,9 +171,11 @@ mod tests {
                     tainted: 0,
                     zeros: None,
                     disturbed: None,
+                    states: None,
                 },
                 is_flaky: false,
                 history: None,
+                past_states: None,
             }
         };
         let inputs: Vec<Input> = series.iter().enumerate().map(input).collect();

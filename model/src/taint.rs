@@ -5,6 +5,9 @@
 //! the processor time of *others* that counts, not the process's own involuntary switches or
 //! waiting: a program with more threads than cores makes its threads wait for each other, and that
 //! is the program, not a disturbance.
+//!
+//! What others do while a process sleeps or waits costs it nothing. When it sleeps cannot be seen from
+//! outside, but how much of the time it was on a core can: of the others' time that share counts.
 
 /// The share of a process's wall time that others may take on its cores unnoticed, where the host's
 /// file does not say.
@@ -27,16 +30,15 @@ pub struct Disturbance {
 }
 
 impl Disturbance {
-    /// The taint of a process that took `wall_ns`, of which others may take `share_max`: names joined
-    /// by a comma, empty when nothing disturbed it.
-    pub fn taint(&self, wall_ns: u64, share_max: f64) -> String {
-        let too_much = |ns: u64, unsure_ns: u64| {
-            ns.saturating_sub(unsure_ns) as f64 > share_max * wall_ns as f64
-        };
-        let contended = self.others_ns.is_some_and(|ns| too_much(ns, self.unsure_ns));
+    /// The taint of a process that took `wall_ns`, `own_ns` of them on its cores, and of which others
+    /// may take `share_max`: names joined by a comma, empty when nothing disturbed it.
+    pub fn taint(&self, wall_ns: u64, own_ns: u64, share_max: f64) -> String {
+        let too_much = |ns: f64| ns > share_max * wall_ns as f64;
+        let awake = (own_ns as f64 / wall_ns.max(1) as f64).min(1.0);
+        let others = self.others_ns.map(|ns| ns.saturating_sub(self.unsure_ns) as f64);
         [
-            ("contention", contended),
-            ("steal", too_much(self.stolen_ns, 0)),
+            ("contention", others.is_some_and(|ns| too_much(ns * awake))),
+            ("steal", too_much(self.stolen_ns as f64)),
             ("throttling", self.throttled > 0),
             (PAGE_IN, self.paged_in),
         ]
@@ -66,20 +68,26 @@ mod tests {
     fn when_a_process_is_tainted() {
         const MS: u64 = 1_000_000;
         let others = |ns| Disturbance { others_ns: Some(ns), ..Disturbance::default() };
-        for (what, disturbance, expected) in [
-            ("nothing can be read", Disturbance::default(), ""),
-            ("alone", others(0), ""),
-            ("a little", others(2 * MS), ""),
-            ("too much", others(2 * MS + 1), "contention"),
-            ("within a tick", Disturbance { unsure_ns: 10 * MS, ..others(12 * MS) }, ""),
-            ("beyond it", Disturbance { unsure_ns: 10 * MS, ..others(13 * MS) }, "contention"),
+        // Of 100 ms the process was so many on a core.
+        for (what, own_ms, disturbance, expected) in [
+            ("nothing can be read", 100, Disturbance::default(), ""),
+            ("alone", 100, others(0), ""),
+            ("a little", 100, others(2 * MS), ""),
+            ("too much", 100, others(2 * MS + 1), "contention"),
+            ("too much beside several threads", 390, others(2 * MS + 1), "contention"),
+            ("a core full while it sleeps", 1, others(100 * MS), ""),
+            ("half of it asleep", 50, others(4 * MS), ""),
+            ("too much for the other half", 50, others(4 * MS + 1), "contention"),
+            ("within a tick", 100, Disturbance { unsure_ns: 10 * MS, ..others(12 * MS) }, ""),
+            ("beyond it", 100, Disturbance { unsure_ns: 10 * MS, ..others(13 * MS) }, "contention"),
             (
                 "all at once",
+                100,
                 Disturbance { stolen_ns: 10 * MS, throttled: 1, paged_in: true, ..others(90 * MS) },
                 "contention,steal,throttling,page-in",
             ),
         ] {
-            assert_eq!(disturbance.taint(100 * MS, SHARE_MAX), expected, "{what}");
+            assert_eq!(disturbance.taint(100 * MS, own_ms * MS, SHARE_MAX), expected, "{what}");
         }
     }
 }

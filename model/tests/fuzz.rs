@@ -5,6 +5,7 @@
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::pool::pool;
 use dyno_model::record::{DisturbedSides, Extent, Sample, Side, Summary, ZeroRounds};
+use dyno_model::states::{PastStates, State, States};
 use dyno_model::stats::Variance;
 use dyno_model::verdict::{self, Input, Judged, Reason, Verdict};
 use proptest::prelude::*;
@@ -153,8 +154,21 @@ fn extent() -> impl Strategy<Value = Option<Extent>> {
     proptest::option::weighted(0.8, extent)
 }
 
+fn count() -> impl Strategy<Value = u32> {
+    prop_oneof![4 => 0u32..30, 1 => select(vec![u32::MAX, u32::MAX - 1, 1 << 31])]
+}
+
+fn states() -> impl Strategy<Value = States> {
+    let state = (value(), count(), count()).prop_map(|(value, baseline, candidate)| State {
+        value,
+        baseline,
+        candidate,
+    });
+    let states = (proptest::collection::vec(state, 0..6), count(), count());
+    states.prop_map(|(states, rose, fell)| States { states, rose, fell })
+}
+
 fn summary() -> impl Strategy<Value = Summary> {
-    let count = || prop_oneof![4 => 0u32..30, 1 => select(vec![u32::MAX, u32::MAX - 1, 1 << 31])];
     let numbers = (
         count(),
         proptest::option::weighted(0.9, float()),
@@ -168,10 +182,13 @@ fn summary() -> impl Strategy<Value = Summary> {
         });
     let disturbed =
         (count(), count()).prop_map(|(baseline, candidate)| DisturbedSides { baseline, candidate });
-    let optional =
-        (proptest::option::weighted(0.2, zeros), proptest::option::weighted(0.2, disturbed));
+    let optional = (
+        proptest::option::weighted(0.2, zeros),
+        proptest::option::weighted(0.2, disturbed),
+        proptest::option::weighted(0.2, states()),
+    );
     let all = (names, numbers, extent(), extent(), optional);
-    all.prop_map(|(names, numbers, baseline, candidate, (zeros, disturbed))| {
+    all.prop_map(|(names, numbers, baseline, candidate, (zeros, disturbed, states))| {
         let (benchmark, config, metric) = names;
         let (rounds, mean_log_ratio, variance, tainted) = numbers;
         Summary {
@@ -186,6 +203,7 @@ fn summary() -> impl Strategy<Value = Summary> {
             tainted,
             zeros,
             disturbed,
+            states,
         }
     })
 }
@@ -193,13 +211,19 @@ fn summary() -> impl Strategy<Value = Summary> {
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let history = (float(), prop_oneof![float(), 0.0f64..40.0])
         .prop_map(|(value, df)| Variance { value, df });
-    let input = (name(&["h", "i"]), summary(), proptest::option::of(history));
-    let input = input.prop_map(|(host, summary, history)| Input {
+    let past_states =
+        (count(), count(), value(), value()).prop_map(|(runs, runs_with_states, low, high)| {
+            PastStates { runs, runs_with_states, low, high }
+        });
+    let past = (proptest::option::of(history), proptest::option::weighted(0.3, past_states));
+    let input = (name(&["h", "i"]), summary(), past);
+    let input = input.prop_map(|(host, summary, (history, past_states))| Input {
         host,
         architecture: "x86_64".into(),
         summary,
         is_flaky: false,
         history,
+        past_states,
     });
     proptest::collection::vec(input, 0..25)
 }
@@ -301,6 +325,7 @@ proptest! {
             summary: summary.clone(),
             is_flaky: false,
             history: None,
+            past_states: None,
         };
         let inputs: Vec<Input> = summaries.iter().map(input).collect();
         let judged = judged(&inputs, &policy);

@@ -67,7 +67,8 @@ impl Session {
 
 const ESTIMATE: &str = "verdict, reason, decides, tier, rounds, smallest_effect, effect, low, high,\n       \
      mean_log_ratio, variance, df, run_variance, history_variance, history_df,\n       \
-     peer_prior_variance, peer_prior_df, p, q, detectable";
+     peer_prior_variance, peer_prior_df, p_inverse_chi_squared, p_log_normal, p_accident,\n       \
+     p, q, detectable";
 
 /// The condition that leaves one series of some jobs.
 fn series_of(key: &SeriesKey, jobs: &[&JobId]) -> String {

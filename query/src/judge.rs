@@ -14,13 +14,13 @@ use dyno_model::metric;
 use dyno_model::pool::pool;
 use dyno_model::record::{Failure, RunRow, Summary};
 use dyno_model::stats::{Noise, Variance};
-use dyno_model::verdict::{self, Failing, Input, Judged};
+use dyno_model::verdict::{self, Failing, Input, Judged, PParts};
 use dyno_store::{Folder, StoredRun};
 
 use crate::columns::Columns;
 use crate::compared::PairComparison;
 use crate::error::Result;
-use crate::noise::{History, PastRuns, Variances};
+use crate::noise::{History, PastRuns, PastSeriesById};
 use crate::pair_columns::{PairColumns, reason};
 use crate::pairs::{
     Filter, Pair, bound_by_job, comparable_pairs, comparable_runs, pairs_with_runs, resolve,
@@ -174,6 +174,11 @@ impl Judge {
         float("low", &|j| Some(j.comparison.interval()?.0));
         float("high", &|j| Some(j.comparison.interval()?.1));
         float("p", &|j| j.comparison.p());
+        let part =
+            |j: &Judged, part: fn(&PParts) -> f64| Some(part(j.comparison.p_parts.as_ref()?));
+        float("p_inverse_chi_squared", &|j| part(j, |parts| parts.inverse_chi_squared));
+        float("p_log_normal", &|j| part(j, |parts| parts.log_normal));
+        float("p_accident", &|j| part(j, |parts| parts.accident));
         float("q", &|j| j.comparison.q);
         float("smallest_effect", &|j| Some(j.comparison.delta.exp_m1()));
         float("detectable", &|j| j.comparison.detectable(&self.policy));
@@ -196,6 +201,7 @@ impl Judge {
         rows.integer("candidate_max", |(_, j, _)| Some(j.comparison.candidate?.max));
         rows.integer("rounds", |(_, j, _)| Some(i64::from(j.comparison.rounds)));
         rows.integer("tainted", |(_, j, _)| Some(i64::from(j.comparison.tainted)));
+        rows.integer("states", |(_, j, _)| Some(j.comparison.states.as_ref()?.states.len() as i64));
         rows.integer("zeros", |(_, j, _)| j.comparison.zeros.map(|zeros| i64::from(zeros.zeros())));
         rows.u32("jobs", |(_, _, jobs)| Some(*jobs));
         rows.flag("decides", |(_, j, _)| Some(j.comparison.decides));
@@ -237,7 +243,7 @@ fn bounded_failures(runs: &[&RunRow], summaries: &[StoredSummary], filter: &Filt
 pub(crate) fn judge_family(
     summaries: &[StoredSummary],
     runs: &[RunRow],
-    history: &Variances,
+    history: &PastSeriesById,
     policy: &Policy,
 ) -> (Vec<Judged>, Vec<u32>) {
     let mut series: BTreeMap<(&str, &str, &str, &str), Vec<&StoredSummary>> = BTreeMap::new();
@@ -258,12 +264,14 @@ pub(crate) fn judge_family(
         let first = parts.first()?;
         let summaries: Vec<&Summary> = parts.iter().map(|stored| &stored.summary).collect();
         let Summary { benchmark, config, .. } = &first.summary;
+        let past = history.get(&first.series).copied().unwrap_or_default();
         Some(Input {
             host: first.host.clone(),
             architecture: first.architecture.clone(),
             summary: pool(&summaries)?,
             is_flaky: failing.is_flaky(&first.host, benchmark, config),
-            history: history.get(&first.series).copied(),
+            history: past.variance,
+            past_states: past.states,
         })
     };
     let inputs: Vec<Input> = series.into_values().filter_map(input).collect();

@@ -13,18 +13,27 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use dyno_model::id::JobId;
 use dyno_model::record::RunRow;
+use dyno_model::states::PastStates;
 use dyno_model::stats::{Variance, pool_within};
 use dyno_store::{StoredRun, environment};
 
 use crate::error::Result;
-use crate::reader::SummaryReader;
+use crate::reader::{SummaryReader, integers};
 
 /// How many past runs are asked, newest first: the policy caps what they lend at a few degrees of
 /// freedom, so that older ones would only cost time.
 const RUNS_MAX: usize = 30;
 
-/// Pooled variances by the integer that stands for a series.
-pub(crate) type Variances = HashMap<i64, Variance>;
+/// What past runs say of a series.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct PastSeries {
+    /// Their pooled variance.
+    pub variance: Option<Variance>,
+    pub states: Option<PastStates>,
+}
+
+/// Past series by the integer that stands for each.
+pub(crate) type PastSeriesById = HashMap<i64, PastSeries>;
 
 /// The runs of a store in order of time, by environment.
 pub(crate) struct PastRuns<'a> {
@@ -49,6 +58,12 @@ impl<'a> PastRuns<'a> {
         self.environments.get(environment(run).as_str()).map_or(&[], Vec::as_slice)
     }
 
+    /// The newest [`RUNS_MAX`] runs in an environment, newest first.
+    pub(crate) fn newest_runs(&self, environment: &str) -> Vec<&'a RunRow> {
+        let runs = self.environments.get(environment).map_or(&[][..], Vec::as_slice);
+        runs.iter().rev().take(RUNS_MAX).copied().collect()
+    }
+
     /// The runs whose noise counts for `compared`: of each environment in it, the newest
     /// [`RUNS_MAX`] that had finished before the first of it.
     pub(crate) fn history_runs(&self, compared: &[&RunRow]) -> Vec<&'a RunRow> {
@@ -71,17 +86,25 @@ impl<'a> PastRuns<'a> {
     }
 }
 
-/// The variances that single runs found.
+/// What single runs found of each series.
 #[derive(Default)]
 pub(crate) struct History {
-    by_job: HashMap<String, Vec<(i64, Variance)>>,
+    by_job: HashMap<String, Vec<(i64, RunSeries)>>,
+}
+
+/// What one run found of a series.
+#[derive(Debug, Clone, Copy)]
+struct RunSeries {
+    variance: Option<Variance>,
+    /// The lowest and the highest of its states.
+    states: Option<(i64, i64)>,
 }
 
 impl History {
-    /// Reads the variances of `runs`.
+    /// Reads what `runs` found.
     pub(crate) async fn read(reader: &SummaryReader, runs: &[&RunRow]) -> Result<Self> {
-        let mut by_job: HashMap<String, Vec<(i64, Variance)>> = HashMap::new();
-        let columns = ["job", "series", "rounds", "variance", "zero_grew"];
+        let mut by_job: HashMap<String, Vec<(i64, RunSeries)>> = HashMap::new();
+        let columns = ["job", "series", "rounds", "variance", "zero_grew", "state_values"];
         for batch in reader.read("summaries", runs, &columns, None).await? {
             let column = |name: &str| batch.column_by_name(name).expect("a column asked for");
             let jobs = column("job").as_string_view();
@@ -91,29 +114,47 @@ impl History {
             // Of rounds with a zero on one side alone the others say nothing of noise.
             let zeros = column("zero_grew");
             for (row, value) in variances.iter().enumerate() {
-                let Some(value) = value.filter(|v| v.is_finite() && *v >= 0.0) else { continue };
                 let df = f64::from(rounds.value(row)) - 1.0;
-                if df < 1.0 || zeros.is_valid(row) {
-                    continue;
-                }
-                let variance = (series.value(row), Variance { value, df });
+                let value = value.filter(|v| v.is_finite() && *v >= 0.0);
+                let value = value.filter(|_| df >= 1.0 && !zeros.is_valid(row));
+                let states = integers::<Int64Type>(column("state_values"), row);
+                let extremes = |values: Vec<i64>| Some((*values.first()?, *values.last()?));
+                let found = RunSeries {
+                    variance: value.map(|value| Variance { value, df }),
+                    states: states.and_then(extremes),
+                };
+                let found = (series.value(row), found);
                 match by_job.get_mut(jobs.value(row)) {
-                    Some(variances) => variances.push(variance),
-                    None => _ = by_job.insert(jobs.value(row).to_string(), vec![variance]),
+                    Some(series) => series.push(found),
+                    None => _ = by_job.insert(jobs.value(row).to_string(), vec![found]),
                 }
             }
         }
         Ok(Self { by_job })
     }
 
-    /// The variances of `runs` together.
-    pub(crate) fn pooled(&self, runs: &[&RunRow]) -> Variances {
-        let mut pooled = Variances::new();
-        for (series, variance) in
-            runs.iter().filter_map(|run| self.by_job.get(run.job.hex())).flatten()
-        {
-            let so_far = pooled.entry(*series).or_insert(Variance { value: 0.0, df: 0.0 });
-            *so_far = pool_within(*so_far, *variance);
+    /// What `runs`, newest first, found together.
+    pub(crate) fn pooled(&self, runs: &[&RunRow]) -> PastSeriesById {
+        let mut pooled = PastSeriesById::new();
+        // How often each series was measured: most show no states, and so need no number.
+        let mut counts: HashMap<i64, u32> = HashMap::new();
+        let of_runs = runs.iter().filter_map(|run| self.by_job.get(run.job.hex()));
+        for (series, found) in of_runs.flatten() {
+            let so_far = pooled.entry(*series).or_default();
+            if let Some(variance) = found.variance {
+                let before = so_far.variance.unwrap_or(Variance { value: 0.0, df: 0.0 });
+                so_far.variance = Some(pool_within(before, variance));
+            }
+            *counts.entry(*series).or_default() += 1;
+            if let Some((low, high)) = found.states {
+                let newest = PastStates { runs: 0, runs_with_states: 0, low, high };
+                so_far.states.get_or_insert(newest).runs_with_states += 1;
+            }
+        }
+        for (series, past) in &mut pooled {
+            if let Some(states) = &mut past.states {
+                states.runs = counts[series];
+            }
         }
         pooled
     }

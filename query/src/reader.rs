@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
 use dyno_model::id::JobId;
 use dyno_model::record::{DisturbedSides, Extent, RunRow, Summary, ZeroRounds};
+use dyno_model::states::{STATES_MAX, State, States};
 use dyno_store::Folder;
 
 use crate::error::{Error, Result};
@@ -163,8 +164,44 @@ fn decode(batch: &RecordBatch, runs: &BTreeMap<String, &RunRow>) -> Vec<StoredSu
                 tainted: tainted.value(row).max(0) as u32,
                 zeros: zeros(row),
                 disturbed: disturbed(row),
+                states: states(batch, row),
             },
         })
     };
     (0..batch.num_rows()).filter_map(summary).collect()
+}
+
+/// The states of a row of `summaries`.
+fn states(batch: &RecordBatch, row: usize) -> Option<States> {
+    let column = |name: &str| batch.column_by_name(name).expect("a column of the table");
+    let count = |name: &str| {
+        let counts = column(name).as_primitive::<Int32Type>();
+        counts.is_valid(row).then(|| counts.value(row).max(0) as u32)
+    };
+    let values = integers::<Int64Type>(column("state_values"), row)?;
+    let counts = |name: &str| integers::<Int32Type>(column(name), row).unwrap_or_default();
+    let (baseline, candidate) = (counts("state_baseline"), counts("state_candidate"));
+    // A foreign file may have lists of any length.
+    let lengths = [baseline.len(), candidate.len()];
+    if !(2..=STATES_MAX).contains(&values.len()) || lengths != [values.len(); 2] {
+        return None;
+    }
+    let state = |(value, (baseline, candidate)): (i64, (i32, i32))| State {
+        value,
+        baseline: baseline.max(0) as u32,
+        candidate: candidate.max(0) as u32,
+    };
+    let (rose, fell) = (count("state_rose")?, count("state_fell")?);
+    let states = values.into_iter().zip(baseline.into_iter().zip(candidate)).map(state);
+    Some(States { states: states.collect(), rose, fell })
+}
+
+/// The values of a list; `None` where there is none, or one of them is none.
+pub(crate) fn integers<T: ArrowPrimitiveType>(
+    column: &ArrayRef,
+    row: usize,
+) -> Option<Vec<T::Native>> {
+    let lists = column.as_list_opt::<i32>()?;
+    let list = Array::is_valid(lists, row).then(|| lists.value(row))?;
+    list.as_primitive_opt::<T>()?.iter().collect()
 }

@@ -12,10 +12,14 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use dyno_model::catalog::policy::Policy;
+use dyno_model::catalog::suite::Case;
 use dyno_model::id::JobId;
+use dyno_model::plan::{Job, JobInputs};
 use dyno_model::record::RunRow;
+use dyno_model::sampling::Target;
+use dyno_model::states::PastStates;
 use dyno_model::verdict::ScalingCase;
-use dyno_store::{Folder, Problem, Store, schema};
+use dyno_store::{Folder, Problem, Store, environment_of, schema, series};
 use tokio::sync::OnceCell;
 
 use crate::build_tables::{BuildTable, BuildTableKind};
@@ -25,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::functions;
 use crate::judge::{Judge, PairTable};
 use crate::judged_table::{CompareFunction, JudgedTable};
+use crate::noise::{History, PastRuns};
 use crate::null_comparisons::{self, NullComparisons};
 use crate::pairs::{Filter, bound_by_job, resolve};
 use crate::reader::{StoredSummary, SummaryReader};
@@ -243,6 +248,27 @@ impl Session {
             }
         }
         Ok(walls)
+    }
+
+    /// The states that the series of a job of `suite` were in in past runs on its host, as it is, and
+    /// in its image; as the job's targets.
+    pub async fn past_states(
+        &self,
+        suite: &str,
+        job: &Job,
+    ) -> Result<Vec<Vec<Option<PastStates>>>> {
+        let JobInputs { host, fingerprint, image_id, .. } = &job.inputs;
+        let environment = environment_of(fingerprint, image_id, host);
+        let runs = PastRuns::new(self.judge.run_rows()).newest_runs(&environment);
+        let past = History::read(&self.judge.reader, &runs).await?.pooled(&runs);
+        let states = |(case, targets): (&Case, &Vec<Target>)| {
+            let config = case.config.to_string();
+            let id = |target: &Target| {
+                series((suite, host, fingerprint), &case.benchmark, &config, &target.metric)
+            };
+            targets.iter().map(|target| past.get(&id(target))?.states).collect()
+        };
+        Ok(job.cases.iter().zip(&job.targets).map(states).collect())
     }
 
     /// Seconds by phase of the newest run of `suite` on `host`.

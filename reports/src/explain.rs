@@ -13,7 +13,7 @@ use dyno_model::id::JobId;
 use dyno_model::metric::{self, MetricUnit};
 use dyno_model::record::{Sample, Side};
 use dyno_model::stats::{self, Noise, Variance};
-use dyno_model::verdict::{Comparison, Judged, SeriesKey};
+use dyno_model::verdict::{Comparison, Judged, PParts, SeriesKey};
 use serde::Serialize;
 
 use crate::number;
@@ -119,6 +119,8 @@ pub struct EstimateView {
     pub half_width: f64,
     pub delta: f64,
     pub p: f64,
+    /// What p is made of; `None` for a metric that is counted once.
+    pub p_parts: Option<PParts>,
     pub q: Option<f64>,
     /// p of flipping signs, exactly: a cross-check that assumes no distribution. `None` for more
     /// than 15 rounds and for what is counted.
@@ -285,6 +287,7 @@ fn estimate(comparison: &Comparison, d: &[f64], input: &Input<'_>) -> Option<Est
         half_width: estimate.half_width,
         delta: comparison.delta,
         p: estimate.p,
+        p_parts: comparison.p_parts,
         q: comparison.q,
         sign_flip_p: stats::sign_flip(d, comparison.delta).filter(|_| !is_counted),
         detectable: comparison.detectable(input.policy),

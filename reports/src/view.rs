@@ -35,6 +35,7 @@ mod rows;
 mod scaling;
 mod section;
 mod selfchecks;
+mod states;
 
 pub use crate::counts::{Counts, FailingCases, Tally};
 pub use ask_again::AskAgain;
@@ -50,6 +51,7 @@ pub use provenance::{BuiltView, Provenance};
 pub use rows::{DisturbedWith, MetricBeside, Row, Value};
 pub use scaling::{CurveView, LawView, PointView, ScalingShown, ScalingView};
 pub use selfchecks::SelfCheckView;
+pub use states::SeriesStates;
 
 pub(crate) use provenance::markdown_lines as provenance_lines;
 pub(crate) use section::{Html, Section};

@@ -14,7 +14,7 @@ mod why;
 pub(crate) use policy::{policy_sentences, procedure};
 pub(crate) use reasons::reasons;
 pub(crate) use sentence::{Facts, sentence};
-pub(crate) use why::{ROUNDS_CAP, why, why_scaling};
+pub(crate) use why::{why, why_scaling};
 
 /// `fib`, or `fib [threads=2]`.
 pub(crate) fn case_name(benchmark: &str, config: &str) -> String {

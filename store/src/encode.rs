@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
-    StringArray, TimestampMicrosecondArray, UInt64Array,
+    Array, ArrayRef, ArrowPrimitiveType, BooleanArray, Float64Array, Int32Array, Int64Array,
+    ListBuilder, PrimitiveBuilder, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt64Array,
 };
-use arrow::buffer::OffsetBuffer;
-use arrow::datatypes::{DataType, FieldRef, Schema};
+use arrow::datatypes::{DataType, FieldRef, Int32Type, Int64Type, Schema};
 use dyno_model::id::Digest;
 use dyno_model::metric;
 use dyno_model::record::{
@@ -33,9 +33,13 @@ pub(crate) const PROVENANCE_KEY: &str = "dyno.provenance";
 
 /// The integer that stands for a series: the first 63 bits of a hash of (suite, benchmark,
 /// config, metric, host, fingerprint). Grouping by it is twice as fast as by the names.
-pub(crate) fn series(run: &RunRow, benchmark: &str, config: &str, metric: &str) -> i64 {
-    let fingerprint = run.fingerprint.digest();
-    let parts = [&run.suite, benchmark, config, metric, &run.host, fingerprint.hex()];
+pub fn series(
+    (suite, host, fingerprint): (&str, &str, &Digest),
+    benchmark: &str,
+    config: &str,
+    metric: &str,
+) -> i64 {
+    let parts = [suite, benchmark, config, metric, host, fingerprint.hex()];
     let digest = Digest::of_parts(parts);
     let bits = u64::from_str_radix(&digest.hex()[..16], 16).expect("a digest is hexadecimal");
     (bits >> 1) as i64
@@ -78,12 +82,17 @@ impl<'a, R> Columns<'a, R> {
         self.push(name, self.rows.iter().map(value).collect::<StringArray>());
     }
 
-    fn lists(&mut self, name: &'static str, value: impl Fn(&'a R) -> Vec<u32>) {
-        let lists: Vec<Vec<u32>> = self.rows.iter().map(value).collect();
-        let items = Int32Array::from_iter_values(lists.iter().flatten().map(|item| int32(*item)));
-        let lengths = OffsetBuffer::from_lengths(lists.iter().map(Vec::len));
-        let DataType::List(element) = schema::list() else { unreachable!("a list") };
-        self.push(name, ListArray::new(element, lengths, Arc::new(items), None));
+    fn lists<T: ArrowPrimitiveType>(
+        &mut self,
+        name: &'static str,
+        value: impl Fn(&'a R) -> Option<Vec<T::Native>>,
+    ) {
+        let DataType::List(element) = schema::list(T::DATA_TYPE) else { unreachable!("a list") };
+        let mut lists = ListBuilder::new(PrimitiveBuilder::<T>::new()).with_field(element);
+        for list in self.rows.iter().map(value) {
+            lists.append_option(list.map(|list| list.into_iter().map(Some)));
+        }
+        self.push(name, lists.finish());
     }
 
     fn u32(&mut self, name: &'static str, value: impl Fn(&'a R) -> u32) {
@@ -154,7 +163,9 @@ pub(crate) fn samples(record: &Record, shard: &Shard) -> RecordBatch {
     let commits = commits(run);
     let artifacts = Side::BOTH.map(|side| built(side).artifact.as_ref().map(Digest::to_string));
     let mut columns = Columns::new(&rows);
-    columns.integer("series", |s| Some(series(run, &s.benchmark, &s.config, &s.metric)));
+    let fingerprint = run.fingerprint.digest();
+    let place = (run.suite.as_str(), run.host.as_str(), &fingerprint);
+    columns.integer("series", |s| Some(series(place, &s.benchmark, &s.config, &s.metric)));
     columns.text("benchmark", |s| s.benchmark.as_str());
     columns.text("config", |s| s.config.as_str());
     columns.text("metric", |s| s.metric.as_str());
@@ -200,10 +211,10 @@ pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
     columns.integer("max_rss_bytes", |u| Some(u.max_rss_bytes));
     columns.u32("threads", |u| u.threads);
     let needs = |u: &CompilationUnit, end: bool| {
-        u.needs.iter().filter(|need| need.end == end).map(|need| need.unit).collect()
+        Some(u.needs.iter().filter(|need| need.end == end).map(|need| int32(need.unit)).collect())
     };
-    columns.lists("needs_metadata", |u| needs(u, false));
-    columns.lists("needs_end", |u| needs(u, true));
+    columns.lists::<Int32Type>("needs_metadata", |u| needs(u, false));
+    columns.lists::<Int32Type>("needs_end", |u| needs(u, true));
     columns.text("taint", |u| u.taint.as_str());
     columns.text("commit", |u| commits[u.side as usize].as_str());
     columns.job(run, shard);
@@ -213,7 +224,9 @@ pub(crate) fn units(record: &Record, shard: &Shard) -> RecordBatch {
 /// One row a series, in the order of `summaries`.
 pub(crate) fn summaries(run: &RunRow, summaries: &[Summary], shard: &Shard) -> RecordBatch {
     let mut columns = Columns::new(summaries);
-    columns.integer("series", |s| Some(series(run, &s.benchmark, &s.config, &s.metric)));
+    let fingerprint = run.fingerprint.digest();
+    let place = (run.suite.as_str(), run.host.as_str(), &fingerprint);
+    columns.integer("series", |s| Some(series(place, &s.benchmark, &s.config, &s.metric)));
     columns.text("benchmark", |s| s.benchmark.as_str());
     columns.text("config", |s| s.config.as_str());
     columns.text("metric", |s| s.metric.as_str());
@@ -236,7 +249,19 @@ pub(crate) fn summaries(run: &RunRow, summaries: &[Summary], shard: &Shard) -> R
     columns.optional_u32("zero_shrank", |s| s.zeros.map(|zeros| zeros.shrank));
     columns.optional_u32("disturbed_baseline", |s| s.disturbed.map(|sides| sides.baseline));
     columns.optional_u32("disturbed_candidate", |s| s.disturbed.map(|sides| sides.candidate));
-    let fingerprint = run.fingerprint.digest().to_string();
+    let states = |s: &Summary| s.states.clone();
+    columns.lists::<Int64Type>("state_values", |s| {
+        Some(states(s)?.states.iter().map(|state| state.value).collect())
+    });
+    columns.lists::<Int32Type>("state_baseline", |s| {
+        Some(states(s)?.states.iter().map(|state| int32(state.baseline)).collect())
+    });
+    columns.lists::<Int32Type>("state_candidate", |s| {
+        Some(states(s)?.states.iter().map(|state| int32(state.candidate)).collect())
+    });
+    columns.optional_u32("state_rose", |s| states(s).map(|states| states.rose));
+    columns.optional_u32("state_fell", |s| states(s).map(|states| states.fell));
+    let fingerprint = fingerprint.to_string();
     columns.text("fingerprint", |_| fingerprint.as_str());
     columns.text("engine", |_| run.fingerprint.engine.as_str());
     let commits = commits(run);

@@ -17,9 +17,9 @@ pub fn timestamp() -> DataType {
 /// Name, type, and whether it may be null.
 type Column = (&'static str, DataType, bool);
 
-/// A list of [`Unit::unit`](dyno_model::record::Unit::unit), named as Parquet wants it.
-pub fn list() -> DataType {
-    DataType::List(Arc::new(Field::new("element", Int32, false)))
+/// A list, its elements named as Parquet wants it.
+pub fn list(element: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new("element", element, false)))
 }
 
 use DataType::{Boolean, Float64, Int32, Int64, UInt64, Utf8};
@@ -86,6 +86,11 @@ fn optional_summaries() -> Vec<Column> {
         ("zero_shrank", Int32, true),
         ("disturbed_baseline", Int32, true),
         ("disturbed_candidate", Int32, true),
+        ("state_values", list(Int64), true),
+        ("state_baseline", list(Int32), true),
+        ("state_candidate", list(Int32), true),
+        ("state_rose", Int32, true),
+        ("state_fell", Int32, true),
     ]
 }
 
@@ -109,8 +114,8 @@ fn units() -> Vec<Column> {
         ("system_ns", Int64, false),
         ("max_rss_bytes", Int64, false),
         ("threads", Int32, false),
-        ("needs_metadata", list(), false),
-        ("needs_end", list(), false),
+        ("needs_metadata", list(Int32), false),
+        ("needs_end", list(Int32), false),
         ("taint", Utf8, false),
         ("job", Utf8, false),
         ("attempt", Int32, false),

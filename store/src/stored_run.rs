@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
+use dyno_model::id::Digest;
 use dyno_model::record::RunRow;
 use object_store::path::Path;
 
@@ -71,5 +72,10 @@ impl StoredRun {
 /// Fingerprint, image and host of a run in one text: where two runs agree in it, the noise of one
 /// is the noise of the other.
 pub fn environment(run: &RunRow) -> String {
-    format!("{} {} {}", run.fingerprint.digest(), run.image_id, run.host)
+    environment_of(&run.fingerprint.digest(), &run.image_id, &run.host)
+}
+
+/// [`environment`] of a run that is yet to come.
+pub fn environment_of(fingerprint: &Digest, image: &Digest, host: &str) -> String {
+    format!("{fingerprint} {image} {host}")
 }

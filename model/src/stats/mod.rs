@@ -26,12 +26,14 @@ mod gamma;
 mod moderate;
 mod prior;
 pub mod scaling;
+mod shares;
 mod sign;
 
 pub use exact::{SIGN_FLIP_MAX, sign_flip};
 pub use gamma::trigamma;
 pub use moderate::{Noise, clip_ratio, moderate, peer_prior, pool_history, pool_within};
 pub use prior::PeerPrior;
+pub use shares::paired_shares;
 pub use sign::at_least;
 
 /// Why rounds give no log ratio.
@@ -209,15 +211,18 @@ fn students_t(df: f64) -> StudentsT {
     StudentsT::new(0.0, 1.0, df).expect("degrees of freedom are positive")
 }
 
+/// No number of rounds that would settle a series is above this.
+pub const ROUNDS_CAP: u32 = 10_000;
+
 /// Rounds in all after which a series like this would probably be settled; at least one more than
-/// there are, at most 10 000.
+/// there are, at most [`ROUNDS_CAP`].
 ///
 /// Settled is an interval inside ±δ or outside it, so its half-width must come below the distance
 /// of the mean from δ; where the mean is near δ, below δ/2, which is as precise as a policy asks
 /// for. With g(n) = (t(n) s/target)², which falls as n grows, the answer is the first n > g(n):
 /// bracketed by g itself, then halved.
 pub fn rounds_needed(estimate: &Estimate, variance: Variance, delta: f64, confidence: f64) -> u32 {
-    const CAP: u32 = 10_000;
+    const CAP: u32 = ROUNDS_CAP;
     let rounds = estimate.rounds;
     let target = (estimate.mean.abs() - delta).abs().max(delta / 2.0);
     if target <= 0.0 || rounds >= CAP {

@@ -95,9 +95,11 @@ fn history_counted(run: Variance, history: Option<Variance>, cap: f64) -> Option
 /// The peer prior of series: s₀² with d₀ degrees of freedom. `None` for fewer than three series
 /// with a positive variance.
 ///
-/// With e = ln s² − ψ(ν/2) + ln(ν/2): ψ′(d₀/2) = var(e) − mean ψ′(ν/2), and
-/// ln s₀² = mean(e) + ψ(d₀/2) − ln(d₀/2). Where var(e) is no larger than chance makes it, d₀ is
-/// as good as infinite.
+/// With e = ln s² − ψ(ν/2) + ln(ν/2), whose variance is τ² + ψ′(ν/2): ψ′(d₀/2) = τ², and
+/// ln s₀² = mean(e) + ψ(d₀/2) − ln(d₀/2). Where e varies no more than chance makes it, d₀ is as good
+/// as infinite. Where ν differ, each e is weighted by what its variance comes to (Paule & Mandel
+/// 1982, "Consensus values and weighting factors", J. Res. NBS 87(5)): a series of two rounds, which
+/// says next to nothing, would drown the others.
 pub fn peer_prior(variances: &[Variance]) -> Option<PeerPrior> {
     let is_usable = |v: &&Variance| v.value.is_finite() && v.value > 0.0 && v.df > 0.0;
     let mut values: Vec<f64> = variances.iter().filter(is_usable).map(|v| v.value).collect();
@@ -108,39 +110,84 @@ pub fn peer_prior(variances: &[Variance]) -> Option<PeerPrior> {
     let median = *values.select_nth_unstable_by(middle, f64::total_cmp).1;
     // ψ and ψ′ are asked for few distinct ν: the last answer is nearly always the next one's.
     let mut last = (f64::NAN, 0.0, 0.0);
-    let mut trigammas = 0.0;
     let mut df_sum = 0.0;
-    let mut e: Vec<f64> = variances
+    let peers: Vec<LogVariance> = variances
         .iter()
         .filter(is_usable)
         .map(|v| {
             if last.0 != v.df {
                 last = (v.df, digamma(v.df / 2.0) - (v.df / 2.0).ln(), trigamma(v.df / 2.0));
             }
-            trigammas += last.2;
             df_sum += v.df;
-            v.value.max(TINY_SHARE * median).ln() - last.1
+            let value = v.value.max(TINY_SHARE * median).ln() - last.1;
+            LogVariance { value, sampling: last.2 }
         })
         .collect();
-    clip(&mut e);
-    let ratio = clip_ratio(df_sum / e.len() as f64);
-    let n = e.len() as f64;
-    let mean = e.iter().sum::<f64>() / n;
-    let spread =
-        e.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / (n - 1.0) / ratio - trigammas / n;
+    let ratio = clip_ratio(df_sum / peers.len() as f64);
+    let (mean, spread) = fit(&peers, ratio);
     let half = trigamma_inverse(spread).unwrap_or(PRIOR_DF_MAX / 2.0).min(PRIOR_DF_MAX / 2.0);
     Some(PeerPrior::new(mean, 2.0 * half))
+}
+
+/// e of a series, and the variance ψ′(ν/2) that chance alone gives it.
+#[derive(Debug, Clone, Copy)]
+struct LogVariance {
+    value: f64,
+    sampling: f64,
+}
+
+/// Mean and variance (τ²) of the true values behind `peers`, clipped; `ratio` of the variance is left
+/// where they are.
+fn fit(peers: &[LogVariance], ratio: f64) -> (f64, f64) {
+    let first = peers[0].sampling;
+    let (mean, scatter) = scatter(peers, 0.0);
+    if peers.iter().all(|peer| peer.sampling == first) {
+        return (mean, first * (scatter / ratio - 1.0));
+    }
+    if scatter <= ratio {
+        return (mean, 0.0);
+    }
+    const HALVINGS: u32 = 30;
+    let (mut low, mut high) = (0.0, 1.0);
+    while self::scatter(peers, high).1 > ratio {
+        (low, high) = (high, high * 4.0);
+    }
+    for _ in 0..HALVINGS {
+        let middle = (low + high) / 2.0;
+        match self::scatter(peers, middle).1 > ratio {
+            true => low = middle,
+            false => high = middle,
+        }
+    }
+    (self::scatter(peers, high).0, high)
+}
+
+/// The weighted mean of `peers` and their variance as a share of what it should be if τ² is
+/// `between`, both of values that are clipped.
+fn scatter(peers: &[LogVariance], between: f64) -> (f64, f64) {
+    let root = |peer: &LogVariance| (peer.sampling + between).sqrt().recip();
+    let weights: f64 = peers.iter().map(|peer| root(peer).powi(2)).sum();
+    let mean = peers.iter().map(|peer| root(peer).powi(2) * peer.value).sum::<f64>() / weights;
+    let mut residuals: Vec<f64> =
+        peers.iter().map(|peer| (peer.value - mean) * root(peer)).collect();
+    clip(&mut residuals);
+    let shift = peers.iter().zip(&residuals).map(|(p, r)| root(p) * r).sum::<f64>() / weights;
+    let square = |(peer, residual): (&LogVariance, &f64)| (residual - shift * root(peer)).powi(2);
+    let squares = peers.iter().zip(&residuals).map(square).sum::<f64>();
+    (mean + shift, squares / (peers.len() as f64 - 1.0))
 }
 
 /// Clips values at the quantiles of [`CLIPPED`] (linear interpolation between order statistics,
 /// Hyndman & Fan 1996, type 7).
 fn clip(values: &mut [f64]) {
     let mut sorted = values.to_vec();
-    sorted.sort_unstable_by(f64::total_cmp);
-    let quantile = |share: f64| {
+    let mut quantile = |share: f64| {
         let place = share * (sorted.len() - 1) as f64;
-        let (below, above) = (sorted[place.floor() as usize], sorted[place.ceil() as usize]);
-        below + (above - below) * place.fract()
+        let (_, below, rest) =
+            sorted.select_nth_unstable_by(place.floor() as usize, f64::total_cmp);
+        let below = *below;
+        let above = rest.iter().copied().reduce(f64::min).filter(|_| place.fract() > 0.0);
+        below + above.map_or(0.0, |above| (above - below) * place.fract())
     };
     let (low, high) = (quantile(CLIPPED.0), quantile(1.0 - CLIPPED.1));
     for value in values {

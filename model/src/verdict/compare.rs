@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::states::States;
+use super::peer_states::PeerStates;
 use super::zeros::ZeroTest;
 use crate::catalog::policy::{Decides, Gate, Policy, Rule};
 use crate::catalog::suite::Config;
 use crate::metric;
 use crate::record::{DisturbedSides, Extent, Side, Summary};
+use crate::states::{PastStates, Shares, States};
 use crate::stats::{self, Estimate, Noise, PeerPrior, Variance};
 
 /// One (case, metric, host): what all tables are keyed by.
@@ -45,10 +46,28 @@ pub struct Comparison {
     pub zeros: Option<ZeroTest>,
     /// Where the estimate's variance comes from; `None` for a metric that is counted once.
     pub noise: Option<Noise>,
+    /// What the estimate's p is made of; `None` for a metric that is counted once.
+    pub p_parts: Option<PParts>,
+    /// The states that its values lie in.
+    pub states: Option<States>,
+    /// The states of past runs.
+    pub past_states: Option<PastStates>,
     /// δ on the log scale.
     pub delta: f64,
     /// p adjusted over the series' family: see [`compare`].
     pub q: Option<f64>,
+}
+
+/// The parts of p: the harmonic mean of the p under both shapes of the peer prior, and the accident
+/// on top.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PParts {
+    /// p if the variances of the peers are scaled inverse χ².
+    pub inverse_chi_squared: f64,
+    /// p if they are log-normal.
+    pub log_normal: f64,
+    /// The probability that each pair straddles two states by accident.
+    pub accident: f64,
 }
 
 impl Comparison {
@@ -89,6 +108,15 @@ impl Comparison {
         self.disturbed?.comes_with(share)
     }
 
+    /// What its rounds say of the shares of states that are farther apart than δ, its own or those
+    /// of past runs; `None` where there are none. A change of the shares of others moves the mean
+    /// by less than δ.
+    pub fn shares(&self) -> Option<Shares> {
+        let shares = self.states.as_ref().map(|states| states.shares(self.rounds));
+        let shares = shares.or(self.past_states.map(|past| past.shares(self.rounds)));
+        shares.filter(|shares| shares.distance > self.delta)
+    }
+
     /// The variance of the estimate; `None` where there can be none.
     pub fn variance(&self) -> Option<Variance> {
         let is_counted = metric::is_deterministic(&self.key.metric);
@@ -115,6 +143,8 @@ pub struct Input {
     pub is_flaky: bool,
     /// Pooled within-run variance of d of the same series in past runs; `None` where there is none.
     pub history: Option<Variance>,
+    /// The states it was in in past runs; `None` where it showed none.
+    pub past_states: Option<PastStates>,
 }
 
 /// Estimates every series and adjusts p. The order is kept.
@@ -165,7 +195,7 @@ struct Peers {
     prior: Option<PeerPrior>,
     /// The sum of their degrees of freedom.
     df: f64,
-    states: States,
+    states: PeerStates,
 }
 
 impl Peers {
@@ -175,7 +205,7 @@ impl Peers {
         Self {
             prior: stats::peer_prior(&variances),
             df: variances.iter().map(|variance| variance.df).sum(),
-            states: States::new(series.iter().map(|(summary, _)| *summary)),
+            states: PeerStates::new(series.iter().map(|(summary, _)| *summary)),
         }
     }
 
@@ -184,7 +214,8 @@ impl Peers {
         stats::moderate(run, usable(input.history), policy.history, self.prior, self.df)
     }
 
-    /// The estimate of a series with this noise, of which it keeps the variance that is used.
+    /// The estimate of a series with this noise, of which it keeps the variance that is used, and the
+    /// parts of its p.
     ///
     /// Of the tests under the two shapes of the prior, p is the harmonic mean (Wilson 2019, "The
     /// harmonic mean p-value for combining dependent tests", PNAS 116(4)): at most twice that of the
@@ -194,15 +225,16 @@ impl Peers {
         noise: &mut Noise,
         mean: f64,
         estimate: impl Fn(f64, Variance) -> Estimate,
-    ) -> Estimate {
+    ) -> (Estimate, PParts) {
         let [first, second] = [noise.used, noise.log_normal].map(|used| estimate(mean, used));
         let p = 2.0 / (first.p.recip() + second.p.recip());
         let accident = self.states.accident(first.rounds, mean, noise.history);
+        let parts = PParts { inverse_chi_squared: first.p, log_normal: second.p, accident };
         let mut surer = first;
         if second.p < first.p {
             (surer, noise.used) = (second, noise.log_normal);
         }
-        Estimate { p: (p + accident).min(1.0), ..surer }
+        (Estimate { p: (p + accident).min(1.0), ..surer }, parts)
     }
 }
 
@@ -321,10 +353,14 @@ fn compare_series(
     let estimate_with =
         |mean, variance| stats::estimate(summary.rounds, mean, variance, delta, policy.confidence);
     let mean = usable_mean(summary).filter(|_| zeros.is_none());
-    let estimate = mean.and_then(|mean| match (&mut noise, peers) {
-        (Some(noise), Some((_, peers))) => Some(peers.estimate(noise, mean, estimate_with)),
-        _ => is_counted.then(|| estimate_with(mean, Variance::EXACT)),
-    });
+    let (estimate, p_parts) = match (mean, &mut noise, peers) {
+        (Some(mean), Some(noise), Some((_, peers))) => {
+            let (estimate, parts) = peers.estimate(noise, mean, estimate_with);
+            (Some(estimate), Some(parts))
+        }
+        (Some(mean), ..) if is_counted => (Some(estimate_with(mean, Variance::EXACT)), None),
+        _ => (None, None),
+    };
     Comparison {
         key: SeriesKey {
             benchmark: summary.benchmark.clone(),
@@ -345,6 +381,9 @@ fn compare_series(
         estimate,
         zeros,
         noise,
+        p_parts,
+        states: summary.states.clone(),
+        past_states: input.past_states,
         delta,
         q: estimate.map(|e| e.p).or(zeros.map(|zeros| zeros.p)),
     }

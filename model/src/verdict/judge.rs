@@ -8,6 +8,7 @@ use super::compare::{Comparison, SeriesKey};
 use crate::catalog::policy::{HostConflict, Policy};
 use crate::metric::{self, Better};
 use crate::record::Side;
+use crate::states::Shares;
 use crate::stats::scaling::NoCurve;
 use crate::stats::{self, Estimate, Variance};
 
@@ -28,6 +29,9 @@ pub enum Reason {
     Disturbed { tainted: u32, rounds: u32 },
     /// The interval is too wide for the policy's δ; `rounds` in all would settle it.
     TooWide { rounds: u32 },
+    /// The interval is narrow enough, but the series has states far apart, whose shares may have
+    /// changed; `rounds` in all would settle it.
+    SharesUnknown { rounds: u32 },
     /// A stored number is none (NaN, infinite, negative where that cannot be): a foreign file.
     NotANumber,
     /// Hosts of one architecture are sure of different things.
@@ -59,6 +63,11 @@ impl std::fmt::Display for Reason {
             Self::TooWide { rounds } => {
                 write!(f, "too noisy yet: about {rounds} rounds would settle it")
             }
+            Self::SharesUnknown { rounds } => write!(
+                f,
+                "its values lie in states far apart, and their shares may have changed: about \
+                 {rounds} rounds would settle it"
+            ),
             Self::NotANumber => write!(f, "its stored summary is not made of usable numbers"),
             Self::HostsDisagree { verdicts } => {
                 write!(
@@ -206,7 +215,27 @@ fn verdict_of(comparison: &Comparison, policy: &Policy) -> Verdict {
         });
     };
     let variance = comparison.noise.map(|noise| noise.used);
-    decide(&estimate, q, better, comparison.delta, variance, policy)
+    let verdict = decide(&estimate, q, better, comparison.delta, variance, policy);
+    match comparison.shares() {
+        Some(shares) => allow_for_shares(verdict, shares, comparison.delta, policy),
+        None => verdict,
+    }
+}
+
+/// The verdict on a series with states: pairs that are alike, and so have a narrow interval, say
+/// little of how often it is in which.
+fn allow_for_shares(verdict: Verdict, shares: Shares, delta: f64, policy: &Policy) -> Verdict {
+    let needed = || shares.rounds_needed(delta, policy.confidence);
+    let (shift, half_width) = shares.shift(policy.confidence);
+    match verdict {
+        Verdict::Unchanged if shift.abs() + half_width > delta => {
+            Verdict::Inconclusive(Reason::SharesUnknown { rounds: needed() })
+        }
+        Verdict::Inconclusive(Reason::TooWide { rounds }) => {
+            Verdict::Inconclusive(Reason::TooWide { rounds: rounds.max(needed()) })
+        }
+        verdict => verdict,
+    }
 }
 
 /// The verdict on a change that is sure.

@@ -7,15 +7,15 @@ mod conflict;
 mod disturbed;
 mod failing;
 mod judge;
+mod peer_states;
 mod scaling;
 mod scaling_cases;
-mod states;
 mod summarise;
 #[cfg(test)]
 mod tests;
 mod zeros;
 
-pub use compare::{Comparison, Input, SeriesKey, compare};
+pub use compare::{Comparison, Input, PParts, SeriesKey, compare};
 pub use conclude::{Concluded, Conclusion, ConclusionReason, conclude};
 pub use conflict::{Contradiction, contradictions};
 pub use failing::{Failing, Standing};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::zeros::zero_rounds;
 use crate::record::{DisturbedSides, Extent, Sample, Side, Summary};
+use crate::states::States;
 use crate::stats;
 use crate::taint;
 
@@ -37,11 +38,12 @@ pub fn summarise(samples: &[Sample]) -> Vec<Summary> {
         (Sides, u32, DisturbedSides),
     )| {
         let [baseline, candidate] = Side::BOTH.map(|side| sides.get(&side).unwrap_or(&none));
-        let d = |(round, value): (&u32, &i64)| {
-            stats::log_ratio_or_infinite(*baseline.get(round)? as f64, *value as f64)
-        };
+        let values = |side: &BTreeMap<u32, i64>| side.values().copied().collect::<Vec<i64>>();
+        let pair = |(round, value): (&u32, &i64)| Some((*baseline.get(round)?, *value));
+        let pairs: Vec<(i64, i64)> = candidate.iter().filter_map(pair).collect();
+        let d = |(b, c): &(i64, i64)| stats::log_ratio_or_infinite(*b as f64, *c as f64);
         let (d, infinite): (Vec<f64>, Vec<f64>) =
-            candidate.iter().filter_map(d).partition(|d| d.is_finite());
+            pairs.iter().filter_map(d).partition(|d| d.is_finite());
         let moments = stats::moments(&d);
         Summary {
             benchmark: benchmark.to_string(),
@@ -55,6 +57,7 @@ pub fn summarise(samples: &[Sample]) -> Vec<Summary> {
             tainted,
             zeros: zero_rounds(&[&d[..], &infinite].concat()),
             disturbed: Some(disturbed).filter(|d| *d != DisturbedSides::default()),
+            states: States::of_values(&values(baseline), &values(candidate), &pairs),
         }
     };
     series.into_iter().map(summary).collect()

@@ -2,6 +2,7 @@ use super::*;
 use crate::catalog::policy;
 use crate::catalog::policy::{Decides, Policy};
 use crate::record::{Sample, Side, Summary};
+use crate::states::PastStates;
 
 pub(super) fn default_policy() -> Policy {
     policy::parse(
@@ -40,6 +41,7 @@ fn input(summary: Summary) -> Input {
         summary,
         is_flaky: false,
         history: None,
+        past_states: None,
     }
 }
 
@@ -86,6 +88,45 @@ fn what_was_disturbed_throughout_is_not_unchanged() {
     assert!(wall.comparison.decides, "{wall:?}");
     let conclusion = conclude(&judged, &Failing::default(), &policy).conclusion;
     assert_eq!(conclusion, Conclusion::Inconclusive);
+}
+
+/// Pairs that are alike do not make a series unchanged that has states far apart: one run in ten was
+/// slow, and now perhaps four are. Enough rounds do, and more slow runs are a regression.
+#[test]
+fn what_has_states_is_unchanged_only_after_many_rounds() {
+    let (fast, slow) = (100_000, 150_000);
+    let pairs = |counts: [usize; 4]| -> Vec<(i64, i64)> {
+        let kinds = [(fast, fast + 7), (slow, slow + 9), (fast, slow), (slow, fast)];
+        let rounds = kinds.into_iter().zip(counts).flat_map(|(k, n)| std::iter::repeat_n(k, n));
+        // A few hundredths of a per cent of noise.
+        rounds.enumerate().map(|(i, (b, c))| (b + i as i64 % 3, c + i as i64 % 5)).collect()
+    };
+    let past = Some(PastStates { runs: 9, runs_with_states: 2, low: fast, high: slow });
+    let near = Some(PastStates { high: fast + 500, ..past.unwrap() });
+    let unknown = |rounds| Verdict::Inconclusive(Reason::SharesUnknown { rounds });
+    // Rounds with both fast, both slow, the candidate alone slow, the baseline alone slow.
+    for (counts, past_states, expected) in [
+        ([5, 0, 0, 0], None, Verdict::Unchanged),
+        ([5, 0, 0, 0], near, Verdict::Unchanged),
+        ([5, 0, 0, 0], past, unknown(78)),
+        ([3, 2, 0, 0], None, unknown(78)),
+        ([60, 40, 0, 0], None, Verdict::Unchanged),
+        ([100, 0, 0, 0], past, Verdict::Unchanged),
+        ([54, 4, 36, 6], None, Verdict::Regressed),
+        ([54, 4, 6, 36], None, Verdict::Improved),
+    ] {
+        let summary = summarise(&samples("b", "wall", &pairs(counts))).remove(0);
+        let input = Input { past_states, ..input(summary) };
+        let policy = default_policy();
+        let verdict = judge(compare(&[input], &policy), &policy).remove(0).verdict;
+        assert_eq!(verdict, expected, "{counts:?} {past_states:?}");
+    }
+    // Few rounds of other shares: too noisy yet, and so many more would settle it.
+    let summary = summarise(&samples("b", "wall", &pairs([3, 0, 2, 0]))).remove(0);
+    let policy = default_policy();
+    let verdict = judge(compare(&[input(summary)], &policy), &policy).remove(0).verdict;
+    let Verdict::Inconclusive(Reason::TooWide { rounds }) = verdict else { panic!("{verdict:?}") };
+    assert!((10..200).contains(&rounds), "{rounds}");
 }
 
 #[test]

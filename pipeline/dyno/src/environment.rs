@@ -10,7 +10,7 @@ use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::fault;
 use dyno_host::scope::MachineScope;
-use dyno_job::context::{CleanupHandle, Environment, Estimate, Estimator};
+use dyno_job::context::{CleanupHandle, Environment, Estimate, RunHistory};
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
 use dyno_model::plan::Job;
@@ -19,11 +19,11 @@ use dyno_store::Store;
 
 use crate::arguments::Global;
 
-/// Estimates by what the store holds of earlier runs.
-struct StoreEstimator(Store);
+/// The runs that the store holds.
+struct StoredRuns(Store);
 
 #[async_trait]
-impl Estimator for StoreEstimator {
+impl RunHistory for StoredRuns {
     async fn estimate(
         &self,
         job: &Job,
@@ -37,6 +37,16 @@ impl Estimator for StoreEstimator {
         let (processes, besides) = (estimate.to_string(), estimate.last_time());
         Some(Estimate { rounds_s, processes, besides })
     }
+
+    async fn set_past_states(&self, job: &mut Job, suite: &str, policy: &Policy) {
+        // A store that cannot be asked steers nothing; publishing will say what is wrong with it.
+        let Ok(session) = Session::open(&self.0, policy.clone()).await else { return };
+        let Ok(past_states) = session.past_states(suite, job).await else { return };
+        let targets = job.targets.iter_mut().flatten();
+        for (target, past_states) in targets.zip(past_states.into_iter().flatten()) {
+            target.past_states = past_states;
+        }
+    }
 }
 
 /// Opens what a command needs of this machine.
@@ -47,7 +57,7 @@ pub async fn environment(
 ) -> Result<Environment> {
     let store = open_store(global).await?;
     Ok(Environment {
-        estimator: Arc::new(StoreEstimator(store.clone())),
+        history: Arc::new(StoredRuns(store.clone())),
         store,
         cache: cache_folder(global)?,
         mirror: global.mirror.clone(),

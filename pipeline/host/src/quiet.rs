@@ -130,7 +130,7 @@ impl QuietHost {
         let fetching_ns = exit.disk_read_bytes.saturating_mul(FETCHING_NS_PER_BYTE);
         let unsure_ns = seen.unsure_ns.saturating_add(fetching_ns);
         let seen = Disturbance { unsure_ns, paged_in, ..seen };
-        seen.taint(exit.wall_ns, self.disturbance_max)
+        seen.taint(exit.wall_ns, exit.container_ns, self.disturbance_max)
     }
 }
 

@@ -73,8 +73,8 @@ pub struct Environment {
     /// The dynos that this one takes turns with.
     pub scope: MachineScope,
     pub events: Events,
-    /// Says how long a job will take, where anybody knows.
-    pub estimator: Arc<dyn Estimator>,
+    /// Says what earlier runs tell of a job before it is begun.
+    pub history: Arc<dyn RunHistory>,
     /// A handle that is set once the engine is open, so that an interrupt can clean up.
     pub cleanup: CleanupHandle,
 }
@@ -124,9 +124,9 @@ impl Cleanup {
     }
 }
 
-/// A source of estimates, which says before a job is begun how long it will take.
+/// What earlier runs tell of a job before it is begun.
 #[async_trait]
-pub trait Estimator: Send + Sync {
+pub trait RunHistory: Send + Sync {
     /// The estimate for `job` of `suite` on `host`, under `policy`; `None` where nobody knows.
     async fn estimate(
         &self,
@@ -135,6 +135,10 @@ pub trait Estimator: Send + Sync {
         host: &str,
         policy: &Policy,
     ) -> Option<Estimate>;
+
+    /// Gives each target of `job`, of the suite with this name, the states that its series was in
+    /// before, where anybody knows.
+    async fn set_past_states(&self, job: &mut Job, suite: &str, policy: &Policy);
 }
 
 /// How long a job will take, for people.

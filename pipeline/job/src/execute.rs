@@ -51,6 +51,9 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
         let suite = prepared.suite.suite.name.clone();
         return Ok(JobOutcome { job, suite, measured: false, bytes: 0, samples: 0 });
     };
+    let mut job = job.clone();
+    ctx.history.set_past_states(&mut job, &prepared.suite.suite.name, &request.policy).await;
+    let job = &job;
     let ctx = &ctx.for_job(&job.id);
     let (text, estimate) = describe_job(&prepared, job, request, ctx).await;
     ctx.events.end(Phase::Plan, text);

@@ -74,7 +74,7 @@ pub async fn describe_job(
     let worst_s: u64 = limits.map(|b| budget.worst_case_s(b.limits.time_s)).sum();
     let suite = &prepared.suite.suite;
     let (host, policy) = (&prepared.host.name, &request.policy);
-    let estimate = ctx.estimator.estimate(job, suite, host, policy).await;
+    let estimate = ctx.history.estimate(job, suite, host, policy).await;
     let mut text = format!(
         "job {}: {} {} → {} on {}, {} case(s), {rounds} each; time in measured processes: ",
         job.id,

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use dyno_model::catalog::policy::Gate;
 use dyno_model::stats::Variance;
+use dyno_model::verdict::PParts;
 use unicode_width::UnicodeWidthStr;
 
 use super::{EstimateView, Explanation, Family, NoiseView, Pair, RuleView};
@@ -21,6 +22,9 @@ pub fn text(explained: &Explanation, terminal: Terminal) -> String {
     if let Some(disturbed) = &row.disturbed {
         let (side, text) = (disturbed.side, &disturbed.text);
         out.push_str(&terminal.paragraph(&format!("Disturbance comes with the {side}: {text}.")));
+    }
+    if let Some(states) = &row.states {
+        out.push_str(&terminal.paragraph(&format!("Values in states: {}.", states.text)));
     }
     for beside in &row.beside {
         out.push_str(&terminal.paragraph(&format!("Beside it: {}.", beside.text)));
@@ -217,6 +221,7 @@ fn estimate_lines(e: &EstimateView, row: &crate::view::Row, family: &Family) -> 
         "p              {}: of so large a mean, if the true effect were no larger than δ",
         number::probability(e.p)
     ));
+    lines.extend(e.p_parts.map(p_parts_line));
     let can = if family.decides { "can" } else { "cannot" };
     lines.push(format!(
         "q              {}, adjusted over {}, those that {can} change the conclusion ({})",
@@ -243,6 +248,23 @@ fn estimate_lines(e: &EstimateView, row: &crate::view::Row, family: &Family) -> 
         lines.push(format!("to settle it   about {} in all", plural(rounds as usize, "round")));
     }
     lines
+}
+
+/// Where p comes from.
+fn p_parts_line(parts: PParts) -> String {
+    let accident = match parts.accident {
+        accident if accident < 1e-4 => String::new(),
+        accident => format!(
+            ", and {} for pairs that straddle two states by accident",
+            number::probability(accident)
+        ),
+    };
+    format!(
+        "               the harmonic mean of {} (the prior taken as inverse χ²) and {} (as \
+         log-normal){accident}",
+        number::probability(parts.inverse_chi_squared),
+        number::probability(parts.log_normal)
+    )
 }
 
 fn rule_lines(rule: &RuleView) -> Vec<String> {

@@ -33,6 +33,7 @@ pub(super) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
         ));
     }
     remarks.extend(Side::BOTH.into_iter().filter_map(|side| disturbed_with(view, side)));
+    remarks.extend(states(view));
     if policy.conflicting_hosts == HostConflict::Count {
         remarks.extend(disagreement(view));
     }
@@ -82,6 +83,19 @@ fn disturbed_with(view: &View, side: Side) -> Option<String> {
     }
     let names = first_names(&cases);
     (!cases.is_empty()).then(|| format!("Disturbance comes with the {}: {names}.", side.name()))
+}
+
+/// The deciding series whose values lie in states far apart, if there are any.
+fn states(view: &View) -> Option<String> {
+    let text = |row: &Row| {
+        let host = if view.many_hosts { format!(" on {}", row.host) } else { String::new() };
+        Some(format!("{}, {}{host}: {}", row.case, row.metric, row.states.as_ref()?.text))
+    };
+    let series: Vec<String> = view.rows().filter(|row| row.decides).filter_map(text).collect();
+    let (first, more) = (series.first()?, series.len() - 1);
+    let more =
+        if more > 0 { format!(" (and {} more)", plural(more, "series")) } else { String::new() };
+    Some(format!("Values in states far apart: {first}{more}."))
 }
 
 /// Series that regressed on one host and improved on another.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use dyno_model::catalog::policy::{Gate, Policy};
 use dyno_model::metric::{self, MetricUnit};
 use dyno_model::record::{DisturbedSides, Extent, Side};
+use dyno_model::stats::ROUNDS_CAP;
 use dyno_model::verdict::{
     Comparison, Judged, Reason, SeriesKey, Verdict, ZeroTest, contradictions,
 };
 use serde::Serialize;
 
+use super::states::SeriesStates;
 use super::{Effect, Input};
 use crate::{commands, number, words};
 
@@ -62,6 +64,8 @@ pub struct Row {
     pub tainted: u32,
     /// The side that disturbance came with, where it did not come with both alike.
     pub disturbed: Option<DisturbedWith>,
+    /// The states that its values lie in, where they are farther apart than δ.
+    pub states: Option<SeriesStates>,
     /// Rounds in all that would settle an inconclusive series, and how many that is more.
     pub rounds_needed: Option<u32>,
     pub rounds_more: Option<u32>,
@@ -289,6 +293,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
         rounds: comparison.rounds,
         tainted: comparison.tainted,
         disturbed: DisturbedWith::new(comparison),
+        states: SeriesStates::new(comparison, unit),
         rounds_needed: needed,
         rounds_more: needed.map(|n| n.saturating_sub(comparison.rounds)),
         in_conflict: false,
@@ -325,7 +330,9 @@ fn zero_text(zeros: &ZeroTest) -> String {
 /// Rounds in all that would settle it, where that is known.
 fn rounds_needed(verdict: &Verdict) -> Option<u32> {
     match verdict {
-        Verdict::Inconclusive(Reason::TooWide { rounds }) if *rounds < words::ROUNDS_CAP => {
+        Verdict::Inconclusive(Reason::TooWide { rounds } | Reason::SharesUnknown { rounds })
+            if *rounds < ROUNDS_CAP =>
+        {
             Some(*rounds)
         }
         Verdict::Inconclusive(Reason::TooFewRounds { .. }) => Some(2),

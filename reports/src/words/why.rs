@@ -2,14 +2,11 @@
 
 use dyno_model::catalog::policy::Policy;
 use dyno_model::metric;
-use dyno_model::stats::Noise;
+use dyno_model::stats::{Noise, ROUNDS_CAP};
 use dyno_model::verdict::{Judged, Reason, ScalingVerdict, Verdict};
 
 use super::plural;
 use crate::number;
-
-/// The number at which `stats::rounds_needed` stops counting: no number of rounds is a remedy.
-pub(crate) const ROUNDS_CAP: u32 = 10_000;
 
 /// The reason why a series has its verdict. `interval` and `delta` are texts, the former empty
 /// where there is no effect.
@@ -39,17 +36,29 @@ pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy)
             format!("the whole {confidence} interval {interval} lies within {delta}{loans}")
         }
         Verdict::Inconclusive(Reason::TooWide { rounds }) => {
-            let remedy = if *rounds >= ROUNDS_CAP {
-                format!("not even {} would settle it", plural(ROUNDS_CAP as usize, "round"))
-            } else {
-                format!("about {} in all would settle it", plural(*rounds as usize, "round"))
-            };
             format!(
                 "too noisy yet: the {confidence} interval {interval} is not within {delta}, and \
-                 an effect beyond that is not sure ({q}, at most {limit} allowed); {remedy}{loans}"
+                 an effect beyond that is not sure ({q}, at most {limit} allowed); {}{loans}",
+                remedy(*rounds)
             )
         }
+        Verdict::Inconclusive(Reason::SharesUnknown { rounds }) => format!(
+            "its values lie in states far apart, and so few rounds say little of how often each \
+             side is in which: their mean may differ by more than {delta} although the \
+             {confidence} interval {interval} lies within it; {}",
+            remedy(*rounds)
+        ),
         Verdict::Inconclusive(reason) => reason.to_string(),
+    }
+}
+
+/// `about 35 rounds in all would settle it`
+fn remedy(rounds: u32) -> String {
+    match rounds {
+        ROUNDS_CAP.. => {
+            format!("not even {} would settle it", plural(ROUNDS_CAP as usize, "round"))
+        }
+        _ => format!("about {} in all would settle it", plural(rounds as usize, "round")),
     }
 }
 

@@ -7,6 +7,7 @@ use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::id::Digest;
 use dyno_model::record::{Built, Failure, Fingerprint, Outcome, RunRow, Sample, Side, Trust};
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
+use dyno_model::states::PastStates;
 use dyno_model::stats::Variance;
 use dyno_model::verdict::{
     self, Concluded, Failing, Judged, ScalingCase, ScalingSample, SeriesKey, scaling_cases,
@@ -29,6 +30,8 @@ pub struct Scenario {
     /// The samples of each host.
     pub samples: Vec<(String, Vec<Sample>)>,
     pub builds: Vec<rustc::Built>,
+    /// The states in past runs, by benchmark.
+    pub past_states: BTreeMap<&'static str, PastStates>,
 }
 
 /// The project's own policy.
@@ -51,6 +54,7 @@ impl Scenario {
             selfchecks: Vec::new(),
             samples,
             builds: Vec::new(),
+            past_states: BTreeMap::new(),
         };
         empty.under(default_policy(), None)
     }
@@ -77,6 +81,7 @@ impl Scenario {
                     host: host.clone(),
                     architecture: architecture(host),
                     is_flaky: failing.is_flaky(host, &summary.benchmark, &summary.config),
+                    past_states: self.past_states.get(summary.benchmark.as_str()).copied(),
                     summary,
                     history,
                 })
@@ -498,6 +503,27 @@ pub fn contradicted() -> Scenario {
     )])
 }
 
+/// One case has one slow run in twelve before and five after, and another is slow on both sides at
+/// once; of a third a past run was slow.
+pub fn states() -> Scenario {
+    let mut samples = benches(&[("steady", 260.0, 0.0, 0.002)]);
+    for (benchmark, rounds, slow) in
+        [("cache", 12, [&[4][..], &[1, 3, 6, 7, 10]]), ("pool", 6, [&[0, 2, 5], &[0, 2, 5]])]
+    {
+        let mut wall = series(benchmark, "wall", rounds, 87e6, 0.0, 0.001);
+        for sample in &mut wall {
+            if slow[sample.side as usize].contains(&sample.round) {
+                sample.value += sample.value / 2;
+            }
+        }
+        samples.extend(wall);
+    }
+    samples.extend(series("seldom", "wall", 5, 131e6, 0.0, 0.0005));
+    let past = PastStates { runs: 8, runs_with_states: 3, low: 131_000_000, high: 190_000_000 };
+    let past_states = BTreeMap::from([("seldom", past)]);
+    Scenario { past_states, ..one_host("states", samples) }.under(default_policy(), None)
+}
+
 pub fn all() -> Vec<Scenario> {
     vec![
         regressed(),
@@ -513,5 +539,6 @@ pub fn all() -> Vec<Scenario> {
         threads(),
         axes(),
         contradicted(),
+        states(),
     ]
 }

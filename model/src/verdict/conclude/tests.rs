@@ -45,9 +45,11 @@ fn input((benchmark, config, metric, host, architecture, effect, noise): Series)
             tainted: 0,
             zeros: None,
             disturbed: None,
+            states: None,
         },
         is_flaky: false,
         history: None,
+        past_states: None,
     }
 }
 

@@ -3,8 +3,8 @@
 //! other.
 
 use crate::aims::Aim;
-use crate::data::{self, Cell, Placement};
-use crate::{Arguments, ROUNDS, in_parallel, method};
+use crate::data::{self, Placement};
+use crate::{Measurements, ROUNDS, in_parallel, method};
 
 /// Aims are for this many rounds or more, as those of [`crate::aims`].
 const ROUNDS_MIN: u32 = 3;
@@ -12,15 +12,14 @@ const ROUNDS_MIN: u32 = 3;
 const CONTRADICTED: f64 = 0.05;
 
 /// The aims, without history and with it, at the number of rounds where most was contradicted.
-pub fn aims(cells: &[Cell], arguments: &Arguments) -> Vec<Aim> {
-    let repetitions = arguments.repetitions as usize;
+pub fn aims(measurements: &Measurements) -> Vec<Aim> {
+    let repetitions = measurements.repetitions;
     let rounds: Vec<u32> = ROUNDS.iter().copied().filter(|rounds| *rounds >= ROUNDS_MIN).collect();
     let compare_once = |index: usize| -> [bool; 2] {
         let (rounds, repetition) = (rounds[index / repetitions], index % repetitions);
         // A purpose of its own: what is drawn elsewhere stays what it is.
-        let mut random = data::random(arguments.seed, &[3, rounds.into(), repetition as u64]);
-        let most = arguments.most();
-        let drawn = data::draw(cells, rounds as usize, most, Placement::Scattered, &mut random);
+        let mut random = data::random(measurements.seed, &[3, rounds.into(), repetition as u64]);
+        let drawn = measurements.draw(rounds, Placement::Scattered, &mut random);
         let series = data::with_effect(&drawn, 0.0);
         [false, true].map(|history| method::contradicts_counts(&series, history))
     };

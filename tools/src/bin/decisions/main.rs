@@ -10,6 +10,7 @@
 mod aims;
 mod conflicts;
 mod data;
+mod equivalence;
 mod method;
 mod rules;
 mod score;
@@ -47,8 +48,11 @@ const ADAPTIVE: std::ops::RangeInclusive<usize> = 3..=20;
 const PLANNED: usize = 6;
 /// … with this probability, as if it was disturbed; two stay.
 const LEFT_OUT: f64 = 1.0 / 3.0;
-/// Cells of a shape.
-const GENERATED: usize = 483;
+/// Cells of a shape …
+const GENERATED: usize = 1932;
+/// … of which each comparison has so many, chosen at random: with the same in each, one unlucky cell
+/// would be so in all of them.
+const COMPARED: usize = 483;
 
 /// How often dyno's verdicts, and its peers', are right: false-discovery rate and power on real
 /// measurements in which nothing differs but what was put there.
@@ -60,7 +64,7 @@ struct Arguments {
     /// Comparisons of each number of rounds
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     repetitions: u32,
-    /// Series of a comparison, chosen at random [default: all]
+    /// Series of a comparison, chosen at random [default: all of a file, 483 made-up ones]
     #[arg(long, value_parser = clap::value_parser!(u32).range(5..))]
     series: Option<u32>,
     /// Another seed gives other comparisons
@@ -74,12 +78,6 @@ struct Arguments {
     json: bool,
 }
 
-impl Arguments {
-    fn most(&self) -> usize {
-        self.series.map_or(usize::MAX, |series| series as usize)
-    }
-}
-
 /// The findings on all measurements.
 #[derive(Debug, Serialize)]
 struct Report {
@@ -88,11 +86,22 @@ struct Report {
     findings: Vec<Findings>,
 }
 
-/// Measurements of one machine, or of one shape.
+/// Measurements of one machine, or of one shape, and the comparisons that are made of them.
 struct Measurements {
     name: String,
     source: String,
     cells: Vec<Cell>,
+    /// The most series of a comparison.
+    most: usize,
+    repetitions: usize,
+    seed: u64,
+}
+
+impl Measurements {
+    /// A comparison of identical commits; see [`data::draw`].
+    fn draw(&self, rounds: u32, placed: Placement, random: &mut Pcg64) -> Vec<Series> {
+        data::draw(&self.cells, rounds as usize, self.most, placed, random)
+    }
 }
 
 /// Where the measurements come from, and what was made of them.
@@ -152,31 +161,30 @@ fn main() -> ExitCode {
 
 fn find(arguments: &Arguments) -> Result<Report, Box<dyn Error>> {
     let measurements = measurements(arguments)?;
-    let findings: Result<Vec<Findings>, _> =
-        measurements.into_iter().map(|measurements| find_in(measurements, arguments)).collect();
+    let findings: Result<Vec<Findings>, _> = measurements.into_iter().map(find_in).collect();
     let Arguments { seed, repetitions, .. } = *arguments;
     Ok(Report { seed, repetitions, findings: findings? })
 }
 
-fn find_in(
-    Measurements { name, source, cells }: Measurements,
-    arguments: &Arguments,
-) -> Result<Findings, Box<dyn Error>> {
+fn find_in(measurements: Measurements) -> Result<Findings, Box<dyn Error>> {
+    let Measurements { name, source, cells, most, .. } = &measurements;
     let series_with = |rounds: &u32| {
         let nights = 2 * *rounds as usize;
         let count = cells.iter().filter(|cell| cell.nights.len() >= nights).count();
-        (*rounds, count.min(arguments.most()))
+        (*rounds, count.min(*most))
     };
     let series: Vec<(u32, usize)> = ROUNDS.iter().map(series_with).collect();
     if let Some((rounds, has)) = series.iter().find(|(_, series)| *series < 5) {
         return Err(format!("{source}: {has} series have {rounds} rounds; 5 are needed").into());
     }
     eprintln!("{name}:");
-    let scores = score_fixed_rounds(&cells, arguments);
-    let mut uneven = score_uneven(UnevenCause::Adaptive, &cells, arguments);
-    uneven.extend(score_uneven(UnevenCause::LeftOut, &cells, arguments));
+    let scores = score_fixed_rounds(&measurements);
+    let mut uneven = score_uneven(UnevenCause::Adaptive, &measurements);
+    uneven.extend(score_uneven(UnevenCause::LeftOut, &measurements));
     let mut aims = aims::evaluate_aims(&scores, &uneven);
-    aims.extend(conflicts::aims(&cells, arguments));
+    aims.extend(conflicts::aims(&measurements));
+    aims.extend(equivalence::aims(&measurements));
+    let Measurements { name, source, .. } = measurements;
     Ok(Findings { name, source, series, scores, uneven, aims })
 }
 
@@ -195,28 +203,31 @@ fn measurements(arguments: &Arguments) -> Result<Vec<Measurements>, Box<dyn Erro
         (None, Some(_)) => (None, Shape::value_variants()),
         (None, None) => (shared_data.ok(), Shape::value_variants()),
     };
+    let Arguments { series, seed, repetitions, .. } = *arguments;
+    let most = |default: usize| series.map_or(default, |series| series as usize);
+    let repetitions = repetitions as usize;
     let file = data_file.map(|path| -> Result<Measurements, Box<dyn Error>> {
         let cells = data::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
         let name = path.file_stem().unwrap_or_default().display().to_string();
         let nights: usize = cells.iter().map(|cell| cell.nights.len()).sum();
         let source = format!("{name}: {nights} measurements in {} cells", cells.len());
-        Ok(Measurements { name, source, cells })
+        Ok(Measurements { name, source, cells, most: most(usize::MAX), repetitions, seed })
     });
     let made_up = |shape: &Shape| {
         let name = shape.to_possible_value().expect("no shape is hidden").get_name().to_string();
         let source = format!("{name}: {GENERATED} made-up cells, not measurements");
-        Ok(Measurements { name, source, cells: shape.generate(arguments.seed, GENERATED) })
+        let cells = shape.generate(seed, GENERATED);
+        Ok(Measurements { name, source, cells, most: most(COMPARED), repetitions, seed })
     };
     file.into_iter().chain(shapes.iter().map(made_up)).collect()
 }
 
 /// A fixed number of rounds: every rule, without effects (A/A) and with each.
-fn score_fixed_rounds(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
-    let repetitions = arguments.repetitions as usize;
+fn score_fixed_rounds(measurements: &Measurements) -> Vec<Score> {
+    let repetitions = measurements.repetitions;
     let draw = |placed: Placement, rounds: u32, repetition: usize| {
         let purpose = [placed as u64, rounds.into(), repetition as u64];
-        let mut random = data::random(arguments.seed, &purpose);
-        data::draw(cells, rounds as usize, arguments.most(), placed, &mut random)
+        measurements.draw(rounds, placed, &mut data::random(measurements.seed, &purpose))
     };
     let compare_once = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
         let (rounds, repetition) = (ROUNDS[index / repetitions], index % repetitions);
@@ -248,14 +259,20 @@ fn score_fixed_rounds(cells: &[Cell], arguments: &Arguments) -> Vec<Score> {
 }
 
 /// Series with different numbers of rounds: dyno's rules, without effects and with each.
-fn score_uneven(cause: UnevenCause, cells: &[Cell], arguments: &Arguments) -> Vec<Uneven> {
+fn score_uneven(cause: UnevenCause, measurements: &Measurements) -> Vec<Uneven> {
     let rules = &RULES[..rules::PAIRED_T];
     let most = match cause {
         UnevenCause::Adaptive => *ADAPTIVE.end(),
         UnevenCause::LeftOut => PLANNED,
     };
     let shorten = |series: &mut Series, random: &mut Pcg64| match cause {
-        UnevenCause::Adaptive => series.rounds.truncate(rounds_until_narrow(series)),
+        UnevenCause::Adaptive => {
+            // Of a cell that has hardly more nights, the first rounds would always be the same: one
+            // unlucky series would be found in every comparison.
+            let first = random.random_range(0..series.rounds.len());
+            series.rounds.rotate_left(first);
+            series.rounds.truncate(rounds_until_narrow(series));
+        }
         UnevenCause::LeftOut => {
             let mut left = series.rounds.len();
             series.rounds.retain(|_| {
@@ -266,9 +283,9 @@ fn score_uneven(cause: UnevenCause, cells: &[Cell], arguments: &Arguments) -> Ve
         }
     };
     let compare_once = |index: usize| -> (usize, Vec<(f64, Vec<Outcome>)>) {
-        let mut random = data::random(arguments.seed, &[index as u64, cause as u64]);
+        let mut random = data::random(measurements.seed, &[index as u64, cause as u64]);
         let [without, drawn] = [Placement::Scattered, Placement::InAStretch]
-            .map(|placed| data::draw(cells, most, arguments.most(), placed, &mut random));
+            .map(|placed| measurements.draw(most as u32, placed, &mut random));
         let mut by_rule = |(drawn, effect): (&[Series], f64)| {
             let mut series = data::with_effect(drawn, effect);
             series.iter_mut().for_each(|series| shorten(series, &mut random));
@@ -280,8 +297,7 @@ fn score_uneven(cause: UnevenCause, cells: &[Cell], arguments: &Arguments) -> Ve
         let by_effect = std::iter::once((&without[..], 0.0)).chain(with).map(&mut by_rule);
         (drawn.len(), by_effect.collect())
     };
-    let comparisons =
-        in_parallel("uneven comparisons", arguments.repetitions as usize, compare_once);
+    let comparisons = in_parallel("uneven comparisons", measurements.repetitions, compare_once);
     let mut results = Vec::new();
     for (e, effect) in std::iter::once(&0.0).chain(EFFECTS).enumerate() {
         let mean_rounds = Mean::from_values(comparisons.iter().map(|(_, effects)| effects[e].0));

@@ -4,8 +4,9 @@ use std::sync::LazyLock;
 
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::record::{Extent, Summary};
+use dyno_model::states::{PastStates, States};
 use dyno_model::stats::{self, Moments, Variance};
-use dyno_model::verdict::{self, Comparison, Input};
+use dyno_model::verdict::{self, Comparison, Input, Verdict};
 
 use crate::data::{Round, Series};
 use crate::rules::{Call, log_ratios};
@@ -72,12 +73,20 @@ pub fn contradicts_counts(series: &[Series], history: bool) -> bool {
             ..wall.summary.clone()
         },
         history: None,
+        past_states: None,
         ..wall.clone()
     };
     let walls: Vec<Input> = series.iter().enumerate().map(|(i, s)| input(i, s, history)).collect();
     let inputs: Vec<Input> = walls.iter().map(count).chain(walls.iter().cloned()).collect();
     let judged = verdict::judge(verdict::compare(&inputs, &DEFAULT), &DEFAULT);
     !verdict::contradictions(&judged, &DEFAULT).is_empty()
+}
+
+/// Whether each of these series is called unchanged under the default policy.
+pub fn unchanged(series: &[Series], history: bool) -> Vec<bool> {
+    let inputs: Vec<Input> = series.iter().enumerate().map(|(i, s)| input(i, s, history)).collect();
+    let judged = verdict::judge(verdict::compare(&inputs, &DEFAULT), &DEFAULT);
+    judged.iter().map(|judged| judged.verdict == Verdict::Unchanged).collect()
 }
 
 fn input(index: usize, series: &Series, history: bool) -> Input {
@@ -87,6 +96,7 @@ fn input(index: usize, series: &Series, history: bool) -> Input {
         summary: Summary { benchmark: index.to_string(), ..summary(&series.rounds) },
         is_flaky: false,
         history: if history { pooled_past(&series.past) } else { None },
+        past_states: if history { past_states(&series.past) } else { None },
     }
 }
 
@@ -110,7 +120,25 @@ fn summary(rounds: &[Round]) -> Summary {
         tainted: 0,
         zeros: None,
         disturbed: None,
+        states: states(rounds),
     }
+}
+
+fn states(rounds: &[Round]) -> Option<States> {
+    let (baseline, candidate): (Vec<i64>, Vec<i64>) = rounds.iter().copied().unzip();
+    States::of_values(&baseline, &candidate, rounds)
+}
+
+/// The states of past runs, the last of which is the newest.
+fn past_states(past: &[Vec<Round>]) -> Option<PastStates> {
+    let shown: Vec<States> = past.iter().filter_map(|run| states(run)).collect();
+    let newest = &shown.last()?.states;
+    Some(PastStates {
+        runs: past.len() as u32,
+        runs_with_states: shown.len() as u32,
+        low: newest.first()?.value,
+        high: newest.last()?.value,
+    })
 }
 
 /// The pooled variance of d within past runs, as the store's would be.

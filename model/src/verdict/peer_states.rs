@@ -21,7 +21,7 @@ const TIGHT: f64 = 0.05;
 
 /// The states that the series of one metric and host show.
 #[derive(Debug, Clone, Default)]
-pub(super) struct States {
+pub(super) struct PeerStates {
     /// The distance of the states of each series that shows two within a side, ascending (log
     /// scale).
     apart: Vec<f64>,
@@ -30,7 +30,7 @@ pub(super) struct States {
     series: usize,
 }
 
-impl States {
+impl PeerStates {
     pub(super) fn new<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Self {
         let mut states = Self::default();
         for summary in summaries {
@@ -160,7 +160,7 @@ mod tests {
         let two_states = summary(&[(1000, 1001), (1002, 1500), (1001, 1000)]);
         let series: Vec<Summary> =
             (0..9).map(|i| if i < 3 { two_states.clone() } else { quiet.clone() }).collect();
-        let states = States::new(series.iter());
+        let states = PeerStates::new(series.iter());
         let share = |with: f64| (with + 1.0) / 10.0;
         for (rounds, mean, history, expected) in [
             // Three show states 50 % apart, none of them straddled in both directions.
@@ -194,6 +194,7 @@ mod tests {
                     ..summary(&rounds(i == 0 || others_have_states && i < 10, i == 0))
                 },
                 history: None,
+                past_states: None,
                 is_flaky: false,
             };
             let policy = crate::verdict::tests::default_policy();
