@@ -234,7 +234,13 @@ impl View {
 fn title(runs: &[RunRow]) -> String {
     match runs.first() {
         None => "Nothing compared".to_string(),
-        Some(run) => format!("{}: {} → {}", run.suite, run.baseline.asked, run.candidate.asked),
+        Some(run) => {
+            let [baseline, candidate] = [&run.baseline, &run.candidate].map(|built| {
+                // The name of a work tree as it is: docs/suites.md.
+                if built.asked == "." { "work tree" } else { built.asked.as_str() }
+            });
+            format!("{}: {baseline} → {candidate}", run.suite)
+        }
     }
 }
 

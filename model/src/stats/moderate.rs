@@ -147,19 +147,28 @@ fn fit(peers: &[LogVariance], ratio: f64) -> (f64, f64) {
     if scatter <= ratio {
         return (mean, 0.0);
     }
-    const HALVINGS: u32 = 30;
-    let (mut low, mut high) = (0.0, 1.0);
-    while self::scatter(peers, high).1 > ratio {
-        (low, high) = (high, high * 4.0);
+    let excess = |between: f64| self::scatter(peers, between).1 - ratio;
+    let (mut low, mut high) = ((0.0, scatter - ratio), (1.0, excess(1.0)));
+    while high.1 > 0.0 {
+        low = high;
+        high = (4.0 * high.0, excess(4.0 * high.0));
     }
-    for _ in 0..HALVINGS {
-        let middle = (low + high) / 2.0;
-        match self::scatter(peers, middle).1 > ratio {
-            true => low = middle,
-            false => high = middle,
+    // The Illinois method (Dowell & Jarratt 1971, BIT 11(2)): secants of which none keeps an end for
+    // long. The scatter falls with τ².
+    const STEPS: u32 = 60;
+    let mut between = high.0;
+    for _ in 0..STEPS {
+        between = (low.1 * high.0 - high.1 * low.0) / (low.1 - high.1);
+        let found = excess(between);
+        if found.abs() < 1e-13 || high.0 - low.0 < 1e-14 * high.0 {
+            break;
+        }
+        match found > 0.0 {
+            true => (low, high.1) = ((between, found), high.1 / 2.0),
+            false => (high, low.1) = ((between, found), low.1 / 2.0),
         }
     }
-    (self::scatter(peers, high).0, high)
+    (self::scatter(peers, between).0, between)
 }
 
 /// The weighted mean of `peers` and their variance as a share of what it should be if τ² is

@@ -101,8 +101,8 @@ fn what_has_states_is_unchanged_only_after_many_rounds() {
         // A few hundredths of a per cent of noise.
         rounds.enumerate().map(|(i, (b, c))| (b + i as i64 % 3, c + i as i64 % 5)).collect()
     };
-    let past = Some(PastStates { runs: 9, runs_with_states: 2, low: fast, high: slow });
-    let near = Some(PastStates { high: fast + 500, ..past.unwrap() });
+    let states = |high| Some(PastStates { runs: 9, runs_with_states: 2, low: fast, high });
+    let (past, near) = (states(slow), states(fast + 500));
     let unknown = |rounds| Verdict::Inconclusive(Reason::SharesUnknown { rounds });
     // Rounds with both fast, both slow, the candidate alone slow, the baseline alone slow.
     for (counts, past_states, expected) in [

@@ -97,8 +97,18 @@ def clip_ratios():
 
 
 def peer_prior():
-    """Smyth 2004, section 6.2, with ln s² clipped at the 5 % and 90 % quantiles and its variance
-    made up for."""
+    """Smyth 2004, section 6.2, with τ² by Paule & Mandel 1982 over standardised residuals of ln s²,
+    which are clipped at the 5 % and 90 % quantiles and whose variance is made up for."""
+
+    def scatter(e, sampling, between):
+        weight = 1 / (sampling + between)
+        mean = numpy.average(e, weights=weight)
+        residual = (e - mean) * numpy.sqrt(weight)
+        residual = numpy.clip(residual, numpy.quantile(residual, 0.05), numpy.quantile(residual, 0.90))
+        clipped = mean + residual / numpy.sqrt(weight)
+        mean = numpy.average(clipped, weights=weight)
+        return mean, (weight * (clipped - mean) ** 2).sum() / (len(e) - 1)
+
     for series, prior_df, dfs in (
         (40, 3.0, (2.0,)),
         (40, 12.0, (2.0, 9.0, 12.0)),
@@ -110,14 +120,17 @@ def peer_prior():
         variance = true * random.chisquare(df) / df
         variance = numpy.maximum(variance, 1e-5 * numpy.median(variance))
         e = numpy.log(variance) - special.digamma(df / 2) + numpy.log(df / 2)
-        e = numpy.clip(e, numpy.quantile(e, 0.05), numpy.quantile(e, 0.90))
-        wanted = e.var(ddof=1) / clip_ratio(round(df.mean())) - special.polygamma(1, df / 2).mean()
+        sampling = special.polygamma(1, df / 2)
+        ratio = clip_ratio(round(df.mean()))
+        excess = lambda between: scatter(e, sampling, between)[1] - ratio
+        wanted = 0.0
         half = 5e5  # as good as infinite, where the series differ by no more than chance
-        if wanted > 0:
+        if excess(0.0) > 0:
+            wanted = optimize.brentq(excess, 0.0, 1e3, xtol=1e-15, rtol=1e-14)
             half = optimize.brentq(lambda x: special.polygamma(1, x) - wanted, 1e-3, 1e6, xtol=1e-13, rtol=1e-14)
         yield {
             "variances": [[float(v), float(f)] for v, f in zip(variance, df)],
-            "value": float(numpy.exp(e.mean() + special.digamma(half) - numpy.log(half))),
+            "value": float(numpy.exp(scatter(e, sampling, wanted)[0] + special.digamma(half) - numpy.log(half))),
             "df": 2 * half,
         }
 

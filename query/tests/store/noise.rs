@@ -1,7 +1,13 @@
 //! What past runs lend, and what they do not.
 
+use dyno_model::budget::Budget;
+use dyno_model::catalog::suite::{Case, Config};
 use dyno_model::id::Digest;
+use dyno_model::plan::{JobInputs, plan};
 use dyno_model::record::{Record, RunRow, Trust};
+use dyno_model::sampling::Target;
+use dyno_model::states::PastStates;
+use dyno_model::verdict::{Reason, Verdict, summarise};
 use dyno_query::{Filter, Session};
 
 use crate::common::{NOON_US, commit, policy, run, series};
@@ -131,4 +137,76 @@ async fn an_artifact_null_comparisons_is_found_by_environment() {
     let has_history =
         |j: &dyno_model::verdict::Judged| j.comparison.noise.unwrap().history.is_some();
     assert_eq!((has_history(first), has_history(second)), (false, true));
+}
+
+/// The states of past runs come back with the comparison, and steer the sampling of a job to come;
+/// those of a run come back as they were found in its samples.
+#[tokio::test]
+async fn states_of_past_runs_are_remembered() {
+    let (fast, slow) = (1_000_000, 1_500_000);
+    let alike = [(fast, fast + 100); 5];
+    let mixed = [(fast, fast + 90), (slow, fast), (fast + 50, slow + 70), (fast, fast + 9)];
+    let with_rounds = |hours, letters, rounds: &[(i64, i64)]| {
+        let record = record_at(hours, letters, |_| ());
+        Record { samples: series("sort", "wall", rounds), ..record }
+    };
+    let place = TestStore::with_records(&[
+        with_rounds(-3, ['e', 'f'], &alike),
+        with_rounds(-2, ['c', 'd'], &mixed),
+        with_rounds(-1, ['f', 'a'], &alike),
+        with_rounds(0, ['a', 'b'], &alike),
+    ])
+    .await;
+    let session = place.session().await;
+    let compare = async |baseline: &str, candidate: &str| {
+        let compared = session.compare(baseline, candidate, &Filter::default()).await.unwrap();
+        (compared.judged[0].clone(), compared.runs[0].clone())
+    };
+    let (judged, run) = compare("a", "b").await;
+    let (low, high) = (fast, slow);
+    let past = PastStates { runs: 3, runs_with_states: 1, low, high };
+    assert_eq!(judged.comparison.past_states, Some(past));
+    let unknown = Verdict::Inconclusive(Reason::SharesUnknown { rounds: 78 });
+    assert_eq!((judged.comparison.states, judged.verdict), (None, unknown));
+
+    let shown = compare("c", "d").await.0.comparison;
+    let expected = summarise(&series("sort", "wall", &mixed)).remove(0).states;
+    assert!(expected.is_some() && shown.states == expected && shown.past_states.is_none());
+    let sql = "SELECT state_values, state_baseline, state_candidate, state_rose, state_fell \
+               FROM summaries WHERE state_rose IS NOT NULL";
+    assert!(
+        place.ask(sql).await.contains("| [1000000, 1500000] | [3, 1]         | [3, 1] "),
+        "{}",
+        place.ask(sql).await
+    );
+    let sql = "SELECT count(states) AS n FROM comparisons";
+    assert!(place.ask(sql).await.contains("| 1 |"));
+
+    // A job to come, on this machine and on another kernel.
+    let target =
+        |metric: &str| Target { metric: metric.into(), half_width: 0.01, past_states: None };
+    let case = Case { benchmark: "sort".into(), config: Config::default() };
+    for (fingerprint, expected) in [
+        (run.fingerprint.digest(), vec![vec![Some(PastStates { runs: 4, ..past }), None]]),
+        (Digest::of(b"another"), vec![vec![None, None]]),
+    ] {
+        let inputs = JobInputs {
+            suite_digest: run.suite_digest.clone(),
+            image_id: run.image_id.clone(),
+            baseline: commit('b'),
+            candidate: commit('c'),
+            trust: Trust::Trusted,
+            host: run.host.clone(),
+            fingerprint,
+            metrics: vec!["wall".into(), "max-rss".into()],
+            budget: Budget { rounds_min: 5, rounds_max: 20, seconds: 60 },
+            targets: Digest::of(b"t"),
+            cases: None,
+            repetition: 0,
+        };
+        let targets = vec![vec![target("wall"), target("max-rss")]];
+        let planned = plan(vec![case.clone()], inputs, targets, 0.95, &|_| false);
+        let past_states = session.past_states(&run.suite, &planned.jobs[0]).await.unwrap();
+        assert_eq!(past_states, expected);
+    }
 }

@@ -33,7 +33,7 @@ pub(super) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
         ));
     }
     remarks.extend(Side::BOTH.into_iter().filter_map(|side| disturbed_with(view, side)));
-    remarks.extend(states(view));
+    remarks.extend(states(view, policy));
     if policy.conflicting_hosts == HostConflict::Count {
         remarks.extend(disagreement(view));
     }
@@ -85,13 +85,15 @@ fn disturbed_with(view: &View, side: Side) -> Option<String> {
     (!cases.is_empty()).then(|| format!("Disturbance comes with the {}: {names}.", side.name()))
 }
 
-/// The deciding series whose values lie in states far apart, if there are any.
-fn states(view: &View) -> Option<String> {
+/// The series of metrics that can decide whose values lie in states far apart, if there are any: what
+/// the one that does decide may not show.
+fn states(view: &View, policy: &Policy) -> Option<String> {
     let text = |row: &Row| {
         let host = if view.many_hosts { format!(" on {}", row.host) } else { String::new() };
         Some(format!("{}, {}{host}: {}", row.case, row.metric, row.states.as_ref()?.text))
     };
-    let series: Vec<String> = view.rows().filter(|row| row.decides).filter_map(text).collect();
+    let can_decide = |row: &&Row| policy.can_decide(&row.metric);
+    let series: Vec<String> = view.rows().filter(can_decide).filter_map(text).collect();
     let (first, more) = (series.first()?, series.len() - 1);
     let more =
         if more > 0 { format!(" (and {} more)", plural(more, "series")) } else { String::new() };

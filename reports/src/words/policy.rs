@@ -79,7 +79,8 @@ fn verdict_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
             number::percent(policy.q)
         ),
         format!(
-            "Unchanged: the whole {} interval of the effect lies within ±δ.",
+            "Unchanged: the whole {} interval of the effect lies within ±δ; where values lie in states far \
+             apart, that of what their shares may do to it too.",
             number::percent(policy.confidence)
         ),
         "Inconclusive: everything else, missing data included. It is not a verdict of no change."

@@ -94,9 +94,7 @@ impl Resolved {
 /// no other (git-config(1), ENVIRONMENT; an older git looks into its home all the same).
 pub(super) fn without_configuration(home: &Path) -> Command {
     let mut git = git();
-    git.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
-    git.env("GIT_ATTR_NOSYSTEM", "1").env("HOME", home).env("XDG_CONFIG_HOME", home);
-    git.env_remove("GIT_CONFIG_PARAMETERS").env_remove("GIT_CONFIG_COUNT");
+    git.env("HOME", home).env("XDG_CONFIG_HOME", home).env("GIT_CONFIG_COUNT", "0");
     git.args(["-c", "core.fsmonitor=false"]);
     git
 }

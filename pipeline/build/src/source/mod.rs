@@ -4,9 +4,13 @@
 //! A git source is resolved first (a branch, a tag, a version becomes one full id), then exactly
 //! that commit is fetched. A crate is turned into a repository of dyno's own (see [`releases`]).
 //! Names from outside reach git only after they were checked, and after `--`, so that none can
-//! become an option; `ext::` and other transports that run commands are off.
+//! become an option; `ext::` and other transports that run commands are off. A repository on this
+//! machine is asked as git asks it ([`local`]). What of the caller's git reaches dyno's is in
+//! [`environment`].
 
 mod checkout;
+mod environment;
+mod local;
 pub mod releases;
 
 use std::fs;
@@ -75,13 +79,13 @@ pub async fn resolve(
         }
         // Of a compiler only what is neither an image nor a path comes this far.
         Source::Git(location) | Source::Compiler(Some(location)) => {
-            let remote = Remote::open(git_url(location, folder)?, cache).await?;
+            let remote = Remote { url: git_url(location, folder)?, cache };
             for name in asked {
-                match remote.fetch_commit(name, events).await {
-                    Ok(commit) => resolved.push(Resolved {
+                match remote.bring(name, events).await {
+                    Ok((commit, repository)) => resolved.push(Resolved {
                         asked: name.clone(),
                         commit,
-                        origin: Origin::Repository(remote.repository.clone()),
+                        origin: Origin::Repository(repository),
                     }),
                     Err(error) if error.kind == dyno_base::error::Kind::Input => {
                         unknown_names.push(error)
@@ -92,7 +96,25 @@ pub async fn resolve(
         }
         Source::Compiler(None) => {}
     }
+    if let Source::Git(location) = source {
+        mention_uncommitted(location, folder, asked, events).await;
+    }
     all_or_errors(resolved, unknown_names)
+}
+
+/// Says so where a repository on this machine has changes that no commit has, and nobody asked for
+/// them.
+async fn mention_uncommitted(location: &str, folder: &Path, asked: &[String], events: &Events) {
+    let here = git_url(location, folder).ok().and_then(|url| local::folder_of(&url));
+    let Some(here) = here.filter(|_| asked.iter().all(|name| name != local::WORK_TREE)) else {
+        return;
+    };
+    if local::is_dirty(&here).await {
+        events.notice(format!(
+            "{} has changes that are in no commit; the name . stands for the work tree as it is",
+            here.display()
+        ));
+    }
 }
 
 fn all_or_errors(resolved: Vec<Resolved>, mut unknown: Vec<Error>) -> Result<Vec<Resolved>> {
@@ -123,7 +145,9 @@ fn git_url(location: &str, folder: &Path) -> Result<String> {
     check_git_location(location).map_err(|expected| {
         Error::input(format!("{location:?} is not a source: expected {expected}"))
     })?;
-    if location.contains("://") || (location.contains(':') && !location.contains('/')) {
+    // As git takes it: `host:path`, where no slash stands before the colon.
+    let is_host = |(host, _): (&str, &str)| !host.is_empty() && !host.contains('/');
+    if location.contains("://") || location.split_once(':').is_some_and(is_host) {
         return Ok(location.to_string());
     }
     let path = folder.join(location);
@@ -132,73 +156,62 @@ fn git_url(location: &str, folder: &Path) -> Result<String> {
     Ok(path.display().to_string())
 }
 
-/// A repository elsewhere, and the local one that receives what is fetched from it.
-struct Remote {
+/// A repository somewhere, and the cache that receives what is fetched from it.
+struct Remote<'a> {
     url: String,
+    cache: &'a Path,
+}
+
+/// A repository of dyno's own, with what was fetched from a remote.
+struct Fetched<'a> {
+    remote: &'a Remote<'a>,
     repository: PathBuf,
 }
 
-impl Remote {
-    async fn open(url: String, cache: &Path) -> Result<Self> {
-        let name = Digest::of(url.as_bytes());
-        let repository = cache.join("sources/git").join(format!("{}.git", name.short()));
-        init_repository(&repository, cache).await?;
-        Ok(Self { url, repository })
+impl Remote<'_> {
+    /// The commit that `name` means, and the repository that has it now.
+    async fn bring(&self, name: &str, events: &Events) -> Result<(CommitId, PathBuf)> {
+        let here = local::folder_of(&self.url);
+        if let Some(here) = here.as_ref().filter(|_| name == local::WORK_TREE) {
+            let fetched = self.repository(&local::object_format(here).await?).await?;
+            let doing = || format!("taking the work tree of {}", here.display());
+            let _lock = http::open_locked(&fetched.repository.join("dyno.lock")).await?;
+            events.begin(Phase::Source, doing());
+            let commit = local::commit_work_tree(here, &fetched.repository).await?;
+            events.notice(format!(
+                "{} is measured as it is, as commit {}",
+                here.display(),
+                commit.short()
+            ));
+            return Ok((commit, fetched.repository));
+        }
+        let commit = match (name.parse::<CommitId>(), here) {
+            (Ok(commit), _) => commit,
+            (Err(_), Some(here)) => local::look_up(&here, name).await?,
+            (Err(_), None) => self.look_up(name).await?,
+        };
+        const SHA256_DIGITS: usize = 64;
+        let format = if commit.hex().len() == SHA256_DIGITS { "sha256" } else { "sha1" };
+        let fetched = self.repository(format).await?;
+        fetched.fetch_commit(&commit, name, events).await?;
+        Ok((commit, fetched.repository))
     }
 
-    /// The commit that `name` means, fetched.
-    async fn fetch_commit(&self, name: &str, events: &Events) -> Result<CommitId> {
-        let commit = match name.parse::<CommitId>() {
-            Ok(commit) => commit,
-            Err(_) => self.look_up(name).await?,
-        };
-        if self.has_commit(&commit).await {
-            return Ok(commit);
-        }
-        let lock = http::open_locked(&self.repository.join("dyno.lock")).await?;
-        if self.has_commit(&commit).await {
-            return Ok(commit);
-        }
-        events.begin(Phase::Source, format!("fetching {name} ({})", commit.short()));
-        let doing = || format!("fetching {commit} from {}", self.url);
-        // A fetch that was killed leaves git's own lock behind, and no other fetch is at work here.
-        match fs::remove_file(self.repository.join("shallow.lock")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(error).context(doing);
-            }
-            _ => {}
-        }
-        let mut git = git();
-        // Not to be read: so dyno's lock lasts as long as this git, even if dyno is killed.
-        git.stdin(lock.try_clone().context(doing)?);
-        git.arg("--git-dir").arg(&self.repository);
-        git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]);
-        git.args(self.upload_pack()).arg("--");
-        git.args([self.url.as_str(), commit.hex()]);
-        let fetched = fault::around("source.fetch", run_git(git)).await;
-        match fetched {
-            Ok(_) if self.has_commit(&commit).await => Ok(commit),
-            Ok(_) => Err(Error::input(format!("{commit} is not a commit of {}", self.url))),
-            Err(error) if error.message.contains("not our ref") => {
-                Err(Error::input(format!("{} has no commit {commit}", self.url))
-                    .hint("give a branch, a tag, or the full id of a commit that was pushed"))
-            }
-            Err(error) => Err(error).context(doing),
-        }
+    /// The repository for commits whose ids have this format.
+    async fn repository(&self, format: &str) -> Result<Fetched<'_>> {
+        let name = Digest::of(self.url.as_bytes());
+        // The name of those that a dyno of before made.
+        let suffix = if format == "sha1" { String::new() } else { format!("-{format}") };
+        let folder = self.cache.join("sources/git");
+        let repository = folder.join(format!("{}{suffix}.git", name.short()));
+        init_repository(&repository, format, self.cache).await?;
+        Ok(Fetched { remote: self, repository })
     }
 
     /// Git does not hand settings on to the process that serves a local repository, and that
     /// process refuses the repository of another user; root often measures what a user wrote.
     fn upload_pack(&self) -> Option<&'static str> {
-        let local = self.url.starts_with('/') || self.url.starts_with("file:");
-        local.then_some("--upload-pack=git -c 'safe.directory=*' upload-pack")
-    }
-
-    async fn has_commit(&self, commit: &CommitId) -> bool {
-        let mut git = git();
-        git.arg("--git-dir").arg(&self.repository);
-        git.args(["cat-file", "-e", &format!("{}^{{commit}}", commit.hex())]);
-        run_git(git).await.is_ok()
+        local::folder_of(&self.url).map(|_| "--upload-pack=git -c 'safe.directory=*' upload-pack")
     }
 
     /// Asks the remote what a branch or tag means; an annotated tag means its commit.
@@ -232,6 +245,53 @@ impl Remote {
     }
 }
 
+impl Fetched<'_> {
+    /// Fetches `commit`, which somebody asked for as `name`, unless it is there.
+    async fn fetch_commit(&self, commit: &CommitId, name: &str, events: &Events) -> Result<()> {
+        let url = &self.remote.url;
+        if self.has_commit(commit).await {
+            return Ok(());
+        }
+        let lock = http::open_locked(&self.repository.join("dyno.lock")).await?;
+        if self.has_commit(commit).await {
+            return Ok(());
+        }
+        events.begin(Phase::Source, format!("fetching {name} ({})", commit.short()));
+        let doing = || format!("fetching {commit} from {url}");
+        // A fetch that was killed leaves git's own lock behind, and no other fetch is at work here.
+        match fs::remove_file(self.repository.join("shallow.lock")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).context(doing);
+            }
+            _ => {}
+        }
+        let mut git = git();
+        // Not to be read: so dyno's lock lasts as long as this git, even if dyno is killed.
+        git.stdin(lock.try_clone().context(doing)?);
+        git.arg("--git-dir").arg(&self.repository);
+        git.args(["fetch", "--quiet", "--no-tags", "--depth=1", "--no-write-fetch-head"]);
+        git.args(self.remote.upload_pack()).arg("--");
+        git.args([url.as_str(), commit.hex()]);
+        let fetched = fault::around("source.fetch", run_git(git)).await;
+        match fetched {
+            Ok(_) if self.has_commit(commit).await => Ok(()),
+            Ok(_) => Err(Error::input(format!("{commit} is not a commit of {url}"))),
+            Err(error) if error.message.contains("not our ref") => {
+                Err(Error::input(format!("{url} has no commit {commit}"))
+                    .hint("give a branch, a tag, or the full id of a commit that was pushed"))
+            }
+            Err(error) => Err(error).context(doing),
+        }
+    }
+
+    async fn has_commit(&self, commit: &CommitId) -> bool {
+        let mut git = git();
+        git.arg("--git-dir").arg(&self.repository);
+        git.args(["cat-file", "-e", &format!("{}^{{commit}}", commit.hex())]);
+        run_git(git).await.is_ok()
+    }
+}
+
 /// Whether `name` can be a ref (git-check-ref-format(1)), and cannot be an option or a revision
 /// expression.
 fn check_ref(name: &str) -> Result<()> {
@@ -262,8 +322,8 @@ fn git() -> Command {
     let mut git = Command::new("git");
     git.args(["-c", "protocol.ext.allow=never", "-c", "protocol.file.allow=always"]);
     git.args(["-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*", "-c", "gc.auto=0"]);
-    git.env("GIT_TERMINAL_PROMPT", "0").env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
-    git.env_remove("GIT_INDEX_FILE").stdin(Stdio::null()).kill_on_drop(true);
+    environment::set(&mut git);
+    git.stdin(Stdio::null()).kill_on_drop(true);
     git
 }
 
@@ -292,7 +352,7 @@ fn git_error(stderr: &[u8]) -> Error {
     Error::infrastructure(format!("git: {stderr_text}"))
 }
 
-async fn init_repository(repository: &Path, cache: &Path) -> Result<()> {
+async fn init_repository(repository: &Path, format: &str, cache: &Path) -> Result<()> {
     if repository.join("HEAD").exists() {
         return Ok(());
     }
@@ -303,8 +363,8 @@ async fn init_repository(repository: &Path, cache: &Path) -> Result<()> {
     let fresh = scratch.path().join("repository");
     let mut git = git();
     // Without a template of this machine's, which may bring configuration and attributes.
-    git.args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main", "--"]);
-    git.arg(&fresh);
+    git.args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"]);
+    git.arg(format!("--object-format={format}")).arg("--").arg(&fresh);
     run_git(git).await.context(doing)?;
     // Whole or not at all; another dyno may have made it meanwhile.
     match fault::at("source.init", || atomic_file::place_folder(&fresh, repository)) {
@@ -330,154 +390,4 @@ pub async fn git_apply(folder: &Path, patch: &[u8]) -> Result<Result<(), String>
 }
 
 #[cfg(test)]
-mod tests {
-    use dyno_model::catalog::suite::Limits;
-
-    use super::*;
-
-    #[test]
-    fn names_that_could_be_options_or_expressions_are_refused() {
-        for good in ["main", "v1.2.3", "feature/x", "0.31.2", "a@b"] {
-            assert!(check_ref(good).is_ok(), "{good}");
-        }
-        for bad in [
-            "",
-            "-x",
-            "--upload-pack=x",
-            "a..b",
-            "a^",
-            "a~1",
-            "HEAD:x",
-            "a b",
-            "a\n",
-            "@",
-            "@{1}",
-            "x.lock",
-            "/x",
-            "x/",
-            ".x",
-        ] {
-            assert!(check_ref(bad).is_err(), "{bad}");
-        }
-    }
-
-    async fn commit_file(repository: &Path, text: &str) -> String {
-        fs::write(repository.join("file"), text).unwrap();
-        let git = |words: &[&str]| {
-            let mut git = git();
-            git.arg("-C").arg(repository).args([
-                "-c",
-                "user.name=t",
-                "-c",
-                "user.email=t@example.org",
-            ]);
-            git.args(words);
-            git
-        };
-        run_git(git(&["add", "."])).await.unwrap();
-        run_git(git(&["commit", "-qm", text])).await.unwrap();
-        let head = run_git(git(&["rev-parse", "HEAD"])).await.unwrap();
-        String::from_utf8(head.stdout).unwrap().trim().to_string()
-    }
-
-    /// A commit of `repository` with this tree, written as `git mktree` reads it.
-    async fn commit_tree(repository: &Path, entries: &str) -> String {
-        let file = repository.join("../entries");
-        fs::write(&file, entries).unwrap();
-        let git_in_repository = |words: &[&str]| {
-            let mut git = git();
-            git.arg("-C").arg(repository);
-            git.args(["-c", "user.name=t", "-c", "user.email=t@example.org"]).args(words);
-            git
-        };
-        let mut tree = git_in_repository(&["mktree"]);
-        tree.stdin(fs::File::open(&file).unwrap());
-        let text = |output: Output| String::from_utf8(output.stdout).unwrap().trim().to_string();
-        let tree = text(run_git(tree).await.unwrap());
-        let commit =
-            text(run_git(git_in_repository(&["commit-tree", "-m", "x", &tree])).await.unwrap());
-        run_git(git_in_repository(&["tag", &format!("of-{commit}"), &commit])).await.unwrap();
-        commit
-    }
-
-    async fn id(repository: &Path, name: &str) -> String {
-        let mut git = git();
-        git.arg("-C").arg(repository).args(["rev-parse", name]);
-        String::from_utf8(run_git(git).await.unwrap().stdout).unwrap().trim().to_string()
-    }
-
-    /// A commit with the file of `commit` under another name.
-    async fn entry(repository: &Path, name: &str, commit: &str) -> String {
-        let blob = id(repository, &format!("{commit}:file")).await;
-        commit_tree(repository, &format!("100644 blob {blob}\t{name}\n")).await
-    }
-
-    /// A commit of ten trees in each other, each of which has the next one ten times.
-    async fn nested(repository: &Path) -> String {
-        let mut commit = "v1".to_string();
-        for _ in 0..10 {
-            let tree = id(repository, &format!("{commit}^{{tree}}")).await;
-            let entry = |name| format!("040000 tree {tree}\t{name}\n");
-            commit = commit_tree(repository, &(0..10).map(entry).collect::<String>()).await;
-        }
-        commit
-    }
-
-    #[tokio::test]
-    async fn branches_tags_and_ids_are_resolved_and_checked_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let (origin, cache) = (folder.path().join("origin"), folder.path().join("cache"));
-        let mut init = git();
-        init.args(["init", "-q", "-b", "main"]).arg(&origin);
-        run_git(init).await.unwrap();
-        let first = commit_file(&origin, "one").await;
-        let mut tag = git();
-        tag.arg("-C").arg(&origin).args(["-c", "user.name=t", "-c", "user.email=t@example.org"]);
-        tag.args(["tag", "-a", "-m", "x", "v1"]);
-        run_git(tag).await.unwrap();
-        let second = commit_file(&origin, "two").await;
-
-        let source = Source::Git("origin".into());
-        let resolve_names = |names: &[&str]| {
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            let (source, cache, folder) =
-                (source.clone(), cache.clone(), folder.path().to_path_buf());
-            async move { resolve(&source, &folder, &names, &cache, &Events::none()).await }
-        };
-        let resolved = resolve_names(&["main", "v1", &first]).await.unwrap();
-        let ids: Vec<&str> = resolved.iter().map(|r| r.commit.hex()).collect();
-        assert_eq!(ids, [second.as_str(), &first, &first]);
-        let tree = folder.path().join("tree");
-        let limits =
-            Limits { time_s: 60, memory_bytes: 0, pids: 0, output_bytes: 0, disk_bytes: 1 << 20 };
-        resolved[1].check_out(&tree, &limits).await.unwrap();
-        assert_eq!(fs::read_to_string(tree.join("file")).unwrap(), "one");
-
-        // What is too much, or cannot be written anywhere, is the commit's own fault.
-        let long = "x".repeat(300);
-        let (endless, hidden) = (nested(&origin).await, entry(&origin, ".git", &first).await);
-        let long = entry(&origin, &long, &first).await;
-        let none = Limits { time_s: 0, ..limits };
-        for (commit, limits, reason) in [
-            (&endless, limits, "the check-out wrote more than 1.00 MiB to the disk"),
-            (&first, none, "the check-out took longer than 0 s"),
-            (&long, limits, "git: error: unable to create file"),
-            (&hidden, limits, "git: error: invalid path '.git'"),
-        ] {
-            let into = folder.path().join("refused");
-            let resolved = resolve_names(&[commit]).await.unwrap().remove(0);
-            let error = resolved.check_out(&into, &limits).await.unwrap_err();
-            assert_eq!(error.kind, dyno_base::error::Kind::Case, "{error}");
-            assert!(error.message.starts_with(reason), "{reason}: {error}");
-            assert_eq!(fs::read_dir(&into).unwrap().count(), 0, "{reason}");
-        }
-
-        let error = resolve_names(&["nope", "--upload-pack=x", &"0".repeat(40)]).await.unwrap_err();
-        assert_eq!(error.kind, dyno_base::error::Kind::Input);
-        for part in
-            ["no branch or tag \"nope\"", "\"--upload-pack=x\" cannot be", "has no commit 0000"]
-        {
-            assert!(error.message.contains(part), "{part}: {}", error.message);
-        }
-    }
-}
+mod tests;

@@ -96,7 +96,7 @@ impl Releases {
         };
         let entry = IndexKrate::from_slice(&entry).map_err(registry_error).context(doing)?;
         let repository = cache.join("sources/crate").join(format!("{name}.git"));
-        init_repository(&repository, cache).await?;
+        init_repository(&repository, "sha1", cache).await?;
         let (name, cache) = (name.into(), cache.to_path_buf());
         Ok(Self { name, repository, cache, versions: entry.versions, config, client })
     }

@@ -109,13 +109,18 @@ fn ended_while_a_commit_is_fetched() {
     }
     for signal in [libc::SIGINT, libc::SIGKILL] {
         let world = World::new();
-        // A remote that takes its time: git runs this instead of packing at once.
-        let hook = world.path().join("slow");
-        world.write("slow", "#!/bin/sh\nsleep 3\nexec \"$@\"\n");
-        std::fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
-        let settings = format!("[uploadpack]\npackObjectsHook = {}\n", hook.display());
-        world.write(".gitconfig", &settings);
-        let dyno = world.until(&RUN, "source: fetching v1");
+        // A git that takes its time to fetch.
+        std::fs::create_dir(world.path().join("slow")).unwrap();
+        world.write(
+            "slow/git",
+            "#!/bin/sh\ncase \"$*\" in *' fetch '*) sleep 3;; esac\nPATH=${PATH#*:} exec git \"$@\"\n",
+        );
+        let slow = world.path().join("slow");
+        std::fs::set_permissions(slow.join("git"), PermissionsExt::from_mode(0o755)).unwrap();
+        let mut command = world.command(&RUN);
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", slow.display()));
+        let dyno = World::command_until(command, "source: fetching v1");
         std::thread::sleep(Duration::from_millis(1000));
         if signal == libc::SIGINT {
             interrupted(&world, dyno, signal);
@@ -124,7 +129,6 @@ fn ended_while_a_commit_is_fetched() {
             dyno.signal(signal);
             dyno.end();
         }
-        world.write(".gitconfig", "");
         let next = world.dyno(&RUN);
         assert_eq!(next.code, Some(0), "{next:?}");
     }

@@ -35,25 +35,28 @@ fn names_of_commits() {
         (first.as_str(), &first),
         ("both", &first),
         ("deadbeef", &second),
+        (&first[..9], &first),
+        ("HEAD~1", &first),
+        ("@", &second),
+        ("main^{commit}", &second),
     ] {
         let told = plan(name);
         assert_eq!(told.code, Some(0), "{name}: {told:?}");
         let planned: serde_json::Value = serde_json::from_str(&told.out).unwrap();
         assert_eq!(planned["jobs"][0]["inputs"]["baseline"], **commit, "{name}");
     }
-    let (short, absent) = (&first[..9], "1".repeat(40));
+    let absent = "1".repeat(40);
     for (name, parts) in [
-        (short, &["has no branch or tag", "an abbreviated commit id cannot be looked up"][..]),
-        ("nope", &["[world]/target has no branch or tag \"nope\"", "a full commit id"]),
+        ("nope", &["\"nope\" is no commit of [world]/target", "`git rev-parse`"][..]),
         (&absent, &["has no commit 1111", "that was pushed"]),
-        ("--upload-pack=touch x", &["cannot be the name of a commit"]),
-        ("--output=/tmp/x", &["cannot be the name of a commit"]),
-        ("HEAD~1", &["cannot be the name of a commit"]),
-        ("v1..v2", &["cannot be the name of a commit"]),
-        ("v1:build", &["cannot be the name of a commit"]),
-        ("*", &["cannot be the name of a commit"]),
-        ("", &["cannot be the name of a commit"]),
-        ("\u{1b}[2J", &["cannot be the name of a commit", "\\u{1b}[2J"]),
+        ("--upload-pack=touch x", &["is no commit of"]),
+        ("--output=/tmp/x", &["is no commit of"]),
+        ("HEAD~100", &["is no commit of"]),
+        ("v1..v2", &["is no commit of"]),
+        ("v1:build", &["is no commit of"]),
+        ("*", &["is no commit of"]),
+        ("", &["is no commit of"]),
+        ("\u{1b}[2J", &["is no commit of", "\\u{1b}[2J"]),
     ] {
         let told = plan(name);
         assert_eq!(told.code, Some(2), "{name}: {told:?}");

@@ -389,7 +389,12 @@ impl World {
 
     /// Starts `dyno` and returns it as soon as it says `moment` on standard error.
     pub fn until(&self, words: &[&str], moment: &str) -> Running {
-        let mut running = Self::start(self.command(words));
+        Self::command_until(self.command(words), moment)
+    }
+
+    /// Starts `command`, which is one of dyno, and returns it as soon as it says `moment`.
+    pub fn command_until(command: Command, moment: &str) -> Running {
+        let mut running = Self::start(command);
         running.wait_for(moment);
         running
     }

@@ -19,7 +19,6 @@ pub struct Aim {
 const LIMITS: &[(&str, &str)] = &[
     ("noisy", "dyno, without history: power at most"),
     ("rare-slow-mode", "dyno, without history: power at most"),
-    ("wide", "adaptive sampling:"),
 ];
 
 impl Aim {

@@ -164,7 +164,7 @@ fn dyno_with_store(world: &Path, store: &str) -> Command {
 fn selfcheck(world: &Path, store: &str, comparisons: u32) -> Value {
     let (comparisons, rounds) = (comparisons.to_string(), RUNS.to_string());
     let mut dyno = dyno_with_store(world, store);
-    dyno.args(["selfcheck", "dial", "dial-0", "--json", "--quiet"]);
+    dyno.args(["selfcheck", "dial", "dial-0", "--benchmark", "dial", "--json", "--quiet"]);
     dyno.args(["--comparisons", &comparisons, "--rounds", &rounds]);
     serde_json::from_slice(&run_for_output(&mut dyno)).expect("JSON")
 }
