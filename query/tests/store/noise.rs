@@ -166,8 +166,9 @@ async fn states_of_past_runs_are_remembered() {
     let (low, high) = (fast, slow);
     let past = PastStates { runs: 3, runs_with_states: 1, low, high };
     assert_eq!(judged.comparison.past_states, Some(past));
-    let unknown = Verdict::Inconclusive(Reason::SharesUnknown { rounds: 78 });
-    assert_eq!((judged.comparison.states, judged.verdict), (None, unknown));
+    // The past run with states lends its noise too, so that the interval is wide.
+    assert_eq!(judged.comparison.states, None);
+    assert!(matches!(judged.verdict, Verdict::Inconclusive(Reason::TooWide { .. })), "{judged:?}");
 
     let shown = compare("c", "d").await.0.comparison;
     let expected = summarise(&series("sort", "wall", &mixed)).remove(0).states;
