@@ -1,6 +1,6 @@
 //! The difference of two shares seen in pairs.
 
-use statrs::distribution::{ContinuousCDF, Normal};
+use super::t_quantile;
 
 /// The difference between the share of pairs in which the second has a property and that in which
 /// the first has it, with the half-width of its interval: in `rose` of `pairs` the second alone has
@@ -14,8 +14,7 @@ pub fn paired_shares(pairs: u32, rose: u32, fell: u32, confidence: f64) -> (f64,
     let [rose, fell] = [rose, fell].map(|count| f64::from(count) + 0.5);
     let difference = (rose - fell) / pairs;
     let variance = ((rose + fell) / pairs - difference * difference).max(0.0) / pairs;
-    let z = Normal::standard().inverse_cdf(0.5 + confidence / 2.0);
-    (difference, z * variance.sqrt())
+    (difference, t_quantile(confidence, f64::INFINITY) * variance.sqrt())
 }
 
 #[cfg(test)]

@@ -248,6 +248,49 @@ async fn a_work_tree_is_measured_as_it_is() {
     }
 }
 
+/// A remote says what its branches and tags are, and takes no expressions.
+#[tokio::test]
+async fn a_remote_is_asked_for_its_refs() {
+    let (folder, first, second) = two_commits("sha1").await;
+    let mut tag = git();
+    tag.arg("-C").arg(folder.path().join("origin")).args(["tag", "v1", &first]);
+    run_git(tag).await.unwrap();
+    let mut place = git();
+    place.arg("--exec-path");
+    let programs = String::from_utf8(run_git(place).await.unwrap().stdout).unwrap();
+    // The daemon itself, and not by `git daemon`, whose end it would outlive.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut daemon = Command::new(Path::new(programs.trim()).join("git-daemon"));
+    daemon.args(["--listen=127.0.0.1", "--export-all", "--reuseaddr"]);
+    daemon.arg(format!("--port={port}"));
+    daemon.arg(format!("--base-path={}", folder.path().display())).kill_on_drop(true);
+    daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut daemon = daemon.spawn().unwrap();
+    for _ in 0..100 {
+        match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
+            Ok(_) => break,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
+        }
+    }
+    let url = format!("git://127.0.0.1:{port}/origin");
+    for (name, expected) in [("main", &second), ("v1", &first), (first.as_str(), &first)] {
+        let resolved = resolve_name(folder.path(), &url, name).await.0.unwrap();
+        assert_eq!(resolved.commit.hex(), expected, "{name}");
+    }
+    for (name, message) in [
+        (&first[..9], "has no branch or tag"),
+        ("nope", "has no branch or tag \"nope\""),
+        ("HEAD~1", "cannot be the name of a commit"),
+        (".", "cannot be the name of a commit"),
+        ("--upload-pack=x", "cannot be the name of a commit"),
+    ] {
+        let error = resolve_name(folder.path(), &url, name).await.0.unwrap_err();
+        assert_eq!(error.kind, dyno_base::error::Kind::Input, "{name}");
+        assert!(error.message.contains(message), "{name}: {error}");
+    }
+    daemon.kill().await.unwrap();
+}
+
 /// Addresses as forges show them are git's to reach, and paths are paths.
 #[test]
 fn addresses_and_paths() {

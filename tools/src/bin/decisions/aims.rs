@@ -29,7 +29,7 @@ impl Aim {
 }
 
 /// Aims are for this many rounds or more: with two, a variance has one degree of freedom.
-const ROUNDS_MIN: u32 = 3;
+pub const ROUNDS_MIN: u32 = 3;
 const FALSE_DISCOVERY: f64 = 0.05;
 /// So much less power than the paired t-test's is allowed.
 const POWER_BELOW: f64 = 0.03;

@@ -4,31 +4,23 @@
 
 use crate::aims::Aim;
 use crate::data::{self, Placement};
-use crate::{Measurements, ROUNDS, in_parallel, method};
+use crate::{Measurements, method};
 
-/// Aims are for this many rounds or more, as those of [`crate::aims`].
-const ROUNDS_MIN: u32 = 3;
 /// The share of comparisons without effects in which a contradiction may be seen.
 const CONTRADICTED: f64 = 0.05;
 
 /// The aims, without history and with it, at the number of rounds where most was contradicted.
 pub fn aims(measurements: &Measurements) -> Vec<Aim> {
     let repetitions = measurements.repetitions;
-    let rounds: Vec<u32> = ROUNDS.iter().copied().filter(|rounds| *rounds >= ROUNDS_MIN).collect();
-    let compare_once = |index: usize| -> [bool; 2] {
-        let (rounds, repetition) = (rounds[index / repetitions], index % repetitions);
-        // A purpose of its own: what is drawn elsewhere stays what it is.
-        let mut random = data::random(measurements.seed, &[3, rounds.into(), repetition as u64]);
-        let drawn = measurements.draw(rounds, Placement::Scattered, &mut random);
-        let series = data::with_effect(&drawn, 0.0);
+    let found = measurements.by_rounds(3, Placement::Scattered, |drawn| -> [bool; 2] {
+        let series = data::with_effect(drawn, 0.0);
         [false, true].map(|history| method::contradicts_counts(&series, history))
-    };
-    let found = in_parallel("comparisons with counts", rounds.len() * repetitions, compare_once);
+    });
     let aim = |(which, name): (usize, &str)| {
         let contradicted = found
-            .chunks(repetitions)
-            .map(|of_rounds| of_rounds.iter().filter(|found| found[which]).count());
-        let (most, at) = contradicted.zip(&rounds).max().expect("there are rounds");
+            .iter()
+            .map(|(rounds, found)| (found.iter().filter(|found| found[which]).count(), rounds));
+        let (most, at) = contradicted.max().expect("there are rounds");
         let two_errors = 2.0 * (CONTRADICTED * (1.0 - CONTRADICTED) / repetitions as f64).sqrt();
         Aim {
             aim: format!(

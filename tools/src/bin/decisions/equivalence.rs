@@ -1,13 +1,11 @@
 //! How often an effect beyond δ is called *Unchanged*: that nothing changed is a claim as well.
 
+use crate::Measurements;
 use crate::aims::Aim;
 use crate::data::{self, Placement};
 use crate::method::{self, Smallest};
 use crate::score::Mean;
-use crate::{Measurements, ROUNDS, in_parallel};
 
-/// Aims are for this many rounds or more, as those of [`crate::aims`].
-const ROUNDS_MIN: u32 = 3;
 /// The effect, twice the δ of 1 %; where a series has a slow mode, that it is more frequent.
 const EFFECT: f64 = 0.02;
 /// The share of the effects that may be called unchanged.
@@ -19,13 +17,8 @@ type Shares = [f64; 2];
 
 /// The aims, without history and with it, at the number of rounds where most is called unchanged.
 pub fn aims(measurements: &Measurements) -> Vec<Aim> {
-    let repetitions = measurements.repetitions;
-    let rounds: Vec<u32> = ROUNDS.iter().copied().filter(|rounds| *rounds >= ROUNDS_MIN).collect();
-    let compare_once = |index: usize| -> [Shares; 2] {
-        let (rounds, repetition) = (rounds[index / repetitions], index % repetitions);
-        let mut random = data::random(measurements.seed, &[4, rounds.into(), repetition as u64]);
-        let drawn = measurements.draw(rounds, Placement::InAStretch, &mut random);
-        let series = data::with_effect(&drawn, EFFECT);
+    let found = measurements.by_rounds(4, Placement::InAStretch, |drawn| -> [Shares; 2] {
+        let series = data::with_effect(drawn, EFFECT);
         [false, true].map(|history| {
             let unchanged = method::unchanged(&series, history);
             let share = |has_effect: bool| {
@@ -36,14 +29,13 @@ pub fn aims(measurements: &Measurements) -> Vec<Aim> {
             };
             [true, false].map(share)
         })
-    };
-    let found = in_parallel("comparisons with δ", rounds.len() * repetitions, compare_once);
+    });
     let aim = |(which, name): (usize, &str)| {
-        let means = found.chunks(repetitions).map(|of_rounds| {
-            [0, 1].map(|kind| Mean::from_values(of_rounds.iter().map(|s| s[which][kind])))
+        let means = found.iter().map(|(rounds, found)| {
+            let mean = |kind: usize| Mean::from_values(found.iter().map(|s| s[which][kind]));
+            ([0, 1].map(mean), rounds)
         });
-        let worst =
-            means.zip(&rounds).max_by(|([a, _], _), ([b, _], _)| a.value.total_cmp(&b.value));
+        let worst = means.max_by(|([a, _], _), ([b, _], _)| a.value.total_cmp(&b.value));
         let ([effects, others], at) = worst.expect("there are rounds");
         Aim {
             aim: format!("Unchanged is said of at most 5 of 100 effects of 2 %, {name}"),

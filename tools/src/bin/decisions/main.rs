@@ -102,6 +102,29 @@ impl Measurements {
     fn draw(&self, rounds: u32, placed: Placement, random: &mut Pcg64) -> Vec<Series> {
         data::draw(&self.cells, rounds as usize, self.most, placed, random)
     }
+
+    /// What `compare` finds in each comparison of each number of rounds that aims are for. `purpose`
+    /// is one of its own: what is drawn elsewhere stays what it is.
+    fn by_rounds<T: Send>(
+        &self,
+        purpose: u64,
+        placed: Placement,
+        compare: impl Fn(&[Series]) -> T + Sync,
+    ) -> Vec<(u32, Vec<T>)> {
+        let repetitions = self.repetitions;
+        let judged: Vec<u32> =
+            ROUNDS.iter().copied().filter(|rounds| *rounds >= aims::ROUNDS_MIN).collect();
+        let compare_once = |index: usize| {
+            let (rounds, repetition) = (judged[index / repetitions], index % repetitions);
+            let purpose = [purpose, rounds.into(), repetition as u64];
+            compare(&self.draw(rounds, placed, &mut data::random(self.seed, &purpose)))
+        };
+        let mut found =
+            in_parallel("further comparisons", judged.len() * repetitions, compare_once)
+                .into_iter();
+        let of_rounds = |rounds| (rounds, found.by_ref().take(repetitions).collect());
+        judged.into_iter().map(of_rounds).collect()
+    }
 }
 
 /// Where the measurements come from, and what was made of them.
