@@ -10,7 +10,7 @@ use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::fault;
 use dyno_host::scope::MachineScope;
-use dyno_job::context::{CleanupHandle, Environment, Estimate, RunHistory};
+use dyno_job::context::{CleanupHandle, Environment, Estimate, JobHistory, RunHistory};
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
 use dyno_model::plan::Job;
@@ -24,28 +24,19 @@ struct StoredRuns(Store);
 
 #[async_trait]
 impl RunHistory for StoredRuns {
-    async fn estimate(
-        &self,
-        job: &Job,
-        suite: &Suite,
-        host: &str,
-        policy: &Policy,
-    ) -> Option<Estimate> {
-        let session = Session::open(&self.0, policy.clone()).await.ok()?;
-        let estimate = JobEstimate::for_job(job, suite, host, &session).await?;
-        let rounds_s = (estimate.least_s, estimate.most_s);
-        let (processes, besides) = (estimate.to_string(), estimate.last_time());
-        Some(Estimate { rounds_s, processes, besides })
-    }
-
-    async fn set_past_states(&self, job: &mut Job, suite: &str, policy: &Policy) {
-        // A store that cannot be asked steers nothing; publishing will say what is wrong with it.
-        let Ok(session) = Session::open(&self.0, policy.clone()).await else { return };
-        let Ok(past_states) = session.past_states(suite, job).await else { return };
-        let targets = job.targets.iter_mut().flatten();
-        for (target, past_states) in targets.zip(past_states.into_iter().flatten()) {
-            target.past_states = past_states;
-        }
+    /// A store that cannot be asked tells nothing; publishing will say what is wrong with it.
+    async fn look_up(&self, job: &Job, suite: &Suite, policy: &Policy) -> JobHistory {
+        let Ok(session) = Session::open(&self.0, policy.clone()).await else {
+            return JobHistory::default();
+        };
+        let estimate = JobEstimate::for_job(job, suite, &job.inputs.host, &session).await;
+        let estimate = estimate.map(|estimate| Estimate {
+            rounds_s: (estimate.least_s, estimate.most_s),
+            processes: estimate.to_string(),
+            besides: estimate.last_time(),
+        });
+        let past_states = session.past_states(&suite.name, job).await.unwrap_or_default();
+        JobHistory { estimate, past_states }
     }
 }
 

@@ -16,6 +16,7 @@ use dyno_model::catalog::suite::Suite;
 use dyno_model::id::JobId;
 use dyno_model::plan::Job;
 use dyno_model::request::{HostChoice, PolicyReference, Request};
+use dyno_model::states::PastStates;
 use dyno_store::Store;
 
 /// A request with what its names mean here.
@@ -124,21 +125,21 @@ impl Cleanup {
     }
 }
 
-/// What earlier runs tell of a job before it is begun.
+/// A source of what earlier runs tell of a job before it is begun.
 #[async_trait]
 pub trait RunHistory: Send + Sync {
-    /// The estimate for `job` of `suite` on `host`, under `policy`; `None` where nobody knows.
-    async fn estimate(
-        &self,
-        job: &Job,
-        suite: &Suite,
-        host: &str,
-        policy: &Policy,
-    ) -> Option<Estimate>;
+    /// What is known of `job` of `suite`, under `policy`.
+    async fn look_up(&self, job: &Job, suite: &Suite, policy: &Policy) -> JobHistory;
+}
 
-    /// Gives each target of `job`, of the suite with this name, the states that its series was in
-    /// before, where anybody knows.
-    async fn set_past_states(&self, job: &mut Job, suite: &str, policy: &Policy);
+/// What earlier runs tell of a job.
+#[derive(Default)]
+pub struct JobHistory {
+    /// `None` where nobody knows.
+    pub estimate: Option<Estimate>,
+    /// The states that the series of each target was in, as the job's targets; empty where nobody
+    /// knows.
+    pub past_states: Vec<Vec<Option<PastStates>>>,
 }
 
 /// How long a job will take, for people.

@@ -51,19 +51,22 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
         let suite = prepared.suite.suite.name.clone();
         return Ok(JobOutcome { job, suite, measured: false, bytes: 0, samples: 0 });
     };
-    let mut job = job.clone();
-    ctx.history.set_past_states(&mut job, &prepared.suite.suite.name, &request.policy).await;
-    let job = &job;
     let ctx = &ctx.for_job(&job.id);
-    let (text, estimate) = describe_job(&prepared, job, request, ctx).await;
+    let (text, history) = describe_job(&prepared, job, request, ctx).await;
     ctx.events.end(Phase::Plan, text);
+    let mut job = job.clone();
+    let past_states = history.past_states.into_iter().flatten();
+    for (target, past_states) in job.targets.iter_mut().flatten().zip(past_states) {
+        target.past_states = past_states;
+    }
+    let job = &job;
     let (inputs, built) = build(&prepared, job, ctx, &mut clock).await?;
     // Before anything is measured: a store that cannot take it is found out while nothing is lost.
     let files = inputs.as_ref().and_then(|inputs| Some(inputs.as_ref().ok()?.files.clone()));
     let storing = store_definitions(&prepared, files, ctx);
     let provenance = fault::around("definition.keep", storing).await?;
     let crates = prepare_crates(&prepared, job, &built, ctx, &mut clock).await?;
-    ctx.events.stage(Stage::Rounds, estimate.map(|estimate| estimate.rounds_s));
+    ctx.events.stage(Stage::Rounds, history.estimate.map(|estimate| estimate.rounds_s));
     let measured = measure(&prepared, job, (&inputs, &built), crates, ctx).await?;
     ctx.events.stage(Stage::Answer, None);
     clock.add(phase::MEASURE, measured.rounds_s);

@@ -20,7 +20,7 @@ use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
 use dyno_model::record::{Fingerprint, Side};
 
 use crate::clock::PhaseClock;
-use crate::context::{Cleanup, Context, Estimate, JobRequest, store_error};
+use crate::context::{Cleanup, Context, JobHistory, JobRequest, store_error};
 use crate::resolve::{ResolvedSides, combined_image_id, resolve_sides, zip_errors};
 use crate::spool::Spool;
 
@@ -57,13 +57,14 @@ pub async fn plan_only(request: &JobRequest, ctx: &Context) -> Result<(Plan, Str
     Ok((prepared.plan, text))
 }
 
-/// A job in a sentence, with what it is expected to take, and at most; and the estimate itself.
+/// A job in a sentence, with what it is expected to take, and at most; and what earlier runs tell of
+/// it.
 pub async fn describe_job(
     prepared: &PreparedJob,
     job: &Job,
     request: &JobRequest,
     ctx: &Context,
-) -> (String, Option<Estimate>) {
+) -> (String, JobHistory) {
     let budget = job.inputs.budget;
     let rounds = match (budget.rounds_min, budget.rounds_max) {
         (least, most) if least < most => format!("{least} to {most} rounds"),
@@ -73,8 +74,8 @@ pub async fn describe_job(
         job.cases.iter().filter_map(|case| prepared.suite.suite.benchmark(&case.benchmark));
     let worst_s: u64 = limits.map(|b| budget.worst_case_s(b.limits.time_s)).sum();
     let suite = &prepared.suite.suite;
-    let (host, policy) = (&prepared.host.name, &request.policy);
-    let estimate = ctx.history.estimate(job, suite, host, policy).await;
+    let history = ctx.history.look_up(job, suite, &request.policy).await;
+    let estimate = &history.estimate;
     let mut text = format!(
         "job {}: {} {} → {} on {}, {} case(s), {rounds} each; time in measured processes: ",
         job.id,
@@ -84,7 +85,7 @@ pub async fn describe_job(
         prepared.host.name,
         job.cases.len(),
     );
-    match &estimate {
+    match estimate {
         Some(estimate) => text.push_str(&estimate.processes),
         None => text.push_str("unknown before it was measured here once"),
     }
@@ -92,7 +93,7 @@ pub async fn describe_job(
     for besides in estimate.iter().flat_map(|estimate| &estimate.besides) {
         text.push_str(&format!("; {besides}"));
     }
-    (text, estimate)
+    (text, history)
 }
 
 /// The metrics of a suite that are measured for `request`.
