@@ -6,8 +6,10 @@
 //! waiting: a program with more threads than cores makes its threads wait for each other, and that
 //! is the program, not a disturbance.
 //!
-//! What others do while a process sleeps or waits costs it nothing. When it sleeps cannot be seen from
-//! outside, but how much of the time it was on a core can: of the others' time that share counts.
+//! What others do while a process sleeps or waits costs it nothing: what does is the time in which
+//! it could have run and no core was free. The kernel counts that for each thread; of those that
+//! have ended, only the first thread's can still be read. For the others stands an estimate: of the
+//! time of other programs, the share in which they were on a core.
 
 /// The share of a process's wall time that others may take on its cores unnoticed, where the host's
 /// file does not say.
@@ -29,15 +31,37 @@ pub struct Disturbance {
     pub paged_in: bool,
 }
 
+/// The times of a process, in ns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ProcessTime {
+    pub wall_ns: u64,
+    /// On a core, of all threads and processes.
+    pub running_ns: u64,
+    /// On a core, of the first thread; 0 where it is not known.
+    pub first_running_ns: u64,
+    /// What the first thread waited for a core; 0 where it is not known.
+    pub first_waiting_ns: u64,
+}
+
+impl ProcessTime {
+    /// What others took from it of `others_ns` that they were on its cores, in ns. Its threads also
+    /// wait for each other, so it is never more than that.
+    fn lost_ns(&self, others_ns: u64) -> f64 {
+        let rest = self.running_ns.saturating_sub(self.first_running_ns) as f64;
+        let awake = (rest / self.wall_ns.max(1) as f64).min(1.0);
+        let others = others_ns as f64;
+        others.min(self.first_waiting_ns as f64 + others * awake)
+    }
+}
+
 impl Disturbance {
-    /// The taint of a process that took `wall_ns`, `own_ns` of them on its cores, and of which others
-    /// may take `share_max`: names joined by a comma, empty when nothing disturbed it.
-    pub fn taint(&self, wall_ns: u64, own_ns: u64, share_max: f64) -> String {
-        let too_much = |ns: f64| ns > share_max * wall_ns as f64;
-        let awake = (own_ns as f64 / wall_ns.max(1) as f64).min(1.0);
-        let others = self.others_ns.map(|ns| ns.saturating_sub(self.unsure_ns) as f64);
+    /// The taint of a process of which others may take `share_max`: names joined by a comma, empty
+    /// when nothing disturbed it.
+    pub fn taint(&self, time: ProcessTime, share_max: f64) -> String {
+        let too_much = |ns: f64| ns > share_max * time.wall_ns as f64;
+        let others = self.others_ns.map(|ns| ns.saturating_sub(self.unsure_ns));
         [
-            ("contention", others.is_some_and(|ns| too_much(ns * awake))),
+            ("contention", others.is_some_and(|ns| too_much(time.lost_ns(ns)))),
             ("steal", too_much(self.stolen_ns as f64)),
             ("throttling", self.throttled > 0),
             (PAGE_IN, self.paged_in),
@@ -68,26 +92,49 @@ mod tests {
     fn when_a_process_is_tainted() {
         const MS: u64 = 1_000_000;
         let others = |ns| Disturbance { others_ns: Some(ns), ..Disturbance::default() };
-        // Of 100 ms the process was so many on a core.
-        for (what, own_ms, disturbance, expected) in [
-            ("nothing can be read", 100, Disturbance::default(), ""),
-            ("alone", 100, others(0), ""),
-            ("a little", 100, others(2 * MS), ""),
-            ("too much", 100, others(2 * MS + 1), "contention"),
-            ("too much beside several threads", 390, others(2 * MS + 1), "contention"),
-            ("a core full while it sleeps", 1, others(100 * MS), ""),
-            ("half of it asleep", 50, others(4 * MS), ""),
-            ("too much for the other half", 50, others(4 * MS + 1), "contention"),
-            ("within a tick", 100, Disturbance { unsure_ns: 10 * MS, ..others(12 * MS) }, ""),
-            ("beyond it", 100, Disturbance { unsure_ns: 10 * MS, ..others(13 * MS) }, "contention"),
+        // Of 100 ms the process was so many on a core; its first thread so many, and waited so many.
+        for (what, own_ms, first_ms, disturbance, expected) in [
+            ("nothing can be read", 100, [0, 0], Disturbance::default(), ""),
+            ("alone", 100, [0, 0], others(0), ""),
+            ("a little", 100, [0, 0], others(2 * MS), ""),
+            ("too much", 100, [0, 0], others(2 * MS + 1), "contention"),
+            ("too much beside several threads", 390, [0, 0], others(2 * MS + 1), "contention"),
+            ("a core full while it sleeps", 1, [0, 0], others(100 * MS), ""),
+            ("half of it asleep", 50, [0, 0], others(4 * MS), ""),
+            ("too much for the other half", 50, [0, 0], others(4 * MS + 1), "contention"),
+            ("half of it asleep, and never in the way", 50, [50, 2], others(100 * MS), ""),
+            ("half of it asleep, and in the way", 50, [50, 3], others(100 * MS), "contention"),
+            ("its threads wait for each other", 390, [100, 50], others(2 * MS), ""),
+            ("another thread does the work", 99, [1, 0], others(3 * MS), "contention"),
+            (
+                "within a tick",
+                100,
+                [0, 0],
+                Disturbance { unsure_ns: 10 * MS, ..others(12 * MS) },
+                "",
+            ),
+            (
+                "beyond it",
+                100,
+                [0, 0],
+                Disturbance { unsure_ns: 10 * MS, ..others(13 * MS) },
+                "contention",
+            ),
             (
                 "all at once",
                 100,
+                [0, 0],
                 Disturbance { stolen_ns: 10 * MS, throttled: 1, paged_in: true, ..others(90 * MS) },
                 "contention,steal,throttling,page-in",
             ),
         ] {
-            assert_eq!(disturbance.taint(100 * MS, own_ms * MS, SHARE_MAX), expected, "{what}");
+            let time = ProcessTime {
+                wall_ns: 100 * MS,
+                running_ns: own_ms * MS,
+                first_running_ns: first_ms[0] * MS,
+                first_waiting_ns: first_ms[1] * MS,
+            };
+            assert_eq!(disturbance.taint(time, SHARE_MAX), expected, "{what}");
         }
     }
 }

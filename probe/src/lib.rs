@@ -246,6 +246,9 @@ pub struct Exit {
     /// Processor time of everything in the container from the request to this answer, the probe's
     /// own and that of what was left behind included: what is known not to be others'.
     pub container_ns: u64,
+    /// How the kernel scheduled its first thread; absent where the kernel does not say.
+    #[serde(default)]
+    pub first_thread: Option<ThreadTime>,
     /// Instructions executed by the process and its children, when they were counted.
     pub instructions: Option<u64>,
     /// Why they are not there, though they were asked for.
@@ -262,6 +265,16 @@ pub struct Exit {
     pub units: Vec<WrapperUnit>,
     /// Metric → what the kernel counted of the process and all that came of it, from `exec` on.
     pub counters: BTreeMap<String, Count>,
+}
+
+/// How the kernel scheduled a thread over its life (`/proc/PID/schedstat`,
+/// Documentation/scheduler/sched-stats.rst).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadTime {
+    /// Time on a core, in ns.
+    pub running_ns: u64,
+    /// Time in which it could have run, and waited for a core, in ns.
+    pub waiting_ns: u64,
 }
 
 impl Exit {
@@ -286,6 +299,7 @@ impl Exit {
             leftover_names: Vec::new(),
             residue: None,
             container_ns: 0,
+            first_thread: None,
             instructions: None,
             not_counted: None,
             disk_read_bytes: 0,

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use dyno_model::catalog::host::{Host, format_cores};
-use dyno_model::taint::Disturbance;
+use dyno_model::taint::{Disturbance, ProcessTime};
 use dyno_probe::Exit;
 
 use super::exclusive::ExclusiveCores;
@@ -130,7 +130,13 @@ impl QuietHost {
         let fetching_ns = exit.disk_read_bytes.saturating_mul(FETCHING_NS_PER_BYTE);
         let unsure_ns = seen.unsure_ns.saturating_add(fetching_ns);
         let seen = Disturbance { unsure_ns, paged_in, ..seen };
-        seen.taint(exit.wall_ns, exit.container_ns, self.disturbance_max)
+        let time = ProcessTime {
+            wall_ns: exit.wall_ns,
+            running_ns: exit.container_ns,
+            first_running_ns: exit.first_thread.map_or(0, |thread| thread.running_ns),
+            first_waiting_ns: exit.first_thread.map_or(0, |thread| thread.waiting_ns),
+        };
+        seen.taint(time, self.disturbance_max)
     }
 }
 
