@@ -90,6 +90,15 @@ hex_id!(
     JobId, "", |d| is_hex(d, 32), "a job id (32 hexadecimal digits)"
 );
 
+hex_id!(
+    /// The first 128 bits of the hash of what a request to the queue asks: asking twice is asking once.
+    RequestId, "", |d| is_hex(d, 32), "a request id (32 hexadecimal digits)"
+);
+hex_id!(
+    /// The first 128 bits of the hash of a part of a request, which one host measures.
+    QueueJobId, "", |d| is_hex(d, 32), "the id of a job of the queue (32 hexadecimal digits)"
+);
+
 impl Digest {
     /// The digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
@@ -114,11 +123,17 @@ impl Digest {
     }
 }
 
-impl From<Digest> for JobId {
-    fn from(digest: Digest) -> Self {
-        Self(digest.0[..32].to_string())
-    }
+macro_rules! short_digest {
+    ($($name:ident),+) => {
+        $(impl From<Digest> for $name {
+            fn from(digest: Digest) -> Self {
+                Self(digest.0[..32].to_string())
+            }
+        })+
+    };
 }
+
+short_digest!(JobId, RequestId, QueueJobId);
 
 #[cfg(test)]
 mod tests {

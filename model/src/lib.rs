@@ -14,6 +14,7 @@ pub mod mistake;
 pub mod notice;
 pub mod plan;
 pub mod pool;
+pub mod queue;
 pub mod record;
 pub mod request;
 pub mod sampling;
