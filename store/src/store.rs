@@ -105,6 +105,11 @@ impl Store {
         }
     }
 
+    /// The folder that the store is, where it is one.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        self.local().map(LocalFolder::folder)
+    }
+
     /// Where the file at `path`, which is relative to the store, lies.
     pub fn locate(&self, path: &Path) -> String {
         format!("{}/{path}", self.url().trim_end_matches('/'))

@@ -1,0 +1,523 @@
+//! An agent: the loop of a host that takes jobs, keeps its claim while it measures, and ends them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
+
+use dyno_model::id::QueueJobId;
+use dyno_model::queue::{
+    ATTEMPTS_MAX, Chooser, Ending, FailedAttempt, Holder, HostOffer, JobName, Observation,
+    QueueJob, observe, path,
+};
+use futures::future::{Either, select};
+
+use crate::claim::{self, HeldClaim, Lease, Renewal};
+use crate::objects::{Trouble, Version, from_bytes, read, remove};
+use crate::result::{Attempt, clear, end, find, settle};
+use crate::{Clock, Objects};
+
+pub use host_entry::Refused;
+
+mod host_entry;
+
+/// What an agent is.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    pub offer: HostOffer,
+    /// What tells this machine from another that is called the same.
+    pub machine: String,
+    /// Tells this start of the agent from all others.
+    pub incarnation: String,
+    pub dyno_version: String,
+    pub lease: Lease,
+    /// How long to wait before looking for work again.
+    pub poll: Duration,
+    /// How often the host says that it answers.
+    pub beat: Duration,
+}
+
+/// What measures a job.
+pub trait Worker: Send + Sync {
+    /// Measures `job` and publishes it as `attempt`. It is dropped where the claim is lost.
+    fn work(&self, job: QueueJob, attempt: Attempt) -> impl Future<Output = Worked> + Send;
+
+    /// Completes when the agent is to leave.
+    fn leave(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Worked {
+    /// The job has a result: this attempt's, or that of another which came first.
+    Ended,
+    /// It cannot be measured, by any host: a reason of the commit or of what was asked.
+    Failed(String),
+    /// The machine or the network failed.
+    Trouble(String),
+    /// The agent is to leave.
+    Interrupted,
+}
+
+/// What an agent says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    Taken {
+        job: QueueJobId,
+        what: String,
+    },
+    Ended {
+        job: QueueJobId,
+        ending: Ending,
+    },
+    /// Another attempt of the job counts.
+    Superseded {
+        job: QueueJobId,
+        by: String,
+    },
+    Lost {
+        job: QueueJobId,
+    },
+    Failed {
+        job: QueueJobId,
+        why: String,
+        attempts: usize,
+    },
+    Released {
+        job: QueueJobId,
+    },
+    /// An object that is not one of this dyno's, which is left alone.
+    SetAside {
+        name: String,
+        why: String,
+    },
+    Trouble {
+        why: String,
+    },
+    /// Nothing is to be done; why of some job.
+    Idle {
+        why: String,
+    },
+}
+
+/// What a look at the queue came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// A job was taken.
+    Worked,
+    /// None is left for this host but those that others hold, `held` of them.
+    Idle { held: usize },
+}
+
+/// An agent between two looks at the queue.
+pub struct Agent<'a, O, C, W> {
+    objects: &'a O,
+    clock: &'a C,
+    worker: &'a W,
+    settings: Settings,
+    report: &'a (dyn Fn(Report) + Send + Sync),
+    claims: BTreeMap<QueueJobId, Observation>,
+    hosts: BTreeMap<String, Observation>,
+    entry: host_entry::OwnEntry,
+    /// Names of objects that are left alone.
+    set_aside: BTreeSet<String>,
+    taken: u64,
+    looks: u64,
+}
+
+/// After so many renewals a holder looks whether its job has ended.
+const RENEWALS_PER_LOOK: u64 = 4;
+
+/// Of so many looks at the queue, one also looks for claims on jobs that have ended.
+const SWEEP_EVERY: u64 = 16;
+
+impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
+    pub fn new(
+        objects: &'a O,
+        clock: &'a C,
+        worker: &'a W,
+        settings: Settings,
+        report: &'a (dyn Fn(Report) + Send + Sync),
+    ) -> Self {
+        Self {
+            objects,
+            clock,
+            worker,
+            settings,
+            report,
+            claims: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            entry: host_entry::OwnEntry::default(),
+            set_aside: BTreeSet::new(),
+            taken: 0,
+            looks: 0,
+        }
+    }
+
+    /// Works until the agent is to leave; with `once`, until nothing is left for this host. A claim
+    /// of another is waited for as long as a lease: it may be that of a host that is gone.
+    ///
+    /// # Errors
+    /// [`Refused`] where another host has this one's name.
+    pub async fn run(&mut self, once: bool) -> Result<(), Refused> {
+        self.register().await?;
+        let mut idle_since = None;
+        loop {
+            let turn = self.turn().await;
+            let now = self.clock.now();
+            match turn {
+                Ok(Turn::Worked) => idle_since = None,
+                Ok(Turn::Idle { held }) => {
+                    let since = *idle_since.get_or_insert(now);
+                    let patience = self.settings.lease.duration + self.settings.poll;
+                    if once && (held == 0 || now.saturating_sub(since) > patience) {
+                        return Ok(());
+                    }
+                }
+                Err(Trouble(why)) => (self.report)(Report::Trouble { why }),
+            }
+            let activity = if idle_since.is_some() { "waits for work" } else { "looks for work" };
+            self.beat_if_due(activity).await?;
+            let wait = if idle_since.is_some() { self.settings.poll } else { Duration::ZERO };
+            let leaving = pin!(self.worker.leave());
+            if let Either::Left(_) = select(leaving, pin!(self.clock.sleep(wait))).await {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at the queue once, and works on the first job that it can get.
+    async fn turn(&mut self) -> Result<Turn, Trouble> {
+        self.open_jobs().await?;
+        let jobs = self.list_jobs().await?;
+        self.looks += 1;
+        if self.looks.is_multiple_of(SWEEP_EVERY) {
+            self.observe_claims().await?;
+            self.sweep_claims(&jobs).await?;
+        }
+        let offer = self.settings.offer.clone();
+        if !jobs.iter().any(|job| offer.refusal(job).is_none()) {
+            if let Some(why) = jobs.first().and_then(|job| offer.refusal(job)) {
+                (self.report)(Report::Idle { why });
+            }
+            return Ok(Turn::Idle { held: 0 });
+        }
+        self.observe_claims().await?;
+        let answering = self.answering(&jobs).await?;
+        let claimed: BTreeSet<QueueJobId> = self.claims.keys().cloned().collect();
+        let chooser =
+            Chooser { offer: &offer, claimed: &claimed, answering: &answering, taken: self.taken };
+        let (free, held) = chooser.order(&jobs);
+        let mut place = 0;
+        let mut stride = 1;
+        while let Some(job) = free.get(place) {
+            if self.try_job(job, None).await? {
+                return Ok(Turn::Worked);
+            }
+            // Hosts that begin at the same moment part: each collision doubles the stride.
+            place += self.spread(&job.id, stride);
+            stride = (stride * 2).min(64);
+        }
+        for job in &held {
+            if let Some(former) = self.expired(job).await? {
+                if self.try_job(job, Some(former)).await? {
+                    return Ok(Turn::Worked);
+                }
+            }
+        }
+        Ok(Turn::Idle { held: held.len() })
+    }
+
+    /// One to `stride`, another for each host and job.
+    fn spread(&self, job: &QueueJobId, stride: usize) -> usize {
+        use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+        let hash = BuildHasherDefault::<DefaultHasher>::default()
+            .hash_one((&self.settings.incarnation, job.hex()));
+        1 + (hash % stride as u64) as usize
+    }
+
+    /// Completes requests whose jobs may be missing.
+    async fn open_jobs(&mut self) -> Result<(), Trouble> {
+        for (name, _) in self.objects.list(path::OPEN).await? {
+            if self.set_aside.contains(&name) {
+                continue;
+            }
+            if let Err(why) = crate::request::complete(self.objects, self.clock, &name).await? {
+                self.leave_alone(name, why);
+            }
+        }
+        Ok(())
+    }
+
+    fn leave_alone(&mut self, name: String, why: String) {
+        if self.set_aside.insert(name.clone()) {
+            (self.report)(Report::SetAside { name, why });
+        }
+    }
+
+    async fn list_jobs(&mut self) -> Result<Vec<JobName>, Trouble> {
+        let mut jobs = Vec::new();
+        for (name, _) in self.objects.list(path::JOBS).await? {
+            match JobName::parse(&name) {
+                Some(_) if self.set_aside.contains(&name) => {}
+                Some(job) => jobs.push(job),
+                None => self.leave_alone(name, "its name is not one of a job".into()),
+            }
+        }
+        Ok(jobs)
+    }
+
+    async fn observe_claims(&mut self) -> Result<(), Trouble> {
+        let listed = self.objects.list(path::CLAIMS).await?;
+        let claim =
+            |(name, version): (String, Version)| Some((path::id(&name, path::CLAIMS)?, version.0));
+        let listed = listed.into_iter().filter_map(claim).collect();
+        observe(&mut self.claims, listed, self.clock.now());
+        Ok(())
+    }
+
+    /// Removes claims on jobs that are not open and have ended: who took one after it had ended, and
+    /// died before seeing that, leaves such a claim.
+    async fn sweep_claims(&mut self, jobs: &[JobName]) -> Result<(), Trouble> {
+        let open: BTreeSet<&QueueJobId> = jobs.iter().map(|job| &job.id).collect();
+        let (now, lease) = (self.clock.now(), self.settings.lease.duration);
+        let is_old = |seen: &Observation| now.saturating_sub(seen.since) >= lease;
+        let old = self.claims.iter().filter(|(id, seen)| !open.contains(id) && is_old(seen));
+        let old: Vec<QueueJobId> = old.map(|(id, _)| id.clone()).collect();
+        for id in old {
+            if find(self.objects, self.clock, &id).await?.is_some() {
+                remove(self.objects, self.clock, &path::claim(&id)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of hosts that said lately that they answer, where some job asks for that.
+    async fn answering(&mut self, jobs: &[JobName]) -> Result<BTreeSet<String>, Trouble> {
+        let own = &self.settings.offer.name;
+        let is_asked = |job: &JobName| job.preferred.as_ref().is_some_and(|host| host != own);
+        if !jobs.iter().any(is_asked) {
+            return Ok(BTreeSet::new());
+        }
+        let listed = self.objects.list(path::HOSTS).await?;
+        let now = self.clock.now();
+        let listed = listed.into_iter().map(|(name, version)| (name, version.0)).collect();
+        observe(&mut self.hosts, listed, now);
+        let silence = self.settings.beat * 3;
+        let hosts = jobs.iter().filter_map(|job| job.preferred.clone());
+        let answers = |host: &String| {
+            let seen = self.hosts.get(&path::host(host));
+            seen.is_some_and(|seen| now.saturating_sub(seen.since) < silence)
+        };
+        Ok(hosts.filter(answers).collect())
+    }
+
+    /// The claim of `job`, where it was seen unchanged for as long as its lease and this host is one
+    /// that may go on with it.
+    async fn expired(
+        &mut self,
+        job: &JobName,
+    ) -> Result<Option<(dyno_model::queue::Claim, Version)>, Trouble> {
+        let Some(seen) = self.claims.get(&job.id).cloned() else { return Ok(None) };
+        let unchanged = self.clock.now().saturating_sub(seen.since);
+        if unchanged < self.settings.lease.duration {
+            return Ok(None);
+        }
+        let Some((claim, version)) = claim::read(self.objects, self.clock, &job.id).await? else {
+            self.claims.remove(&job.id);
+            return Ok(None);
+        };
+        if version.0 != seen.version {
+            // The list lagged behind.
+            let since = self.clock.now();
+            self.claims.insert(job.id.clone(), Observation { version: version.0, since });
+            return Ok(None);
+        }
+        let claim = match claim {
+            Ok(claim) => claim,
+            Err(why) => {
+                self.leave_alone(path::claim(&job.id), why);
+                return Ok(None);
+            }
+        };
+        let lease = Duration::from_millis(claim.lease_ms);
+        // Where it failed before, it waits for another host first.
+        let own = &self.settings.offer.name;
+        let failed_here = claim.failed.iter().any(|attempt| attempt.host == *own);
+        let patience = if failed_here { lease * 4 } else { lease };
+        Ok((unchanged >= patience).then_some((claim, version)))
+    }
+
+    /// Takes `job` if nobody else is faster, and works on it; whether it was taken.
+    async fn try_job(
+        &mut self,
+        job: &JobName,
+        former: Option<(dyno_model::queue::Claim, Version)>,
+    ) -> Result<bool, Trouble> {
+        let holder = Holder {
+            host: self.settings.offer.name.clone(),
+            incarnation: self.settings.incarnation.clone(),
+            is_measuring: false,
+        };
+        let (objects, clock, lease) = (self.objects, self.clock, self.settings.lease);
+        let taking = HeldClaim::take(objects, clock, &job.id, holder, lease, former);
+        let Some(claim) = taking.await? else { return Ok(false) };
+        self.claims.remove(&job.id);
+        // It may have ended since it was listed.
+        if let Some(result) = find(objects, clock, &job.id).await? {
+            settle(objects, clock, &result).await?;
+            clear(objects, clock, job).await?;
+            return Ok(false);
+        }
+        let object = read(objects, clock, &job.path()).await?;
+        let found = object.as_ref().map(|object| from_bytes::<QueueJob>(&object.bytes));
+        match found {
+            Some(Ok(found)) if JobName::new(&found) == *job => {
+                self.taken += 1;
+                self.carry_out(job, found, claim).await?;
+                Ok(true)
+            }
+            None => {
+                self.leave_alone(job.path(), "it is gone and has no result".into());
+                claim.release(objects, clock, None).await?;
+                Ok(false)
+            }
+            Some(wrong) => {
+                let why = wrong.err().unwrap_or_else(|| "it is not what its name says".into());
+                self.leave_alone(job.path(), why);
+                claim.release(objects, clock, None).await?;
+                Ok(false)
+            }
+        }
+    }
+
+    async fn carry_out(
+        &mut self,
+        name: &JobName,
+        job: QueueJob,
+        mut claim: HeldClaim,
+    ) -> Result<(), Trouble> {
+        let (objects, clock) = (self.objects, self.clock);
+        let id = job.id.clone();
+        let attempt = Attempt {
+            job: id.clone(),
+            by: self.settings.offer.name.clone(),
+            incarnation: format!("{}/{}", self.settings.incarnation, self.taken),
+        };
+        let attempts = claim.failed().len();
+        if attempts >= ATTEMPTS_MAX {
+            let ending = Ending::Failed { why: attempts_text(claim.failed()) };
+            return self.finish(name, &attempt, ending).await;
+        }
+        (self.report)(Report::Taken { job: id.clone(), what: job.request.to_string() });
+        if claim.renew(objects, clock, true).await? == Renewal::Lost {
+            (self.report)(Report::Lost { job: id });
+            return Ok(());
+        }
+        let worker = self.worker;
+        let worked = {
+            let working = pin!(worker.work(job, attempt.clone()));
+            let renewing = pin!(self.keep(&mut claim, &id));
+            match select(working, renewing).await {
+                Either::Left((worked, _)) => Some(worked),
+                Either::Right(_) => None,
+            }
+        };
+        match worked {
+            None => {
+                let Some(result) = find(objects, clock, &id).await? else {
+                    (self.report)(Report::Lost { job: id });
+                    return Ok(());
+                };
+                settle(objects, clock, &result).await?;
+                clear(objects, clock, name).await?;
+                (self.report)(Report::Superseded { job: id, by: result.by });
+                Ok(())
+            }
+            Some(Worked::Ended) => {
+                let Some(result) = find(objects, clock, &id).await? else {
+                    return Err(Trouble(format!("job {id} has no result")));
+                };
+                // This attempt's run row is in its place; that of another may not be.
+                let is_ours = result.incarnation == attempt.incarnation;
+                if !is_ours {
+                    settle(objects, clock, &result).await?;
+                }
+                clear(objects, clock, name).await?;
+                (self.report)(match is_ours {
+                    true => Report::Ended { job: id, ending: result.ending },
+                    false => Report::Superseded { job: id, by: result.by },
+                });
+                Ok(())
+            }
+            Some(Worked::Failed(why)) => self.finish(name, &attempt, Ending::Failed { why }).await,
+            Some(Worked::Trouble(why)) => {
+                let failed = FailedAttempt { host: attempt.by.clone(), why: why.clone() };
+                let attempts = attempts + 1;
+                (self.report)(Report::Failed { job: id, why, attempts });
+                if attempts < ATTEMPTS_MAX {
+                    return claim.release(objects, clock, Some(failed)).await.map(drop);
+                }
+                let all: Vec<FailedAttempt> =
+                    claim.failed().iter().cloned().chain([failed]).collect();
+                let ending = Ending::Failed { why: attempts_text(&all) };
+                self.finish(name, &attempt, ending).await
+            }
+            Some(Worked::Interrupted) => {
+                (self.report)(Report::Released { job: id });
+                claim.release(objects, clock, None).await.map(drop)
+            }
+        }
+    }
+
+    /// Ends the job, unless another has.
+    async fn finish(
+        &self,
+        name: &JobName,
+        attempt: &Attempt,
+        ending: Ending,
+    ) -> Result<(), Trouble> {
+        let (result, is_ours) = end(self.objects, self.clock, attempt, ending).await?;
+        settle(self.objects, self.clock, &result).await?;
+        clear(self.objects, self.clock, name).await?;
+        let job = attempt.job.clone();
+        (self.report)(match is_ours {
+            true => Report::Ended { job, ending: result.ending },
+            false => Report::Superseded { job, by: result.by },
+        });
+        Ok(())
+    }
+
+    /// Renews `claim` again and again; returns when it is lost, or when the job has ended: who
+    /// ended it may have died before it removed the claim.
+    async fn keep(&mut self, claim: &mut HeldClaim, job: &QueueJobId) {
+        let (objects, clock) = (self.objects, self.clock);
+        for renewals in 1u64.. {
+            clock.sleep(self.settings.lease.renewal).await;
+            let looks = renewals.is_multiple_of(RENEWALS_PER_LOOK);
+            if looks && matches!(find(objects, clock, job).await, Ok(Some(_))) {
+                return;
+            }
+            match claim.renew(objects, clock, true).await {
+                Ok(Renewal::Lost) => return,
+                Ok(Renewal::Held) => {}
+                Err(Trouble(why)) => {
+                    (self.report)(Report::Trouble { why });
+                    if claim.has_expired(clock) {
+                        return;
+                    }
+                }
+            }
+            let activity = format!("measures job {}", job.short());
+            if self.beat_if_due(&activity).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Why a job was tried often enough.
+fn attempts_text(failed: &[FailedAttempt]) -> String {
+    let attempt = |attempt: &FailedAttempt| format!("on {}: {}", attempt.host, attempt.why);
+    let attempts: Vec<String> = failed.iter().map(attempt).collect();
+    format!("it was tried {} times; {}", failed.len(), attempts.join("; "))
+}

@@ -1,0 +1,180 @@
+//! Objects with conditional writes, and what to do when a reply is lost.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Clock;
+
+/// What tells one content of an object from the next, as the store says it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub String);
+
+/// An object as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Object {
+    pub version: Version,
+    pub bytes: Vec<u8>,
+}
+
+/// The store did not answer, or not as one that has such objects. What was asked may have been done
+/// all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Trouble(pub String);
+
+/// Objects by name. Each operation is done at once or not at all.
+pub trait Objects: Send + Sync {
+    /// The names that begin with `prefix`, and their versions. It may lag behind.
+    fn list(
+        &self,
+        prefix: &str,
+    ) -> impl Future<Output = Result<Vec<(String, Version)>, Trouble>> + Send;
+
+    /// The object as it is; `None` where there is none.
+    fn read(&self, name: &str) -> impl Future<Output = Result<Option<Object>, Trouble>> + Send;
+
+    /// Creates an object; `None` where there is one.
+    fn create(
+        &self,
+        name: &str,
+        bytes: &[u8],
+    ) -> impl Future<Output = Result<Option<Version>, Trouble>> + Send;
+
+    /// Gives the object that has `version` other bytes; `None` where it has another, or is gone.
+    fn replace(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        version: &Version,
+    ) -> impl Future<Output = Result<Option<Version>, Trouble>> + Send;
+
+    /// Removes the object, if there is one.
+    fn remove(&self, name: &str) -> impl Future<Output = Result<(), Trouble>> + Send;
+}
+
+/// How often a write is tried whose reply does not come.
+const TRIES: u32 = 5;
+
+/// The first wait between two tries; each is twice as long as the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// What became of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Written {
+    /// The object has these bytes now, or had them.
+    Ours(Version),
+    /// It has others; `None` where there is no object.
+    Theirs(Option<Object>),
+}
+
+/// Creates `name` with `bytes`, which nobody else would write. A lost reply is no failure: what is
+/// there tells who wrote it.
+pub async fn create(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    name: &str,
+    bytes: &[u8],
+) -> Result<Written, Trouble> {
+    write(objects, clock, name, bytes, None).await
+}
+
+/// Replaces the `version` of `name` by `bytes`, which nobody else would write; see [`create`].
+pub async fn replace(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    name: &str,
+    bytes: &[u8],
+    version: &Version,
+) -> Result<Written, Trouble> {
+    write(objects, clock, name, bytes, Some(version)).await
+}
+
+async fn write(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    name: &str,
+    bytes: &[u8],
+    version: Option<&Version>,
+) -> Result<Written, Trouble> {
+    let mut wait = FIRST_WAIT;
+    for attempt in 1.. {
+        let tried = async {
+            let written = match version {
+                Some(version) => objects.replace(name, bytes, version).await?,
+                None => objects.create(name, bytes).await?,
+            };
+            if let Some(version) = written {
+                return Ok(Written::Ours(version));
+            }
+            Ok(match objects.read(name).await? {
+                Some(object) if object.bytes == bytes => Written::Ours(object.version),
+                found => Written::Theirs(found),
+            })
+        };
+        match tried.await {
+            Err(_) if attempt < TRIES => clock.sleep(wait).await,
+            done => return done,
+        }
+        wait *= 2;
+    }
+    unreachable!("the last try returns")
+}
+
+/// Removes `name`, trying again where no reply comes.
+pub async fn remove(objects: &impl Objects, clock: &impl Clock, name: &str) -> Result<(), Trouble> {
+    retry(clock, async || objects.remove(name).await).await
+}
+
+/// Reads the object `name`, trying again where no reply comes.
+pub async fn read(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    name: &str,
+) -> Result<Option<Object>, Trouble> {
+    retry(clock, async || objects.read(name).await).await
+}
+
+async fn retry<T>(
+    clock: &impl Clock,
+    mut ask: impl AsyncFnMut() -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    let mut wait = FIRST_WAIT;
+    for _ in 1..TRIES {
+        match ask().await {
+            Err(_) => clock.sleep(wait).await,
+            done => return done,
+        }
+        wait *= 2;
+    }
+    ask().await
+}
+
+/// An object's bytes: JSON and an end of line.
+pub fn to_bytes(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(value).expect("plain fields serialise");
+    bytes.push(b'\n');
+    bytes
+}
+
+/// Bytes beyond which an object of the queue is none: a foreign one may be of any size.
+pub const BYTES_MAX: usize = 4 << 20;
+
+/// What an object holds, or why it is not one of this dyno's.
+pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    if bytes.len() > BYTES_MAX {
+        return Err(format!("it has {} bytes, more than {BYTES_MAX}", bytes.len()));
+    }
+    let Versioned { version } =
+        serde_json::from_slice(bytes).map_err(|error| format!("it is damaged: {error}"))?;
+    let known = u64::from(dyno_model::queue::QUEUE_VERSION);
+    if version != known {
+        return Err(format!("its version is {version}, and this dyno knows {known}"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| format!("it is damaged: {error}"))
+}

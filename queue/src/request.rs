@@ -1,0 +1,143 @@
+//! Requests: asking, completing what was half asked, cancelling.
+
+use dyno_model::id::{QueueJobId, RequestId};
+use dyno_model::queue::{Ending, JobName, JobResult, QueueRequest, path};
+
+use crate::objects::{Trouble, Written, create, from_bytes, read, remove, to_bytes};
+use crate::result::{Attempt, clear, end, find, settle};
+use crate::{Clock, Objects};
+
+/// A request as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submitted {
+    pub id: RequestId,
+    /// Whether it was asked for the first time.
+    pub is_new: bool,
+    /// What was asked the first time: its jobs are those that count.
+    pub request: QueueRequest,
+}
+
+/// Asks for `request`. Asking for the same again is no error, and adds nothing.
+///
+/// It is written as open first, whole: should the one who asks die at any step, an agent goes on
+/// with it.
+pub async fn submit(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    request: &QueueRequest,
+) -> Result<Submitted, Trouble> {
+    let id = request.id();
+    let open = path::open(&id);
+    // Another may be asking the same at this moment: either's will do.
+    create(objects, clock, &open, &to_bytes(request)).await?;
+    let (request, is_new) = store_request(objects, clock, request).await?;
+    create_jobs(objects, clock, &request).await?;
+    remove(objects, clock, &open).await?;
+    Ok(Submitted { id, is_new, request })
+}
+
+async fn store_request(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    request: &QueueRequest,
+) -> Result<(QueueRequest, bool), Trouble> {
+    let name = path::request(&request.id());
+    match create(objects, clock, &name, &to_bytes(request)).await? {
+        Written::Ours(_) => Ok((request.clone(), true)),
+        Written::Theirs(Some(object)) => {
+            let found = from_bytes(&object.bytes);
+            Ok((found.map_err(|why| Trouble(format!("{name}: {why}")))?, false))
+        }
+        Written::Theirs(None) => Err(Trouble(format!("{name} was created, and is gone"))),
+    }
+}
+
+/// Creates the jobs of a request that have neither ended nor are open.
+async fn create_jobs(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    request: &QueueRequest,
+) -> Result<(), Trouble> {
+    for job in &request.jobs {
+        if find(objects, clock, &job.id).await?.is_none() {
+            create(objects, clock, &JobName::new(job).path(), &to_bytes(job)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Goes on with a request that stands as open under `name`. The inner error says why it is none.
+pub(crate) async fn complete(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    name: &str,
+) -> Result<Result<(), String>, Trouble> {
+    let Some(object) = read(objects, clock, name).await? else { return Ok(Ok(())) };
+    let request: QueueRequest = match from_bytes(&object.bytes) {
+        Ok(request) => request,
+        Err(why) => return Ok(Err(why)),
+    };
+    if path::open(&request.id()) != name {
+        return Ok(Err("it is not the request that its name says".into()));
+    }
+    let (request, _) = store_request(objects, clock, &request).await?;
+    create_jobs(objects, clock, &request).await?;
+    remove(objects, clock, name).await?;
+    Ok(Ok(()))
+}
+
+/// The request `id`; `None` where nobody asked it.
+///
+/// # Errors
+/// [`Trouble`] also where it is damaged, or of another version.
+pub async fn load(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    id: &RequestId,
+) -> Result<Option<QueueRequest>, Trouble> {
+    let name = path::request(id);
+    let object = read(objects, clock, &name).await?;
+    let parsed = object.map(|object| from_bytes(&object.bytes));
+    parsed.transpose().map_err(|why| Trouble(format!("{name}: {why}")))
+}
+
+/// Cancels the job, unless it has ended: what has not begun never begins, and what runs stops at its
+/// next renewal. The answer is how it ended, and whether this call ended it.
+pub async fn cancel(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    job: &JobName,
+    by: &str,
+    incarnation: &str,
+) -> Result<(JobResult, bool), Trouble> {
+    let attempt =
+        Attempt { job: job.id.clone(), by: by.to_string(), incarnation: incarnation.to_string() };
+    let (result, is_ours) = end(objects, clock, &attempt, Ending::Cancelled).await?;
+    settle(objects, clock, &result).await?;
+    clear(objects, clock, job).await?;
+    Ok((result, is_ours))
+}
+
+/// The open job whose id begins with `prefix`; the answer lists all that do.
+pub async fn open_jobs_like(objects: &impl Objects, prefix: &str) -> Result<Vec<JobName>, Trouble> {
+    let listed = objects.list(path::JOBS).await?;
+    let jobs = listed.iter().filter_map(|(name, _)| JobName::parse(name));
+    Ok(jobs.filter(|job| job.id.hex().starts_with(prefix)).collect())
+}
+
+/// The results of the jobs of a request, in its order; `None` for those that have not ended.
+pub async fn results(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    request: &QueueRequest,
+) -> Result<Vec<(QueueJobId, Option<JobResult>)>, Trouble> {
+    let mut results = Vec::new();
+    for job in &request.jobs {
+        let result = find(objects, clock, &job.id).await?;
+        if let Some(result) = &result {
+            settle(objects, clock, result).await?;
+        }
+        results.push((job.id.clone(), result));
+    }
+    Ok(results)
+}

@@ -1,0 +1,170 @@
+//! The queue's objects in a dyno store: a bucket's own conditional writes, or a folder's with a lock.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dyno_store::Store;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{
+    Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
+};
+
+use crate::objects::{Object, Objects, Trouble, Version};
+
+/// The objects of a store.
+#[derive(Debug, Clone)]
+pub struct StoredObjects {
+    objects: Arc<dyn ObjectStore>,
+    /// A folder has no conditional update: who replaces or removes has the lock of this file.
+    lock: Option<PathBuf>,
+}
+
+impl StoredObjects {
+    /// The objects of `store`, once it was seen to keep the rules: a second creation of one name and
+    /// a replacement of an old version are refused.
+    ///
+    /// # Errors
+    /// [`Trouble`] with what the store does wrong, or why it does not answer.
+    pub async fn open(store: &Store) -> Result<Self, Trouble> {
+        let lock = store.folder().map(|folder| folder.join("queue/.lock"));
+        if let Some(lock) = &lock {
+            let folder = lock.parent().expect("it is in a folder");
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Trouble(format!("{}: {error}", folder.display())))?;
+        }
+        let opened = Self { objects: Arc::clone(store.objects()), lock };
+        opened.check().await?;
+        Ok(opened)
+    }
+
+    /// Tries conditional writes, on an object of this process alone.
+    async fn check(&self) -> Result<(), Trouble> {
+        let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let nanoseconds = started.map_or(0, |since| since.as_nanos());
+        let name = format!("queue/probes/{}-{nanoseconds}", std::process::id());
+        let wrong = |what: &str| {
+            Trouble(format!(
+                "this store cannot carry a queue: {what}. It takes object storage with conditional \
+                 writes (If-None-Match and If-Match), or a folder"
+            ))
+        };
+        let first = self.create(&name, b"1").await?;
+        let first = first.ok_or_else(|| wrong("a new object was there already"))?;
+        let again = self.create(&name, b"2").await?;
+        let second = self.replace(&name, b"3", &first).await;
+        let stale = self.replace(&name, b"4", &first).await;
+        self.remove(&name).await?;
+        if again.is_some() {
+            return Err(wrong("it creates an object that exists"));
+        }
+        if second?.is_none() {
+            return Err(wrong("it does not replace the version that it gave"));
+        }
+        if stale?.is_some() {
+            return Err(wrong("it replaces an object whose version is another"));
+        }
+        Ok(())
+    }
+
+    /// Waits for the lock of a folder, on a thread that may wait; `None` for a bucket, which needs
+    /// none. The lock ends with the file, also where its holder dies.
+    async fn locked(&self) -> Result<Option<File>, Trouble> {
+        let Some(path) = self.lock.clone() else { return Ok(None) };
+        let failed = |error: std::io::Error| Trouble(format!("{}: {error}", path.display()));
+        let waiting = {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || {
+                let file = File::options().create(true).append(true).open(path)?;
+                file.lock().map(|()| file)
+            })
+        };
+        let locked = waiting.await.map_err(|error| Trouble(error.to_string()))?;
+        locked.map(Some).map_err(failed)
+    }
+
+    async fn put(&self, name: &Path, bytes: &[u8], mode: PutMode) -> Result<Version, Error> {
+        let options = PutOptions { mode, ..PutOptions::default() };
+        let payload = Bytes::copy_from_slice(bytes).into();
+        let put = self.objects.put_opts(name, payload, options).await?;
+        match put.e_tag {
+            Some(tag) => Ok(Version(tag)),
+            None => Ok(version(&self.objects.head(name).await?)),
+        }
+    }
+}
+
+fn version(meta: &ObjectMeta) -> Version {
+    Version(meta.e_tag.clone().unwrap_or_default())
+}
+
+fn trouble(error: Error) -> Trouble {
+    Trouble(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+impl Objects for StoredObjects {
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, Version)>, Trouble> {
+        let folder = Path::from(prefix.trim_end_matches('/'));
+        let listed: Vec<ObjectMeta> =
+            self.objects.list(Some(&folder)).try_collect().await.map_err(trouble)?;
+        Ok(listed.iter().map(|meta| (meta.location.to_string(), version(meta))).collect())
+    }
+
+    async fn read(&self, name: &str) -> Result<Option<Object>, Trouble> {
+        let found = match self.objects.get(&Path::from(name)).await {
+            Err(Error::NotFound { .. }) => return Ok(None),
+            found => found.map_err(trouble)?,
+        };
+        let version = version(&found.meta);
+        if found.meta.size > crate::objects::BYTES_MAX as u64 {
+            return Err(Trouble(format!("{name} has {} bytes", found.meta.size)));
+        }
+        let bytes = found.bytes().await.map_err(trouble)?.to_vec();
+        Ok(Some(Object { version, bytes }))
+    }
+
+    async fn create(&self, name: &str, bytes: &[u8]) -> Result<Option<Version>, Trouble> {
+        let _lock = self.locked().await?;
+        match self.put(&Path::from(name), bytes, PutMode::Create).await {
+            Ok(version) => Ok(Some(version)),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(None),
+            Err(error) => Err(trouble(error)),
+        }
+    }
+
+    async fn replace(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        version: &Version,
+    ) -> Result<Option<Version>, Trouble> {
+        let path = Path::from(name);
+        let lock = self.locked().await?;
+        let mode = match &lock {
+            Some(_) => match self.objects.head(&path).await {
+                Ok(meta) if self::version(&meta) == *version => PutMode::Overwrite,
+                Ok(_) | Err(Error::NotFound { .. }) => return Ok(None),
+                Err(error) => return Err(trouble(error)),
+            },
+            None => {
+                let e_tag = Some(version.0.clone());
+                PutMode::Update(UpdateVersion { e_tag, version: None })
+            }
+        };
+        match self.put(&path, bytes, mode).await {
+            Ok(version) => Ok(Some(version)),
+            Err(Error::Precondition { .. } | Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(trouble(error)),
+        }
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), Trouble> {
+        let _lock = self.locked().await?;
+        match self.objects.delete(&Path::from(name)).await {
+            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(trouble(error)),
+        }
+    }
+}
