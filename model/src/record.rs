@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget::Budget;
 use crate::catalog::suite::Source;
-use crate::id::{CommitId, Digest, JobId};
+use crate::id::{CommitId, Digest, JobId, QueueJobId};
 use crate::notice::Notice;
 use crate::states::States;
 use crate::step::Step;
@@ -375,10 +375,24 @@ pub struct RunRow {
     pub measured_share: f64,
     /// Phase name → seconds.
     pub phases_s: BTreeMap<String, f64>,
+    /// The job of the queue that it was measured for; `None` for one that was measured at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueAttempt>,
     /// Table → digest of the job's rows in it, with the version of its rule (`1:…`), made when the
     /// record is published; empty before, and in records of a dyno that made none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub row_digests: BTreeMap<String, String>,
+}
+
+/// An attempt of a job of the queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueAttempt {
+    pub job: QueueJobId,
+    /// The host that made it.
+    pub by: String,
+    /// Tells it from all others.
+    pub incarnation: String,
 }
 
 /// An attempt's immutable trace.

@@ -9,11 +9,12 @@ use dyno_model::queue::{
     ATTEMPTS_MAX, Chooser, Ending, FailedAttempt, Holder, HostOffer, JobName, Observation,
     QueueJob, observe, path,
 };
+use dyno_model::record::QueueAttempt;
 use futures::future::{Either, select};
 
 use crate::claim::{self, HeldClaim, Lease, Renewal};
 use crate::objects::{Trouble, Version, from_bytes, read, remove};
-use crate::result::{Attempt, clear, end, find, settle};
+use crate::result::{clear, end, find, settle};
 use crate::{Clock, Objects};
 
 pub use host_entry::Refused;
@@ -39,7 +40,7 @@ pub struct Settings {
 /// What measures a job.
 pub trait Worker: Send + Sync {
     /// Measures `job` and publishes it as `attempt`. It is dropped where the claim is lost.
-    fn work(&self, job: QueueJob, attempt: Attempt) -> impl Future<Output = Worked> + Send;
+    fn work(&self, job: QueueJob, attempt: QueueAttempt) -> impl Future<Output = Worked> + Send;
 
     /// Completes when the agent is to leave.
     fn leave(&self) -> impl Future<Output = ()> + Send;
@@ -398,7 +399,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
     ) -> Result<(), Trouble> {
         let (objects, clock) = (self.objects, self.clock);
         let id = job.id.clone();
-        let attempt = Attempt {
+        let attempt = QueueAttempt {
             job: id.clone(),
             by: self.settings.offer.name.clone(),
             incarnation: format!("{}/{}", self.settings.incarnation, self.taken),
@@ -473,7 +474,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
     async fn finish(
         &self,
         name: &JobName,
-        attempt: &Attempt,
+        attempt: &QueueAttempt,
         ending: Ending,
     ) -> Result<(), Trouble> {
         let (result, is_ours) = end(self.objects, self.clock, attempt, ending).await?;

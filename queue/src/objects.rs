@@ -60,6 +60,23 @@ const TRIES: u32 = 5;
 /// The first wait between two tries; each is twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 
+/// Asks until a reply comes, [`TRIES`] times at most. (A macro, since a function would take an
+/// asynchronous closure, whose lifetimes the compiler cannot follow through `Send` futures yet.)
+macro_rules! retry {
+    ($clock:expr, $ask:expr) => {{
+        let mut wait = FIRST_WAIT;
+        let mut tries = 1;
+        loop {
+            match $ask.await {
+                Err(_) if tries < TRIES => $clock.sleep(wait).await,
+                done => break done,
+            }
+            wait *= 2;
+            tries += 1;
+        }
+    }};
+}
+
 /// What became of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Written {
@@ -98,33 +115,24 @@ async fn write(
     bytes: &[u8],
     version: Option<&Version>,
 ) -> Result<Written, Trouble> {
-    let mut wait = FIRST_WAIT;
-    for attempt in 1.. {
-        let tried = async {
-            let written = match version {
-                Some(version) => objects.replace(name, bytes, version).await?,
-                None => objects.create(name, bytes).await?,
-            };
-            if let Some(version) = written {
-                return Ok(Written::Ours(version));
-            }
-            Ok(match objects.read(name).await? {
-                Some(object) if object.bytes == bytes => Written::Ours(object.version),
-                found => Written::Theirs(found),
-            })
+    retry!(clock, async {
+        let written = match version {
+            Some(version) => objects.replace(name, bytes, version).await?,
+            None => objects.create(name, bytes).await?,
         };
-        match tried.await {
-            Err(_) if attempt < TRIES => clock.sleep(wait).await,
-            done => return done,
+        if let Some(version) = written {
+            return Ok(Written::Ours(version));
         }
-        wait *= 2;
-    }
-    unreachable!("the last try returns")
+        Ok(match objects.read(name).await? {
+            Some(object) if object.bytes == bytes => Written::Ours(object.version),
+            found => Written::Theirs(found),
+        })
+    })
 }
 
 /// Removes `name`, trying again where no reply comes.
 pub async fn remove(objects: &impl Objects, clock: &impl Clock, name: &str) -> Result<(), Trouble> {
-    retry(clock, async || objects.remove(name).await).await
+    retry!(clock, objects.remove(name))
 }
 
 /// Reads the object `name`, trying again where no reply comes.
@@ -133,22 +141,7 @@ pub async fn read(
     clock: &impl Clock,
     name: &str,
 ) -> Result<Option<Object>, Trouble> {
-    retry(clock, async || objects.read(name).await).await
-}
-
-async fn retry<T>(
-    clock: &impl Clock,
-    mut ask: impl AsyncFnMut() -> Result<T, Trouble>,
-) -> Result<T, Trouble> {
-    let mut wait = FIRST_WAIT;
-    for _ in 1..TRIES {
-        match ask().await {
-            Err(_) => clock.sleep(wait).await,
-            done => return done,
-        }
-        wait *= 2;
-    }
-    ask().await
+    retry!(clock, objects.read(name))
 }
 
 /// An object's bytes: JSON and an end of line.

@@ -2,9 +2,10 @@
 
 use dyno_model::id::{QueueJobId, RequestId};
 use dyno_model::queue::{Ending, JobName, JobResult, QueueRequest, path};
+use dyno_model::record::QueueAttempt;
 
 use crate::objects::{Trouble, Written, create, from_bytes, read, remove, to_bytes};
-use crate::result::{Attempt, clear, end, find, settle};
+use crate::result::{clear, end, find, settle};
 use crate::{Clock, Objects};
 
 /// A request as the store has it.
@@ -110,8 +111,11 @@ pub async fn cancel(
     by: &str,
     incarnation: &str,
 ) -> Result<(JobResult, bool), Trouble> {
-    let attempt =
-        Attempt { job: job.id.clone(), by: by.to_string(), incarnation: incarnation.to_string() };
+    let attempt = QueueAttempt {
+        job: job.id.clone(),
+        by: by.to_string(),
+        incarnation: incarnation.to_string(),
+    };
     let (result, is_ours) = end(objects, clock, &attempt, Ending::Cancelled).await?;
     settle(objects, clock, &result).await?;
     clear(objects, clock, job).await?;

@@ -4,19 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dyno_model::id::{JobId, QueueJobId};
 use dyno_model::queue::{Ending, JobName, JobResult, QUEUE_VERSION, path};
+use dyno_model::record::QueueAttempt;
 
 use crate::objects::{Trouble, Written, create, from_bytes, read, remove, to_bytes};
 use crate::{Clock, Objects};
-
-/// Who ends a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attempt {
-    pub job: QueueJobId,
-    /// The host or the person.
-    pub by: String,
-    /// Tells this attempt from all others.
-    pub incarnation: String,
-}
 
 /// The ending of a job whose run row is `row`, to lie at `path`.
 pub fn done(run: JobId, path: String, row: &[u8]) -> Ending {
@@ -28,7 +19,7 @@ pub fn done(run: JobId, path: String, row: &[u8]) -> Ending {
 pub async fn end(
     objects: &impl Objects,
     clock: &impl Clock,
-    attempt: &Attempt,
+    attempt: &QueueAttempt,
     ending: Ending,
 ) -> Result<(JobResult, bool), Trouble> {
     let result = JobResult {

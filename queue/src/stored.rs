@@ -4,14 +4,18 @@ use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use dyno_store::Store;
+use dyno_model::id::JobId;
+use dyno_model::record::QueueAttempt;
+use dyno_store::{RunGate, Store};
 use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{
     Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion,
 };
 
+use crate::clock::SystemClock;
 use crate::objects::{Object, Objects, Trouble, Version};
 
 /// The objects of a store.
@@ -29,15 +33,19 @@ impl StoredObjects {
     /// # Errors
     /// [`Trouble`] with what the store does wrong, or why it does not answer.
     pub async fn open(store: &Store) -> Result<Self, Trouble> {
+        let opened = Self::new(store)?;
+        opened.check().await?;
+        Ok(opened)
+    }
+
+    fn new(store: &Store) -> Result<Self, Trouble> {
         let lock = store.folder().map(|folder| folder.join("queue/.lock"));
         if let Some(lock) = &lock {
             let folder = lock.parent().expect("it is in a folder");
             std::fs::create_dir_all(folder)
                 .map_err(|error| Trouble(format!("{}: {error}", folder.display())))?;
         }
-        let opened = Self { objects: Arc::clone(store.objects()), lock };
-        opened.check().await?;
-        Ok(opened)
+        Ok(Self { objects: Arc::clone(store.objects()), lock })
     }
 
     /// Tries conditional writes, on an object of this process alone.
@@ -93,6 +101,37 @@ impl StoredObjects {
             Some(tag) => Ok(Version(tag)),
             None => Ok(version(&self.objects.head(name).await?)),
         }
+    }
+}
+
+/// The judge of which attempt of a job of the queue in `store` counts: the job's result is created
+/// by the first.
+#[derive(Debug)]
+pub struct ResultGate {
+    store: Store,
+}
+
+impl ResultGate {
+    /// `store`, with this judge.
+    pub fn guard(store: Store) -> Store {
+        let gate = Arc::new(Self { store: store.clone() });
+        store.with_gate(gate)
+    }
+}
+
+#[async_trait]
+impl RunGate for ResultGate {
+    async fn admit(
+        &self,
+        attempt: &QueueAttempt,
+        run: &JobId,
+        path: &Path,
+        row: &[u8],
+    ) -> Result<bool, String> {
+        let objects = StoredObjects::new(&self.store).map_err(|trouble| trouble.to_string())?;
+        let ending = crate::result::done(run.clone(), path.to_string(), row);
+        let ended = crate::result::end(&objects, &SystemClock::default(), attempt, ending).await;
+        ended.map(|(_, is_ours)| is_ours).map_err(|trouble| trouble.to_string())
     }
 }
 

@@ -35,7 +35,7 @@ pub use encode::series;
 pub use error::{Error, Fault, Problem, Result};
 pub use files::{PANICKED, parquet_fault};
 pub use layout::{Folder, Shard};
-pub use publish::PublishOutcome;
+pub use publish::{PublishOutcome, RunGate};
 pub use runs::{PREFIX_DIGITS_MIN, is_hex};
 pub use store::{PublishWatch, READS_AT_ONCE, Store};
 pub use stored_run::{StoredRun, environment, environment_of};

@@ -1,9 +1,14 @@
 //! Publishing a record: its files in order, the run row last.
 
+use std::fmt;
+
 use arrow::error::ArrowError;
+use async_trait::async_trait;
 use bytes::Bytes;
-use dyno_model::record::{Record, RunRow};
+use dyno_model::id::JobId;
+use dyno_model::record::{QueueAttempt, Record, RunRow};
 use dyno_model::verdict;
+use object_store::path::Path;
 
 use crate::encode;
 use crate::error::{Error, Result};
@@ -12,6 +17,15 @@ use crate::layout::{self, Folder, Shard};
 use crate::put::{PutOutcome, create};
 use crate::row_digest::row_digest;
 use crate::store::Store;
+
+/// What became of the files of one attempt.
+enum Created {
+    All,
+    /// A name belongs to other bytes.
+    NameTaken,
+    /// Another attempt of the job of the queue counts.
+    Superseded,
+}
 
 /// How many interrupted attempts of one job and month are stepped over before giving up.
 const ATTEMPTS_MAX: u32 = 100;
@@ -23,6 +37,26 @@ pub enum PublishOutcome {
     Written { attempt: u32, bytes: u64 },
     /// The job has a run row already; nothing was written.
     AlreadyPublished,
+    /// Another attempt of the same job of the queue counts, or it was cancelled: there is no run row
+    /// of this one.
+    Superseded,
+}
+
+/// A judge of which attempt of a job of the queue counts.
+#[async_trait]
+pub trait RunGate: fmt::Debug + Send + Sync {
+    /// Whether `attempt` is the one that counts, whose run row `row` is then created as `path`. It
+    /// says the same of one attempt each time it is asked.
+    ///
+    /// # Errors
+    /// Why that cannot be found out.
+    async fn admit(
+        &self,
+        attempt: &QueueAttempt,
+        run: &JobId,
+        path: &Path,
+        row: &[u8],
+    ) -> Result<bool, String>;
 }
 
 impl Store {
@@ -84,25 +118,53 @@ impl Store {
                 encoded.push((*folder, bytes));
             }
             let size = encoded.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-            if self.create_all(&shard, encoded).await? {
-                return Ok(PublishOutcome::Written { attempt, bytes: size });
+            match self.create_all(&shard, run, encoded).await? {
+                Created::All => return Ok(PublishOutcome::Written { attempt, bytes: size }),
+                Created::Superseded => return Ok(PublishOutcome::Superseded),
+                Created::NameTaken => {}
             }
         }
         Err(unstorable(format!("{ATTEMPTS_MAX} interrupted attempts of it are in the store")))
     }
 
-    /// Creates the files in order; the answer is false if a name was taken.
-    async fn create_all(&self, shard: &Shard, files: Vec<(Folder, Bytes)>) -> Result<bool> {
+    /// Creates the files in order, the run row only if its attempt is the one that counts.
+    async fn create_all(
+        &self,
+        shard: &Shard,
+        run: &RunRow,
+        files: Vec<(Folder, Bytes)>,
+    ) -> Result<Created> {
         for (folder, bytes) in files {
             let (path, local) = (shard.path(folder), self.local());
+            if let (Folder::Runs, Some(attempt)) = (folder, &run.queue)
+                && !self.admit(attempt, &run.job, &path, &bytes).await?
+            {
+                return Ok(Created::Superseded);
+            }
             self.notify_watch(folder, false);
             let outcome = create(self.objects().as_ref(), local, &path, bytes).await;
             self.notify_watch(folder, true);
             match outcome.map_err(|error| self.unavailable(&format!("write {path} in"), &error))? {
                 PutOutcome::Written => {}
-                PutOutcome::NameTaken => return Ok(false),
+                PutOutcome::NameTaken => return Ok(Created::NameTaken),
             }
         }
-        Ok(true)
+        Ok(Created::All)
+    }
+
+    async fn admit(
+        &self,
+        attempt: &QueueAttempt,
+        job: &JobId,
+        path: &Path,
+        row: &[u8],
+    ) -> Result<bool> {
+        let Some(gate) = self.gate() else {
+            let why = "it was measured for a queue, which is not at hand".to_string();
+            return Err(Error::Unstorable { job: job.to_string(), why });
+        };
+        let url = self.url().to_string();
+        let admitted = gate.admit(attempt, job, path, row).await;
+        admitted.map_err(|why| Error::Unavailable { url, why })
     }
 }

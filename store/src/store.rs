@@ -15,6 +15,7 @@ use crate::bounds::{FOOTER_BYTES_MAX, TOO_LARGE};
 use crate::error::{Error, Fault, Problem, Result};
 use crate::files;
 use crate::layout::{Folder, Shard};
+use crate::publish::RunGate;
 use crate::put::LocalFolder;
 use crate::stored_run::StoredRun;
 
@@ -26,6 +27,7 @@ pub const READS_AT_ONCE: usize = 16;
 pub struct Store {
     inner: Arc<Inner>,
     watch: PublishWatch,
+    gate: Option<Arc<dyn RunGate>>,
 }
 
 /// A function called before (`false`) and after (`true`) each file that a record is written as,
@@ -78,7 +80,7 @@ impl Store {
         let (problems, runs, sound_rows) = Default::default();
         let inner = Inner { url: url.to_string(), objects, local, problems, runs, sound_rows };
         let inner = Arc::new(inner);
-        let store = Self { inner, watch: |_, _| () };
+        let store = Self { inner, watch: |_, _| (), gate: None };
         store
             .objects()
             .list_with_delimiter(None)
@@ -90,6 +92,15 @@ impl Store {
     /// This store, with someone who watches it being written.
     pub fn with_watch(self, watch: PublishWatch) -> Self {
         Self { watch, ..self }
+    }
+
+    /// This store, with what decides which attempt of a job of the queue counts.
+    pub fn with_gate(self, gate: Arc<dyn RunGate>) -> Self {
+        Self { gate: Some(gate), ..self }
+    }
+
+    pub(crate) fn gate(&self) -> Option<&dyn RunGate> {
+        self.gate.as_deref()
     }
 
     /// The URL the store was opened with.

@@ -58,6 +58,11 @@ impl Catalog {
         Ok(Self { root: root.to_path_buf() })
     }
 
+    /// The folder of the catalog.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub fn keys(&self) -> PathBuf {
         self.root.join("images/keys")
     }

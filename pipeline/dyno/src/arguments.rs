@@ -11,8 +11,10 @@ use dyno_model::catalog::suite::{Priority, Selection};
 use dyno_model::record::Trust;
 use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
 
+use crate::agent_command::AgentArguments;
 use crate::host_command::HostCommand;
 use crate::prompt;
+use crate::queue_command::{QueueArguments, RequestArguments};
 use crate::show::Color;
 
 /// The requester, in requests of this program.
@@ -132,6 +134,20 @@ pub enum Command {
         #[arg(long, default_value = "default")]
         policy: String,
     },
+    /// Ask the hosts that share the store to compare two commits
+    Request(RequestArguments),
+    /// Measure what was asked for of this host, by whoever shares the store
+    Agent(AgentArguments),
+    /// Show what was asked for and has not ended, and the hosts
+    Queue(QueueArguments),
+    /// Cancel a request, or one of its jobs
+    Cancel {
+        /// The id of a request, or of a job (its first 7 digits or more)
+        id: String,
+    },
+    /// Measure one job for an agent
+    #[command(name = "__job", hide = true)]
+    QueueJob { file: PathBuf },
     /// How quiet this machine is, and making it quieter
     Host {
         #[command(subcommand)]
@@ -359,6 +375,11 @@ pub struct Selfcheck {
 }
 
 impl Cli {
+    /// Whether the command has its own answer to all signals.
+    pub const fn handles_signals(&self) -> bool {
+        matches!(self.command, Command::Agent(_))
+    }
+
     /// Whether this is a conversation, which has its own answer to Ctrl-C.
     pub fn is_interactive(&self) -> bool {
         matches!(self.command, Command::Sql { query: None, .. }) && prompt::is_interactive()

@@ -13,11 +13,13 @@ use dyno_job::reproduce::reproduce;
 use dyno_job::{execute, plan, selfcheck};
 use dyno_model::budget::Budget;
 use dyno_model::catalog::image::debian_architecture;
+use dyno_model::queue::{Ending, JobResult};
 use dyno_model::record::Trust;
 use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
 use dyno_query::{Filter, Session};
 use dyno_toolchain::lock;
 
+use crate::agent_command;
 use crate::arguments::{
     Cli, Command, Compare, DEMO, DEMO_EXPLANATION, Global, ImageCommand, Measuring, Output,
     REQUESTER, ROUNDS_DEMO, ROUNDS_MOST, Selfcheck, SuiteCommand,
@@ -26,6 +28,7 @@ use crate::environment::{
     cache_folder, data_folder, environment, machine_scope, open_store, state_folder,
 };
 use crate::prompt;
+use crate::queue_command::{Queue, RequestArguments, result_text};
 use crate::show::{self, Detail, print_as, terminal, write_stdout};
 
 /// Carries out a command; returns the exit code.
@@ -84,6 +87,25 @@ impl Call<'_> {
             Command::Sql { query, output, policy } => {
                 sql(query.as_deref(), *output, policy, self.global, self.events).await
             }
+            Command::Request(arguments) => self.request(arguments).await,
+            Command::Agent(arguments) => {
+                agent_command::run(arguments, self.global, self.events).await.map(|()| 0)
+            }
+            Command::Queue(arguments) => {
+                let queue = Queue::open(self.global).await?;
+                self.events.send(Event::Finished);
+                queue.show(arguments).await.map(|()| 0)
+            }
+            Command::Cancel { id } => {
+                let text = Queue::open(self.global).await?.cancel(id).await?;
+                self.events.send(Event::Finished);
+                write_stdout(&text)?;
+                Ok(0)
+            }
+            Command::QueueJob { file } => {
+                let context = self.context().await?;
+                agent_command::run_job(file, self.global, context).await.map(|()| 0)
+            }
             Command::Host { command } => {
                 let (catalog, scope) = (self.global.catalog.as_deref(), machine_scope()?);
                 command.run(catalog, self.global.verbose, &scope, self.events).await
@@ -98,6 +120,44 @@ impl Call<'_> {
             }
             Command::Image { command } => images(command, self.global, self.events).await,
         }
+    }
+
+    /// Asks for a comparison; with `--wait`, prints its answer as `compare` does.
+    async fn request(&self, arguments: &RequestArguments) -> Result<u8> {
+        let queue = Queue::open(self.global).await?;
+        let submitted = queue.request(arguments, self.global, self.events).await?;
+        let (id, jobs) = (&submitted.id, submitted.request.jobs.len());
+        let (id, state) = (id.hex(), if submitted.is_new { "asked" } else { "asked before" });
+        if !arguments.wait {
+            self.events.send(Event::Finished);
+            write_stdout(&format!(
+                "{id} {state}, {} job{}\n",
+                jobs,
+                if jobs == 1 { "" } else { "s" }
+            ))?;
+            return Ok(0);
+        }
+        self.events.notice(format!("request {id}: {state}; waiting for {jobs} job(s)"));
+        let results = queue.wait(&submitted, self.events).await?;
+        let is_answered =
+            |result: &JobResult| matches!(result.ending, Ending::Done { .. } | Ending::Held { .. });
+        if let Some(unanswered) = results.iter().find(|result| !is_answered(result)) {
+            let kind = match unanswered.ending {
+                Ending::Cancelled => Kind::Interrupted,
+                _ => Kind::Case,
+            };
+            return Err(Error::new(kind, format!("job {}", result_text(unanswered))));
+        }
+        let catalog = Catalog::open(self.global.catalog.as_deref())?;
+        let output = &arguments.measuring.output;
+        let policy = catalog.policy(&output.policy)?;
+        let request = &submitted.request.requests[0];
+        let (baseline, candidate) = (request.baseline.as_str(), request.candidate.as_str());
+        let filter = Filter { suite: Some(arguments.suite.clone()), host: None, job: None };
+        let store = &queue.store;
+        let answer =
+            dyno_answer::ask(store, &policy, baseline, candidate, &filter, self.events).await?;
+        print(&answer, output, output.report.clone(), self.global, self.events)
     }
 
     async fn environment(&self) -> Result<Environment> {

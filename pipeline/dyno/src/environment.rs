@@ -15,6 +15,7 @@ use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
 use dyno_model::plan::Job;
 use dyno_query::Session;
+use dyno_queue::stored::ResultGate;
 use dyno_store::Store;
 
 use crate::arguments::Global;
@@ -67,7 +68,7 @@ pub fn machine_scope() -> Result<MachineScope> {
     MachineScope::new(lock, cgroup)
 }
 
-fn own_program() -> Result<PathBuf> {
+pub fn own_program() -> Result<PathBuf> {
     std::env::current_exe().context(|| "finding dyno's own program".into())
 }
 
@@ -77,7 +78,7 @@ pub async fn open_store(global: &Global) -> Result<Store> {
         None => data_folder()?.join("store").display().to_string(),
     };
     let store = Store::open(&url).await.map_err(store_error)?;
-    Ok(store.with_watch(fault::publish_point))
+    Ok(ResultGate::guard(store.with_watch(fault::publish_point)))
 }
 
 pub fn cache_folder(global: &Global) -> Result<PathBuf> {

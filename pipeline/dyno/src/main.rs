@@ -1,10 +1,12 @@
 //! The binary `dyno`: glue. It turns signals into a clean end and errors into an exit code.
 
+mod agent_command;
 mod arguments;
 mod commands;
 mod environment;
 mod host_command;
 mod prompt;
+mod queue_command;
 mod show;
 
 use std::process::ExitCode;
@@ -46,12 +48,13 @@ fn main() -> ExitCode {
 async fn run_command(cli: Cli) -> u8 {
     let cleanup = CleanupHandle::default();
     let is_interactive = cli.is_interactive();
+    let handles_signals = cli.handles_signals();
     let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be awaited");
     let mut terminate = signal(SignalKind::terminate()).expect("signals can be awaited");
     let outcome = tokio::select! {
         outcome = commands::main(cli, cleanup.clone()) => outcome,
-        _ = interrupt.recv(), if !is_interactive => Err(interrupted()),
-        _ = terminate.recv() => Err(interrupted()),
+        _ = interrupt.recv(), if !is_interactive && !handles_signals => Err(interrupted()),
+        _ = terminate.recv(), if !handles_signals => Err(interrupted()),
     };
     let Err(error) = outcome else { return outcome.unwrap_or_default() };
     // Whatever ended the work early, its containers end too; a second signal does not wait.
@@ -67,6 +70,16 @@ async fn run_command(cli: Cli) -> u8 {
     }
     report_error(&error);
     error.kind.exit_code()
+}
+
+/// Completes at a Ctrl-C or a termination signal.
+async fn wait_for_signal() {
+    let mut interrupt = signal(SignalKind::interrupt()).expect("signals can be awaited");
+    let mut terminate = signal(SignalKind::terminate()).expect("signals can be awaited");
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }
 
 fn interrupted() -> Error {

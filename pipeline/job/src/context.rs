@@ -15,6 +15,7 @@ use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
 use dyno_model::id::JobId;
 use dyno_model::plan::Job;
+use dyno_model::record::QueueAttempt;
 use dyno_model::request::{HostChoice, PolicyReference, Request};
 use dyno_model::states::PastStates;
 use dyno_store::Store;
@@ -30,6 +31,8 @@ pub struct JobRequest {
     /// Whether to pin the image anew if the mirror no longer has what its lock names (the demo
     /// alone).
     pub allow_relock: bool,
+    /// The attempt of a job of the queue that it is measured for.
+    pub queue: Option<QueueAttempt>,
 }
 
 impl JobRequest {
@@ -51,7 +54,7 @@ impl JobRequest {
             )));
         };
         let host = host.clone();
-        Ok(Self { request, host, policy, allow_relock: false })
+        Ok(Self { request, host, policy, allow_relock: false, queue: None })
     }
 }
 

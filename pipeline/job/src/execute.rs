@@ -71,11 +71,20 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
     ctx.events.stage(Stage::Answer, None);
     clock.add(phase::MEASURE, measured.rounds_s);
     clock.add(phase::COUNT, measured.counting_s);
-    let record = record(&prepared, job, (built, inputs), measured, provenance, started_us, clock);
+    let mut record =
+        record(&prepared, job, (built, inputs), measured, provenance, started_us, clock);
+    record.run.queue.clone_from(&request.queue);
     let spool = Spool::new(&ctx.cache, &ctx.store);
     let bytes = match spool.publish(&record, &ctx.events).await? {
         PublishOutcome::Written { bytes, .. } => bytes,
         PublishOutcome::AlreadyPublished => 0,
+        PublishOutcome::Superseded => {
+            ctx.events.notice(format!(
+                "job {} counts by another attempt, or was cancelled: this one is left out",
+                job.id
+            ));
+            0
+        }
     };
     ctx.events.end(Phase::Publish, format!("{} samples, {bytes} bytes", record.samples.len()));
     let suite = record.run.suite;

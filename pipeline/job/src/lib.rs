@@ -5,7 +5,7 @@ mod build;
 mod clock;
 pub mod context;
 mod crates;
-mod definitions;
+pub mod definitions;
 pub mod execute;
 pub mod plan;
 mod record;

@@ -100,6 +100,7 @@ pub fn record(
         finished_us: Utc::now().timestamp_micros(),
         measured_share: measured.share,
         phases_s: clock.phases_s,
+        queue: None,
         row_digests: BTreeMap::new(),
     };
     Record { run, samples: measured.samples, units: measured.units }

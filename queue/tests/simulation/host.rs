@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use dyno_model::id::Digest;
 use dyno_model::queue::{QueueJob, path};
+use dyno_model::record::QueueAttempt;
 use dyno_queue::agent::{Worked, Worker};
-use dyno_queue::result::{Attempt, done, end, settle};
+use dyno_queue::result::{done, end, settle};
 use dyno_queue::{Clock, Object, Objects, Trouble, Version};
 use rand::Rng;
 
@@ -204,7 +205,7 @@ impl SimulatedWorker {
 }
 
 impl Worker for SimulatedWorker {
-    async fn work(&self, job: QueueJob, attempt: Attempt) -> Worked {
+    async fn work(&self, job: QueueJob, attempt: QueueAttempt) -> Worked {
         let _noted = WorkNote::new(&self.world, self.host, &job);
         let (kind, takes) = {
             let mut world = lock(&self.world);

@@ -238,6 +238,7 @@ pub fn run(host: &str) -> RunRow {
         phases_s: [("measure", 62.1), ("build", 81.3), ("image", 4.2), ("publish", 0.04)]
             .map(|(name, s)| (name.to_string(), s))
             .into(),
+        queue: None,
         row_digests: Default::default(),
     }
 }

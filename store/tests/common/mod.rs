@@ -102,6 +102,7 @@ pub fn run(name: &str) -> RunRow {
         ignores_threads: Vec::new(),
         measured_share: 0.1 + 0.2,
         phases_s: BTreeMap::from([("build".into(), 161.3), ("measure".into(), 1.0 / 3.0)]),
+        queue: None,
         row_digests: BTreeMap::new(),
     }
 }

@@ -1,0 +1,393 @@
+//! The queue's commands: asking, measuring what others asked, looking, cancelling.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use dyno_answer::error::store_error;
+use dyno_base::error::{Error, Result, WithContext};
+use dyno_base::event::Events;
+use dyno_build::catalog::{Catalog, LoadedSuite};
+use dyno_build::source;
+use dyno_job::definitions::store_definition;
+use dyno_model::catalog::suite::Source;
+use dyno_model::id::{QueueJobId, RequestId};
+use dyno_model::queue::{
+    BenchmarkEstimate, Ending, HostOffer, JobName, JobResult, PRIORITY_DEFAULT, PRIORITY_MAX,
+    QUEUE_VERSION, QueueRequest, class_word, plan,
+};
+use dyno_model::record::Trust;
+use dyno_model::request::{HostChoice, Request};
+use dyno_queue::clock::SystemClock;
+use dyno_queue::request::{Submitted, cancel, load, open_jobs_like, results, submit};
+use dyno_queue::status::{Status, status};
+use dyno_queue::stored::StoredObjects;
+use dyno_queue::{Clock, Trouble};
+use dyno_store::Store;
+
+use crate::arguments::{Global, Measuring, ROUNDS_MOST};
+use crate::environment::{cache_folder, open_store};
+use crate::show::{print_as, write_stdout};
+
+/// Seconds of a job beyond which its benchmarks are split.
+const SITTING_S: f64 = 3600.0;
+
+/// How often a request is looked at that is waited for.
+const LOOK: Duration = Duration::from_secs(5);
+
+#[derive(Debug, clap::Args)]
+pub struct RequestArguments {
+    /// A suite of the catalog
+    pub suite: String,
+    /// The commit to compare with
+    #[arg(required_unless_present = "self_check")]
+    pub baseline: Option<String>,
+    /// The commit in question
+    #[arg(required_unless_present = "self_check")]
+    pub candidate: Option<String>,
+    /// Compare this commit with itself
+    #[arg(long = "self", value_name = "COMMIT", conflicts_with_all = ["baseline", "candidate"])]
+    pub self_check: Option<String>,
+    /// Who is to measure: a label, an architecture or the name of a host (again, or with commas, for
+    /// more; each measures by itself) [default: the host of --host]
+    #[arg(long, value_name = "CLASS", value_delimiter = ',')]
+    pub on: Vec<String>,
+    /// 0 to 9; the highest is begun first
+    #[arg(long, value_name = "N", default_value_t = PRIORITY_DEFAULT, value_parser = clap::value_parser!(u8).range(..=i64::from(PRIORITY_MAX)))]
+    pub priority: u8,
+    /// Measure again even if the store has this very job
+    #[arg(long)]
+    pub again: bool,
+    /// The candidate is a stranger's
+    #[arg(long)]
+    pub untrusted: bool,
+    /// Wait for the answer, print it, and end as compare does
+    #[arg(long)]
+    pub wait: bool,
+    #[command(flatten)]
+    pub measuring: Measuring,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct QueueArguments {
+    /// Print it as JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Print it again whenever it changes
+    #[arg(long, conflicts_with = "json")]
+    pub follow: bool,
+}
+
+pub fn queue_error(Trouble(why): Trouble) -> Error {
+    Error::infrastructure(format!("the queue: {why}"))
+}
+
+/// The queue of a store, opened.
+pub struct Queue {
+    pub store: Store,
+    pub objects: StoredObjects,
+    pub clock: SystemClock,
+}
+
+impl Queue {
+    pub async fn open(global: &Global) -> Result<Self> {
+        let store = open_store(global).await?;
+        let objects = StoredObjects::open(&store).await.map_err(queue_error)?;
+        Ok(Self { store, objects, clock: SystemClock::default() })
+    }
+
+    /// Asks for what the arguments say; the notices of its plan are sent.
+    pub async fn request(
+        &self,
+        arguments: &RequestArguments,
+        global: &Global,
+        events: &Events,
+    ) -> Result<Submitted> {
+        let request = self.build_request(arguments, global, events).await?;
+        submit(&self.objects, &self.clock, &request).await.map_err(queue_error)
+    }
+
+    async fn build_request(
+        &self,
+        arguments: &RequestArguments,
+        global: &Global,
+        events: &Events,
+    ) -> Result<QueueRequest> {
+        let catalog = Catalog::open(global.catalog.as_deref())?;
+        let suite = catalog.suite(&arguments.suite)?;
+        let names = match &arguments.self_check {
+            Some(commit) => [commit.clone(), commit.clone()],
+            None => [&arguments.baseline, &arguments.candidate]
+                .map(|name| name.clone().expect("clap asks for it")),
+        };
+        let [baseline, candidate] = resolve_names(&suite, names, global, events).await?;
+        let names = [arguments.suite.clone(), baseline, candidate];
+        let (request, _) = arguments.measuring.request(names, ROUNDS_MOST, global)?;
+        let trust = if arguments.untrusted { Trust::Untrusted } else { Trust::Trusted };
+        let again = arguments.again || arguments.self_check.is_some();
+        let request = Request { trust, again, requester: requester(), ..request };
+        let seen = status(&self.objects, &self.clock).await.map_err(queue_error)?;
+        let offers: Vec<HostOffer> = seen.hosts.into_iter().map(|host| host.offer).collect();
+        let class = |word: &String| match offers.iter().any(|offer| offer.name == *word) {
+            true => HostChoice::Name(word.clone()),
+            false => HostChoice::Class(word.clone()),
+        };
+        let mut classes: Vec<HostChoice> = arguments.on.iter().map(class).collect();
+        if classes.is_empty() {
+            classes.push(request.host.clone());
+        }
+        classes.sort_unstable();
+        classes.dedup();
+        // Whoever measures takes the suite from the store, where its own catalog has another.
+        let image = catalog.image(&suite.suite.image)?;
+        store_definition(&suite, &image, None, &self.store, events).await?;
+        let mut asked = QueueRequest {
+            version: QUEUE_VERSION,
+            requests: classes
+                .iter()
+                .map(|c| Request { host: c.clone(), ..request.clone() })
+                .collect(),
+            suite_digest: suite.digest.clone(),
+            priority: arguments.priority,
+            depth: 0,
+            asked_us: self.clock.wall_us(),
+            jobs: Vec::new(),
+        };
+        let estimates = self.estimates(&suite, &request, &classes, &offers).await?;
+        let planned = plan(&asked, &estimates, &offers, SITTING_S);
+        planned.notices.iter().for_each(|notice| events.notice(notice.clone()));
+        asked.jobs = planned.jobs;
+        Ok(asked)
+    }
+
+    /// What is known of the selected benchmarks: by the newest run of the suite on a host of each
+    /// class.
+    async fn estimates(
+        &self,
+        suite: &LoadedSuite,
+        request: &Request,
+        classes: &[HostChoice],
+        offers: &[HostOffer],
+    ) -> Result<Vec<BenchmarkEstimate>> {
+        let selected = suite.suite.select(&request.selection, usize::MAX);
+        let selected = selected.map_err(|wrong| Error::input(wrong.join("; ")))?;
+        let mut benchmarks: BTreeMap<&str, u32> = BTreeMap::new();
+        for case in &selected.cases {
+            let threads = case.compiler_config().threads.unwrap_or(1);
+            let most = benchmarks.entry(&case.benchmark).or_default();
+            *most = (*most).max(threads);
+        }
+        let rows = self.store.run_rows().await.map_err(store_error)?;
+        let mut runs: Vec<_> = rows.iter().filter(|r| r.run.suite == suite.suite.name).collect();
+        runs.sort_by_key(|row| std::cmp::Reverse(row.run.finished_us));
+        let newest_of = |class: &HostChoice| {
+            let is_of = |name: &str| offers.iter().any(|o| o.name == name && o.is_of(class));
+            runs.iter().find(|row| is_of(&row.run.host))
+        };
+        let seconds = runs.first().map_or(0.0, |row| {
+            row.run.phases_s.values().sum::<f64>() / benchmarks.len().max(1) as f64
+        });
+        let history: BTreeMap<String, String> = classes
+            .iter()
+            .filter_map(|class| {
+                Some((class_word(class).to_string(), newest_of(class)?.run.host.clone()))
+            })
+            .collect();
+        let estimate = |(name, threads): (&str, u32)| BenchmarkEstimate {
+            name: name.to_string(),
+            seconds,
+            threads,
+            history: history.clone(),
+        };
+        Ok(benchmarks.into_iter().map(estimate).collect())
+    }
+
+    /// Waits until every job of a request has ended; their results.
+    ///
+    /// # Errors
+    /// Of the store, where it does not answer for minutes.
+    pub async fn wait(&self, submitted: &Submitted, events: &Events) -> Result<Vec<JobResult>> {
+        let mut ended = 0;
+        loop {
+            let found = results(&self.objects, &self.clock, &submitted.request).await;
+            let found = found.map_err(queue_error)?;
+            let done: Vec<JobResult> = found.iter().filter_map(|(_, r)| r.clone()).collect();
+            for result in &done[ended.min(done.len())..] {
+                events.notice(format!("job {}", result_text(result)));
+            }
+            ended = done.len();
+            if ended == found.len() {
+                return Ok(done);
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Prints the queue, once or whenever it changes.
+    pub async fn show(&self, arguments: &QueueArguments) -> Result<()> {
+        let mut shown = String::new();
+        loop {
+            let status = status(&self.objects, &self.clock).await.map_err(queue_error)?;
+            let text = status_text(&status, self.clock.wall_us());
+            if !arguments.follow {
+                return print_as(arguments.json, &status, &text);
+            }
+            if text != shown {
+                write_stdout(&text)?;
+                shown = text;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Cancels a request, by its id, or a job, by its id or the first digits; a line for each.
+    pub async fn cancel(&self, id: &str) -> Result<String> {
+        let jobs: Vec<JobName> = match id.parse::<RequestId>() {
+            Ok(request) => match load(&self.objects, &self.clock, &request).await {
+                Ok(Some(request)) => request.jobs.iter().map(JobName::new).collect(),
+                Ok(None) => Vec::new(),
+                Err(trouble) => return Err(queue_error(trouble)),
+            },
+            Err(_) => Vec::new(),
+        };
+        let jobs = match jobs.is_empty() {
+            false => jobs,
+            true => open_jobs_like(&self.objects, id).await.map_err(queue_error)?,
+        };
+        let digits_min = 7;
+        if jobs.is_empty() || id.len() < digits_min {
+            return Err(Error::input(format!("no request and no open job has the id {id}")).hint(
+                "dyno queue lists what is open; an id is its 32 digits, or the first 7 or more of a job's",
+            ));
+        }
+        let mut text = String::new();
+        for job in &jobs {
+            let incarnation = format!("{}/{}", std::process::id(), self.clock.wall_us());
+            let ended = cancel(&self.objects, &self.clock, job, &requester(), &incarnation).await;
+            let (result, _) = ended.map_err(queue_error)?;
+            text.push_str(&format!("{}\n", result_text(&result)));
+        }
+        Ok(text)
+    }
+}
+
+/// Who asks: the user and the machine.
+fn requester() -> String {
+    let user = std::env::var("USER").unwrap_or_else(|_| "somebody".into());
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{user}@{}", machine.trim())
+}
+
+/// Full ids of the two commits; names of compilers that are no commits stay as they are.
+async fn resolve_names(
+    suite: &LoadedSuite,
+    names: [String; 2],
+    global: &Global,
+    events: &Events,
+) -> Result<[String; 2]> {
+    if matches!(suite.suite.source, Source::Compiler(_)) {
+        return Ok(names);
+    }
+    let cache = cache_folder(global)?;
+    let resolved =
+        source::resolve(&suite.suite.source, &suite.folder, &names, &cache, events).await?;
+    let [baseline, candidate] = &resolved[..] else {
+        return Err(Error::infrastructure("two names, and not two commits"));
+    };
+    let is_release = matches!(suite.suite.source, Source::Crate(_));
+    // Releases of a crate have names that stay; their ids are this machine's.
+    Ok(match is_release {
+        true => names,
+        false => [baseline, candidate].map(|resolved| resolved.commit.hex().to_string()),
+    })
+}
+
+/// How a job ended, in a line.
+pub fn result_text(result: &JobResult) -> String {
+    let (id, by) = (result.job.short(), &result.by);
+    match &result.ending {
+        Ending::Done { run, .. } => format!("{id}: done by {by}, as run {}", run.short()),
+        Ending::Held { run } => format!("{id}: the store held run {} already", run.short()),
+        Ending::Failed { why } => format!("{id}: failed on {by}: {why}"),
+        Ending::Cancelled => format!("{id}: cancelled by {by}"),
+    }
+}
+
+fn status_text(status: &Status, now_us: i64) -> String {
+    let ago = |us: i64| {
+        let seconds = (now_us - us).max(0) as u64 / 1_000_000;
+        format!("{} ago", dyno_base::text::duration(seconds))
+    };
+    let mut text = String::new();
+    match status.jobs.len() {
+        0 => text.push_str("nothing is open\n"),
+        1 => text.push_str("1 job is open\n"),
+        n => text.push_str(&format!("{n} jobs are open\n")),
+    }
+    for job in &status.jobs {
+        let id = job.id.short();
+        let state = match job.claim.as_ref().and_then(|claim| Some((claim, claim.holder.as_ref()?)))
+        {
+            Some((claim, holder)) => {
+                format!("{} has it, since {}", holder.host, ago(claim.since_us))
+            }
+            None => "waits".into(),
+        };
+        let asked = ago(job.asked_us);
+        let (class, priority) = (&job.class, job.priority);
+        text.push_str(&format!(
+            "  {id}  for {class}, priority {priority}, asked {asked}: {state}\n"
+        ));
+        for failed in job.claim.iter().flat_map(|claim| &claim.failed) {
+            text.push_str(&format!("                failed on {}: {}\n", failed.host, failed.why));
+        }
+    }
+    text.push_str(if status.hosts.is_empty() { "no host was seen\n" } else { "hosts\n" });
+    for host in &status.hosts {
+        let HostOffer { name, architecture, cores, labels } = &host.offer;
+        let labels = if labels.is_empty() { "no labels".into() } else { labels.join(", ") };
+        text.push_str(&format!(
+            "  {name}  {architecture}, benchmark cores: {cores}, {labels}; dyno {}; seen {}: {}\n",
+            host.dyno_version,
+            ago(host.beat_us),
+            host.activity
+        ));
+    }
+    for (name, why) in &status.problems {
+        text.push_str(&format!("left alone: {name}: {why}\n"));
+    }
+    text
+}
+
+/// The catalog in which the suite of a job is the one that was asked for: this one, or one in
+/// `folder` that takes the suite from the store and all else from this one.
+pub async fn catalog_with_suite(
+    catalog: &Path,
+    suite: &str,
+    digest: &dyno_model::id::Digest,
+    store: &Store,
+    folder: &Path,
+) -> Result<PathBuf> {
+    let own = Catalog::open(Some(catalog))?;
+    if own.suite(suite).is_ok_and(|own| own.digest == *digest) {
+        return Ok(catalog.to_path_buf());
+    }
+    let found = store.definition(digest).await.map_err(store_error)?;
+    let Some((path, packed)) = found else {
+        return Err(Error::infrastructure(format!(
+            "the suite {suite} that was asked for is neither in this host's catalog nor in the store"
+        )));
+    };
+    let definition = dyno_build::definition::Definition::unpack(&packed, digest, &path)?;
+    definition.write(&folder.join("suites").join(suite))?;
+    for shared in ["images", "hosts", "policies"] {
+        let (from, to) = (catalog.join(shared), folder.join(shared));
+        std::os::unix::fs::symlink(&from, &to).context(|| format!("linking {}", to.display()))?;
+    }
+    Ok(folder.to_path_buf())
+}
+
+/// The id of a job, for file names.
+pub fn job_file(job: &QueueJobId) -> String {
+    format!("{}.json", job.hex())
+}
