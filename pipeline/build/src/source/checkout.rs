@@ -65,7 +65,7 @@ struct Tree {
 struct CheckOut<'a> {
     recipe: &'a Recipe,
     events: &'a Events,
-    /// A folder without any configuration, for indices and what Git LFS downloads.
+    /// A folder without any configuration, for indices.
     home: &'a Path,
 }
 
@@ -217,7 +217,6 @@ impl CheckOut<'_> {
             ("filter.lfs.process", "git-lfs filter-process"),
             ("filter.lfs.required", "true"),
             ("remote.origin.url", &remote.url),
-            ("lfs.storage", &self.home.join("lfs").to_string_lossy()),
             ("core.fsmonitor", "false"),
         ] {
             git.arg("-c").arg(format!("{name}={value}"));

@@ -42,7 +42,9 @@ pub(super) fn git_error(stderr: &[u8]) -> Error {
     let stderr_text = String::from_utf8_lossy(stderr);
     let lines = || stderr_text.lines().map(str::trim).filter(|line| !line.is_empty());
     // What is wrong stands in the line of git's own that is marked so; advice surrounds it.
-    let marked = lines().find(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    // (The last of these marks is that of Git LFS.)
+    let marks = ["fatal:", "error:", "Error "];
+    let marked = lines().find(|line| marks.iter().any(|mark| line.starts_with(mark)));
     let stderr_text =
         marked.or_else(|| lines().next_back()).unwrap_or("it said nothing").to_string();
     Error::infrastructure(format!("git: {stderr_text}"))
