@@ -30,7 +30,7 @@ pub(super) async fn connect(socket: &str, patience_s: u64) -> Result<Docker> {
         return Err(failed(format!("the engine is too old: it speaks API {newest}"))
             .hint("Docker Engine 20.10 or Podman 4 (API 1.41) at least"));
     }
-    let version = if newest < *API_DEFAULT_VERSION { newest } else { API_DEFAULT_VERSION.clone() };
+    let version = if newest < *API_DEFAULT_VERSION { newest } else { *API_DEFAULT_VERSION };
     let docker = Docker::connect_with_unix(socket, patience_s, &version);
     let docker = docker.map_err(|error| failed(dyno_base::error::chain(&error)))?;
     match docker.version().await {
