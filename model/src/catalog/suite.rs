@@ -66,6 +66,21 @@ impl Source {
     }
 }
 
+/// What of a commit is laid out beside its own files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Checkout {
+    /// Whether its submodules are, at the commits that it records.
+    pub submodules: bool,
+    /// Whether the files that Git LFS keeps stand in the place of their pointers.
+    pub lfs: bool,
+}
+
+impl Checkout {
+    fn is_plain(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Steps that turn a source into files: `fetch` alone has the network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Recipe {
@@ -81,6 +96,10 @@ pub struct Recipe {
     /// none, for the same reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
+    /// Keys of `[source]`. Left out where they are not written, for the same reason.
+    #[serde(skip_serializing_if = "Checkout::is_plain")]
+    pub checkout: Checkout,
+    /// In the values of a `[build]`, `{commit}` stands for the commit's id.
     pub env: BTreeMap<String, String>,
     pub limits: Limits,
     /// About how long the build takes, by whoever wrote the suite; what is built does not depend

@@ -27,29 +27,38 @@ pub struct Artifact {
     pub files: BTreeMap<String, (Digest, u64)>,
     /// Seconds the build took; `None` when it came from the cache.
     pub build_s: Option<f64>,
+    /// What of its source was not there because the suite does not ask for it, in words.
+    pub left_out: Option<String>,
 }
 
 impl Artifact {
     /// What is an image's own: nothing was built, and no file of it is anywhere else.
     pub fn of_image(id: &Digest) -> Self {
-        Self { digest: id.clone(), folder: PathBuf::new(), files: BTreeMap::new(), build_s: None }
+        Self::new(id.clone(), PathBuf::new(), BTreeMap::new())
+    }
+
+    /// What is whole: of a cache, or not built here.
+    fn new(digest: Digest, folder: PathBuf, files: BTreeMap<String, (Digest, u64)>) -> Self {
+        Self { digest, folder, files, build_s: None, left_out: None }
     }
 }
 
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Manifest {
     pub(crate) files: BTreeMap<String, (Digest, u64)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) left_out: Option<String>,
 }
 
-/// The files of the artifact in `folder` of `cache`, if it is there and whole. A damaged one leaves
+/// The manifest of the artifact in `folder` of `cache`, if it is there and whole. A damaged one leaves
 /// its place if it is the request's own class (`is_own_class`) that is damaged: the new one would
 /// not get its name while anything stands there, be it without a manifest.
-pub(crate) fn cached_files(
+pub(crate) fn cached_manifest(
     cache: &Path,
     events: &Events,
     folder: &Path,
     is_own_class: bool,
-) -> Result<Option<BTreeMap<String, (Digest, u64)>>> {
+) -> Result<Option<Manifest>> {
     if !folder.exists() {
         return Ok(None);
     }
@@ -60,7 +69,7 @@ pub(crate) fn cached_files(
     };
     let text = fs::read(folder.join("manifest.json")).unwrap_or_default();
     match serde_json::from_slice::<Manifest>(&text) {
-        Ok(manifest) if is_whole(&manifest) => Ok(Some(manifest.files)),
+        Ok(manifest) if is_whole(&manifest) => Ok(Some(manifest)),
         _ if !is_own_class => Ok(None),
         _ => {
             events.notice(format!(
@@ -88,10 +97,10 @@ pub async fn import_toolchain(
         (digest, folder)
     };
     if let Some((digest, folder)) = identity.map(location)
-        && let Some(files) = cached_files(cache, events, &folder, true)?
+        && let Some(manifest) = cached_manifest(cache, events, &folder, true)?
     {
         events.end(Phase::Build, format!("{what} from the cache"));
-        return Ok(Artifact { digest, folder, files, build_s: None });
+        return Ok(Artifact::new(digest, folder, manifest.files));
     }
     let scratch = Scratch::new(cache)?;
     let sysroot = lay_out(&scratch.folder("sysroot")?).await?;
@@ -101,7 +110,7 @@ pub async fn import_toolchain(
     fs::create_dir_all(staging.join("files")).context(doing)?;
     let files = take_sysroot(&sysroot, &staging.join("files"), SYSROOT_MAX, what)
         .map_err(|error| Error { kind: Kind::Input, ..error })?;
-    let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
+    let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone(), left_out: None });
     let manifest = manifest.expect("plain fields");
     fs::write(staging.join("manifest.json"), &manifest).context(doing)?;
     fs::set_permissions(&staging, fs::Permissions::from_mode(0o755)).context(doing)?;
@@ -110,10 +119,10 @@ pub async fn import_toolchain(
     let (digest, folder) = location(identity.unwrap_or(files_digest.hex()));
     fs::create_dir_all(folder.parent().expect("it is in the cache")).context(doing)?;
     // Where its files name it, whatever stands there has not been looked at yet.
-    if cached_files(cache, events, &folder, true)?.is_none() {
+    if cached_manifest(cache, events, &folder, true)?.is_none() {
         place_artifact(&staging, &folder).context(doing)?;
     }
-    Ok(Artifact { digest, folder, files, build_s: None })
+    Ok(Artifact::new(digest, folder, files))
 }
 
 pub(crate) fn place_artifact(staging: &Path, folder: &Path) -> std::io::Result<()> {
@@ -179,8 +188,9 @@ mod tests {
             for damage in damages {
                 damage(&first.folder).unwrap();
                 assert_eq!(import(identity).await, first);
-                let files =
-                    cached_files(cache.path(), &Events::none(), &first.folder, true).unwrap();
+                let manifest =
+                    cached_manifest(cache.path(), &Events::none(), &first.folder, true).unwrap();
+                let files = manifest.map(|manifest| manifest.files);
                 assert_eq!(files.as_ref(), Some(&first.files), "it is whole again");
             }
         }

@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use dyno_base::scratch::Scratch;
 use dyno_model::catalog::suite::Recipe;
-use dyno_model::id::Digest;
+use dyno_model::id::{CommitId, Digest};
 use dyno_model::record::{Failure, Trust};
 use dyno_model::step::Step;
 use dyno_probe::{End, Exit, Settings, Spawn};
@@ -33,7 +33,7 @@ use dyno_base::event::{Event, Events, Phase};
 use dyno_base::fault;
 use dyno_engine::{Engines, Mount, Root, Spec};
 
-use crate::artifact::{Artifact, Manifest, cached_files, place_artifact, take_sysroot};
+use crate::artifact::{Artifact, Manifest, cached_manifest, place_artifact, take_sysroot};
 use crate::definition::Definition;
 use crate::recipe_environment::{build_env, cargo_configuration, chown_recursive, grant_network};
 
@@ -43,6 +43,8 @@ pub struct BuildRequest<'a> {
     pub what: String,
     /// What identifies the source: a commit, or the digest of a suite.
     pub source: String,
+    /// What `{commit}` stands for in the recipe's environment; none of what is made of a suite.
+    pub commit: Option<CommitId>,
     /// The folder of the suite's own that the recipe names, if it names one.
     pub folder: Option<Definition>,
     pub recipe: &'a Recipe,
@@ -113,12 +115,12 @@ impl Builder {
     }
 
     /// The artifact of `request`, from the cache or built. `lay_out` writes the source into the
-    /// folder it is given; its error of the kind [`Kind::Case`] is the source's own. The inner
-    /// error is the case's own: the source or the build did not work.
+    /// folder it is given, and says what it left out; its error of the kind [`Kind::Case`] is the
+    /// source's own. The inner error is the case's own: the source or the build did not work.
     pub async fn build_or_load(
         &self,
         request: &BuildRequest<'_>,
-        lay_out: impl AsyncFn(&Path) -> Result<()>,
+        lay_out: impl AsyncFn(&Path) -> Result<Option<String>>,
     ) -> Result<Result<Artifact, Failure>> {
         if let Some(artifact) = self.load(request)? {
             return Ok(Ok(artifact));
@@ -146,18 +148,25 @@ impl Builder {
     async fn build(
         &self,
         request: &BuildRequest<'_>,
-        lay_out: &impl AsyncFn(&Path) -> Result<()>,
+        lay_out: &impl AsyncFn(&Path) -> Result<Option<String>>,
     ) -> Result<Result<Artifact, Unfinished>> {
         let (digest, folder) = self.location(request, request.trust);
         let started = Instant::now();
         let scratch = Scratch::new(&self.cache)?;
         let source = scratch.folder("src")?;
-        match fault::around("source.checkout", lay_out(&source)).await {
+        let left_out = match fault::around("source.checkout", lay_out(&source)).await {
             Err(error) if error.kind == Kind::Case => {
                 return Ok(Err(failure(Step::Source, error.message, String::new()).into()));
             }
             checked_out => checked_out?,
-        }
+        };
+        let beside = |unfinished| match (unfinished, &left_out) {
+            (Unfinished::Failed(failure), Some(left_out)) => Unfinished::Failed(Failure {
+                reason: format!("{}; {left_out}", failure.reason),
+                ..failure
+            }),
+            (unfinished, _) => unfinished,
+        };
         let (cargo, build) = (scratch.folder("cargo")?, scratch.folder("build")?);
         cargo_configuration(&cargo)?;
         let user = self.engines.build_user();
@@ -171,27 +180,28 @@ impl Builder {
             shared.push(Mount::read_only(folder_copy, "/suite"));
         }
         if let Err(unfinished) = self.fetch(request, &shared, &source, &cargo).await? {
-            return Ok(Err(unfinished));
+            return Ok(Err(beside(unfinished)));
         }
         let mut mounts = shared;
         mounts.push(Mount::writable(&source, "/src"));
         mounts.push(Mount::read_only(&cargo, "/cargo"));
         mounts.push(Mount::writable(&build, "/build"));
-        let env = build_env(request.recipe);
+        let env = build_env(request.recipe, request.commit.as_ref());
         let step = self.step(request, Phase::Build, &request.recipe.build, mounts, env);
         if let Err(unfinished) = fault::around("artifact.build", step).await? {
-            return Ok(Err(unfinished));
+            return Ok(Err(beside(unfinished)));
         }
-        let files = match self.collect(request.recipe, &build, &scratch, &folder) {
+        let files = match self.collect(request.recipe, &left_out, &build, &scratch, &folder) {
             Ok(files) => files,
             Err(error) if error.kind == Kind::Case => {
-                return Ok(Err(failure(Step::Build, error.message, String::new()).into()));
+                let failure = failure(Step::Build, error.message, String::new());
+                return Ok(Err(beside(failure.into())));
             }
             Err(error) => return Err(error),
         };
         let build_s = started.elapsed().as_secs_f64();
         self.events.end(Phase::Build, format!("{} in {build_s:.0} s", request.what));
-        Ok(Ok(Artifact { digest, folder, files, build_s: Some(build_s) }))
+        Ok(Ok(Artifact { digest, folder, files, build_s: Some(build_s), left_out }))
     }
 
     /// The digest and the folder in the cache of what the request gives in the class `trust`.
@@ -210,11 +220,11 @@ impl Builder {
         };
         for class in may_use {
             let (digest, folder) = self.location(request, *class);
-            if let Some(files) =
-                cached_files(&self.cache, &self.events, &folder, *class == request.trust)?
+            if let Some(Manifest { files, left_out }) =
+                cached_manifest(&self.cache, &self.events, &folder, *class == request.trust)?
             {
                 self.events.end(Phase::Build, format!("{} from the cache", request.what));
-                return Ok(Some(Artifact { digest, folder, files, build_s: None }));
+                return Ok(Some(Artifact { digest, folder, files, build_s: None, left_out }));
             }
         }
         Ok(None)
@@ -232,7 +242,7 @@ impl Builder {
         let mut mounts = shared.to_vec();
         mounts.push(Mount::writable(source, "/src"));
         mounts.push(Mount::writable(cargo, "/cargo"));
-        let mut env = build_env(request.recipe);
+        let mut env = build_env(request.recipe, request.commit.as_ref());
         grant_network(&mut mounts, &mut env);
         let started = Instant::now();
         let step = self.step(request, Phase::Fetch, fetch, mounts, env);
@@ -349,6 +359,7 @@ impl Builder {
     fn collect(
         &self,
         recipe: &Recipe,
+        left_out: &Option<String>,
         build: &Path,
         scratch: &Scratch,
         folder: &Path,
@@ -385,7 +396,8 @@ impl Builder {
             })?;
             files.insert(name.clone(), copied);
         }
-        let manifest = serde_json::to_vec_pretty(&Manifest { files: files.clone() });
+        let manifest = Manifest { files: files.clone(), left_out: left_out.clone() };
+        let manifest = serde_json::to_vec_pretty(&manifest);
         fs::write(staging.join("manifest.json"), manifest.expect("plain fields")).context(doing)?;
         fs::set_permissions(&staging, fs::Permissions::from_mode(0o755)).context(doing)?;
         fault::after("artifact.take");

@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dyno_model::catalog::suite::Recipe;
+use dyno_model::catalog::suite::{Recipe, fill};
+use dyno_model::id::CommitId;
 
 use dyno_base::error::{Result, WithContext};
 use dyno_engine::{Mount, base_env};
 
-pub fn build_env(recipe: &Recipe) -> BTreeMap<String, String> {
+/// The environment of a recipe's steps. The commit's id is part of an artifact's key, so a recipe may
+/// hand it on to a build that would ask git for it.
+pub fn build_env(recipe: &Recipe, commit: Option<&CommitId>) -> BTreeMap<String, String> {
     let mut env = base_env();
     env.insert("CARGO_HOME".into(), "/cargo".into());
     env.insert("CARGO_TARGET_DIR".into(), "/build".into());
     env.insert("SOURCE_DATE_EPOCH".into(), "0".into());
-    env.extend(recipe.env.clone());
+    let values = commit.map(|commit| ("commit", commit.hex())).into_iter().collect();
+    env.extend(recipe.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
     env
 }
 

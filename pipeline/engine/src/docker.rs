@@ -13,6 +13,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
@@ -23,7 +24,6 @@ use bollard::query_parameters::{
     AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, ImportImageOptions,
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
 };
-use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use dyno_host::scope::MachineScope;
 use dyno_model::catalog::host::format_cores;
 use futures::StreamExt;
@@ -33,14 +33,16 @@ use super::{CAPABILITIES, Engine, RLIMITS, Root, SCOPE, Spec, Streams, container
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::fault;
 
-/// Docker Engine 20.10; Podman 4 speaks it too.
-const OLDEST: ClientVersion = ClientVersion { major_version: 1, minor_version: 41 };
+/// What to do where images are known by other IDs than those of their configurations.
+const CLASSIC_STORE: &str = "write \"features\": {\"containerd-snapshotter\": false} into /etc/docker/daemon.json and restart Docker (new installations of Docker 29 have it on), or run dyno as root, which needs no Docker: engine = \"embedded\" in the host's file";
 
 /// The label that says whose container it is: see [`ProcessIdentity`].
 const LABEL: &str = "dyno.container";
 
 /// What an engine of Podman's is called.
 const PODMAN: &str = "podman";
+
+mod negotiate;
 
 struct DockerEngine {
     docker: Docker,
@@ -86,10 +88,15 @@ impl Drop for Guard {
 /// The life of a guard: `guard SOCKET OWNER`.
 pub fn guard_main(socket: &str, owner: &str) -> std::result::Result<(), String> {
     let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+    thaw(socket, owner)
+}
+
+/// Thaws the containers of `owner`.
+fn thaw(socket: &str, owner: &str) -> std::result::Result<(), String> {
     let error_chain = |error: bollard::errors::Error| dyno_base::error::chain(&error);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| error.to_string())?.block_on(async {
-        let docker = Docker::connect_with_unix(socket, 60, &OLDEST).map_err(error_chain)?;
+        let docker = negotiate::connect(socket, 60).await.map_err(|error| error.message)?;
         let filters = HashMap::from([("label", vec![LABEL])]);
         let options = ListContainersOptionsBuilder::default().filters(&filters).build();
         for container in docker.list_containers(Some(options)).await.map_err(error_chain)? {
@@ -146,32 +153,19 @@ async fn connect(address: &str, program: &Path, scope: &MachineScope) -> Result<
     let failed = |error: bollard::errors::Error| {
         Error::host(format!("{path}: {}", dyno_base::error::chain(&error)))
     };
-    let docker = Docker::connect_with_unix(path, 600, API_DEFAULT_VERSION).map_err(failed)?;
-    let version = docker.version().await;
-    let too_old = |speaks: &str| {
-        Error::host(format!("{path}: the engine is too old: {speaks}"))
-            .hint("Docker Engine 20.10 or Podman 4 (API 1.41) at least")
-    };
-    let docker = match version {
-        Ok(_) => docker.negotiate_version().await.map_err(failed)?,
-        // Older engines refuse a path that names a version above theirs.
-        Err(_) => Docker::connect_with_unix(path, 600, &OLDEST).map_err(failed)?,
-    };
-    let version = match docker.version().await {
-        // They say so, and which version they speak.
-        Err(bollard::errors::Error::DockerResponseServerError { status_code: 400, message }) => {
-            return Err(too_old(&message));
-        }
-        other => other.map_err(failed)?,
-    };
-    if docker.client_version() < OLDEST {
-        let speaks = version.api_version.unwrap_or_default();
-        return Err(too_old(&format!("it speaks API {speaks}")));
-    }
+    let docker = negotiate::connect(path, 600).await?;
+    let version = docker.version().await.map_err(failed)?;
     let kind =
         version.components.iter().flatten().any(|component| component.name.starts_with("Podman"));
     let kind = if kind { PODMAN } else { "docker" };
     let info = docker.info().await.map_err(failed)?;
+    let mut store = info.driver_status.iter().flatten().flatten();
+    if store.any(|word| word.starts_with("io.containerd.snapshotter")) {
+        return Err(Error::host(format!(
+            "{path}: the engine keeps images in the containerd image store, which gives them other IDs than their own"
+        ))
+        .hint(CLASSIC_STORE));
+    }
     let by_systemd = info.cgroup_driver == Some(SystemInfoCgroupDriverEnum::SYSTEMD);
     let rootless = info.security_options.iter().flatten().any(|o| o.contains("rootless"));
     let me = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
@@ -209,7 +203,7 @@ impl DockerEngine {
             return Ok(wanted);
         }
         Err(Error::host(format!("{} gave the image another ID than {wanted}", self.name))
-            .hint("engines with the containerd image store name images otherwise: use the embedded engine, or switch that store off"))
+            .hint(CLASSIC_STORE))
     }
 
     fn is_podman(&self) -> bool {

@@ -174,6 +174,8 @@ pub trait Engine: Send + Sync {
 pub struct Engines {
     engine: Box<dyn Engine>,
     probe: PathBuf,
+    /// What every program without a network finds, whatever the engine writes there.
+    offline: Vec<Mount>,
     owner: ProcessIdentity,
     live: Mutex<BTreeSet<String>>,
 }
@@ -207,6 +209,7 @@ impl Engines {
         Ok(Arc::new(Self {
             engine,
             probe: place_probe(cache)?,
+            offline: place_offline(cache)?,
             owner: ProcessIdentity::this_process(),
             live: Mutex::default(),
         }))
@@ -240,6 +243,14 @@ impl Engines {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("dyno-{}-{number}", self.owner);
         self.live.lock().expect("no panic while held").insert(name.clone());
+        let mut spec = spec.clone();
+        if !spec.network {
+            // An image that has no such file gets none.
+            let rootfs = spec.root.rootfs().to_path_buf();
+            let has = |mount: &&Mount| rootfs.join(mount.target.trim_start_matches('/')).is_file();
+            spec.mounts.extend(self.offline.iter().filter(has).cloned());
+        }
+        let spec = &spec;
         let streams = match self.engine.start(&name, spec, &self.probe).await {
             Ok(streams) => streams,
             Err(error) => {
@@ -432,6 +443,24 @@ fn place_probe(cache: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(&folder).context(doing)?;
     fault::at("probe.place", || atomic_file::replace(&path, PROBE, 0o755)).context(doing)?;
     Ok(path)
+}
+
+/// Writes the files that name hosts where there is no network, for engines to mount.
+fn place_offline(cache: &Path) -> Result<Vec<Mount>> {
+    const FILES: [(&str, &str); 2] = [
+        ("/etc/hosts", "127.0.0.1 localhost dyno\n::1 localhost dyno\n"),
+        ("/etc/resolv.conf", "# no network\n"),
+    ];
+    let folder = cache.join("probe");
+    let place = |(target, text): (&str, &str)| {
+        let path = folder.join(Digest::of(text.as_bytes()).short());
+        if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+            let doing = || format!("writing {}", path.display());
+            atomic_file::replace(&path, text.as_bytes(), 0o644).context(doing)?;
+        }
+        Ok(Mount::read_only(path, target))
+    };
+    FILES.into_iter().map(place).collect()
 }
 
 /// The process that a container of this name belongs to.

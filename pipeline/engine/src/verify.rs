@@ -39,7 +39,15 @@ pub fn verify(spec: &Spec, inside: &Sandbox, bounds_files: bool) -> Vec<String> 
         format!("memory limit {memory:?} instead of {}", spec.memory_bytes),
     );
     let swap = inside.swap_limit_bytes;
-    want(swap == Some(0), format!("swap {swap:?} beyond the memory limit"));
+    want(
+        swap == Some(0),
+        match swap {
+            Some(bytes) => format!("swap {bytes} beyond the memory limit"),
+            None => "the kernel does not count swap, so nothing bounds it: switch it off \
+                     (swapoff -a), or boot with swapaccount=1"
+                .into(),
+        },
+    );
     want(
         inside.pids_limit == Some(spec.pids),
         format!("process limit {:?} instead of {}", inside.pids_limit, spec.pids),

@@ -12,6 +12,9 @@ const RELEASES: [&str; 7] =
 const CODENAMES: [&str; 8] =
     ["buster", "bullseye", "bookworm", "trixie", "forky", "duke", "sid", "stretch"];
 
+/// How an address begins that names a file of addresses.
+const MIRROR_FILE: &str = "mirror+file:";
+
 /// The root of a mirror, without a slash at its end: `option` (`--mirror`), else
 /// `DYNO_DEBIAN_MIRROR` as `from_env`, else the first main archive of the apt sources in
 /// `etc_apt` (`/etc/apt`).
@@ -28,7 +31,7 @@ pub fn find(option: Option<&str>, from_env: Option<&str>, etc_apt: &Path) -> Res
     }
     for (text, deb822) in sources(etc_apt) {
         let found = if deb822 { from_deb822(&text) } else { from_list(&text) };
-        if let Some(uri) = found {
+        if let Some(uri) = found.and_then(|uri| from_mirror_file(uri, etc_apt)) {
             return Ok(uri.trim_end_matches('/').to_string());
         }
     }
@@ -57,9 +60,25 @@ fn is_main_archive(
     suite: &str,
     mut components: impl Iterator<Item = impl AsRef<str>>,
 ) -> bool {
-    let is_web = uri.starts_with("http://") || uri.starts_with("https://");
+    let is_web = is_web(uri) || uri.starts_with(MIRROR_FILE);
     let has_main = components.any(|component| component.as_ref() == "main");
     is_web && has_main && (RELEASES.contains(&suite) || CODENAMES.contains(&suite))
+}
+
+fn is_web(uri: &str) -> bool {
+    uri.starts_with("http://") || uri.starts_with("https://")
+}
+
+/// The address that `uri` stands for: itself, or the first of the list of mirrors that it names, as
+/// in Debian's images for clouds (apt-transport-mirror(1)).
+fn from_mirror_file(uri: String, etc_apt: &Path) -> Option<String> {
+    let Some(path) = uri.strip_prefix(MIRROR_FILE) else { return Some(uri) };
+    let path = path.strip_prefix("//").unwrap_or(path);
+    // Below the apt sources that are meant, which a test puts elsewhere.
+    let path = path.strip_prefix("/etc/apt/").map_or_else(|| path.into(), |p| etc_apt.join(p));
+    let text = fs::read_to_string(path).ok()?;
+    let mut addresses = text.lines().filter_map(|line| line.split_whitespace().next());
+    addresses.find(|address| is_web(address)).map(str::to_string)
 }
 
 /// One-line form: `deb [options] uri suite component…` (sources.list(5)).
@@ -161,6 +180,31 @@ mod tests {
             fs::write(folder.path().join(name), &text).unwrap();
             let answer = find(None, None, folder.path());
             assert_eq!(answer.ok().as_deref(), found.then_some(u), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_mirrors_is_read() {
+        let u = "http://example.org/debian";
+        for (list, found) in [
+            (format!("{u}\n"), true),
+            (
+                format!("# ours\n\nfile:/srv/debian\n{u}/\tpriority:1 arch:amd64\nhttp://other\n"),
+                true,
+            ),
+            ("# none\n".to_string(), false),
+        ] {
+            for source in [
+                "deb mirror+file:/etc/apt/mirrors/debian.list trixie main",
+                "deb mirror+file:///etc/apt/mirrors/debian.list trixie main",
+            ] {
+                let folder = tempfile::tempdir().unwrap();
+                fs::create_dir(folder.path().join("mirrors")).unwrap();
+                fs::write(folder.path().join("sources.list"), source).unwrap();
+                fs::write(folder.path().join("mirrors/debian.list"), &list).unwrap();
+                let answer = find(None, None, folder.path());
+                assert_eq!(answer.ok().as_deref(), found.then_some(u), "{list}");
+            }
         }
     }
 

@@ -41,12 +41,13 @@ pub async fn build_all(
         let request = BuildRequest {
             what: format!("inputs of {}", suite.name),
             source: loaded.digest.to_string(),
+            commit: None,
             folder: None,
             recipe,
             root: Arc::clone(&roots[&Side::Baseline]),
             trust: Trust::Trusted,
         };
-        let lay_out = async |into: &Path| loaded.definition.write(into);
+        let lay_out = async |into: &Path| loaded.definition.write(into).map(|()| None);
         let built = builder.build_or_load(&request, lay_out).await?;
         Ok::<_, Error>(Some(built.map_err(|failure| Failure { step: Step::Inputs, ..failure })))
     };
@@ -67,6 +68,7 @@ pub async fn build_all(
         let request = BuildRequest {
             what: format!("{} {}", suite.source.target_name(), resolved.asked),
             source: resolved.commit.hex().to_string(),
+            commit: Some(resolved.commit.clone()),
             folder: recipe.folder.as_ref().map(|folder| loaded.visible().part(folder)),
             recipe,
             root: Arc::clone(&roots[&side]),
@@ -75,8 +77,7 @@ pub async fn build_all(
                 Side::Candidate => trust,
             },
         };
-        let limits = &recipe.limits;
-        let lay_out = async |into: &Path| resolved.check_out(into, limits).await;
+        let lay_out = async |into: &Path| resolved.check_out(into, recipe, &builder.events).await;
         let built = builder.build_or_load(&request, lay_out).await?;
         Ok(built.map_err(|failure| Failure { side: Some(side), ..failure }))
     };
@@ -107,10 +108,28 @@ pub async fn build(
     clock.add("fetch", fetch_s);
     clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
     let working = sides.values().filter(|built| built.is_ok()).count();
+    for notice in left_out(&sides) {
+        ctx.events.notice(notice);
+    }
     for (side, built) in &sides {
         let Err(failure) = built else { continue };
         let rest = if working == 0 { "" } else { "; the other side is measured alone" };
         ctx.events.notice(format!("the {} does not build: {}{rest}", side.name(), failure.reason));
     }
     Ok((inputs, sides))
+}
+
+/// What the check-outs of the sides that were built left out, once where both did.
+pub fn left_out(sides: &Sides) -> Vec<String> {
+    let of = |side: &Side| sides[side].as_ref().ok()?.left_out.clone();
+    let [baseline, candidate] = [Side::Baseline, Side::Candidate].map(|side| of(&side));
+    let named = |side: Side, text: String| format!("the {}: {text}", side.name());
+    if baseline == candidate {
+        return baseline.map(|text| format!("both sides: {text}")).into_iter().collect();
+    }
+    let each = [
+        baseline.map(|text| named(Side::Baseline, text)),
+        candidate.map(|text| named(Side::Candidate, text)),
+    ];
+    each.into_iter().flatten().collect()
 }

@@ -12,7 +12,7 @@ use dyno_model::record::{
     Built, BuiltFrom, Failure, Files, Outcome, OwnImage, Record, RunRow, Side,
 };
 
-use crate::build::{Inputs, Sides};
+use crate::build::{Inputs, Sides, left_out};
 use crate::clock::PhaseClock;
 use crate::context::Context;
 use crate::definitions;
@@ -73,7 +73,9 @@ pub fn record(
         }
     };
     let (baseline, candidate) = (built_side(Side::Baseline), built_side(Side::Candidate));
-    let notices = run_notices(prepared, job, &measured);
+    let mut notices = left_out(&sides);
+    notices.extend(run_notices(prepared, job, &measured));
+    let notices = notices.into_iter().map(Notice::from).collect();
     let run = RunRow {
         job: job.id.clone(),
         dyno_version: env!("CARGO_PKG_VERSION").into(),
@@ -113,7 +115,7 @@ pub fn images_in_words(images: &BTreeMap<Side, (PathBuf, String)>) -> String {
 }
 
 /// Notices for readers of the results, of how they came about.
-fn run_notices(prepared: &PreparedJob, job: &Job, measured: &Measured) -> Vec<Notice> {
+fn run_notices(prepared: &PreparedJob, job: &Job, measured: &Measured) -> Vec<String> {
     let suite = &prepared.suite.suite;
     let mut notices = prepared.cores.notices.clone();
     for (why, cases) in &prepared.left_out {
@@ -142,5 +144,5 @@ fn run_notices(prepared: &PreparedJob, job: &Job, measured: &Measured) -> Vec<No
             "the host is a virtual machine: its times depend on neighbours it cannot see".into(),
         );
     }
-    notices.into_iter().map(Notice::from).collect()
+    notices
 }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::crates;
 use super::fields::{env, is_plain_path, limits, priority, suite_file, typical_ms};
 use super::{
-    Benchmark, Expected, ExpectedAnswer, Limits, Program, Recipe, Source, Stream, Suite, Workload,
+    Benchmark, Checkout, Expected, ExpectedAnswer, Limits, Program, Recipe, Source, Stream, Suite,
+    Workload,
 };
 use crate::catalog::reader::{Located, Table, checked_name, is_name, one_of, read, suggest};
 use crate::metric;
@@ -17,15 +18,18 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
     read(file, text, |table| {
         let what = table.required_str("what").map(|w| w.value);
         let image = table.required_str("image").and_then(|image| checked_name(table, image));
-        let source = source(table);
+        let (source, checkout) = source(table).unzip();
         let is_compiler = matches!(source, Some(Source::Compiler(_)));
-        let build = match &source {
+        let mut build = match &source {
             Some(Source::Compiler(None)) => Some(None),
             Some(Source::Compiler(Some(_))) | None => {
                 Some(table.optional_table("build", |table| build_recipe(table, is_compiler)))
             }
             _ => table.required_table("build", |table| build_recipe(table, false)).map(Some),
         };
+        if let (Some(Some(recipe)), Some(checkout)) = (&mut build, checkout) {
+            recipe.checkout = checkout;
+        }
         let inputs = table.optional_table("inputs", |table| recipe(table, false));
         let axes = table.optional_table("axes", |table| Some(axes(table))).unwrap_or_default();
         let has = ["benchmark", "crate"].map(|kind| table.has(kind));
@@ -73,12 +77,20 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
     })
 }
 
-fn source(table: &mut Table<'_>) -> Option<Source> {
+fn source(table: &mut Table<'_>) -> Option<(Source, Checkout)> {
     table.required_table("source", |table| {
         let git = table.optional_str("git");
         let krate = table.optional_str("crate");
         let compiler = table.optional_bool("compiler").unwrap_or(false);
-        match (git, krate) {
+        let checkout = Checkout {
+            submodules: table.optional_bool("submodules").unwrap_or(false),
+            lfs: table.optional_bool("lfs").unwrap_or(false),
+        };
+        if git.is_none() && checkout != Checkout::default() {
+            let expected = "`submodules` and `lfs` beside `git` only";
+            table.note(table.span(), "only a git repository has these", expected, None);
+        }
+        let source = match (git, krate) {
             (None, None) if compiler => Some(Source::Compiler(None)),
             (Some(git), None) => {
                 if let Err(expected) = check_git_location(&git.value) {
@@ -120,7 +132,8 @@ fn source(table: &mut Table<'_>) -> Option<Source> {
                 );
                 None
             }
-        }
+        };
+        Some((source?, checkout))
     })
 }
 
@@ -191,7 +204,17 @@ fn recipe(table: &mut Table<'_>, is_compiler: bool) -> Option<Recipe> {
     let fetch = Some(values_of(fetch)).filter(|fetch| !fetch.is_empty());
     let sysroot = sysroot.map(|path| path.value);
     let (build, outputs) = (values_of(build), outputs?);
-    Some(Recipe { fetch, build, outputs, sysroot, folder: None, env, limits, typical_ms })
+    Some(Recipe {
+        fetch,
+        build,
+        outputs,
+        sysroot,
+        folder: None,
+        checkout: Checkout::default(),
+        env,
+        limits,
+        typical_ms,
+    })
 }
 
 fn outputs(table: &mut Table<'_>) -> Option<BTreeMap<String, String>> {

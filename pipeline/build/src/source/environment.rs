@@ -37,6 +37,8 @@ pub(super) fn set(git: &mut tokio::process::Command) {
         }
     }
     git.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    // What git says is read.
+    git.env("LC_ALL", "C");
     git.env("GIT_ATTR_NOSYSTEM", "1").env("GIT_TERMINAL_PROMPT", "0");
     let settings = settings();
     git.env("GIT_CONFIG_COUNT", settings.len().to_string());

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use dyno_base::error::{Error, Kind, Result, WithContext};
 use dyno_model::id::CommitId;
 
-use super::checkout::without_configuration;
-use super::{git, run_git};
+use super::command::{git, run_git, without_configuration};
 
 /// The name that stands for the work tree as it is.
 pub(super) const WORK_TREE: &str = ".";

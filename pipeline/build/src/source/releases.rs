@@ -16,8 +16,8 @@ use futures::StreamExt;
 use tame_index::index::{IndexConfig, SparseIndex};
 use tame_index::{IndexKrate, IndexLocation, IndexUrl, IndexVersion, KrateName};
 
-use super::checkout::without_configuration;
-use super::{git, init_repository, run_git};
+use super::command::{git, run_git, without_configuration};
+use super::remote::{init_repository, remove_stale_locks};
 use dyno_base::error::{Error, Result, WithContext, chain};
 use dyno_base::event::{Events, Phase, ProgressUnit};
 use dyno_base::fault;
@@ -80,7 +80,7 @@ pub struct Releases {
 
 impl Releases {
     /// Reads the crate's index entry.
-    pub async fn open(name: &str, cache: &Path) -> Result<Self> {
+    pub async fn open(name: &str, cache: &Path, events: &Events) -> Result<Self> {
         let doing = || format!("reading the registry's index of {name}");
         let registry_error = |error: tame_index::Error| Error::infrastructure(chain(&error));
         let registry = Registry::open().await.context(doing)?;
@@ -96,7 +96,7 @@ impl Releases {
         };
         let entry = IndexKrate::from_slice(&entry).map_err(registry_error).context(doing)?;
         let repository = cache.join("sources/crate").join(format!("{name}.git"));
-        init_repository(&repository, "sha1", cache).await?;
+        init_repository(&repository, "sha1", cache, events).await?;
         let (name, cache) = (name.into(), cache.to_path_buf());
         Ok(Self { name, repository, cache, versions: entry.versions, config, client })
     }
@@ -113,6 +113,7 @@ impl Releases {
         };
         // One process at a time extends the chain.
         let _lock = http::open_locked(&self.repository.join("dyno.lock")).await?;
+        remove_stale_locks(&self.repository).context(|| format!("extending {}", self.name))?;
         let have = self.tags().await?;
         let wanted = &self.versions[..=last];
         let first_missing = wanted.iter().position(|v| !have.contains_key(v.version.as_str()));

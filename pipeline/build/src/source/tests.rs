@@ -1,9 +1,39 @@
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 
+use dyno_base::error::Kind;
 use dyno_base::event::Event;
-use dyno_model::catalog::suite::Limits;
+use dyno_model::catalog::suite::{Checkout, Limits, Recipe};
+use tokio::process::Command;
 
+use super::command::{git, run_git};
+use super::remote::check_ref;
 use super::*;
+
+mod repositories;
+mod trees;
+
+/// The recipe of check-outs, with what they hold and may take.
+fn recipe(checkout: Checkout, disk_bytes: u64, time_s: u64) -> Recipe {
+    let limits = Limits { time_s, memory_bytes: 0, pids: 0, output_bytes: 0, disk_bytes };
+    Recipe {
+        fetch: None,
+        build: Vec::new(),
+        outputs: Default::default(),
+        sysroot: None,
+        folder: None,
+        checkout,
+        env: Default::default(),
+        limits,
+        typical_ms: None,
+    }
+}
+
+/// The recipe of most check-outs.
+fn plain() -> Recipe {
+    recipe(Checkout::default(), 1 << 20, 60)
+}
 
 #[test]
 fn names_that_could_be_options_or_expressions_are_refused() {
@@ -112,25 +142,23 @@ async fn branches_tags_and_ids_are_resolved_and_checked_out() {
     let ids: Vec<&str> = resolved.iter().map(|r| r.commit.hex()).collect();
     assert_eq!(ids, [second.as_str(), &first, &first]);
     let tree = folder.path().join("tree");
-    let limits =
-        Limits { time_s: 60, memory_bytes: 0, pids: 0, output_bytes: 0, disk_bytes: 1 << 20 };
-    resolved[1].check_out(&tree, &limits).await.unwrap();
+    resolved[1].check_out(&tree, &plain(), &Events::none()).await.unwrap();
     assert_eq!(fs::read_to_string(tree.join("file")).unwrap(), "one");
 
     // What is too much, or cannot be written anywhere, is the commit's own fault.
     let long = "x".repeat(300);
     let (endless, hidden) = (nested(&origin).await, entry(&origin, ".git", &first).await);
     let long = entry(&origin, &long, &first).await;
-    let none = Limits { time_s: 0, ..limits };
-    for (commit, limits, reason) in [
-        (&endless, limits, "the check-out wrote more than 1.00 MiB to the disk"),
-        (&first, none, "the check-out took longer than 0 s"),
-        (&long, limits, "git: error: unable to create file"),
-        (&hidden, limits, "git: error: invalid path '.git'"),
+    for (commit, time_s, reason) in [
+        (&endless, 60, "the check-out wrote more than 1.00 MiB to the disk"),
+        (&first, 0, "the check-out took longer than 0 s"),
+        (&long, 60, "git: error: unable to create file"),
+        (&hidden, 60, "git: error: invalid path '.git'"),
     ] {
         let into = folder.path().join("refused");
         let resolved = resolve_names(&[commit]).await.unwrap().remove(0);
-        let error = resolved.check_out(&into, &limits).await.unwrap_err();
+        let recipe = recipe(Checkout::default(), 1 << 20, time_s);
+        let error = resolved.check_out(&into, &recipe, &Events::none()).await.unwrap_err();
         assert_eq!(error.kind, dyno_base::error::Kind::Case, "{error}");
         assert!(error.message.starts_with(reason), "{reason}: {error}");
         assert_eq!(fs::read_dir(&into).unwrap().count(), 0, "{reason}");
@@ -157,12 +185,8 @@ async fn two_commits(format: &str) -> (tempfile::TempDir, String, String) {
     (folder, first, second)
 }
 
-/// What `name` means in the repository at `location`; and the notices.
-async fn resolve_name(
-    folder: &Path,
-    location: &str,
-    name: &str,
-) -> (Result<Resolved>, Vec<String>) {
+/// Events, and the notices among those that were sent.
+fn noticing() -> (Events, Arc<Mutex<Vec<String>>>) {
     let notices = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&notices);
     let events = Events::new(move |_, event| {
@@ -170,6 +194,16 @@ async fn resolve_name(
             sink.lock().unwrap().push(text);
         }
     });
+    (events, notices)
+}
+
+/// What `name` means in the repository at `location`; and the notices.
+async fn resolve_name(
+    folder: &Path,
+    location: &str,
+    name: &str,
+) -> (Result<Resolved>, Vec<String>) {
+    let (events, notices) = noticing();
     let source = Source::Git(location.into());
     let names = [name.to_string()];
     let resolved = resolve(&source, folder, &names, &folder.join("cache"), &events).await;
@@ -235,9 +269,7 @@ async fn a_work_tree_is_measured_as_it_is() {
         assert_eq!(measured, resolve_tree().await, "the same files");
         assert_eq!(status().await, before, "the repository is left alone");
         let tree = folder.path().join("tree");
-        let limits =
-            Limits { time_s: 60, memory_bytes: 0, pids: 0, output_bytes: 0, disk_bytes: 1 << 20 };
-        measured.check_out(&tree, &limits).await.unwrap();
+        measured.check_out(&tree, &plain(), &Events::none()).await.unwrap();
         let entries = fs::read_dir(&tree).unwrap();
         let mut files: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
         files.sort_unstable();

@@ -230,10 +230,46 @@ impl Ground {
     }
 }
 
+/// What a program finds around it, whatever the engine.
+const FOUND: &[(&[&str], &str)] = &[
+    (&["show", "/etc/hosts"], "127.0.0.1 localhost dyno\n::1 localhost dyno"),
+    (&["show", "/etc/resolv.conf"], "# no network"),
+    (&["show", "/proc/sys/kernel/hostname"], "dyno"),
+    (&["where", "/dev/fd"], "/proc/self/fd"),
+    (&["where", "/dev/stdin"], "/proc/self/fd/0"),
+    (&["where", "/dev/stdout"], "/proc/self/fd/1"),
+    (&["where", "/dev/stderr"], "/proc/self/fd/2"),
+    (&["where", "/proc/self/fd/0"], "/dev/null"),
+    (&["where", "/proc/self/cwd"], "/"),
+    (&["write", "/dev/null"], "written"),
+    (&["write", "/dev/full"], "Some(28)"),
+    (&["write", "/dev/shm/x"], "written"),
+    (&["write", "/dev/tty"], "Some(6)"),
+    (&["terminal"], "a terminal"),
+    (&["status", "Umask"], "0022"),
+    (&["status", "Groups"], ""),
+    (&["status", "NoNewPrivs"], "1"),
+];
+
+async fn finds(ground: &Ground) {
+    let mut container = ground.start(&ground.spec).await;
+    let mut wrong = Vec::new();
+    for (words, expected) in FOUND {
+        let exit = ask(&mut container, words).await;
+        let said = exit.stdout_tail.trim();
+        if exit.end != End::Code(0) || said != *expected {
+            wrong.push(format!("{words:?}: {:?}, {said:?} instead of {expected:?}", exit.end));
+        }
+    }
+    container.remove().await.unwrap();
+    assert!(wrong.is_empty(), "{}: {}", ground.engine, wrong.join("\n"));
+}
+
 async fn conforms(engine: &str) {
     let Some(ground) = Ground::open(engine).await else { return };
     let (engines, spec) = (Arc::clone(&ground.engines), ground.spec.clone());
     let work = ground.folder.path().join("work");
+    finds(&ground).await;
     let last = *spec.cpus.first().unwrap();
 
     let mut container = ground.start(&spec).await;

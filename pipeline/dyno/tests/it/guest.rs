@@ -103,6 +103,39 @@ fn obey(words: &[&str]) {
             let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
             writeln!(file, "complain {}", now.as_nanos()).unwrap();
         }
+        ["show", path] => print!("{}", std::fs::read_to_string(path).unwrap()),
+        ["where", link] => println!("{}", std::fs::read_link(link).unwrap().display()),
+        // One line of what the kernel says of this process.
+        ["status", name] => {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = |line: &str| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_string());
+            println!("{}", status.lines().find_map(line).unwrap());
+        }
+        // Makes a pseudo-terminal and opens its other end.
+        ["terminal"] => {
+            use std::os::{fd::AsRawFd, unix::fs::OpenOptionsExt};
+            const O_NOCTTY: i32 = 0o400;
+            unsafe extern "C" {
+                fn ioctl(fd: i32, request: u64, ...) -> i32;
+            }
+            let open = |path: &str| {
+                std::fs::OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .custom_flags(O_NOCTTY)
+                    .open(path)
+                    .unwrap()
+            };
+            let master = open("/dev/ptmx");
+            let (unlock, mut number) = (0_i32, -1_i32);
+            // SAFETY: both numbers are live: TIOCSPTLCK and TIOCGPTN.
+            unsafe {
+                assert_eq!(ioctl(master.as_raw_fd(), 0x4004_5431, &unlock), 0);
+                assert_eq!(ioctl(master.as_raw_fd(), 0x8004_5430, &mut number), 0);
+            }
+            let _other_end = open(&format!("/dev/pts/{number}"));
+            println!("a terminal");
+        }
         ["print", text] => print!("{text}"),
         ["environment"] => std::env::vars().for_each(|(k, v)| println!("{k}={v}")),
         ["write", path] => match std::fs::write(path, "x") {

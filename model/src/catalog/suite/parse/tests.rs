@@ -93,6 +93,28 @@ fn a_case_may_be_judged_without_a_count_and_a_build_see_a_folder() {
     assert!(parse("s", "suites/s/suite.toml", &of_inputs).is_err());
 }
 
+#[test]
+fn what_a_check_out_holds_is_part_of_an_artifact() {
+    let read = |keys: &str| {
+        let text = GOOD.replacen("[source]\n", &format!("[source]\n{keys}"), 1);
+        let text = text.replacen("crate = \"wasmi_cli\"", "git = \"x\"", 1);
+        parse("s", "suites/s/suite.toml", &text).unwrap().build.unwrap()
+    };
+    let plain = read("");
+    for (keys, submodules, lfs) in
+        [("submodules = true\n", true, false), ("lfs = true\n", false, true)]
+    {
+        let recipe = read(keys);
+        assert_eq!(recipe.checkout, Checkout { submodules, lfs });
+        let written = |recipe: &Recipe| serde_json::to_string(recipe).unwrap();
+        assert_ne!(written(&recipe), written(&plain), "{keys}");
+    }
+    assert_eq!(read("submodules = false\n"), plain);
+    let of_crate = GOOD.replacen("[source]\n", "[source]\nlfs = true\n", 1);
+    assert!(of_crate.contains("crate = \"wasmi_cli\""));
+    assert!(parse("s", "suites/s/suite.toml", &of_crate).is_err(), "a release has none");
+}
+
 const CRATES: &str = r#"
 what = "compilers"
 image = "rust"
