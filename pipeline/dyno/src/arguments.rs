@@ -11,12 +11,17 @@ use dyno_model::catalog::suite::{Priority, Selection};
 use dyno_model::record::Trust;
 use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
 
+use crate::cache_command::CacheCommand;
 use crate::host_command::HostCommand;
 use crate::prompt;
 use crate::show::Color;
+use crate::store_command::StoreCommand;
 
 /// The requester, in requests of this program.
 pub const REQUESTER: &str = "the command line";
+
+/// The exit code by which `git bisect run` is told to pass over a commit.
+pub const BISECT_SKIP: u8 = 125;
 
 /// What `demo` compares.
 pub const DEMO: [&str; 3] = ["lua", "548.1.2", "551.1.0"];
@@ -131,6 +136,16 @@ pub enum Command {
         /// A policy of the catalog, under which `comparisons` are judged
         #[arg(long, default_value = "default")]
         policy: String,
+    },
+    /// What the store holds
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
+    /// What the cache holds, and removing what was not used for long
+    Cache {
+        #[command(subcommand)]
+        command: Option<CacheCommand>,
     },
     /// How quiet this machine is, and making it quieter
     Host {
@@ -277,6 +292,10 @@ pub struct Output {
     /// Exit with 1 if something that decides regressed
     #[arg(long)]
     pub fail_on_regression: bool,
+    /// Exit as `git bisect run` wants it: 0 for Unchanged and Improved, 1 for Regressed, 125 for all
+    /// else, such as what does not build
+    #[arg(long, conflicts_with = "fail_on_regression")]
+    pub bisect: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -324,7 +343,7 @@ pub struct Compare {
     pub job: Option<String>,
     /// Say why one series has its verdict: BENCHMARK/METRIC, BENCHMARK[CONFIG]/METRIC, with
     /// @HOST where several measured it, or the id of its row in report.json (s3)
-    #[arg(long, value_name = "SERIES", conflicts_with_all = ["report", "markdown", "fail_on_regression"])]
+    #[arg(long, value_name = "SERIES", conflicts_with_all = ["report", "markdown", "fail_on_regression", "bisect"])]
     pub explain: Option<String>,
     #[command(flatten)]
     pub output: Output,
@@ -359,6 +378,15 @@ pub struct Selfcheck {
 }
 
 impl Cli {
+    /// Whether the exit code is for `git bisect run`.
+    pub fn is_bisecting(&self) -> bool {
+        match &self.command {
+            Command::Demo { measuring } | Command::Run { measuring, .. } => measuring.output.bisect,
+            Command::Compare(compare) => compare.output.bisect,
+            _ => false,
+        }
+    }
+
     /// Whether this is a conversation, which has its own answer to Ctrl-C.
     pub fn is_interactive(&self) -> bool {
         matches!(self.command, Command::Sql { query: None, .. }) && prompt::is_interactive()

@@ -1,16 +1,18 @@
 //! The binary `dyno`: glue. It turns signals into a clean end and errors into an exit code.
 
 mod arguments;
+mod cache_command;
 mod commands;
 mod environment;
 mod host_command;
 mod prompt;
 mod show;
+mod store_command;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::arguments::Cli;
+use crate::arguments::{BISECT_SKIP, Cli};
 use crate::show::report_error;
 use clap::Parser;
 use dyno_base::error::{Error, Kind};
@@ -37,10 +39,18 @@ fn main() -> ExitCode {
             return ExitCode::from(Kind::Host.exit_code());
         }
     };
+    let is_bisecting = cli.is_bisecting();
     let code = runtime.block_on(run_command(cli));
     // A download in a blocking thread need not be waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    ExitCode::from(code)
+    ExitCode::from(if is_bisecting { bisected(code) } else { code })
+}
+
+/// The exit code for `git bisect run`, to which any code below 128 but 0 and 125 is a bad commit:
+/// an error says nothing of the commit, and an interrupt ends the search.
+fn bisected(code: u8) -> u8 {
+    let is_answer = [0, 1, Kind::Interrupted.exit_code()].contains(&code);
+    if is_answer { code } else { BISECT_SKIP }
 }
 
 async fn run_command(cli: Cli) -> u8 {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use dyno_base::error::{Error, Result};
 use dyno_base::fault;
 use dyno_base::scratch::sweep_scratch;
-use dyno_base::text::duration;
 use dyno_build::catalog::LoadedSuite;
 use dyno_build::source::Resolved;
 use dyno_engine::{Engines, Root};
@@ -21,6 +20,7 @@ use dyno_model::record::{Fingerprint, Side};
 
 use crate::clock::PhaseClock;
 use crate::context::{Cleanup, Context, JobHistory, JobRequest, store_error};
+use crate::plan_text;
 use crate::resolve::{ResolvedSides, combined_image_id, resolve_sides, zip_errors};
 use crate::spool::Spool;
 
@@ -41,59 +41,26 @@ pub struct PreparedJob {
     pub plan: Plan,
 }
 
-/// The plan of a request, without carrying it out.
+/// The plan of a request, without carrying it out, and in words.
 pub async fn plan_only(request: &JobRequest, ctx: &Context) -> Result<(Plan, String)> {
     let prepared = plan_job(request, ctx, &mut PhaseClock::new()).await?;
-    let mut text = String::new();
+    let mut histories = Vec::new();
     for job in &prepared.plan.jobs {
-        text.push_str(&format!("{}\n", describe_job(&prepared, job, request, ctx).await.0));
+        histories.push(history_of(&prepared, job, request, ctx).await);
     }
-    for (why, cases) in &prepared.left_out {
-        text.push_str(&format!("left out: {cases} case(s), {why}\n"));
-    }
-    for job in &prepared.plan.held {
-        text.push_str(&format!("job {job}: in the store already\n"));
-    }
+    let text = plan_text::table(&prepared, &histories);
     Ok((prepared.plan, text))
 }
 
-/// A job in a sentence, with what it is expected to take, and at most; and what earlier runs tell of
-/// it.
-pub async fn describe_job(
+/// What earlier runs tell of a job.
+pub async fn history_of(
     prepared: &PreparedJob,
     job: &Job,
     request: &JobRequest,
     ctx: &Context,
-) -> (String, JobHistory) {
-    let budget = job.inputs.budget;
-    let rounds = match (budget.rounds_min, budget.rounds_max) {
-        (least, most) if least < most => format!("{least} to {most} rounds"),
-        (_, most) => format!("{most} round(s)"),
-    };
-    let limits =
-        job.cases.iter().filter_map(|case| prepared.suite.suite.benchmark(&case.benchmark));
-    let worst_s: u64 = limits.map(|b| budget.worst_case_s(b.limits.time_s)).sum();
-    let suite = &prepared.suite.suite;
-    let history = ctx.history.look_up(job, suite, &request.policy).await;
-    let estimate = &history.estimate;
-    let mut text = format!(
-        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; time in measured processes: ",
-        job.id,
-        suite.name,
-        prepared.resolved[&Side::Baseline].commit.short(),
-        prepared.resolved[&Side::Candidate].commit.short(),
-        prepared.host.name,
-        job.cases.len(),
-    );
-    match estimate {
-        Some(estimate) => text.push_str(&estimate.processes),
-        None => text.push_str("unknown before it was measured here once"),
-    }
-    text.push_str(&format!(", at most {}", duration(worst_s)));
-    for besides in estimate.iter().flat_map(|estimate| &estimate.besides) {
-        text.push_str(&format!("; {besides}"));
-    }
-    (text, history)
+) -> JobHistory {
+    let (suite, cores) = (&prepared.suite.suite, prepared.cores.all_cores().len());
+    ctx.history.look_up(job, suite, &request.policy, cores).await
 }
 
 /// The metrics of a suite that are measured for `request`.

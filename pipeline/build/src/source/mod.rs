@@ -23,6 +23,7 @@ use tokio::process::Command;
 
 use crate::artifact::Artifact;
 use dyno_base::atomic_file;
+use dyno_base::cache::mark_use;
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::{Events, Phase};
 use dyno_base::fault;
@@ -354,6 +355,7 @@ fn git_error(stderr: &[u8]) -> Error {
 
 async fn init_repository(repository: &Path, format: &str, cache: &Path) -> Result<()> {
     if repository.join("HEAD").exists() {
+        mark_use(repository);
         return Ok(());
     }
     let doing = || format!("making the repository {}", repository.display());
