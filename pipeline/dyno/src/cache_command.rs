@@ -27,13 +27,12 @@ pub enum CacheCommand {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "which", required = true, multiple = false, args = ["older_than", "all"])]
 pub struct Prune {
     /// What was not used for so long: 12h, 14d, 8w
-    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    #[arg(long, value_name = "TIME", value_parser = seconds, required_unless_present = "all")]
     older_than: Option<u64>,
     /// All of it
-    #[arg(long)]
+    #[arg(long, conflicts_with = "older_than")]
     all: bool,
     /// Say what would be removed, and remove nothing
     #[arg(long)]

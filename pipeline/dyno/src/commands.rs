@@ -1,10 +1,11 @@
 //! What each command does: glue between its arguments, the job, the store's answer and the screen.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::CommandFactory as _;
 use dyno_answer::Answer;
 use dyno_answer::error::{query_error, store_error};
-use dyno_base::error::{Error, Kind, Result};
+use dyno_base::error::{Error, Kind, Result, WithContext as _};
 use dyno_base::event::{Event, Events, Phase};
 use dyno_build::catalog::Catalog;
 use dyno_image as image;
@@ -18,6 +19,7 @@ use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request}
 use dyno_model::text::plural;
 use dyno_model::verdict::{Conclusion, Verdict};
 use dyno_query::{Filter, PairComparison, Session};
+use dyno_reports::CommentOptions;
 use dyno_store::Store;
 use dyno_toolchain::lock;
 
@@ -110,6 +112,13 @@ impl Call<'_> {
                 Ok(0)
             }
             Command::Image { command } => images(command, self.global, self.events).await,
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut Cli::command(), "dyno", &mut script);
+                write_stdout(&script)?;
+                Ok(0)
+            }
+            Command::Man { folder } => write_manual(folder),
         }
     }
 
@@ -244,7 +253,10 @@ fn print(
     global: &Global,
     events: &Events,
 ) -> Result<u8> {
-    let page = folder.map(|folder| dyno_answer::write(&answer.view, &folder)).transpose()?;
+    let comment =
+        CommentOptions { report_url: output.report_url.clone(), marker: output.marker.clone() };
+    let page =
+        folder.map(|folder| dyno_answer::write(&answer.view, &comment, &folder)).transpose()?;
     if let Some(page) = &page {
         events.end(Phase::Report, page.display().to_string());
     }
@@ -252,7 +264,7 @@ fn print(
     let text = if output.json {
         dyno_reports::json(&answer.view)
     } else if output.markdown {
-        dyno_reports::markdown(&answer.view)
+        dyno_reports::comment(&answer.view, &comment)
     } else {
         let page = page.map(|page| page.display().to_string());
         dyno_reports::text(&answer.view, page.as_deref(), terminal(global.color))
@@ -280,6 +292,14 @@ fn bisect_code(answer: &Answer) -> u8 {
         Conclusion::Regressed if has_regressed() => 1,
         _ => BISECT_SKIP,
     }
+}
+
+/// Writes a page for each command into `folder`.
+fn write_manual(folder: &Path) -> Result<u8> {
+    let doing = || format!("writing the manual into {}", folder.display());
+    std::fs::create_dir_all(folder).context(doing)?;
+    clap_mangen::generate_to(Cli::command(), folder).context(doing)?;
+    Ok(0)
 }
 
 async fn sql(

@@ -3,6 +3,8 @@
 mod arguments;
 mod cache_command;
 mod commands;
+#[cfg(test)]
+mod docs_tests;
 mod environment;
 mod host_command;
 mod prompt;
@@ -14,7 +16,6 @@ use std::time::Duration;
 
 use crate::arguments::{BISECT_SKIP, Cli};
 use crate::show::report_error;
-use clap::Parser;
 use dyno_base::error::{Error, Kind};
 use dyno_engine::{CHILD, child};
 use dyno_job::context::CleanupHandle;
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == CHILD) {
         return ExitCode::from(child::main(&arguments[1..]));
     }
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     if let Some(filter) = std::env::var_os("DYNO_LOG") {
         let filter = tracing_subscriber::EnvFilter::new(filter.to_string_lossy());
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
