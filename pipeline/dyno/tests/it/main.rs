@@ -13,6 +13,7 @@ mod attack_job;
 mod attack_table;
 mod bisect;
 mod cache;
+mod ci;
 mod cli;
 mod crates;
 mod emulation;
