@@ -67,6 +67,15 @@ impl Error {
             DataFusionError::SchemaError(error, _) => error.to_string(),
             DataFusionError::Plan(text) | DataFusionError::Execution(text) => text.clone(),
             DataFusionError::External(error) => error.to_string(),
+            DataFusionError::SQL(error, _) => {
+                let text = error.to_string();
+                let text = text.strip_prefix("sql parser error: ").unwrap_or(&text);
+                format!("this cannot be read as SQL: {text}")
+            }
+            DataFusionError::NotImplemented(text) if text.contains("a single SQL statement") => {
+                "give one statement at a time".into()
+            }
+            DataFusionError::NotImplemented(text) => format!("this is not possible here: {text}"),
             other => other.strip_backtrace(),
         };
         let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");

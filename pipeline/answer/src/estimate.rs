@@ -18,9 +18,9 @@ pub struct JobEstimate {
 
 /// What a case is expected to take, in seconds from the least to the most.
 pub struct CaseSeconds {
-    /// In measured processes, with the least and with the most rounds.
+    /// The time in measured processes, with the least and with the most rounds.
     pub rounds_s: (f64, f64),
-    /// Until its instructions are counted; `None` if they are not.
+    /// The time until its instructions are counted; `None` if they are not.
     pub counting_s: Option<(f64, f64)>,
     /// Whether it was never measured here.
     pub is_guess: bool,

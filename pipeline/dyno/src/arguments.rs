@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use dyno_base::error::{Error, Result};
 use dyno_build::catalog::Catalog;
 use dyno_model::budget::{Budget, ROUNDS_MAX};
@@ -419,7 +419,7 @@ pub struct Selfcheck {
 impl Global {
     /// Takes what is not on the command line from the environment. Clap would do so too, and show
     /// these options in each usage line as if they had to be given.
-    fn from_environment(self) -> Self {
+    fn or_environment(self) -> Self {
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         Self {
             catalog: self.catalog.or_else(|| variable("DYNO_CATALOG").map(PathBuf::from)),
@@ -432,11 +432,32 @@ impl Global {
     }
 }
 
+/// The command of a group that a word means which is no command by itself: `host doctor`.
+fn command_elsewhere(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_unknown = error.kind() == ErrorKind::InvalidSubcommand;
+    let Some(ContextValue::String(word)) =
+        error.get(ContextKind::InvalidSubcommand).filter(|_| is_unknown)
+    else {
+        return None;
+    };
+    let command = Cli::command();
+    let group = command.get_subcommands().find(|group| group.find_subcommand(word).is_some())?;
+    Some(format!("{} {word}", group.get_name()))
+}
+
 impl Cli {
     /// The arguments of this process, or the end of it with what is wrong with them.
     pub fn of_process() -> Self {
-        let cli = Self::parse();
-        Self { global: cli.global.from_environment(), ..cli }
+        let cli = Self::try_parse().unwrap_or_else(|error| {
+            if let Some(words) = command_elsewhere(&error) {
+                drop(error.print());
+                eprintln!("hint: did you mean `dyno {words}`?");
+                std::process::exit(error.exit_code());
+            }
+            error.exit()
+        });
+        Self { global: cli.global.or_environment(), ..cli }
     }
 
     /// Whether the exit code is for `git bisect run`.

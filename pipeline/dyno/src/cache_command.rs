@@ -110,7 +110,7 @@ impl Prune {
         if !dry_run && cache.exists() {
             let lock = CacheLock::alone(cache)?;
             // What was used since it was listed stays.
-            entries.retain(|entry| is_unused_since(entry));
+            entries.retain(is_unused_since);
             cache::remove(cache, &entries, &lock)?;
             sweep_scratch(cache);
         }

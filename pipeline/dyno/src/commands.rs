@@ -11,7 +11,7 @@ use dyno_build::catalog::Catalog;
 use dyno_image as image;
 use dyno_job::context::{CleanupHandle, Context, Environment, JobRequest};
 use dyno_job::reproduce::reproduce;
-use dyno_job::{execute, plan, selfcheck};
+use dyno_job::{execute, plan_text, selfcheck};
 use dyno_model::budget::Budget;
 use dyno_model::catalog::image::debian_architecture;
 use dyno_model::record::Trust;
@@ -132,7 +132,7 @@ impl Call<'_> {
     }
 
     async fn show_plan(&self, request: &JobRequest, measuring: &Measuring) -> Result<u8> {
-        let (plan, text) = plan::plan_only(request, &self.context().await?).await?;
+        let (plan, text) = plan_text::plan_only(request, &self.context().await?).await?;
         self.events.send(Event::Finished);
         print_as(measuring.output.json, &plan, &text)?;
         Ok(0)

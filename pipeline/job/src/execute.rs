@@ -26,8 +26,8 @@ use crate::build::{Inputs, Sides, build};
 use crate::clock::PhaseClock;
 use crate::context::{Context, JobRequest};
 use crate::crates::{PreparedCrates, prepare_crates};
-use crate::plan::{PreparedJob, history_of, plan_job};
-use crate::plan_text;
+use crate::plan::{PreparedJob, plan_job};
+use crate::plan_text::{self, history_of};
 use crate::record::{record, store_definitions};
 use crate::spool::Spool;
 

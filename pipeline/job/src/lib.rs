@@ -8,7 +8,7 @@ mod crates;
 mod definitions;
 pub mod execute;
 pub mod plan;
-mod plan_text;
+pub mod plan_text;
 mod record;
 pub mod reproduce;
 mod resolve;

@@ -15,12 +15,11 @@ use dyno_model::catalog::host::Host;
 use dyno_model::catalog::suite::{Case, Selected};
 use dyno_model::id::Digest;
 use dyno_model::metric::{self, CACHEGRIND, Metric};
-use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
+use dyno_model::plan::{JobInputs, Plan, plan, steering};
 use dyno_model::record::{Fingerprint, Side};
 
 use crate::clock::PhaseClock;
-use crate::context::{Cleanup, Context, JobHistory, JobRequest, store_error};
-use crate::plan_text;
+use crate::context::{Cleanup, Context, JobRequest, store_error};
 use crate::resolve::{ResolvedSides, combined_image_id, resolve_sides, zip_errors};
 use crate::spool::Spool;
 
@@ -39,28 +38,6 @@ pub struct PreparedJob {
     /// Why cases of the suite are not in the plan → how many.
     pub left_out: BTreeMap<String, usize>,
     pub plan: Plan,
-}
-
-/// The plan of a request, without carrying it out, and in words.
-pub async fn plan_only(request: &JobRequest, ctx: &Context) -> Result<(Plan, String)> {
-    let prepared = plan_job(request, ctx, &mut PhaseClock::new()).await?;
-    let mut histories = Vec::new();
-    for job in &prepared.plan.jobs {
-        histories.push(history_of(&prepared, job, request, ctx).await);
-    }
-    let text = plan_text::table(&prepared, &histories);
-    Ok((prepared.plan, text))
-}
-
-/// What earlier runs tell of a job.
-pub async fn history_of(
-    prepared: &PreparedJob,
-    job: &Job,
-    request: &JobRequest,
-    ctx: &Context,
-) -> JobHistory {
-    let (suite, cores) = (&prepared.suite.suite, prepared.cores.all_cores().len());
-    ctx.history.look_up(job, suite, &request.policy, cores).await
 }
 
 /// The metrics of a suite that are measured for `request`.
@@ -83,6 +60,9 @@ pub async fn plan_job(
     let suite = ctx.catalog.suite(&request.suite);
     let (suite, host) = zip_errors(suite, ctx.catalog.host(&request.host))?;
     let cores = assign(&host)?;
+    // What is asked for wrongly is said before anything is fetched.
+    let selected = suite.suite.select(&request.selection, cores.benchmark.len());
+    let Selected { cases, left_out } = selected.map_err(|wrong| Error::input(wrong.join("; ")))?;
     let writable = ctx.store.check_writable();
     fault::around("store.probe", writable).await.map_err(store_error)?;
     sweep_scratch(&ctx.cache);
@@ -99,10 +79,6 @@ pub async fn plan_job(
         resolve_sides(&suite, cores.architecture(), request, ctx, clock).await?;
     let fingerprint = fingerprint(&host, &engines.name(), &cores);
     let metrics = select_metrics(&suite.suite.metrics, request, cores.emulator.is_some());
-    let selected = suite.suite.select(&request.selection, cores.benchmark.len());
-    let Selected { cases, left_out } = selected.map_err(|wrong| {
-        Error::input(wrong.join("; ")).hint("dyno run … --plan says what a selection comes to")
-    })?;
     let is_all = request.selection.is_all();
     let names: Vec<String> = cases.iter().map(ToString::to_string).collect();
     let metrics_of = |case: &Case| suite.suite.metrics_of(case, &metrics);

@@ -1,12 +1,36 @@
 //! The plan in words: a sentence for whoever waits, and a table for whoever asks by `--plan`.
 
+use dyno_base::error::Result;
 use dyno_base::text::{columns, duration, plain};
-use dyno_model::plan::Job;
+use dyno_model::plan::{Job, Plan};
 use dyno_model::record::Side;
 use dyno_model::text::plural;
 
-use crate::context::{Estimate, JobHistory, SpanSeconds};
-use crate::plan::PreparedJob;
+use crate::clock::PhaseClock;
+use crate::context::{Context, Estimate, JobHistory, JobRequest, SpanSeconds};
+use crate::plan::{PreparedJob, plan_job};
+
+/// The plan of a request, without carrying it out, and in words.
+pub async fn plan_only(request: &JobRequest, ctx: &Context) -> Result<(Plan, String)> {
+    let prepared = plan_job(request, ctx, &mut PhaseClock::new()).await?;
+    let mut histories = Vec::new();
+    for job in &prepared.plan.jobs {
+        histories.push(history_of(&prepared, job, request, ctx).await);
+    }
+    let text = table(&prepared, &histories);
+    Ok((prepared.plan, text))
+}
+
+/// What earlier runs tell of a job.
+pub async fn history_of(
+    prepared: &PreparedJob,
+    job: &Job,
+    request: &JobRequest,
+    ctx: &Context,
+) -> JobHistory {
+    let (suite, cores) = (&prepared.suite.suite, prepared.cores.all_cores().len());
+    ctx.history.look_up(job, suite, &request.policy, cores).await
+}
 
 /// A job in a sentence, with what it is expected to take.
 pub fn sentence(prepared: &PreparedJob, job: &Job, history: &JobHistory) -> String {
@@ -25,7 +49,7 @@ pub fn sentence(prepared: &PreparedJob, job: &Job, history: &JobHistory) -> Stri
 }
 
 /// The plan as text for `--plan`.
-pub fn table(prepared: &PreparedJob, histories: &[JobHistory]) -> String {
+fn table(prepared: &PreparedJob, histories: &[JobHistory]) -> String {
     let mut text = String::new();
     for (job, history) in prepared.plan.jobs.iter().zip(histories) {
         text.push_str(&format!("{}\njob {}\n\n", pair(prepared), job.id));

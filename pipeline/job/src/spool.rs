@@ -38,7 +38,7 @@ struct Entry {
     /// The store it was measured for: [`Store::place`].
     store: String,
     record: Record,
-    /// Of a record without the instructions that were to be counted: what the rounds came to.
+    /// What the rounds came to, of a record whose instructions were still to be counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rounds: Option<Measured>,
 }
@@ -53,9 +53,9 @@ pub struct KeptRounds {
 /// Which of the kept records are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    /// Those that only a store is missing for.
+    /// The records that only a store is missing for.
     Whole,
-    /// Those whose instructions are still to be counted.
+    /// The records whose instructions are still to be counted.
     Rounds,
 }
 

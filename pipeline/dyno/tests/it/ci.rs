@@ -35,8 +35,11 @@ fn steps(file: &str) -> Vec<String> {
     vec![section("script"), section("after_script")]
 }
 
+/// How each comment came, and the comment.
+type Comments = Vec<(String, Value)>;
+
 /// A forge on loopback: its address, the comments that it has, and how each came.
-fn forge() -> (String, Arc<Mutex<Vec<(String, Value)>>>) {
+fn forge() -> (String, Arc<Mutex<Comments>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let comments =
