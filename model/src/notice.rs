@@ -65,7 +65,7 @@ const MARKERS: [(NoticeKind, &str); 19] = [
     (NoticeKind::CoresNotExclusive, "nothing keeps other programs off core"),
     (NoticeKind::CoresLost, "the benchmark cores were not kept from others to the end"),
     (NoticeKind::LoadUnreadable, "how busy its cores are cannot be read"),
-    (NoticeKind::RoundsDisturbed, "were disturbed by something else on the machine"),
+    (NoticeKind::RoundsDisturbed, "disturbed by something else on the machine"),
     (NoticeKind::NotFrozen, "the side that is not measured could not be frozen"),
     (NoticeKind::ContainerReplaced, "the round was repeated in another container"),
     (NoticeKind::CasesLeftOut, "left out: "),
@@ -85,7 +85,8 @@ impl NoticeKind {
         if let Some(rest) = MISSING.iter().find_map(|prefix| text.strip_prefix(prefix)) {
             // Cases are told by their number, metrics by their names.
             let (_, after) = rest.split_once(' ').unwrap_or_default();
-            let is_of_cases = after.starts_with("case(s), ");
+            let is_of_cases =
+                ["case, ", "cases, ", "case(s), "].iter().any(|noun| after.starts_with(noun));
             return Some(if is_of_cases { Self::CasesUnsupported } else { Self::EventsMissing });
         }
         MARKERS.iter().find(|(_, marker)| text.contains(marker)).map(|(kind, _)| *kind)
@@ -218,6 +219,9 @@ mod tests {
                 "not measured: 2 case(s), backend=gcc: this toolchain has none (baseline)",
                 Some(Kind::CasesUnsupported),
             ),
+            ("not measured: 1 case, backend=gcc: none (baseline)", Some(Kind::CasesUnsupported)),
+            ("not measured: 2 cases, backend=gcc: none (baseline)", Some(Kind::CasesUnsupported)),
+            ("1 round was disturbed by something else on the machine", Some(Kind::RoundsDisturbed)),
             ("not measured: cycles: this machine has no such counter", Some(Kind::EventsMissing)),
             ("not measured: cycles: the kernel never switched it on", Some(Kind::EventsMissing)),
             (

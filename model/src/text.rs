@@ -32,3 +32,22 @@ pub fn line(text: &str) -> Cow<'_, str> {
     text.chars().for_each(|c| push_visible(&mut out, c));
     Cow::Owned(out)
 }
+
+/// `word` as a shell reads it back.
+pub fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@%+=,".contains(c);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
+}
+
+/// `1 round`, `3 rounds`, `2 processes`.
+pub fn plural(number: usize, noun: &str) -> String {
+    let ending = match number {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{number} {noun}{ending}")
+}

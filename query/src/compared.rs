@@ -25,6 +25,8 @@ pub struct PairComparison {
     /// Jobs of the same pair that measured something else (another kernel, image …) than the
     /// newest.
     pub excluded_jobs: Vec<JobId>,
+    /// Older pairs of commits that the two names stood for as well, in words, newest first.
+    pub older_pairs: Vec<String>,
     /// The series, ordered by benchmark, config, metric, host.
     pub judged: Vec<Judged>,
     /// Past runs whose noise the estimates borrow.

@@ -16,7 +16,7 @@ pub enum Error {
     #[error("{}", no_comparison_message(.baseline, .candidate, .hint, .stored))]
     NoComparison { baseline: String, candidate: String, hint: String, stored: Vec<String> },
     /// What was asked could mean more than one thing.
-    #[error("`{asked}` could mean: {}; say which", .meanings.join(", "))]
+    #[error("`{asked}` could mean: {}; say which", listed(.meanings))]
     Ambiguous { asked: String, meanings: Vec<String> },
     /// The statement would change something.
     #[error("the store is asked, never changed, with SQL: {statement} is refused")]
@@ -27,6 +27,18 @@ pub enum Error {
     /// Formatting or writing rows failed.
     #[error("cannot write rows: {0}")]
     Output(String),
+}
+
+/// How many meanings an error lists.
+const MEANINGS_MAX: usize = 8;
+
+fn listed(meanings: &[String]) -> String {
+    let more = meanings.len().saturating_sub(MEANINGS_MAX);
+    let mut text = meanings[..meanings.len() - more].join("; ");
+    if more > 0 {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
 }
 
 fn no_comparison_message(baseline: &str, candidate: &str, hint: &str, stored: &[String]) -> String {
@@ -55,6 +67,15 @@ impl Error {
             DataFusionError::SchemaError(error, _) => error.to_string(),
             DataFusionError::Plan(text) | DataFusionError::Execution(text) => text.clone(),
             DataFusionError::External(error) => error.to_string(),
+            DataFusionError::SQL(error, _) => {
+                let text = error.to_string();
+                let text = text.strip_prefix("sql parser error: ").unwrap_or(&text);
+                format!("this cannot be read as SQL: {text}")
+            }
+            DataFusionError::NotImplemented(text) if text.contains("a single SQL statement") => {
+                "give one statement at a time".into()
+            }
+            DataFusionError::NotImplemented(text) => format!("this is not possible here: {text}"),
             other => other.strip_backtrace(),
         };
         let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -23,7 +23,8 @@ use crate::error::Result;
 use crate::noise::{History, PastRuns, PastSeriesById};
 use crate::pair_columns::{PairColumns, reason};
 use crate::pairs::{
-    Filter, Pair, bound_by_job, comparable_pairs, comparable_runs, pairs_with_runs, resolve,
+    Filter, Pair, Resolved, bound_by_job, comparable_pairs, comparable_runs, pairs_with_runs,
+    resolve,
 };
 use crate::reader::{StoredSummary, SummaryReader};
 use crate::scaling;
@@ -70,7 +71,8 @@ impl Judge {
         candidate: &str,
         filter: &Filter,
     ) -> Result<PairComparison> {
-        let (pair, rows) = resolve(self.run_rows(), baseline, candidate, filter)?;
+        let Resolved { pair, runs: rows, older: older_pairs } =
+            resolve(self.run_rows(), baseline, candidate, filter)?;
         let (comparable, excluded_jobs) = comparable_runs(&rows, filter);
         let runs: Vec<&RunRow> = comparable.iter().map(|row| &row.run).collect();
         let history_runs = PastRuns::new(self.run_rows()).history_runs(&runs);
@@ -88,6 +90,7 @@ impl Judge {
             sample_files: comparable.iter().map(|row| row.path(Folder::Samples)).collect(),
             runs,
             excluded_jobs,
+            older_pairs,
             judged,
             jobs,
             problems: self.reader.snapshot.store.problems(),

@@ -121,7 +121,7 @@ impl TableProvider for JudgedTable {
                 (&no_filter, matching.map(|(row, _)| Arc::clone(row)).collect())
             }
             Selection::OnePair { baseline, candidate, filter } => {
-                (filter, resolve(rows, baseline, candidate, filter)?.1)
+                (filter, resolve(rows, baseline, candidate, filter)?.runs)
             }
         };
         let (judge, table, has_old_columns) =

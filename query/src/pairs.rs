@@ -9,8 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::DateTime;
 use dyno_model::id::{CommitId, Digest, JobId};
 use dyno_model::record::{Built, RunRow, Side, Trust};
+use dyno_model::text::shell_word;
 use dyno_store::{PREFIX_DIGITS_MIN, StoredRun, is_hex};
 
 use crate::error::{Error, Result};
@@ -59,17 +61,26 @@ impl Pair {
 /// The runs of one pair.
 pub(crate) type PairRuns = (Pair, Vec<Arc<StoredRun>>);
 
+/// What two names mean.
+pub(crate) struct Resolved {
+    pub pair: Pair,
+    pub runs: Vec<Arc<StoredRun>>,
+    /// Older pairs of the suite that the two names stood for as well, in words, newest first.
+    pub older: Vec<String>,
+}
+
 /// The one pair that `baseline` and `candidate` mean, and its runs.
 ///
 /// Each may be a commit id, a prefix of one (7 digits or more) or what a person asked for when the
-/// job was requested. What a name means is settled by the pair: `main` that stood for many commits
-/// is clear if only one of them was compared with the other side.
+/// job was requested. A name such as `main` stands for other commits in time: of several pairs of
+/// one suite the newest is meant, and one of a trusted candidate before all others. A prefix that
+/// fits several commits means none, and neither do names that several suites have.
 pub(crate) fn resolve(
     rows: &[Arc<StoredRun>],
     baseline: &str,
     candidate: &str,
     filter: &Filter,
-) -> Result<PairRuns> {
+) -> Result<Resolved> {
     let matches_filter =
         |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
     let of_job = rows.iter().filter(|row| filter.is_of_job(&row.run));
@@ -90,15 +101,61 @@ pub(crate) fn resolve(
             pairs.entry(Pair::from_run(&row.run)).or_default().push(Arc::clone(row));
         }
     }
-    if pairs.len() > 1 {
-        return Err(ambiguous_error(&pairs, baseline, candidate));
+    let mut pairs = newest_first(pairs);
+    let Some((newest, _)) = pairs.first() else {
+        return Err(Error::NoComparison {
+            baseline: baseline.into(),
+            candidate: candidate.into(),
+            hint: missing_hint(&eligible, baseline, candidate),
+            stored: stored_pairs(rows),
+        });
+    };
+    let is_one_suite = pairs.iter().all(|(pair, _)| pair.suite == newest.suite);
+    let stands_for = |asked: &str, side: Side| {
+        let built = pairs.iter().flat_map(|(_, runs)| runs).map(|row| side_of(&row.run, side));
+        let by_prefix = built.filter(|built| built.asked != asked).map(|built| &built.commit);
+        by_prefix.collect::<BTreeSet<_>>().len()
+    };
+    let are_names =
+        stands_for(baseline, Side::Baseline) < 2 && stands_for(candidate, Side::Candidate) < 2;
+    if !(is_one_suite && are_names) {
+        let meanings = pairs.iter().map(|(pair, runs)| meaning(pair, runs)).collect();
+        return Err(Error::Ambiguous { asked: format!("{baseline} {candidate}"), meanings });
     }
-    pairs.pop_first().ok_or_else(|| Error::NoComparison {
-        baseline: baseline.into(),
-        candidate: candidate.into(),
-        hint: missing_hint(&eligible, baseline, candidate),
-        stored: stored_pairs(rows),
-    })
+    let older = pairs.split_off(1).iter().map(|(pair, runs)| meaning(pair, runs)).collect();
+    let (pair, runs) = pairs.remove(0);
+    Ok(Resolved { pair, runs, older })
+}
+
+fn side_of(run: &RunRow, side: Side) -> &Built {
+    match side {
+        Side::Baseline => &run.baseline,
+        Side::Candidate => &run.candidate,
+    }
+}
+
+/// The pairs, those of trusted candidates first, and of each kind the newest first.
+fn newest_first(pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>>) -> Vec<PairRuns> {
+    let mut pairs: Vec<PairRuns> = pairs.into_iter().collect();
+    let newest = |(_, runs): &PairRuns| {
+        runs.iter().map(|row| (row.run.trust.is_trusted(), row.run.finished_us)).max()
+    };
+    pairs.sort_by_key(|pair| std::cmp::Reverse(newest(pair)));
+    pairs
+}
+
+/// A pair as a person can ask for it alone: `2026-11-27 v1 v2 is aaaaaaaaaaaa bbbbbbbbbbbb --suite
+/// primes`.
+fn meaning(pair: &Pair, runs: &[Arc<StoredRun>]) -> String {
+    let newest = runs.iter().map(|row| &row.run).max_by_key(|run| run.finished_us);
+    let names = newest.map(|run| {
+        let day = DateTime::from_timestamp_micros(run.finished_us)
+            .map_or_else(String::new, |time| time.format("%Y-%m-%d %H:%M").to_string());
+        format!("{day} {} … {} is ", run.baseline.asked, run.candidate.asked)
+    });
+    let (baseline, candidate) = (pair.baseline.short(), pair.candidate.short());
+    let suite = shell_word(&pair.suite);
+    format!("{}`{baseline} {candidate} --suite {suite}`", names.unwrap_or_default())
 }
 
 /// Why no run of `rows` compares the two; empty where there is nothing to say.
@@ -107,8 +164,14 @@ fn missing_hint(rows: &[&Arc<StoredRun>], baseline: &str, candidate: &str) -> St
     let is_known =
         |name: &str| runs().any(|run| names(name, &run.baseline) || names(name, &run.candidate));
     let is_short = |name: &str| name.len() < PREFIX_DIGITS_MIN && is_hex(name) && !is_known(name);
-    if runs().any(|run| names(candidate, &run.baseline) && names(baseline, &run.candidate)) {
-        "it has the reverse".to_string()
+    let is_reverse =
+        |run: &&RunRow| names(candidate, &run.baseline) && names(baseline, &run.candidate);
+    if let Some(run) = runs().filter(is_reverse).max_by_key(|run| run.finished_us) {
+        let (baseline, candidate) = (run.baseline.commit.short(), run.candidate.commit.short());
+        format!(
+            "it has the reverse: `dyno compare {baseline} {candidate} --suite {}`",
+            shell_word(&run.suite)
+        )
     } else if let Some(name) = [baseline, candidate].into_iter().find(|name| is_short(name)) {
         format!("`{name}` is too short for a commit: {PREFIX_DIGITS_MIN} digits are needed")
     } else if let Some(name) = [baseline, candidate].into_iter().find(|name| !is_known(name)) {
@@ -124,28 +187,6 @@ fn names(asked: &str, built: &Built) -> bool {
         && is_hex(asked)
         && built.commit.hex().starts_with(&asked.to_ascii_lowercase());
     built.asked == asked || is_prefix
-}
-
-fn ambiguous_error(
-    pairs: &BTreeMap<Pair, Vec<Arc<StoredRun>>>,
-    baseline: &str,
-    candidate: &str,
-) -> Error {
-    let runs = || pairs.values().flatten().map(|stored| &stored.run);
-    for (asked, side) in [(baseline, Side::Baseline), (candidate, Side::Candidate)] {
-        let built = |run: &RunRow| match side {
-            Side::Baseline => run.baseline.clone(),
-            Side::Candidate => run.candidate.clone(),
-        };
-        let commits: BTreeSet<CommitId> = runs().map(|run| built(run).commit).collect();
-        if commits.len() > 1 {
-            let built_text = |b: Built| format!("{} (asked as {})", b.commit.hex(), b.asked);
-            let meanings: BTreeSet<String> = runs().map(|run| built_text(built(run))).collect();
-            return Error::Ambiguous { asked: asked.into(), meanings: Vec::from_iter(meanings) };
-        }
-    }
-    let suites: BTreeSet<String> = runs().map(|run| format!("suite {}", run.suite)).collect();
-    Error::Ambiguous { asked: format!("{baseline} {candidate}"), meanings: Vec::from_iter(suites) }
 }
 
 /// Comparisons the store has, newest first.

@@ -14,8 +14,9 @@ use datafusion::sql::sqlparser::ast;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Case;
 use dyno_model::id::JobId;
+use dyno_model::metric::CACHEGRIND;
 use dyno_model::plan::{Job, JobInputs};
-use dyno_model::record::RunRow;
+use dyno_model::record::{RunRow, phase};
 use dyno_model::sampling::Target;
 use dyno_model::states::PastStates;
 use dyno_model::verdict::ScalingCase;
@@ -136,7 +137,7 @@ impl Session {
         candidate: &str,
         filter: &Filter,
     ) -> Result<Vec<StoredSummary>> {
-        let (_, rows) = resolve(self.judge.run_rows(), baseline, candidate, filter)?;
+        let rows = resolve(self.judge.run_rows(), baseline, candidate, filter)?.runs;
         let runs: Vec<_> = rows.iter().map(|row| &row.run).collect();
         self.judge.reader.summaries(&runs).await
     }
@@ -248,6 +249,28 @@ impl Session {
             }
         }
         Ok(walls)
+    }
+
+    /// Seconds of counting for each second of the wall times of what was counted, by the newest run
+    /// of `suite` on `host` that counted instructions.
+    pub async fn counting_factor(&self, suite: &str, host: &str) -> Result<Option<f64>> {
+        let runs = self.judge.run_rows().iter().map(|row| &row.run);
+        let counting_s =
+            |run: &RunRow| run.phases_s.get(phase::COUNT).copied().filter(|seconds| *seconds > 0.0);
+        let matching =
+            runs.filter(|run| run.suite == suite && run.host == host && counting_s(run).is_some());
+        let Some(newest) = matching.max_by_key(|run| run.finished_us) else { return Ok(None) };
+        let sql = format!(
+            "SELECT sum(wall.median) / 1e9 AS seconds FROM history wall
+             JOIN history counted USING (job, benchmark, config, side)
+             WHERE wall.metric = 'wall' AND counted.metric = {} AND job = {}",
+            quoted(CACHEGRIND),
+            quoted(newest.job.hex())
+        );
+        let rows = self.sql(&sql).await?;
+        let seconds = rows.iter().flat_map(|batch| batch.column(0).as_primitive::<Float64Type>());
+        let seconds = seconds.flatten().next().filter(|seconds| *seconds > 0.0);
+        Ok(seconds.and_then(|seconds| Some(counting_s(newest)? / seconds)))
     }
 
     /// The states that the series of a job of `suite` were in in past runs on its host, as it is, and

@@ -2,14 +2,7 @@
 //! this crate knows how dyno is called; the command that makes the report again comes in with
 //! [`Links`](crate::Links), and may be empty.
 
-/// `word` as a shell reads it back.
-fn shell_word(word: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@%+=,".contains(c);
-    match !word.is_empty() && word.chars().all(is_plain) {
-        true => word.to_string(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    }
-}
+use dyno_model::text::shell_word;
 
 /// The command that explains a series of the report that `report` makes; empty where that is.
 pub(crate) fn explain(report: &str, series: &str) -> String {

@@ -29,7 +29,7 @@ pub mod view;
 mod words;
 
 pub use html::html;
-pub use markdown::{MARKDOWN_CHARS_MAX, markdown, marker};
+pub use markdown::{CommentOptions, MARKDOWN_CHARS_MAX, comment, markdown, marker};
 pub use terminal::Terminal;
 pub use text::text;
 pub use view::{Input, Links, View};

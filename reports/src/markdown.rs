@@ -29,20 +29,37 @@ pub fn marker(suite: &str) -> String {
     format!("<!-- dyno report: {} -->", name.split('-').collect::<Vec<_>>().join("_"))
 }
 
+/// What a comment says besides what a view holds.
+#[derive(Debug, Clone, Default)]
+pub struct CommentOptions {
+    /// Where the page of the report is, as a URL without `<`, `>` and spaces.
+    pub report_url: Option<String>,
+    /// The name in the hidden first line; the suite's where there is none.
+    pub marker: Option<String>,
+}
+
+/// The comment with nothing besides: [`comment`].
+pub fn markdown(view: &View) -> String {
+    comment(view, &CommentOptions::default())
+}
+
 /// The comment; at most [`MARKDOWN_CHARS_MAX`] characters. When nothing changed, nothing failed and
 /// nothing says otherwise, three lines.
-pub fn markdown(view: &View) -> String {
+pub fn comment(view: &View, options: &CommentOptions) -> String {
     let suite = view.runs.first().map_or("", |run| run.suite.as_str());
-    let mut out = format!("{}\n", marker(suite));
+    let mut out = format!("{}\n", marker(options.marker.as_deref().unwrap_or(suite)));
+    let link = options.report_url.as_ref().map(|url| format!("\n[The full report](<{url}>)\n"));
+    let link = link.unwrap_or_default();
     let verdict = sentence(&view.sentence);
     if is_quiet(view) {
         let provenance = provenance_lines(view);
         let _ = write!(out, "**{verdict}**\n\n{}\n\n{provenance}\n", counts(view));
+        out.push_str(&link);
         return out;
     }
     let _ = write!(out, "### {verdict}\n\n{}\n", counts(view));
     out.push_str(&reasons(view));
-    let mut used = out.chars().count();
+    let mut used = out.chars().count() + link.chars().count();
     let mut names_left_out = Vec::new();
     for section in SECTIONS.iter().filter_map(|section| section.markdown.as_ref()) {
         let text = (section.write)(view);
@@ -58,6 +75,7 @@ pub fn markdown(view: &View) -> String {
     if !names_left_out.is_empty() {
         let _ = writeln!(out, "\nLeft out for length: {}.", names_left_out.join(", "));
     }
+    out.push_str(&link);
     out
 }
 

@@ -10,6 +10,9 @@ pub enum Error {
     /// What was given can be no store.
     #[error("`{url}` cannot be a store: {why}")]
     InvalidUrl { url: String, why: String },
+    /// There is nothing at the place that was given.
+    #[error("there is no store at {url}")]
+    NoStore { url: String },
     /// The place cannot be opened, listed, read or written.
     #[error("store {url}: {why}")]
     Unavailable { url: String, why: String },
@@ -44,6 +47,12 @@ impl fmt::Display for Problem {
 impl Error {
     /// Whether what was asked for is wrong, rather than the store or the way to it.
     pub fn is_input(&self) -> bool {
-        matches!(self, Self::InvalidUrl { .. } | Self::AmbiguousRun { .. } | Self::NoRun { .. })
+        matches!(
+            self,
+            Self::InvalidUrl { .. }
+                | Self::NoStore { .. }
+                | Self::AmbiguousRun { .. }
+                | Self::NoRun { .. }
+        )
     }
 }

@@ -55,13 +55,30 @@ impl Store {
     /// [`Error::InvalidUrl`] if the URL makes no sense, [`Error::Unavailable`] if the place cannot
     /// be made or listed.
     pub async fn open(url: &str) -> Result<Self> {
+        if let Ok(Some(path)) = local_path(url) {
+            let display = path.display();
+            std::fs::create_dir_all(&path).map_err(|e| Error::Unavailable {
+                url: url.to_string(),
+                why: format!("cannot make the folder {display}: {e}"),
+            })?;
+        }
+        Self::open_existing(url).await
+    }
+
+    /// Opens the store at `url` as [`Store::open`] does, for whoever only reads: a folder that is
+    /// not there is no empty store, and is not made.
+    ///
+    /// # Errors
+    /// [`Error::NoStore`] if there is none, and those of [`Store::open`].
+    pub async fn open_existing(url: &str) -> Result<Self> {
         let unavailable = |why: String| Error::Unavailable { url: url.to_string(), why };
         let invalid = |why: String| Error::InvalidUrl { url: url.escape_debug().to_string(), why };
         let (objects, local): (Arc<dyn ObjectStore>, _) = match local_path(url).map_err(invalid)? {
             Some(path) => {
                 let display = path.display();
-                std::fs::create_dir_all(&path)
-                    .map_err(|e| unavailable(format!("cannot make the folder {display}: {e}")))?;
+                if path.metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+                    return Err(Error::NoStore { url: url.to_string() });
+                }
                 let open =
                     |e: String| unavailable(format!("cannot open the folder {display}: {e}"));
                 let files = LocalFileSystem::new_with_prefix(&path);

@@ -71,6 +71,7 @@ pub const EFFECTS: &[(&str, &str)] = &[
     ("measure.cores", "the benchmark cores are kept from others"),
     ("measure.keep-to", "dyno moves to the housekeeping cores"),
     ("measure.rounds", "the rounds are measured"),
+    ("spool.rounds", "the rounds are kept in the spool, before instructions are counted"),
     ("measure.count", "instructions are counted"),
     ("measure.cores-back", "the benchmark cores are given back"),
     ("spool.write", "the finished record is written to the spool"),

@@ -3,6 +3,7 @@
 //! It knows no engine, no store and no suite.
 
 pub mod atomic_file;
+pub mod cache;
 pub mod digest;
 pub mod disk;
 pub mod error;

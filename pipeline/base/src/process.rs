@@ -15,6 +15,11 @@ impl ProcessIdentity {
         Self { pid, started: start_time(pid).unwrap_or(0) }
     }
 
+    /// Its process id.
+    pub fn pid(self) -> u32 {
+        self.pid
+    }
+
     /// Whether that process still runs.
     pub fn is_alive(self) -> bool {
         start_time(self.pid) == Some(self.started)

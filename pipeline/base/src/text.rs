@@ -13,3 +13,40 @@ pub fn duration(seconds: u64) -> String {
         minutes => format!("{} h {} min", minutes / 60, minutes % 60),
     }
 }
+
+/// Rows of text in columns, two spaces apart; the columns in `right` end at one place. Each line ends
+/// with a line end, and with no spaces before it.
+pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..rows.iter().map(Vec::len).max().unwrap_or(0)).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let gap = if column == 0 { "" } else { "  " };
+            match right.contains(&column) {
+                true => line.push_str(&format!("{gap}{cell:>width$}")),
+                false => line.push_str(&format!("{gap}{cell:width$}")),
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["case", "s"], ["größer", "1.5"], ["", "10.0"]];
+        let rows = rows.map(|row| row.map(String::from).to_vec());
+        assert_eq!(columns(&rows, &[1]), "case       s\ngrößer   1.5\n        10.0\n");
+        assert_eq!(columns(&[], &[]), "");
+    }
+}

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::outputs::copy_tree;
 use dyno_base::atomic_file;
+use dyno_base::cache::mark_use;
 use dyno_base::digest::file_digest;
 use dyno_base::error::{Error, Kind, Result, WithContext};
 use dyno_base::event::{Events, Phase};
@@ -69,7 +70,10 @@ pub(crate) fn cached_manifest(
     };
     let text = fs::read(folder.join("manifest.json")).unwrap_or_default();
     match serde_json::from_slice::<Manifest>(&text) {
-        Ok(manifest) if is_whole(&manifest) => Ok(Some(manifest)),
+        Ok(manifest) if is_whole(&manifest) => {
+            mark_use(folder);
+            Ok(Some(manifest))
+        }
         _ if !is_own_class => Ok(None),
         _ => {
             events.notice(format!(

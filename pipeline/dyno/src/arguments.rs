@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use dyno_base::error::{Error, Result};
 use dyno_build::catalog::Catalog;
 use dyno_model::budget::{Budget, ROUNDS_MAX};
@@ -12,13 +12,18 @@ use dyno_model::record::Trust;
 use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
 
 use crate::agent_command::AgentArguments;
+use crate::cache_command::CacheCommand;
 use crate::host_command::HostCommand;
 use crate::prompt;
 use crate::queue_command::{QueueArguments, RequestArguments};
 use crate::show::Color;
+use crate::store_command::StoreCommand;
 
 /// The requester, in requests of this program.
 pub const REQUESTER: &str = "the command line";
+
+/// The exit code by which `git bisect run` is told to pass over a commit.
+pub const BISECT_SKIP: u8 = 125;
 
 /// What `demo` compares.
 pub const DEMO: [&str; 3] = ["lua", "548.1.2", "551.1.0"];
@@ -44,7 +49,7 @@ pub const ROUNDS_DEMO: u32 = 15;
     version,
     after_help = "Exit codes: 0 done, 1 regressed (with --fail-on-regression), \
 2 wrong input, 3 this machine cannot, 4 network, disk or engine failed, 5 a commit or case failed, \
-130 interrupted. More: docs/exit-codes.md"
+125 cannot say (with --bisect), 130 interrupted. More: docs/exit-codes.md"
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -55,15 +60,16 @@ pub struct Cli {
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// The folder with suites/, images/, hosts/ and policies/ [default: the nearest above]
-    #[arg(long, global = true, env = "DYNO_CATALOG", value_name = "FOLDER")]
+    /// The folder with suites/, images/, hosts/ and policies/ [env: DYNO_CATALOG] [default: the nearest above]
+    #[arg(long, global = true, value_name = "FOLDER")]
     pub catalog: Option<PathBuf>,
     /// Where measurements are kept: a folder or a URL such as s3://bucket/prefix
-    /// [default: dyno/store in the user's data folder]
-    #[arg(long, global = true, env = "DYNO_STORE", value_name = "URL")]
+    /// [env: DYNO_STORE] [default: dyno/store in the user's data folder]
+    #[arg(long, global = true, value_name = "URL")]
     pub store: Option<String>,
-    /// Where downloads, images and artifacts are kept [default: dyno in the user's cache folder]
-    #[arg(long, global = true, env = "DYNO_CACHE", value_name = "FOLDER")]
+    /// Where downloads, images and artifacts are kept [env: DYNO_CACHE] [default: dyno in the user's
+    /// cache folder]
+    #[arg(long, global = true, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,
     /// Root of a Debian mirror [default: DYNO_DEBIAN_MIRROR, else this machine's apt sources]
     #[arg(long, global = true, value_name = "URL")]
@@ -148,6 +154,16 @@ pub enum Command {
     /// Measure one job for an agent
     #[command(name = "__job", hide = true)]
     QueueJob { file: PathBuf },
+    /// What the store holds
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
+    },
+    /// What the cache holds, and removing what was not used for long
+    Cache {
+        #[command(subcommand)]
+        command: Option<CacheCommand>,
+    },
     /// How quiet this machine is, and making it quieter
     Host {
         #[command(subcommand)]
@@ -162,6 +178,16 @@ pub enum Command {
     Image {
         #[command(subcommand)]
         command: ImageCommand,
+    },
+    /// Print what a shell needs to complete dyno's commands: README.md
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one for each command
+    Man {
+        /// The folder they go to; made where it is not there
+        folder: PathBuf,
     },
 }
 
@@ -207,6 +233,18 @@ pub struct SelectionArguments {
 pub enum PriorityArgument {
     Primary,
     Secondary,
+}
+
+/// An address that stands in a comment as it is.
+fn report_url(text: &str) -> std::result::Result<String, String> {
+    let is_web = ["https://", "http://"].iter().any(|scheme| text.starts_with(scheme));
+    let is_bad = |c: char| c.is_whitespace() || c.is_control() || "<>\"\\".contains(c);
+    match is_web && !text.contains(is_bad) {
+        true => Ok(text.into()),
+        false => {
+            Err("expected an address that begins with https:// or http://, without spaces".into())
+        }
+    }
 }
 
 /// `axis=value,value`.
@@ -284,6 +322,13 @@ pub struct Output {
     /// data folder]
     #[arg(long, value_name = "FOLDER")]
     pub report: Option<PathBuf>,
+    /// The address at which the page will be, for the comment to link to
+    #[arg(long, value_name = "URL", value_parser = report_url)]
+    pub report_url: Option<String>,
+    /// The name in the comment's hidden first line, by which a bot finds it again: one comment for
+    /// each name [default: the suite's]
+    #[arg(long, value_name = "TEXT")]
+    pub marker: Option<String>,
     /// Print the report as JSON instead of a table
     #[arg(long, conflicts_with = "markdown")]
     pub json: bool,
@@ -293,6 +338,10 @@ pub struct Output {
     /// Exit with 1 if something that decides regressed
     #[arg(long)]
     pub fail_on_regression: bool,
+    /// Exit as `git bisect run` wants it: 0 for Unchanged and Improved, 1 for Regressed, 125 for all
+    /// else, such as what does not build
+    #[arg(long, conflicts_with = "fail_on_regression")]
+    pub bisect: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -309,9 +358,13 @@ pub enum SuiteCommand {
 #[derive(Debug, Subcommand)]
 pub enum ImageCommand {
     /// Pin an image to what its suite or registry has now, and write image.lock
-    Lock { name: String },
+    Lock {
+        /// An image of the catalog
+        name: String,
+    },
     /// Build an image from its lock
     Build {
+        /// An image of the catalog
         name: String,
         /// A Debian architecture [default: this machine's]
         #[arg(long)]
@@ -321,13 +374,17 @@ pub enum ImageCommand {
         archive: bool,
     },
     /// Build every architecture anew and compare with the lock
-    Verify { name: String },
+    Verify {
+        /// An image of the catalog
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
 pub struct Compare {
     /// A commit id (7 digits or more), or what was asked for when it was measured
     pub baseline: String,
+    /// The same of the commit in question
     pub candidate: String,
     /// Only this suite
     #[arg(long)]
@@ -340,7 +397,7 @@ pub struct Compare {
     pub job: Option<String>,
     /// Say why one series has its verdict: BENCHMARK/METRIC, BENCHMARK[CONFIG]/METRIC, with
     /// @HOST where several measured it, or the id of its row in report.json (s3)
-    #[arg(long, value_name = "SERIES", conflicts_with_all = ["report", "markdown", "fail_on_regression"])]
+    #[arg(long, value_name = "SERIES", conflicts_with_all = ["report", "markdown", "fail_on_regression", "bisect"])]
     pub explain: Option<String>,
     #[command(flatten)]
     pub output: Output,
@@ -350,6 +407,7 @@ pub struct Compare {
 pub struct Selfcheck {
     /// A suite of the catalog
     pub suite: String,
+    /// The commit: a branch, a tag, a version or a full id
     pub commit: String,
     /// How many comparisons; what the store has of this host is counted with them
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -374,10 +432,62 @@ pub struct Selfcheck {
     pub json: bool,
 }
 
+impl Global {
+    /// Takes what is not on the command line from the environment. Clap would do so too, and show
+    /// these options in each usage line as if they had to be given.
+    fn or_environment(self) -> Self {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            catalog: self.catalog.or_else(|| variable("DYNO_CATALOG").map(PathBuf::from)),
+            store: self
+                .store
+                .or_else(|| Some(variable("DYNO_STORE")?.to_string_lossy().into_owned())),
+            cache: self.cache.or_else(|| variable("DYNO_CACHE").map(PathBuf::from)),
+            ..self
+        }
+    }
+}
+
+/// The command of a group that a word means which is no command by itself: `host doctor`.
+fn command_elsewhere(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let is_unknown = error.kind() == ErrorKind::InvalidSubcommand;
+    let Some(ContextValue::String(word)) =
+        error.get(ContextKind::InvalidSubcommand).filter(|_| is_unknown)
+    else {
+        return None;
+    };
+    let command = Cli::command();
+    let group = command.get_subcommands().find(|group| group.find_subcommand(word).is_some())?;
+    Some(format!("{} {word}", group.get_name()))
+}
+
 impl Cli {
     /// Whether the command has its own answer to all signals.
     pub const fn handles_signals(&self) -> bool {
         matches!(self.command, Command::Agent(_))
+    }
+
+    /// The arguments of this process, or the end of it with what is wrong with them.
+    pub fn of_process() -> Self {
+        let cli = Self::try_parse().unwrap_or_else(|error| {
+            if let Some(words) = command_elsewhere(&error) {
+                drop(error.print());
+                eprintln!("hint: did you mean `dyno {words}`?");
+                std::process::exit(error.exit_code());
+            }
+            error.exit()
+        });
+        Self { global: cli.global.or_environment(), ..cli }
+    }
+
+    /// Whether the exit code is for `git bisect run`.
+    pub fn is_bisecting(&self) -> bool {
+        match &self.command {
+            Command::Demo { measuring } | Command::Run { measuring, .. } => measuring.output.bisect,
+            Command::Compare(compare) => compare.output.bisect,
+            _ => false,
+        }
     }
 
     /// Whether this is a conversation, which has its own answer to Ctrl-C.

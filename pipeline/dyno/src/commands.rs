@@ -1,31 +1,38 @@
 //! What each command does: glue between its arguments, the job, the store's answer and the screen.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use clap::CommandFactory as _;
 use dyno_answer::Answer;
 use dyno_answer::error::{query_error, store_error};
-use dyno_base::error::{Error, Kind, Result};
+use dyno_base::error::{Error, Kind, Result, WithContext as _};
 use dyno_base::event::{Event, Events, Phase};
 use dyno_build::catalog::Catalog;
 use dyno_image as image;
 use dyno_job::context::{CleanupHandle, Context, Environment, JobRequest};
 use dyno_job::reproduce::reproduce;
-use dyno_job::{execute, plan, selfcheck};
+use dyno_job::{execute, plan_text, selfcheck};
 use dyno_model::budget::Budget;
 use dyno_model::catalog::image::debian_architecture;
 use dyno_model::queue::{Ending, JobResult};
 use dyno_model::record::Trust;
 use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
-use dyno_query::{Filter, Session};
+use dyno_model::text::plural;
+use dyno_model::verdict::{Conclusion, Verdict};
+use dyno_query::{Filter, PairComparison, Session};
+use dyno_reports::CommentOptions;
+use dyno_store::Store;
 use dyno_toolchain::lock;
 
 use crate::agent_command;
 use crate::arguments::{
-    Cli, Command, Compare, DEMO, DEMO_EXPLANATION, Global, ImageCommand, Measuring, Output,
-    REQUESTER, ROUNDS_DEMO, ROUNDS_MOST, Selfcheck, SuiteCommand,
+    BISECT_SKIP, Cli, Command, Compare, DEMO, DEMO_EXPLANATION, Global, ImageCommand, Measuring,
+    Output, REQUESTER, ROUNDS_DEMO, ROUNDS_MOST, Selfcheck, SuiteCommand,
 };
+use crate::cache_command::CacheCommand;
 use crate::environment::{
-    cache_folder, data_folder, environment, machine_scope, open_store, state_folder,
+    cache_folder, cache_path, data_folder, environment, machine_scope, open_existing_store,
+    open_store, state_folder,
 };
 use crate::prompt;
 use crate::queue_command::{Queue, RequestArguments, result_text};
@@ -78,7 +85,7 @@ impl Call<'_> {
             Command::Compare(arguments) => self.compare(arguments).await,
             Command::Selfcheck(arguments) => self.selfcheck(arguments).await,
             Command::Reproduce { run, keep, json } => {
-                let environment = self.environment().await?;
+                let environment = self.environment(open_existing_store(self.global).await?)?;
                 let reproduced = reproduce(run, &environment, keep.as_deref()).await?;
                 self.events.send(Event::Finished);
                 print_as(*json, &reproduced, &reproduced.text())?;
@@ -106,6 +113,14 @@ impl Call<'_> {
                 let context = self.context().await?;
                 agent_command::run_job(file, self.global, context).await.map(|()| 0)
             }
+            Command::Cache { command } => {
+                let list = CacheCommand::List { json: false };
+                let reports = data_folder()?.join("reports");
+                command.as_ref().unwrap_or(&list).run(&cache_path(self.global)?, &reports)
+            }
+            Command::Store { command } => {
+                command.run(&open_existing_store(self.global).await?).await
+            }
             Command::Host { command } => {
                 let (catalog, scope) = (self.global.catalog.as_deref(), machine_scope()?);
                 command.run(catalog, self.global.verbose, &scope, self.events).await
@@ -119,6 +134,13 @@ impl Call<'_> {
                 Ok(0)
             }
             Command::Image { command } => images(command, self.global, self.events).await,
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(*shell, &mut Cli::command(), "dyno", &mut script);
+                write_stdout(&script)?;
+                Ok(0)
+            }
+            Command::Man { folder } => write_manual(folder),
         }
     }
 
@@ -160,17 +182,17 @@ impl Call<'_> {
         print(&answer, output, output.report.clone(), self.global, self.events)
     }
 
-    async fn environment(&self) -> Result<Environment> {
-        environment(self.global, self.events, self.cleanup.clone()).await
+    fn environment(&self, store: Store) -> Result<Environment> {
+        environment(store, self.global, self.events, self.cleanup.clone())
     }
 
     async fn context(&self) -> Result<Context> {
         let catalog = Catalog::open(self.global.catalog.as_deref())?;
-        Ok(Context { catalog, environment: self.environment().await? })
+        Ok(Context { catalog, environment: self.environment(open_store(self.global).await?)? })
     }
 
     async fn show_plan(&self, request: &JobRequest, measuring: &Measuring) -> Result<u8> {
-        let (plan, text) = plan::plan_only(request, &self.context().await?).await?;
+        let (plan, text) = plan_text::plan_only(request, &self.context().await?).await?;
         self.events.send(Event::Finished);
         print_as(measuring.output.json, &plan, &text)?;
         Ok(0)
@@ -180,10 +202,13 @@ impl Call<'_> {
         let Compare { baseline, candidate, suite, host, job, explain, output } = arguments;
         let catalog = Catalog::open(self.global.catalog.as_deref())?;
         let policy = catalog.policy(&output.policy)?;
-        let store = open_store(self.global).await?;
+        let store = open_existing_store(self.global).await?;
         let filter = Filter { suite: suite.clone(), host: host.clone(), job: job.clone() };
         let answer =
             dyno_answer::ask(&store, &policy, baseline, candidate, &filter, self.events).await?;
+        if let older @ 1.. = answer.compared.older_pairs.len() {
+            self.events.notice(newest_of_several(&answer.compared, older));
+        }
         if let Some(series) = explain {
             let explained =
                 dyno_answer::explain::explain(&answer, &policy, series, self.events).await?;
@@ -243,7 +268,7 @@ impl Call<'_> {
         })?;
         // The answer is of what was asked, whatever else the store has of these commits.
         let filter = Filter {
-            suite: Some(outcome.suite.clone()),
+            suite: Some(run.suite.clone()),
             host: Some(request.host.clone()),
             job: Some(outcome.job.hex().to_string()),
         };
@@ -266,6 +291,19 @@ impl Call<'_> {
     }
 }
 
+/// What is said of names that stood for several pairs of commits.
+fn newest_of_several(compared: &PairComparison, older: usize) -> String {
+    let PairComparison { baseline, candidate, suite, older_pairs, .. } = compared;
+    let (baseline, candidate) = (baseline.short(), candidate.short());
+    let more = if older > 1 { ", and others: dyno store list" } else { "" };
+    format!(
+        "these names stand for {} of {suite}; this is the newest, {baseline} {candidate}. Before it: \
+         {}{more}",
+        plural(older + 1, "pair"),
+        older_pairs[0]
+    )
+}
+
 /// Prints and writes the answer; returns the exit code, which is the same for a job that was just
 /// measured, one that the store held, and a comparison.
 fn print(
@@ -275,7 +313,10 @@ fn print(
     global: &Global,
     events: &Events,
 ) -> Result<u8> {
-    let page = folder.map(|folder| dyno_answer::write(&answer.view, &folder)).transpose()?;
+    let comment =
+        CommentOptions { report_url: output.report_url.clone(), marker: output.marker.clone() };
+    let page =
+        folder.map(|folder| dyno_answer::write(&answer.view, &comment, &folder)).transpose()?;
     if let Some(page) = &page {
         events.end(Phase::Report, page.display().to_string());
     }
@@ -283,17 +324,42 @@ fn print(
     let text = if output.json {
         dyno_reports::json(&answer.view)
     } else if output.markdown {
-        dyno_reports::markdown(&answer.view)
+        dyno_reports::comment(&answer.view, &comment)
     } else {
         let page = page.map(|page| page.display().to_string());
         dyno_reports::text(&answer.view, page.as_deref(), terminal(global.color))
     };
     write_stdout(&text)?;
+    if output.bisect {
+        return Ok(bisect_code(answer));
+    }
     Ok(match (output.fail_on_regression && answer.concluded.gate_fails, answer.has_failures) {
         (true, _) => 1,
         (false, true) => Kind::Case.exit_code(),
         (false, false) => 0,
     })
+}
+
+/// What `git bisect run` is told: 0 good, 1 bad, 125 that this commit cannot tell. What does not
+/// build or work is not slow, so only a series that regressed makes a commit bad.
+fn bisect_code(answer: &Answer) -> u8 {
+    let has_regressed = || {
+        let judged = &answer.compared.judged;
+        judged.iter().any(|j| j.comparison.decides && j.verdict == Verdict::Regressed)
+    };
+    match answer.concluded.conclusion {
+        Conclusion::Unchanged | Conclusion::Improved => 0,
+        Conclusion::Regressed if has_regressed() => 1,
+        _ => BISECT_SKIP,
+    }
+}
+
+/// Writes a page for each command into `folder`.
+fn write_manual(folder: &Path) -> Result<u8> {
+    let doing = || format!("writing the manual into {}", folder.display());
+    std::fs::create_dir_all(folder).context(doing)?;
+    clap_mangen::generate_to(Cli::command(), folder).context(doing)?;
+    Ok(0)
 }
 
 async fn sql(
@@ -305,7 +371,7 @@ async fn sql(
 ) -> Result<u8> {
     let catalog = Catalog::open(global.catalog.as_deref())?;
     let policy = catalog.policy(policy)?;
-    let store = open_store(global).await?;
+    let store = open_existing_store(global).await?;
     let session = Session::open(&store, policy).await.map_err(query_error)?;
     let mut shell = prompt::SqlShell::new(session, format, events)?;
     match query {

@@ -1,16 +1,19 @@
 //! What is of this machine and this call: folders, store, and what knows how long a job takes.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use dyno_answer::error::store_error;
-use dyno_answer::estimate::JobEstimate;
+use dyno_answer::estimate::{CaseSeconds, JobEstimate};
+use dyno_base::cache::CacheLock;
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::fault;
 use dyno_host::scope::MachineScope;
-use dyno_job::context::{CleanupHandle, Environment, Estimate, JobHistory, RunHistory};
+use dyno_job::context::{
+    CaseEstimate, CleanupHandle, Environment, Estimate, JobHistory, RunHistory,
+};
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
 use dyno_model::plan::Job;
@@ -26,28 +29,36 @@ struct StoredRuns(Store);
 #[async_trait]
 impl RunHistory for StoredRuns {
     /// A store that cannot be asked tells nothing; publishing will say what is wrong with it.
-    async fn look_up(&self, job: &Job, suite: &Suite, policy: &Policy) -> JobHistory {
+    async fn look_up(&self, job: &Job, suite: &Suite, policy: &Policy, cores: usize) -> JobHistory {
         let Ok(session) = Session::open(&self.0, policy.clone()).await else {
             return JobHistory::default();
         };
-        let estimate = JobEstimate::for_job(job, suite, &job.inputs.host, &session).await;
+        let estimate = JobEstimate::for_job(job, suite, cores, &session).await;
         let estimate = estimate.map(|estimate| Estimate {
-            rounds_s: (estimate.least_s, estimate.most_s),
-            processes: estimate.to_string(),
-            besides: estimate.last_time(),
+            cases: estimate
+                .cases
+                .into_iter()
+                .map(|CaseSeconds { rounds_s, counting_s, is_guess }| CaseEstimate {
+                    rounds_s,
+                    counting_s,
+                    is_guess,
+                })
+                .collect(),
+            before_s: estimate.before_s,
+            counting_is_guess: estimate.counting_is_guess,
         });
         let past_states = session.past_states(&suite.name, job).await.unwrap_or_default();
         JobHistory { estimate, past_states }
     }
 }
 
-/// Opens what a command needs of this machine.
-pub async fn environment(
+/// What this machine and this call give a command that works on `store`.
+pub fn environment(
+    store: Store,
     global: &Global,
     events: &Events,
     cleanup: CleanupHandle,
 ) -> Result<Environment> {
-    let store = open_store(global).await?;
     Ok(Environment {
         history: Arc::new(StoredRuns(store.clone())),
         store,
@@ -72,23 +83,47 @@ pub fn own_program() -> Result<PathBuf> {
     std::env::current_exe().context(|| "finding dyno's own program".into())
 }
 
+/// The store, which is made where it is not there.
 pub async fn open_store(global: &Global) -> Result<Store> {
-    let url = match &global.store {
-        Some(url) => url.clone(),
-        None => data_folder()?.join("store").display().to_string(),
-    };
-    let store = Store::open(&url).await.map_err(store_error)?;
+    let store = Store::open(&store_url(global)?).await.map_err(store_error)?;
     Ok(ResultGate::guard(store.with_watch(fault::publish_point)))
 }
 
+/// The store for a command that only reads: one that is not there is a mistake.
+pub async fn open_existing_store(global: &Global) -> Result<Store> {
+    Store::open_existing(&store_url(global)?).await.map_err(|error| {
+        let is_missing = matches!(error, dyno_store::Error::NoStore { .. });
+        let error = store_error(error);
+        match is_missing {
+            true => error.hint("`dyno run` makes it; --store or DYNO_STORE names another"),
+            false => error,
+        }
+    })
+}
+
+fn store_url(global: &Global) -> Result<String> {
+    match &global.store {
+        Some(url) => Ok(url.clone()),
+        None => Ok(data_folder()?.join("store").display().to_string()),
+    }
+}
+
+/// The cache, made where it is not there, and kept from being pruned until this process ends.
 pub fn cache_folder(global: &Global) -> Result<PathBuf> {
-    let folder = match &global.cache {
-        Some(folder) => folder.clone(),
-        None => user_folder("XDG_CACHE_HOME", ".cache")?.join("dyno"),
-    };
+    static SHARE: OnceLock<Option<CacheLock>> = OnceLock::new();
+    let folder = cache_path(global)?;
     std::fs::create_dir_all(&folder)
         .context(|| format!("making the cache {}", folder.display()))?;
+    SHARE.get_or_init(|| CacheLock::share(&folder));
     folder.canonicalize().context(|| format!("finding the cache {}", folder.display()))
+}
+
+/// Where the cache is, or would be.
+pub fn cache_path(global: &Global) -> Result<PathBuf> {
+    match &global.cache {
+        Some(folder) => Ok(folder.clone()),
+        None => Ok(user_folder("XDG_CACHE_HOME", ".cache")?.join("dyno")),
+    }
 }
 
 pub fn state_folder() -> Result<PathBuf> {

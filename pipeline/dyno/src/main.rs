@@ -2,19 +2,22 @@
 
 mod agent_command;
 mod arguments;
+mod cache_command;
 mod commands;
+#[cfg(test)]
+mod docs_tests;
 mod environment;
 mod host_command;
 mod prompt;
 mod queue_command;
 mod show;
+mod store_command;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::arguments::Cli;
+use crate::arguments::{BISECT_SKIP, Cli};
 use crate::show::report_error;
-use clap::Parser;
 use dyno_base::error::{Error, Kind};
 use dyno_engine::{CHILD, child};
 use dyno_job::context::CleanupHandle;
@@ -27,7 +30,7 @@ fn main() -> ExitCode {
     if arguments.first().is_some_and(|first| first == CHILD) {
         return ExitCode::from(child::main(&arguments[1..]));
     }
-    let cli = Cli::parse();
+    let cli = Cli::of_process();
     if let Some(filter) = std::env::var_os("DYNO_LOG") {
         let filter = tracing_subscriber::EnvFilter::new(filter.to_string_lossy());
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -39,10 +42,18 @@ fn main() -> ExitCode {
             return ExitCode::from(Kind::Host.exit_code());
         }
     };
+    let is_bisecting = cli.is_bisecting();
     let code = runtime.block_on(run_command(cli));
     // A download in a blocking thread need not be waited for.
     runtime.shutdown_timeout(Duration::from_millis(100));
-    ExitCode::from(code)
+    ExitCode::from(if is_bisecting { bisected(code) } else { code })
+}
+
+/// The exit code for `git bisect run`, to which any code below 128 but 0 and 125 is a bad commit:
+/// an error says nothing of the commit, and an interrupt ends the search.
+fn bisected(code: u8) -> u8 {
+    let is_answer = [0, 1, Kind::Interrupted.exit_code()].contains(&code);
+    if is_answer { code } else { BISECT_SKIP }
 }
 
 async fn run_command(cli: Cli) -> u8 {

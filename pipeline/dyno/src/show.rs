@@ -58,16 +58,26 @@ fn spinner_style() -> ProgressStyle {
         .expect("a constant template")
 }
 
-fn counter_style(unit: ProgressUnit) -> ProgressStyle {
-    let template = match unit {
-        ProgressUnit::Bytes => {
-            "{spinner} {prefix:>8}  {bar:24} {bytes}/{total_bytes}, {eta} left  {wide_msg}"
-        }
-        ProgressUnit::Items | ProgressUnit::Processes => {
-            "{spinner} {prefix:>8}  {bar:24} {pos}/{len}, {eta} left  {wide_msg}"
-        }
+/// The line of what can be counted, at most `width` wide: what is not needed to see how far it is
+/// goes first, the message and then the bar.
+fn counter_style(unit: ProgressUnit, width: usize) -> ProgressStyle {
+    let count = match unit {
+        ProgressUnit::Bytes => "{bytes} of {total_bytes}",
+        ProgressUnit::Items => "{pos} of {len}",
+        ProgressUnit::Processes => "{pos} of {len} processes",
     };
-    ProgressStyle::with_template(template).expect("a constant template").progress_chars("=> ")
+    let (bar, message) = match width {
+        0..60 => ("", ""),
+        60..100 => ("{bar:16} ", ""),
+        _ => ("{bar:24} ", "  {wide_msg}"),
+    };
+    let template = format!("{{spinner}} {{prefix:>8}}  {bar}{count}, {{eta}} left{message}");
+    ProgressStyle::with_template(&template).expect("one of a few templates").progress_chars("=> ")
+}
+
+/// How wide the terminal of standard error is; a common width where it does not say.
+fn progress_width() -> usize {
+    width_of(libc::STDERR_FILENO).unwrap_or(80)
 }
 
 struct Bar {
@@ -93,7 +103,7 @@ impl Bar {
             Event::Progress { done, total, unit, .. } => {
                 if total > 0 && self.bar.length() != Some(total) {
                     self.bar.set_length(total);
-                    self.bar.set_style(counter_style(unit));
+                    self.bar.set_style(counter_style(unit, progress_width()));
                 }
                 self.bar.set_position(done);
             }
@@ -121,11 +131,12 @@ fn format_explanation(text: &str, seconds: Option<(u64, u64)>) -> String {
         None => String::new(),
     };
     let text = plain(text).into_owned() + &time;
+    let widest = EXPLANATION_WIDTH.min(width_of(libc::STDERR_FILENO).unwrap_or(EXPLANATION_WIDTH));
     let (mut paragraph, mut width) = (String::new(), usize::MAX);
     for word in text.split_whitespace() {
         width = width.saturating_add(1 + word.chars().count());
-        let space = if width > EXPLANATION_WIDTH { "\n  " } else { " " };
-        if width > EXPLANATION_WIDTH {
+        let space = if width > widest { "\n  " } else { " " };
+        if width > widest {
             width = 2 + word.chars().count();
         }
         paragraph.push_str(space);
@@ -226,12 +237,15 @@ impl Lines {
             ProgressUnit::Bytes => HumanBytes(n).to_string(),
             ProgressUnit::Items | ProgressUnit::Processes => n.to_string(),
         };
+        let of_what = if unit == ProgressUnit::Processes { " processes" } else { "" };
         if total == 0 || done == 0 {
             return amount_text(done);
         }
         let left_s = self.started.elapsed().as_secs_f64() * (total.saturating_sub(done)) as f64
             / done as f64;
-        format!("{} of {}, about {left_s:.0} s left", amount_text(done), amount_text(total))
+        let (done, total, left) =
+            (amount_text(done), amount_text(total), duration(left_s.round() as u64));
+        format!("{done} of {total}{of_what}, about {left} left")
     }
 }
 
@@ -248,10 +262,15 @@ pub fn terminal(color: Color) -> Terminal {
 }
 
 pub fn terminal_width() -> Option<usize> {
+    width_of(libc::STDOUT_FILENO)
+}
+
+/// How wide the terminal of a stream is; `None` where it is none.
+fn width_of(stream: i32) -> Option<usize> {
     // SAFETY: fills a live struct.
     unsafe {
         let mut size: libc::winsize = std::mem::zeroed();
-        let status = libc::ioctl(1, libc::TIOCGWINSZ, &mut size);
+        let status = libc::ioctl(stream, libc::TIOCGWINSZ, &mut size);
         (status == 0 && size.ws_col > 0).then_some(size.ws_col.into())
     }
 }

@@ -19,13 +19,18 @@ pub mod tune;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dyno_model::catalog::host::{Cores, Host, format_cores, parse_cores};
 use dyno_model::record::Fingerprint;
 
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
+use dyno_base::process::ProcessIdentity;
+use dyno_base::text::duration;
 use emulator::Emulator;
 use machine::{Machine, Root};
 use scope::MachineScope;
@@ -164,27 +169,32 @@ impl MeasuringLock {
     pub async fn take(scope: &MachineScope, events: &Events) -> Result<Self> {
         let path = scope.lock();
         let doing = || format!("taking the measuring lock {}", path.display());
-        // Anyone who measures must be able to lock it, whoever made it.
-        let mut options = fs::OpenOptions::new();
-        let file = options.read(true).open(path).or_else(|_| {
-            use std::os::unix::fs::OpenOptionsExt;
-            fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create(true)
-                .mode(0o666)
-                .truncate(false)
-                .open(path)
-        });
+        // Anyone who measures must be able to lock it, whoever made it; and to say that it does.
+        let options = || {
+            let mut options = fs::OpenOptions::new();
+            options.read(true);
+            options
+        };
+        let file =
+            options().write(true).open(path).or_else(|_| options().open(path)).or_else(|_| {
+                options().write(true).create(true).mode(0o666).truncate(false).open(path)
+            });
         let file = file.context(doing)?;
         if file.try_lock().is_err() {
-            events.notice("waiting: another dyno is measuring on this machine");
+            events.notice(format!(
+                "waiting: another dyno is measuring on this machine{}",
+                holder(path).unwrap_or_default()
+            ));
             let waiting = file.try_clone().context(doing)?;
             tokio::task::spawn_blocking(move || waiting.lock())
                 .await
                 .context(doing)?
                 .context(doing)?;
         }
+        // For whoever waits. A file of another user cannot be written: then nobody is told.
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let told = format!("{} {now_s}\n", ProcessIdentity::this_process());
+        drop(file.set_len(0).and_then(|()| (&file).write_all(told.as_bytes())));
         Ok(Self { _file: file })
     }
 
@@ -194,6 +204,17 @@ impl MeasuringLock {
         file.try_lock().ok()?;
         Some(Self { _file: file })
     }
+}
+
+/// Who holds the lock at `path` and for how long, in words; `None` where it does not say, or who it
+/// names is gone. Anyone may write there, so that nothing but numbers is taken from it.
+fn holder(path: &Path) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let (identity, since_s) = text.trim().split_once(' ')?;
+    let identity = ProcessIdentity::parse(identity).filter(|holder| holder.is_alive())?;
+    let since = UNIX_EPOCH.checked_add(Duration::from_secs(since_s.parse().ok()?))?;
+    let seconds = since.elapsed().ok()?.as_secs();
+    Some(format!(": process {}, for {} so far", identity.pid(), duration(seconds)))
 }
 
 /// Binds every thread of this process to `cores`: dyno keeps off the benchmark cores while it

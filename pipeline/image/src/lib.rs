@@ -56,6 +56,7 @@ use self::layer::Layer;
 use self::registry::Pulled;
 use self::tree::{Entry, Overlap, Tree};
 use dyno_base::atomic_file;
+use dyno_base::cache::mark_use;
 use dyno_base::error::{Error, Result, WithContext as _};
 use dyno_base::event::{Events, Phase};
 use dyno_base::fault;
@@ -330,10 +331,9 @@ fn cached_image(id: &Digest, settings: &Settings) -> Option<Built> {
     let folder = settings.cache.join("images").join(id.hex());
     let facts: ImageFacts = read_json(&folder.join("image.json")).ok()?;
     let rootfs = folder.join("rootfs");
-    (Digest::of(facts.config.as_bytes()) == *id && rootfs.is_dir()).then(|| Built {
-        id: id.clone(),
-        rootfs,
-        folder,
+    (Digest::of(facts.config.as_bytes()) == *id && rootfs.is_dir()).then(|| {
+        mark_use(&folder);
+        Built { id: id.clone(), rootfs, folder }
     })
 }
 

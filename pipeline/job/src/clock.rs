@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Seconds spent in each phase.
+#[derive(Clone)]
 pub struct PhaseClock {
     pub phases_s: BTreeMap<String, f64>,
 }

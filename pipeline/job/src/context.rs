@@ -131,8 +131,8 @@ impl Cleanup {
 /// A source of what earlier runs tell of a job before it is begun.
 #[async_trait]
 pub trait RunHistory: Send + Sync {
-    /// What is known of `job` of `suite`, under `policy`.
-    async fn look_up(&self, job: &Job, suite: &Suite, policy: &Policy) -> JobHistory;
+    /// What is known of `job` of `suite`, under `policy`, where `cores` count instructions.
+    async fn look_up(&self, job: &Job, suite: &Suite, policy: &Policy, cores: usize) -> JobHistory;
 }
 
 /// What earlier runs tell of a job.
@@ -145,14 +145,44 @@ pub struct JobHistory {
     pub past_states: Vec<Vec<Option<PastStates>>>,
 }
 
-/// How long a job will take, for people.
+/// Seconds from the least to the most.
+pub type SpanSeconds = (f64, f64);
+
+/// How long a job will take.
 pub struct Estimate {
+    /// The time of each case, as the job's cases.
+    pub cases: Vec<CaseEstimate>,
+    /// Seconds that getting ready took the newest run.
+    pub before_s: Option<u64>,
+    /// Whether counting was never timed here.
+    pub counting_is_guess: bool,
+}
+
+/// How long a case will take.
+pub struct CaseEstimate {
     /// Seconds in measured processes, with the least and with the most rounds.
-    pub rounds_s: (u64, u64),
-    /// Time in measured processes: "12 min to 20 min".
-    pub processes: String,
-    /// What comes besides: "getting ready took 40 s last time".
-    pub besides: Vec<String>,
+    pub rounds_s: SpanSeconds,
+    /// Seconds until its instructions are counted; `None` if they are not.
+    pub counting_s: Option<SpanSeconds>,
+    /// Whether it was never measured here.
+    pub is_guess: bool,
+}
+
+impl Estimate {
+    /// Seconds in measured processes of all cases.
+    pub fn rounds_s(&self) -> SpanSeconds {
+        sum(self.cases.iter().map(|case| case.rounds_s))
+    }
+
+    /// Seconds until all instructions are counted; `None` if none are.
+    pub fn counting_s(&self) -> Option<SpanSeconds> {
+        let counted = || self.cases.iter().filter_map(|case| case.counting_s);
+        counted().next().map(|_| sum(counted()))
+    }
+}
+
+fn sum(spans: impl Iterator<Item = SpanSeconds>) -> SpanSeconds {
+    spans.fold((0.0, 0.0), |sum, span| (sum.0 + span.0, sum.1 + span.1))
 }
 
 /// An error of the store, with the kind that decides the exit code.

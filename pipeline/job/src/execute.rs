@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use chrono::Utc;
 use dyno_base::error::{Error, Kind, Result};
@@ -12,11 +12,12 @@ use dyno_base::scratch::Scratch;
 use dyno_build::artifact::Artifact;
 use dyno_host::pin_threads_to;
 use dyno_host::quiet::QuietHost;
-use dyno_measure::{Bench, Measured, Parity, Subject};
+use dyno_measure::{Bench, Measured, Parity, Rounds, Subject};
 use dyno_model::catalog::suite::{Case, Workload};
 use dyno_model::id::JobId;
 use dyno_model::plan::Job;
 use dyno_model::record::{Failure, Side, phase};
+use dyno_model::text::plural;
 use dyno_store::PublishOutcome;
 use dyno_toolchain::prepare::PreparedToolchain;
 use dyno_toolchain::sources::Sources;
@@ -25,9 +26,18 @@ use crate::build::{Inputs, Sides, build};
 use crate::clock::PhaseClock;
 use crate::context::{Context, JobRequest};
 use crate::crates::{PreparedCrates, prepare_crates};
-use crate::plan::{PreparedJob, describe_job, plan_job};
+use crate::plan::{PreparedJob, plan_job};
+use crate::plan_text::{self, history_of};
 use crate::record::{record, store_definitions};
 use crate::spool::Spool;
+
+/// The notice of a record without what was to be counted after its rounds.
+const COUNTING_INTERRUPTED: &str = "instructions were not counted: dyno was ended while it counted \
+    them; the same command with --again measures and counts";
+
+/// What is said where the rounds of an interrupted dyno are there.
+const ROUNDS_TAKEN_UP: &str = "the rounds were measured before dyno was interrupted: they are taken \
+    up, and only counting is left";
 
 /// What became of a request.
 pub struct JobOutcome {
@@ -52,29 +62,51 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
         return Ok(JobOutcome { job, suite, measured: false, bytes: 0, samples: 0 });
     };
     let ctx = &ctx.for_job(&job.id);
-    let (text, history) = describe_job(&prepared, job, request, ctx).await;
-    ctx.events.end(Phase::Plan, text);
+    let history = history_of(&prepared, job, request, ctx).await;
+    ctx.events.end(Phase::Plan, plan_text::sentence(&prepared, job, &history));
     let mut job = job.clone();
     let past_states = history.past_states.into_iter().flatten();
     for (target, past_states) in job.targets.iter_mut().flatten().zip(past_states) {
         target.past_states = past_states;
     }
     let job = &job;
+    let spool = Spool::new(&ctx.cache, &ctx.store);
+    let taken = spool.take_rounds(&job.id, &ctx.events).await?;
+    if taken.is_some() {
+        ctx.events.notice(ROUNDS_TAKEN_UP);
+    }
     let (inputs, built) = build(&prepared, job, ctx, &mut clock).await?;
     // Before anything is measured: a store that cannot take it is found out while nothing is lost.
     let files = inputs.as_ref().and_then(|inputs| Some(inputs.as_ref().ok()?.files.clone()));
     let storing = store_definitions(&prepared, files, ctx);
     let provenance = fault::around("definition.keep", storing).await?;
     let crates = prepare_crates(&prepared, job, &built, ctx, &mut clock).await?;
-    ctx.events.stage(Stage::Rounds, history.estimate.map(|estimate| estimate.rounds_s));
-    let measured = measure(&prepared, job, (&inputs, &built), crates, ctx).await?;
+    let rounds_s = history.estimate.map(|estimate| estimate.rounds_s());
+    let rounds_s = rounds_s.map(|(least, most)| (least.ceil() as u64, most.ceil() as u64));
+    ctx.events.stage(Stage::Rounds, rounds_s);
+    let kept = Mutex::new(None);
+    let keep = |measured: Measured| {
+        let (sides, provenance, mut clock) =
+            ((built.clone(), inputs.clone()), provenance.clone(), clock.clone());
+        clock.add(phase::MEASURE, measured.rounds_s);
+        let rounds = measured.clone();
+        let mut record = record(&prepared, job, sides, measured, provenance, started_us, clock);
+        record.run.queue.clone_from(&request.queue);
+        record.run.notices.push(COUNTING_INTERRUPTED.to_string().into());
+        match spool.keep_rounds(&record, rounds) {
+            Ok(file) => *kept.lock().expect("no panic while held") = Some(file),
+            Err(error) => ctx.events.notice(format!("the rounds cannot be kept: {error}")),
+        }
+    };
+    let rounds = taken.as_ref().map(|taken| taken.measured.clone());
+    let rounds = Rounds { taken: rounds, keep: &keep };
+    let measured = measure(&prepared, job, (&inputs, &built), crates, rounds, ctx).await?;
     ctx.events.stage(Stage::Answer, None);
     clock.add(phase::MEASURE, measured.rounds_s);
     clock.add(phase::COUNT, measured.counting_s);
     let mut record =
         record(&prepared, job, (built, inputs), measured, provenance, started_us, clock);
     record.run.queue.clone_from(&request.queue);
-    let spool = Spool::new(&ctx.cache, &ctx.store);
     let bytes = match spool.publish(&record, &ctx.events).await? {
         PublishOutcome::Written { bytes, .. } => bytes,
         PublishOutcome::AlreadyPublished => 0,
@@ -86,6 +118,8 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
             0
         }
     };
+    drop(kept);
+    taken.iter().try_for_each(|taken| spool.remove_rounds(taken))?;
     ctx.events.end(Phase::Publish, format!("{} samples, {bytes} bytes", record.samples.len()));
     let suite = record.run.suite;
     Ok(JobOutcome {
@@ -102,6 +136,7 @@ async fn measure(
     job: &Job,
     (inputs, sides): (&Inputs, &Sides),
     crates: Option<PreparedCrates>,
+    rounds: Rounds<'_>,
     ctx: &Context,
 ) -> Result<Measured> {
     let inputs = match inputs {
@@ -118,7 +153,8 @@ async fn measure(
             .iter()
             .all(|b| matches!(b.work, Workload::Program(_))) =>
         {
-            return measure_all(prepared, job, sides, inputs, None, BTreeMap::new(), ctx).await;
+            let parts = (inputs, None, BTreeMap::new());
+            return measure_all(prepared, job, sides, parts, rounds, ctx).await;
         }
         None => return Ok(Measured::default()),
     };
@@ -129,7 +165,7 @@ async fn measure(
             let side = side.name();
             preliminary
                 .notices
-                .push(format!("not measured: {} case(s), {why} ({side})", cases.len()));
+                .push(format!("not measured: {}, {why} ({side})", plural(cases.len(), "case")));
         }
     }
     let is_multithreaded = |case: &Case| case.compiler_config().threads.is_some_and(|n| n > 1);
@@ -151,33 +187,36 @@ async fn measure(
         return Ok(preliminary);
     }
     let toolchains = std::mem::take(&mut toolchains);
-    let measured =
-        measure_all(prepared, job, sides, inputs, Some(&sources), toolchains, ctx).await?;
-    Ok(Measured {
+    let parts = (inputs, Some(&sources), toolchains);
+    let measured = measure_all(prepared, job, sides, parts, rounds, ctx).await?;
+    Ok(with_preliminary(preliminary, measured))
+}
+
+/// What was measured, with what was known before.
+fn with_preliminary(preliminary: Measured, measured: Measured) -> Measured {
+    Measured {
         failures: preliminary.failures.into_iter().chain(measured.failures).collect(),
         notices: preliminary.notices.into_iter().chain(measured.notices).collect(),
         versions: preliminary.versions,
         ignores_threads: preliminary.ignores_threads,
         ..measured
-    })
+    }
 }
 
 async fn measure_all(
     prepared: &PreparedJob,
     job: &Job,
     sides: &Sides,
-    inputs: Option<Artifact>,
-    sources: Option<&Sources>,
-    toolchains: BTreeMap<Side, PreparedToolchain>,
+    parts: Parts<'_>,
+    rounds: Rounds<'_>,
     ctx: &Context,
 ) -> Result<Measured> {
     let scratch = Scratch::new(&ctx.cache)?;
     let visible = visible_folder(prepared, &scratch)?;
-    let parts = (inputs, sources, toolchains);
     let Some(bench) = assemble_bench(prepared, job, sides, parts, &visible, ctx) else {
         return Ok(Measured::default());
     };
-    with_quiet_host(prepared, ctx, async |quiet| bench.measure(quiet).await).await
+    with_quiet_host(prepared, ctx, async |quiet| bench.measure(quiet, rounds).await).await
 }
 
 /// Measures while the host is held still and dyno itself keeps to the housekeeping cores.

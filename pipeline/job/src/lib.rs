@@ -8,6 +8,7 @@ mod crates;
 pub mod definitions;
 pub mod execute;
 pub mod plan;
+pub mod plan_text;
 mod record;
 pub mod reproduce;
 mod resolve;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use dyno_base::error::{Error, Result};
 use dyno_base::fault;
 use dyno_base::scratch::sweep_scratch;
-use dyno_base::text::duration;
 use dyno_build::catalog::LoadedSuite;
 use dyno_build::source::Resolved;
 use dyno_engine::{Engines, Root};
@@ -16,11 +15,11 @@ use dyno_model::catalog::host::Host;
 use dyno_model::catalog::suite::{Case, Selected};
 use dyno_model::id::Digest;
 use dyno_model::metric::{self, CACHEGRIND, Metric};
-use dyno_model::plan::{Job, JobInputs, Plan, plan, steering};
+use dyno_model::plan::{JobInputs, Plan, plan, steering};
 use dyno_model::record::{Fingerprint, Side};
 
 use crate::clock::PhaseClock;
-use crate::context::{Cleanup, Context, JobHistory, JobRequest, store_error};
+use crate::context::{Cleanup, Context, JobRequest, store_error};
 use crate::resolve::{ResolvedSides, combined_image_id, resolve_sides, zip_errors};
 use crate::spool::Spool;
 
@@ -39,61 +38,6 @@ pub struct PreparedJob {
     /// Why cases of the suite are not in the plan → how many.
     pub left_out: BTreeMap<String, usize>,
     pub plan: Plan,
-}
-
-/// The plan of a request, without carrying it out.
-pub async fn plan_only(request: &JobRequest, ctx: &Context) -> Result<(Plan, String)> {
-    let prepared = plan_job(request, ctx, &mut PhaseClock::new()).await?;
-    let mut text = String::new();
-    for job in &prepared.plan.jobs {
-        text.push_str(&format!("{}\n", describe_job(&prepared, job, request, ctx).await.0));
-    }
-    for (why, cases) in &prepared.left_out {
-        text.push_str(&format!("left out: {cases} case(s), {why}\n"));
-    }
-    for job in &prepared.plan.held {
-        text.push_str(&format!("job {job}: in the store already\n"));
-    }
-    Ok((prepared.plan, text))
-}
-
-/// A job in a sentence, with what it is expected to take, and at most; and what earlier runs tell of
-/// it.
-pub async fn describe_job(
-    prepared: &PreparedJob,
-    job: &Job,
-    request: &JobRequest,
-    ctx: &Context,
-) -> (String, JobHistory) {
-    let budget = job.inputs.budget;
-    let rounds = match (budget.rounds_min, budget.rounds_max) {
-        (least, most) if least < most => format!("{least} to {most} rounds"),
-        (_, most) => format!("{most} round(s)"),
-    };
-    let limits =
-        job.cases.iter().filter_map(|case| prepared.suite.suite.benchmark(&case.benchmark));
-    let worst_s: u64 = limits.map(|b| budget.worst_case_s(b.limits.time_s)).sum();
-    let suite = &prepared.suite.suite;
-    let history = ctx.history.look_up(job, suite, &request.policy).await;
-    let estimate = &history.estimate;
-    let mut text = format!(
-        "job {}: {} {} → {} on {}, {} case(s), {rounds} each; time in measured processes: ",
-        job.id,
-        suite.name,
-        prepared.resolved[&Side::Baseline].commit.short(),
-        prepared.resolved[&Side::Candidate].commit.short(),
-        prepared.host.name,
-        job.cases.len(),
-    );
-    match estimate {
-        Some(estimate) => text.push_str(&estimate.processes),
-        None => text.push_str("unknown before it was measured here once"),
-    }
-    text.push_str(&format!(", at most {}", duration(worst_s)));
-    for besides in estimate.iter().flat_map(|estimate| &estimate.besides) {
-        text.push_str(&format!("; {besides}"));
-    }
-    (text, history)
 }
 
 /// The metrics of a suite that are measured for `request`.
@@ -116,6 +60,9 @@ pub async fn plan_job(
     let suite = ctx.catalog.suite(&request.suite);
     let (suite, host) = zip_errors(suite, ctx.catalog.host(&request.host))?;
     let cores = assign(&host)?;
+    // What is asked for wrongly is said before anything is fetched.
+    let selected = suite.suite.select(&request.selection, cores.benchmark.len());
+    let Selected { cases, left_out } = selected.map_err(|wrong| Error::input(wrong.join("; ")))?;
     let writable = ctx.store.check_writable();
     fault::around("store.probe", writable).await.map_err(store_error)?;
     sweep_scratch(&ctx.cache);
@@ -132,10 +79,6 @@ pub async fn plan_job(
         resolve_sides(&suite, cores.architecture(), request, ctx, clock).await?;
     let fingerprint = fingerprint(&host, &engines.name(), &cores);
     let metrics = select_metrics(&suite.suite.metrics, request, cores.emulator.is_some());
-    let selected = suite.suite.select(&request.selection, cores.benchmark.len());
-    let Selected { cases, left_out } = selected.map_err(|wrong| {
-        Error::input(wrong.join("; ")).hint("dyno run … --plan says what a selection comes to")
-    })?;
     let is_all = request.selection.is_all();
     let names: Vec<String> = cases.iter().map(ToString::to_string).collect();
     let metrics_of = |case: &Case| suite.suite.metrics_of(case, &metrics);

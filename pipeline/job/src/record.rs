@@ -12,6 +12,8 @@ use dyno_model::record::{
     Built, BuiltFrom, Failure, Files, Outcome, OwnImage, Record, RunRow, Side,
 };
 
+use dyno_model::text::plural;
+
 use crate::build::{Inputs, Sides, left_out};
 use crate::clock::PhaseClock;
 use crate::context::Context;
@@ -20,6 +22,7 @@ use crate::plan::PreparedJob;
 use crate::resolve::combined_image_id;
 
 /// What a run can be made again from, as far as the store keeps it.
+#[derive(Clone)]
 pub struct Provenance {
     pub built_from: Option<BuiltFrom>,
     /// Images of sides that have an image of their own.
@@ -119,7 +122,7 @@ fn run_notices(prepared: &PreparedJob, job: &Job, measured: &Measured) -> Vec<St
     let suite = &prepared.suite.suite;
     let mut notices = prepared.cores.notices.clone();
     for (why, cases) in &prepared.left_out {
-        notices.push(format!("left out: {cases} case(s), {why}"));
+        notices.push(format!("left out: {}, {why}", plural(*cases, "case")));
     }
     notices.extend(measured.notices.iter().cloned());
     if !job.inputs.trust.is_trusted() {

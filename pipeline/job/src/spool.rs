@@ -5,6 +5,9 @@
 //! The next dyno with the same store publishes what it finds. Publishing is idempotent: a job that
 //! the store holds is left as it is.
 //!
+//! Rounds are kept here too as soon as they are measured, for as long as instructions are counted.
+//! The next run of the same job takes them up; one of another job publishes them as they are.
+//!
 //! A file is one line with the SHA-256 of the rest, then JSON. Whoever works on one has its lock.
 
 use dyno_base::process::ProcessIdentity;
@@ -13,7 +16,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use dyno_model::id::Digest;
+use dyno_measure::Measured;
+use dyno_model::id::{Digest, JobId};
 use dyno_model::record::Record;
 use dyno_store::{PublishOutcome, Store};
 use serde::{Deserialize, Serialize};
@@ -34,6 +38,25 @@ struct Entry {
     /// The store it was measured for: [`Store::place`].
     store: String,
     record: Record,
+    /// What the rounds came to, of a record whose instructions were still to be counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rounds: Option<Measured>,
+}
+
+/// Rounds that a dyno measured which was ended while it counted instructions.
+pub struct KeptRounds {
+    pub measured: Measured,
+    path: PathBuf,
+    _lock: File,
+}
+
+/// Which of the kept records are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    /// The records that only a store is missing for.
+    Whole,
+    /// The records whose instructions are still to be counted.
+    Rounds,
 }
 
 /// The folder, as one store's.
@@ -52,7 +75,7 @@ impl<'a> Spool<'a> {
     /// # Errors
     /// If the store does not take it. The record is then kept, and the error says where.
     pub async fn publish(&self, record: &Record, events: &Events) -> Result<PublishOutcome> {
-        let written = fault::at("spool.write", || self.spool_write(record));
+        let written = fault::at("spool.write", || self.spool_write(record, None));
         let spooled = match written {
             Ok(file) => Some(file),
             Err(error) => {
@@ -75,11 +98,52 @@ impl<'a> Spool<'a> {
         }
     }
 
-    fn spool_write(&self, record: &Record) -> Result<(PathBuf, File)> {
+    /// Keeps the rounds of a job whose instructions are still to be counted, and `record`, which is
+    /// what can be published of it if nobody counts them. The file is locked as long as it is held;
+    /// the whole record of this process takes its place.
+    pub fn keep_rounds(&self, record: &Record, rounds: Measured) -> Result<File> {
+        let kept = fault::at("spool.rounds", || self.spool_write(record, Some(rounds)));
+        kept.map(|(_, file)| file)
+    }
+
+    /// The rounds of `job` that an earlier dyno measured and did not count. Those of other jobs are
+    /// published as they are.
+    ///
+    /// # Errors
+    /// If the store does not take one of these.
+    pub async fn take_rounds(&self, job: &JobId, events: &Events) -> Result<Option<KeptRounds>> {
+        let mut taken = None;
+        for path in self.files()? {
+            let is_of_job = path
+                .file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(&job.to_string()));
+            if !is_of_job {
+                self.publish_file(&path, Wanted::Rounds, events).await?;
+                continue;
+            }
+            let Some(mut file) = File::open(&path).ok().and_then(|file| claim(&path, file)) else {
+                continue;
+            };
+            let Ok(Entry { store, rounds: Some(measured), .. }) = read_entry(&mut file) else {
+                continue;
+            };
+            if store == self.store.place() {
+                taken = Some(KeptRounds { measured, path, _lock: file });
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Removes rounds that were taken up: what came of them is published.
+    pub fn remove_rounds(&self, kept: &KeptRounds) -> Result<()> {
+        self.remove(&kept.path)
+    }
+
+    fn spool_write(&self, record: &Record, rounds: Option<Measured>) -> Result<(PathBuf, File)> {
         let name = format!("{}.{}.json", record.run.job, ProcessIdentity::this_process());
         let path = self.folder.join(name);
         let store = self.store.place();
-        let entry = Entry { version: VERSION, store, record: record.clone() };
+        let entry = Entry { version: VERSION, store, record: record.clone(), rounds };
         let text = serde_json::to_vec(&entry).expect("plain fields serialise");
         let write = || -> std::io::Result<File> {
             fs::create_dir_all(&self.folder)?;
@@ -103,27 +167,37 @@ impl<'a> Spool<'a> {
     /// # Errors
     /// If the store does not take one of them: it would not take the next one either.
     pub async fn publish_leftovers(&self, events: &Events) -> Result<()> {
-        let doing = || format!("looking through {}", self.folder.display());
-        if !self.folder.exists() {
-            return Ok(());
-        }
-        atomic_file::sweep(&self.folder).context(doing)?;
-        for entry in fs::read_dir(&self.folder).context(doing)? {
-            let path = entry.context(doing)?.path();
-            if path.extension().is_some_and(|ending| ending == "json") {
-                let publishing = self.publish_file(&path, events);
-                fault::around("spool.publish", publishing).await?;
-            }
+        for path in self.files()? {
+            let publishing = self.publish_file(&path, Wanted::Whole, events);
+            fault::around("spool.publish", publishing).await?;
         }
         Ok(())
     }
 
-    async fn publish_file(&self, path: &Path, events: &Events) -> Result<()> {
+    /// The files that may hold a record.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        let doing = || format!("looking through {}", self.folder.display());
+        if !self.folder.exists() {
+            return Ok(Vec::new());
+        }
+        atomic_file::sweep(&self.folder).context(doing)?;
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder).context(doing)? {
+            let path = entry.context(doing)?.path();
+            if path.extension().is_some_and(|ending| ending == "json") {
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
+    async fn publish_file(&self, path: &Path, wanted: Wanted, events: &Events) -> Result<()> {
         let shown = path.display();
         let Some(mut file) = File::open(path).ok().and_then(|file| claim(path, file)) else {
             return Ok(());
         };
         let record = match read_entry(&mut file) {
+            Ok(entry) if entry.rounds.is_some() != (wanted == Wanted::Rounds) => return Ok(()),
             Ok(entry) if entry.store == self.store.place() => entry.record,
             Ok(entry) => {
                 let store = entry.store.escape_debug();
@@ -138,9 +212,15 @@ impl<'a> Spool<'a> {
         match self.store.publish(&record).await {
             Ok(published) => {
                 if matches!(published, PublishOutcome::Written { .. }) {
-                    events.notice(format!(
-                        "published job {job}, which an earlier dyno measured and could not publish"
-                    ));
+                    events.notice(match wanted {
+                        Wanted::Whole => format!(
+                            "published job {job}, which an earlier dyno measured and could not publish"
+                        ),
+                        Wanted::Rounds => format!(
+                            "published job {job} without its instructions: the dyno that measured it \
+                             was ended while it counted them"
+                        ),
+                    });
                 }
                 self.remove(path)
             }

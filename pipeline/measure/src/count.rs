@@ -6,9 +6,11 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use dyno_model::metric::{CACHEGRIND, WALL};
+use dyno_model::plan::COUNTING_FACTORS;
 use dyno_model::record::{Sample, Side};
 use dyno_model::stats::median;
 use dyno_model::step::Step;
+use dyno_model::text::plural;
 use dyno_probe::{Exit, Settings, Spawn};
 
 use super::{Bench, Measured};
@@ -22,9 +24,6 @@ use dyno_engine::Spec;
 /// Factor by which a case may take longer while its instructions are counted (Cachegrind was seen
 /// to take 10 to 40 times as long).
 const COUNTING_FACTOR: u64 = 100;
-
-/// Usual factors, the least and the most.
-const USUAL_FACTORS: (f64, f64) = (20.0, 50.0);
 
 impl Bench<'_> {
     /// Counts instructions of every case that still works, one container a core.
@@ -44,7 +43,10 @@ impl Bench<'_> {
             (0..prepared.len()).filter(|&i| is_counted(&prepared[i])).collect();
         let total = working.len() as u64;
         self.events.stage(Stage::Count, self.expected_s(&working, prepared, measured));
-        self.events.begin(Phase::Measure, format!("counting instructions, {total} process(es)"));
+        self.events.begin(
+            Phase::Measure,
+            format!("counting instructions of {}", plural(working.len(), "process")),
+        );
         let queues = Mutex::new(counting_queues(working, prepared, self.job.seed));
         let exits = Mutex::new(Vec::new());
         // A core counts for one side, and then for what the other has left.
@@ -115,7 +117,7 @@ impl Bench<'_> {
         };
         let wall_ns: Vec<i64> = working.iter().filter_map(|&i| wall_ns(&prepared[i])).collect();
         let core_s = wall_ns.iter().sum::<i64>() as f64 / 1e9 / self.all_cores.len() as f64;
-        let [least, most] = [USUAL_FACTORS.0, USUAL_FACTORS.1].map(|factor| factor * core_s);
+        let [least, most] = [COUNTING_FACTORS.0, COUNTING_FACTORS.1].map(|factor| factor * core_s);
         (core_s > 0.0).then_some((least.ceil() as u64, most.ceil() as u64))
     }
 }
@@ -147,7 +149,8 @@ fn record_counts(
         let (place, side) = (prepared[i].place, prepared[i].side);
         let counted = exit.and_then(|exit| {
             let instructions = count_of(&prepared[i], &exit)?;
-            let rounds_ns = measured.user_ns.get(&(place, side)).cloned();
+            let rounds_ns =
+                measured.user_ns.get(&place).and_then(|sides| sides.get(&side)).cloned();
             let rounds_ns = rounds_ns.and_then(|mut times| Some(median(&mut times)? as u64));
             Ok(Pace { instructions, counting_ns: exit.user_ns, rounds_ns })
         });

@@ -25,6 +25,7 @@ use dyno_model::metric::{ARTIFACT_SIZE, CACHEGRIND};
 use dyno_model::plan::Job;
 use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
 use dyno_probe::Settings;
+use serde::{Deserialize, Serialize};
 
 use crate::replaceable::{ReplaceableContainer, Verify};
 use dyno_base::error::{Kind, Result};
@@ -78,14 +79,21 @@ pub struct Subject {
     pub toolchain: Option<PreparedToolchain>,
 }
 
+/// The rounds of a job: those that were measured before, and what is done with new ones before
+/// instructions are counted.
+pub struct Rounds<'a> {
+    pub taken: Option<Measured>,
+    pub keep: &'a dyn Fn(Measured),
+}
+
 /// Results of measuring one job.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Measured {
     pub samples: Vec<Sample>,
     pub units: Vec<CompilationUnit>,
     pub failures: Vec<Failure>,
     /// User times of the rounds' processes, in nanoseconds, by the place of their case in the job.
-    pub user_ns: BTreeMap<(usize, Side), Vec<i64>>,
+    pub user_ns: BTreeMap<usize, BTreeMap<Side, Vec<i64>>>,
     pub notices: Vec<String>,
     /// The most rounds that a case got.
     pub rounds: u32,
@@ -100,27 +108,45 @@ pub struct Measured {
 }
 
 impl Bench<'_> {
-    /// Measures the whole job.
-    pub async fn measure(&self, quiet: &mut QuietHost) -> Result<Measured> {
+    /// Measures the whole job. What the rounds came to is kept before instructions are counted, which
+    /// may take longer than they did.
+    pub async fn measure(&self, quiet: &mut QuietHost, rounds: Rounds<'_>) -> Result<Measured> {
         let mut prepared = self.prepare()?;
-        let mut measured = Measured { samples: self.artifact_sizes(), ..Measured::default() };
-        measured.notices.extend_from_slice(quiet.notices());
+        let Rounds { taken, keep } = rounds;
+        let is_taken = taken.is_some();
+        let mut measured = taken
+            .unwrap_or_else(|| Measured { samples: self.artifact_sizes(), ..Measured::default() });
+        if !is_taken {
+            measured.notices.extend_from_slice(quiet.notices());
+        }
         let sandbox = {
             let verify = || quiet.verify();
             let mut pair = self.start_pair(quiet.parent(), &verify).await?;
             let sandbox = pair.sandbox();
-            let rounds = self.rounds(quiet, &mut pair, &mut prepared, &mut measured);
-            let rounds = fault::around("measure.rounds", rounds).await;
+            let done = match is_taken {
+                true => self.warm_up_again(&mut pair, &mut prepared, &mut measured).await,
+                false => {
+                    let rounds = self.rounds(quiet, &mut pair, &mut prepared, &mut measured);
+                    fault::around("measure.rounds", rounds).await
+                }
+            };
             measured.notices.extend(pair.remove().await);
-            rounds?;
+            done?;
             sandbox
         };
-        measured.notices.extend(quiet.isolation_lost());
+        if !is_taken {
+            measured.notices.extend(quiet.isolation_lost());
+            measured.notices.extend(counters::counter_notices(&sandbox, &measured.samples));
+        }
         // Counts do not depend on time, and want all cores.
         quiet.share_cores();
-        measured.notices.extend(counters::counter_notices(&sandbox, &measured.samples));
         if self.wants(CACHEGRIND) {
             if sandbox.valgrind {
+                if !is_taken {
+                    let mut rounds = measured.clone();
+                    rounds.failures.extend(prepared.iter().filter_map(|p| p.failed.clone()));
+                    keep(rounds);
+                }
                 let count = self.count(&mut prepared, &mut measured);
                 match fault::around("measure.count", count).await {
                     // The rounds are worth keeping without.

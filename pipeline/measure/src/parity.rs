@@ -14,6 +14,7 @@ use std::process::Command;
 
 use dyno_model::record::Side;
 use dyno_model::stats::median;
+use dyno_model::text::plural;
 use dyno_probe::{End, Exit, Spawn};
 use serde::Serialize;
 
@@ -216,8 +217,12 @@ impl Bench<'_> {
         let mut container =
             ReplaceableContainer::start(&self.engines, spec, &verify, &self.events).await?;
         let names: Vec<&str> = tools.iter().map(|tool| tool.name()).collect();
-        let what =
-            format!("{} case(s), {rounds} round(s) under {}", prepared.len(), names.join(", "));
+        let what = format!(
+            "{}, {} under {}",
+            plural(prepared.len(), "case"),
+            plural(rounds as usize, "round"),
+            names.join(", ")
+        );
         self.events.begin(Phase::Measure, what);
         let total = prepared.len() as u64 * u64::from(rounds + 1);
         let mut completed = 0;

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use dyno_model::metric::{self, WALL};
-use dyno_model::record::Sample;
+use dyno_model::record::{Failure, Sample};
 use dyno_model::sampling::{Sampler, ScheduledRun, StopReason};
 use dyno_model::taint;
+use dyno_model::text::plural;
 use dyno_probe::{End, Exit};
 
 use crate::page_in::PageIns;
@@ -41,13 +42,11 @@ impl Bench<'_> {
         let (job, budget) = (self.job, self.job.inputs.budget);
         let mut sampler = Sampler::new(job.targets.clone(), budget, job.confidence, job.seed);
         let (least, most) = (budget.rounds_min, budget.rounds_max);
-        let rounds = if least < most { format!("{least} to {most}") } else { most.to_string() };
-        let cases = job.cases.len();
+        let most = plural(most as usize, "round");
+        let rounds = if least < budget.rounds_max { format!("{least} to {most}") } else { most };
+        let cases = plural(job.cases.len(), "case");
         let how = quiet.how();
-        self.events.begin(
-            Phase::Measure,
-            format!("{cases} case(s), {rounds} round(s) after one to warm up; {how}"),
-        );
+        self.events.begin(Phase::Measure, format!("{cases}, {rounds} after one to warm up; {how}"));
         let mut page_ins = PageIns::new(job.inputs.trust);
         self.warm_up(pair, prepared, measured, &sampler, &mut page_ins).await?;
         let warming = prepared.len() as u64;
@@ -71,7 +70,8 @@ impl Bench<'_> {
                 ),
             }
             for (side, user_ns) in &outcome.user_ns {
-                measured.user_ns.entry((case, *side)).or_default().push(*user_ns);
+                let of_case = measured.user_ns.entry(case).or_default();
+                of_case.entry(*side).or_default().push(*user_ns);
             }
             let (samples, units) = outcome.into_rows();
             measured.samples.extend(samples);
@@ -93,6 +93,31 @@ impl Bench<'_> {
                 measured.rounds_s
             ),
         );
+        Ok(())
+    }
+
+    /// Runs every case once on each side where the rounds are known already, so that it is known what
+    /// each answers. What failed then has failed.
+    pub(super) async fn warm_up_again(
+        &self,
+        pair: &mut Pair<'_>,
+        prepared: &mut [PreparedCase<'_>],
+        measured: &mut Measured,
+    ) -> Result<()> {
+        let (job, budget) = (self.job, self.job.inputs.budget);
+        let sampler = Sampler::new(job.targets.clone(), budget, job.confidence, job.seed);
+        let mut page_ins = PageIns::new(job.inputs.trust);
+        self.warm_up(pair, prepared, &mut Measured::default(), &sampler, &mut page_ins).await?;
+        for prepared_case in prepared {
+            let config = prepared_case.case.config.to_string();
+            let is_of_case = |failure: &Failure| {
+                failure.side == Some(prepared_case.side)
+                    && failure.benchmark.as_deref() == Some(prepared_case.case.benchmark.as_str())
+                    && failure.config.as_deref().unwrap_or_default() == config
+            };
+            let before = measured.failures.iter().position(is_of_case);
+            prepared_case.failed = before.map(|place| measured.failures.remove(place));
+        }
         Ok(())
     }
 
@@ -200,7 +225,9 @@ impl Bench<'_> {
             more => format!("; too noisy to get all theirs: {} and {more} more", named.join(", ")),
         };
         (disturbed > 0).then(|| {
-            format!("{disturbed} round(s) were disturbed by something else on the machine and repeated{rest}")
+            let rounds = plural(disturbed as usize, "round");
+            let were = if disturbed == 1 { "was" } else { "were" };
+            format!("{rounds} {were} disturbed by something else on the machine and repeated{rest}")
         })
     }
 
@@ -261,7 +288,6 @@ fn sampling_summary(sampler: &Sampler) -> String {
         *counts.entry(reason.unwrap_or(StopReason::Failed)).or_default() += 1;
     }
     let phrase = |(reason, cases): (&StopReason, &u32)| {
-        let noun = if *cases == 1 { "case" } else { "cases" };
         let why = match reason {
             StopReason::Precise => "precise enough",
             StopReason::LeastRounds => "with nothing to be precise about",
@@ -270,13 +296,14 @@ fn sampling_summary(sampler: &Sampler) -> String {
             StopReason::Noisy => "too noisy",
             StopReason::Failed => "that failed or cannot be",
         };
-        format!("{cases} {noun} {why}")
+        format!("{} {why}", plural(*cases as usize, "case"))
     };
     let phrases: Vec<String> = counts.iter().map(phrase).collect();
     let disturbed: u32 = sampler.disturbed_rounds().sum();
     let repeated = match disturbed {
         0 => String::new(),
+        1 => " and 1 that was disturbed".into(),
         _ => format!(" and {disturbed} that were disturbed"),
     };
-    format!("{rounds} rounds{repeated} ({})", phrases.join(", "))
+    format!("{}{repeated} ({})", plural(rounds as usize, "round"), phrases.join(", "))
 }

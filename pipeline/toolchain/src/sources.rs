@@ -17,6 +17,7 @@ use futures::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 
 use dyno_base::atomic_file;
+use dyno_base::cache::mark_use;
 use dyno_base::digest::file_digest;
 use dyno_base::error::{Error, Kind, Result, WithContext};
 use dyno_base::event::{Events, Phase, ProgressUnit};
@@ -151,6 +152,7 @@ impl Vendor<'_> {
                 _ => {}
             }
         }
+        mark_use(&crate_folder);
         Ok(VendoredCrate { digest, patch_failed: read_failure() })
     }
 

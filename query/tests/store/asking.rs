@@ -232,7 +232,8 @@ async fn commits_are_found_by_id_prefix_or_what_was_asked() {
         ("CCCCCCC".into(), Ok('c')),
         ("topic".into(), Ok('t')),
         ("bbbbbbb".into(), Err("could mean")),
-        ("main".into(), Err("could mean")),
+        // The newest of the two that were called so.
+        ("main".into(), Ok('c')),
         ("cccccc".into(), Err("too short")),
         ("nonsense".into(), Err("in none of its runs")),
         ("".into(), Err("no comparison")),
@@ -248,7 +249,12 @@ async fn commits_are_found_by_id_prefix_or_what_was_asked() {
     }
     let missing = session.compare("topic", "v1", &Filter::default()).await.unwrap_err();
     insta::assert_snapshot!(missing);
-    let ambiguous = session.compare("v1", "main", &Filter::default()).await.unwrap_err();
+    let newest = session.compare("v1", "main", &Filter::default()).await.unwrap();
+    assert_eq!(
+        newest.older_pairs,
+        ["2026-11-26 12:05 v1 … main is `aaaaaaaaaaaa bbbbbbbbbbbb --suite wasmi`"]
+    );
+    let ambiguous = session.compare("v1", "bbbbbbb", &Filter::default()).await.unwrap_err();
     insta::assert_snapshot!(ambiguous);
 }
 
@@ -318,7 +324,7 @@ async fn hosts_and_suites_are_kept_apart() {
     place.publish(&changed("suite", |r| r.run.suite = "other".into())).await;
     let session = place.session().await;
     let error = session.compare("v1", "v2", &Filter::default()).await.unwrap_err();
-    assert_eq!(error.to_string(), "`v1 v2` could mean: suite other, suite wasmi; say which");
+    insta::assert_snapshot!(error);
     let suite = Filter { suite: Some("other".into()), ..Filter::default() };
     assert_eq!(session.compare("v1", "v2", &suite).await.unwrap().judged.len(), 3);
     let text = place.ask("SELECT DISTINCT arch FROM samples WHERE month = '2026-11' ORDER BY arch");

@@ -7,7 +7,7 @@ use wildmatch::WildMatch;
 
 use super::config::{CompilerConfig, CompilerWorkload, Config, compiler_axis_names};
 use super::{Benchmark, Priority, Suite, Workload, unsupported_reason};
-use crate::catalog::reader::one_of;
+use crate::catalog::reader::{one_of, suggest};
 
 /// A benchmark under one config; knows no artifact, host or time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -140,6 +140,14 @@ pub struct Selected {
     pub left_out: BTreeMap<String, usize>,
 }
 
+/// The mistake that `what` says, with the name that was meant, or all there are.
+fn unknown_name(what: String, written: &str, names: &[&String]) -> String {
+    match suggest(written, names.iter().map(|name| name.as_str())) {
+        Some(hint) => format!("{what}: {hint}"),
+        None => format!("{what}: expected {}", one_of(names)),
+    }
+}
+
 impl Selection {
     pub fn is_all(&self) -> bool {
         *self == Self::default()
@@ -161,20 +169,26 @@ impl Selection {
         for (axis, values) in &self.axes {
             let Some(known) = suite.axes.get(axis) else {
                 let names: Vec<&String> = suite.axes.keys().collect();
-                unknown.push(format!("there is no axis `{axis}`: expected {}", one_of(&names)));
+                unknown.push(match names.is_empty() {
+                    true => format!("there is no axis `{axis}`: the suite has none"),
+                    false => unknown_name(format!("there is no axis `{axis}`"), axis, &names),
+                });
                 continue;
             };
             for value in values.iter().filter(|value| !known.contains(value)) {
-                let expected = one_of(known);
-                unknown
-                    .push(format!("axis `{axis}` has no value \"{value}\": expected {expected}"));
+                let names: Vec<&String> = known.iter().collect();
+                let what = format!("axis `{axis}` has no value \"{value}\"");
+                unknown.push(unknown_name(what, value, &names));
             }
         }
         for glob in &self.benchmarks {
             if !suite.benchmarks.iter().any(|b| WildMatch::new(glob).matches(&b.name)) {
                 let names: Vec<&String> = suite.benchmarks.iter().map(|b| &b.name).collect();
-                unknown
-                    .push(format!("no benchmark is called `{glob}`: expected {}", one_of(&names)));
+                unknown.push(unknown_name(
+                    format!("no benchmark is called `{glob}`"),
+                    glob,
+                    &names,
+                ));
             }
         }
         unknown

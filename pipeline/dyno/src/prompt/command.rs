@@ -39,18 +39,28 @@ pub(super) fn help() -> String {
     )
 }
 
+/// Whether a line is a command, rather than SQL.
+pub(super) fn is_command(line: &str) -> bool {
+    let word = line.trim().trim_end_matches(';').trim_end().to_ascii_lowercase();
+    line.trim_start().starts_with('\\') || ["help", "exit", "quit"].contains(&word.as_str())
+}
+
 impl Command {
     /// # Errors
     /// Unknown commands and formats; too many words.
     pub(super) fn parse(line: &str) -> Result<Self> {
         // A semicolon at the end is a habit, and means nothing.
         let line = line.trim().trim_end_matches(';').trim_end();
-        let words: Vec<&str> = line.split_whitespace().collect();
+        let lower_case = line.to_ascii_lowercase();
+        let words: Vec<&str> = match line.starts_with('\\') {
+            true => line.split_whitespace().collect(),
+            false => lower_case.split_whitespace().collect(),
+        };
         let (name, rest) = words.split_first().map_or(("", &[][..]), |(name, rest)| (*name, rest));
         let command_error = |what: String| Error::input(what).hint("`\\?` lists the commands");
         match (name, rest) {
-            ("\\q", []) => Ok(Self::Quit),
-            ("\\?", []) => Ok(Self::Help),
+            ("\\q" | "exit" | "quit", []) => Ok(Self::Quit),
+            ("\\?" | "help", []) => Ok(Self::Help),
             ("\\d", []) => Ok(Self::List),
             ("\\d", [name]) => Ok(Self::Describe((*name).to_string())),
             ("\\x", []) => Ok(Self::Expanded),
@@ -91,6 +101,9 @@ mod tests {
             ("\\q", Ok(Command::Quit)),
             (" \\q ; ", Ok(Command::Quit)),
             ("\\?", Ok(Command::Help)),
+            ("help", Ok(Command::Help)),
+            ("EXIT;", Ok(Command::Quit)),
+            ("quit", Ok(Command::Quit)),
             ("\\d", Ok(Command::List)),
             ("\\d;", Ok(Command::List)),
             ("\\d  runs;", Ok(Command::Describe("runs".into()))),

@@ -21,7 +21,7 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 
 use crate::prompt::command::Command;
-use crate::show::{eprint_line, write_stdout};
+use crate::show::{eprint_line, terminal_width, write_stdout};
 use dyno_answer::error::query_error;
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
@@ -188,8 +188,15 @@ impl SqlShell {
             let refused = Error::input("a Parquet file holds one answer");
             return Err(refused.hint("one statement each, or `\\o parquet FILE` before each"));
         }
+        let width = terminal_width().filter(|_| once.is_none() && std::io::stdout().is_terminal());
         let mut bytes = Vec::new();
         match format {
+            Format::Table if width.is_some_and(|width| self.is_wider(&batches, width)) => {
+                dyno_query::write_expanded(&mut bytes, &batches).map(|()| {
+                    let text = String::from_utf8_lossy(&bytes);
+                    bytes = cut_lines(&text, CELL_LINES * width.unwrap_or_default()).into_bytes();
+                })
+            }
             Format::Table if self.expanded => dyno_query::write_expanded(&mut bytes, &batches),
             Format::Table => dyno_query::write_table(&mut bytes, &batches),
             Format::Csv => dyno_query::write_csv(&mut bytes, &batches),
@@ -216,6 +223,15 @@ impl SqlShell {
             eprint_line(format_args!("time: {:.1} ms", started.elapsed().as_secs_f64() * 1e3));
         }
         Ok(())
+    }
+
+    /// Whether rows do not fit in lines of `width`, so that a column a line is better read.
+    fn is_wider(&self, batches: &[RecordBatch], width: usize) -> bool {
+        let mut table = Vec::new();
+        let written = dyno_query::write_table(&mut table, batches);
+        let text = String::from_utf8_lossy(&table);
+        let first = text.lines().next().unwrap_or_default().chars().count();
+        self.expanded || (written.is_ok() && first > width)
     }
 
     /// The answer to one statement; who stops waiting for it ends it at its next pause.
@@ -308,6 +324,21 @@ fn align_columns<const N: usize>(rows: &[[&str; N]]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// How many lines of a terminal a value may take; \o sends all of it to a file.
+const CELL_LINES: usize = 4;
+
+/// Lines of at most `most` characters, each with how much of it is left out.
+fn cut_lines(text: &str, most: usize) -> String {
+    let cut = |line: &str| match line.chars().count() {
+        length if length > most => {
+            let shown: String = line.chars().take(most).collect();
+            format!("{shown} … ({} characters more)\n", length - most)
+        }
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(cut).collect()
+}
+
 /// Writes `file` so that it appears whole or not at all, in the place of one that is there.
 fn write_whole(file: &Path, bytes: &[u8]) -> Result<()> {
     let doing = || format!("writing {}", file.display());
@@ -343,4 +374,14 @@ fn read_stdin_lines() -> tokio::sync::mpsc::Receiver<Result<String>> {
         }
     });
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_values_are_cut() {
+        assert_eq!(cut_lines("short\nabcdefgh\n", 5), "short\nabcde … (3 characters more)\n");
+    }
 }

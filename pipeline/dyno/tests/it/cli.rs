@@ -33,6 +33,8 @@ fn unknown_names_are_wrong_input() {
         ("image build guest", &["the image guest is not pinned", "run: dyno image lock guest"]),
         ("image build guest --arch vax", &["the image guest is not pinned"]),
         ("compare v1 v2", &["the store has no comparison of `v1` with `v2`", "none at all yet"]),
+        ("reproduce 1234567 --store nowhere", &["there is no store at nowhere", "DYNO_STORE"]),
+        ("run made v1 v1 --bisect --fail-on-regression", &["cannot be used with"]),
         ("sql --policy strict SELECT", &["there is no policy \"strict\""]),
         ("sql x", &["error: "]),
         ("run made v1", &["<CANDIDATE>", "Usage: "]),
@@ -40,6 +42,12 @@ fn unknown_names_are_wrong_input() {
         ("run made v1 v1 --rounds 1000000", &["is not in"]),
         ("run made v1 v1 --roundz 3", &["--roundz", "a similar argument exists: '--rounds'"]),
         ("run made v1 v1 --json --markdown", &["cannot be used with"]),
+        ("doctor", &["unrecognized subcommand", "did you mean `dyno host doctor`?"]),
+        (
+            "run made v1 nowhere --benchmark gret",
+            &["no benchmark is called `gret`: did you mean `greet`?"],
+        ),
+        ("run made v1 nowhere --only opt=1", &["there is no axis `opt`: the suite has none"]),
         ("rn made v1 v1", &["unrecognized subcommand 'rn'"]),
         ("sql --output xml SELECT", &["[possible values: table, csv, json, parquet]"]),
         (

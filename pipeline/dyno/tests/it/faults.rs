@@ -342,7 +342,7 @@ fn litter(world: &World) -> Vec<String> {
             ["artifacts", .., id, "manifest.json"] => hex(id),
             ["artifacts", .., id, "files", _] => hex(id),
             ["blobs" | "probe", id] => hex(id),
-            ["images", ".lock"] => true,
+            ["images", ".lock"] | ["cache.lock"] => true,
             // Those of `DamagedRecord`, which stay for people to look at.
             ["spool", name] => name.ends_with(".json.bad"),
             ["images", id, "image.json" | "tree.json" | "image.tar"] => hex(id),

@@ -54,6 +54,12 @@ fn obey(words: &[&str]) {
                 obey(&["work", ms]);
             }
         }
+        // What takes long where somebody counts.
+        ["counted", words @ ..] => {
+            if COUNTING.get().is_some() {
+                obey(words);
+            }
+        }
         // What every process of a benchmark finds in its environment.
         ["layout"] => assert!(std::env::var_os("DYNO_LAYOUT").is_some()),
         ["script", path] => {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::world::{BUILD, RUN, Running, World, alive, embedded, left_by};
+use crate::world::{BUILD, RUN, Running, World, alive, check, embedded, left_by, names};
 
 /// Waits for `left` to become empty, and fails if that takes longer than a few seconds.
 fn gone(what: &str, left: impl Fn() -> Vec<String>) {
@@ -134,6 +134,66 @@ fn ended_while_a_commit_is_fetched() {
     }
 }
 
+/// Rounds outlive an interrupt while instructions are counted: the same command takes them up and
+/// counts, another one publishes them as they are.
+#[test]
+fn rounds_outlive_an_interrupt_while_counting() {
+    if !embedded() {
+        return;
+    }
+    for signal in [libc::SIGINT, libc::SIGKILL] {
+        let world = World::counting();
+        world.edit("suites/made/suite.toml", "-size\"]", "-size\", \"instructions:cachegrind\"]");
+        // Counting takes as long as a Valgrind that sleeps.
+        world.commit("v3", BUILD, "counted sleep 60\nprint hello\n");
+        let run = ["run", "made", "v1", "v3", "--rounds", "3"];
+        let counting = |run: &[&str]| {
+            let dyno = world.until(run, "measure: counting instructions");
+            std::thread::sleep(Duration::from_millis(400));
+            dyno.signal(signal);
+            let (code, said) = dyno.end();
+            assert_eq!(code, (signal == libc::SIGINT).then_some(130), "{said}");
+            assert_eq!(world.runs(), "0", "{said}");
+            assert_eq!(names(&world.cache().join("spool"), "").len(), 1, "{said}");
+        };
+        counting(&run);
+        let rounds = "SELECT count(*) AS n FROM samples WHERE metric = 'wall'";
+        let instructions = "SELECT count(*) FROM samples WHERE metric = 'instructions:cachegrind'";
+        let number = |query: &str| {
+            let told = world.dyno(&["sql", "--output", "csv", query]);
+            told.out.lines().nth(1).unwrap_or_default().to_string()
+        };
+        // Another job publishes them.
+        let told = world.dyno(&["run", "made", "v1", "v2", "--rounds", "2"]);
+        check(&told, 0, &["without its instructions"]);
+        assert_eq!(world.runs(), "2");
+        assert_eq!((number(rounds), number(instructions)), ("10".into(), "2".into()));
+        assert_eq!(names(&world.cache().join("spool"), ""), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn rounds_are_taken_up_by_the_same_command() {
+    if !embedded() || !cfg!(debug_assertions) {
+        return;
+    }
+    let world = World::counting();
+    world.edit("suites/made/suite.toml", "-size\"]", "-size\", \"instructions:cachegrind\"]");
+    let run = ["run", "made", "v1", "v2", "--rounds", "3", "--json"];
+    let mut command = world.command(&run);
+    command.env(dyno_base::fault::VARIABLE, "kill:measure.count.after");
+    assert_eq!(world.told(command).code, None);
+    assert_eq!(world.runs(), "0");
+    let told = world.dyno(&run);
+    check(&told, 0, &["the rounds were measured before dyno was interrupted"]);
+    assert!(!told.err.contains("after one to warm up"), "no round is measured again: {told:?}");
+    let samples = "SELECT metric, count(*) AS n FROM samples WHERE metric LIKE 'wall' OR metric LIKE \
+                   'instr%' GROUP BY metric ORDER BY metric";
+    let told = world.dyno(&["sql", "--output", "csv", samples]);
+    assert_eq!(told.out, "metric,n\ninstructions:cachegrind,2\nwall,6\n", "{told:?}");
+    assert_eq!(names(&world.cache().join("spool"), ""), Vec::<String>::new());
+}
+
 #[test]
 fn ctrl_c_while_waiting_for_another_measurement() {
     if !embedded() {
@@ -141,9 +201,16 @@ fn ctrl_c_while_waiting_for_another_measurement() {
     }
     let world = World::new();
     let lock = std::fs::File::options().append(true).create(true).open(world.scope.lock());
-    let lock = lock.unwrap();
+    let mut lock = lock.unwrap();
     lock.lock().unwrap();
-    let dyno = world.until(&RUN, "note: waiting: another dyno is measuring");
+    // Who holds it has said so.
+    let held = format!("{} {}\n", dyno_base::process::ProcessIdentity::this_process(), 0);
+    std::io::Write::write_all(&mut lock, held.as_bytes()).unwrap();
+    let waiting = format!(
+        "note: waiting: another dyno is measuring on this machine: process {}, for ",
+        std::process::id()
+    );
+    let dyno = world.until(&RUN, &waiting);
     interrupted(&world, dyno, libc::SIGINT);
 }
 

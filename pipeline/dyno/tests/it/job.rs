@@ -235,19 +235,29 @@ fn rounds_go_on_until_the_budget_is_spent() {
     };
     let told = plan(&["--rounds", "30", "--budget", "5"]);
     assert_eq!(told.code, Some(0), "{told:?}");
-    assert!(
-        told.out.contains("5 to 30 rounds each; time in measured processes: unknown"),
-        "{told:?}"
-    );
+    assert!(told.out.contains("benchmark  config   rounds  seconds in rounds"), "{told:?}");
+    assert!(told.out.contains("greet              5 to 30                  ?"), "{told:?}");
+    assert!(told.out.contains("is not known before it was measured here once."), "{told:?}");
     let told = plan(&["--rounds", "3"]);
-    assert!(told.out.contains("3 round(s) each; time in measured processes: unknown"), "{told:?}");
+    assert!(told.out.contains("greet                   3                  ?"), "{told:?}");
     // Before it was measured the suite's own guess is taken. A round is 5 s: least are the warm-up
     // and five rounds, most as many as 30 s pay.
     let (name, guess) = ("name = \"greet\"", "name = \"greet\"\ntypical_s = 2.5");
     world.edit("suites/made/suite.toml", name, guess);
     let told = plan(&["--rounds", "30", "--budget", "30"]);
-    let expected = "30 s to 35 s (of 1 case(s) never measured here, by the suite's guess), at most";
-    assert!(told.out.contains(expected), "{told:?}");
+    for expected in [
+        "greet              5 to 30         30 to 35 ?               – ?",
+        "In all 30 s to 35 s. Rounds end after ",
+        "? of 1 case never measured here: by the suite's guess",
+    ] {
+        assert!(told.out.contains(expected), "{expected:?}: {told:?}");
+    }
+    // Counting is in the first plan already, by the usual factors.
+    world.edit("suites/made/suite.toml", "-size\"]", "-size\", \"instructions:cachegrind\"]");
+    let counted = plan(&["--rounds", "30", "--budget", "30"]);
+    assert!(counted.out.contains("Counting is a guess: "), "{counted:?}");
+    assert!(!counted.out.contains("In all 30 s to 35 s."), "{counted:?}");
+    world.edit("suites/made/suite.toml", ", \"instructions:cachegrind\"]", "]");
     world.edit("suites/made/suite.toml", guess, name);
     let told = plan(&["--rounds", "3", "--min-rounds", "4"]);
     assert_eq!(told.code, Some(2), "{told:?}");
@@ -265,8 +275,10 @@ fn rounds_go_on_until_the_budget_is_spent() {
         assert_eq!(run["rounds"], rounds, "{metric}: {told:?}");
     }
     let told = plan(&["--rounds", "3", "--again"]);
-    assert!(told.out.contains("time in measured processes: about"), "{told:?}");
-    assert!(told.out.contains("; getting ready took ") && !told.out.contains("guess"), "{told:?}");
+    assert!(told.out.contains("Getting ready took ") && !told.out.contains("guess"), "{told:?}");
+    assert!(told.out.contains("In all about "), "{told:?}");
+    let held = plan(&["--min-rounds", "3", "--rounds", "9", "--policy", "max-rss"]);
+    assert!(held.out.contains("is in the store already: nothing is left to measure"), "{held:?}");
 }
 
 #[test]

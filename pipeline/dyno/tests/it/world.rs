@@ -446,6 +446,9 @@ impl World {
 
     /// How many runs the store holds.
     pub fn runs(&self) -> String {
+        if !self.path().join("store").exists() {
+            return "0".into();
+        }
         let told = self.dyno(&["sql", "--output", "csv", "SELECT count(*) AS n FROM runs"]);
         assert_eq!(told.code, Some(0), "{told:?}");
         told.out.trim().trim_start_matches("n\n").to_string()
