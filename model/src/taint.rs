@@ -35,11 +35,11 @@ pub struct Disturbance {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ProcessTime {
     pub wall_ns: u64,
-    /// On a core, of all threads and processes.
+    /// The time on a core of all its threads and processes.
     pub running_ns: u64,
-    /// On a core, of the first thread; 0 where it is not known.
+    /// The time on a core of its first thread; 0 where it is not known.
     pub first_running_ns: u64,
-    /// What the first thread waited for a core; 0 where it is not known.
+    /// The time that its first thread waited for a core; 0 where it is not known.
     pub first_waiting_ns: u64,
 }
 

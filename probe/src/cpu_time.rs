@@ -9,6 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use dyno_probe::ThreadTime;
+
 use crate::sys::{nanoseconds, zero_usage};
 
 /// Nanoseconds since each count began.
@@ -84,9 +86,19 @@ fn cpu_stat_ns(text: &str) -> Option<u64> {
     usage.trim().parse::<u64>().ok()?.checked_mul(1000)
 }
 
+/// How the first thread of a process was scheduled, which may have ended but is not yet waited for.
+pub fn thread_time(pid: libc::pid_t) -> Option<ThreadTime> {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let mut fields = text.split_ascii_whitespace().map(|word| word.parse().ok());
+    Some(ThreadTime { running_ns: fields.next()??, waiting_ns: fields.next()?? })
+}
+
 #[cfg(test)]
 mod tests {
+    use dyno_probe::End;
+
     use super::*;
+    use crate::process::{run, tests::spec};
 
     #[test]
     fn the_larger_count_is_taken() {
@@ -101,5 +113,43 @@ mod tests {
         ] {
             assert_eq!(now.since(before), expected);
         }
+    }
+
+    /// Beside a thread that never sleeps on the same core, who computes waits for the core half of
+    /// the time, and who sleeps hardly ever.
+    #[test]
+    fn who_waits_for_a_core_is_known() {
+        let this_core = || {
+            // SAFETY: fills and reads live structs; pins the calling thread, and what it starts.
+            unsafe {
+                let mut cores: libc::cpu_set_t = std::mem::zeroed();
+                libc::CPU_SET(libc::sched_getcpu() as usize, &mut cores);
+                libc::sched_setaffinity(0, size_of_val(&cores), &cores);
+            }
+        };
+        this_core();
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        let waiting_share = |argv: &[&str]| {
+            let exit = run(&spec(argv), &mut || (), &mut |_| ());
+            assert_eq!(exit.end, End::Code(0));
+            let thread = exit.first_thread.expect("this kernel counts it");
+            (thread.waiting_ns as f64 / exit.wall_ns as f64, thread, exit)
+        };
+        let ([computing, sleeping], thread, exit) = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let counting = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+            let (computing, thread, exit) = waiting_share(&["sh", "-c", counting]);
+            let (sleeping, ..) = waiting_share(&["sleep", "0.5"]);
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+            ([computing, sleeping], thread, exit)
+        });
+        assert!(computing > 0.25, "{computing} {thread:?}");
+        assert!(sleeping < 0.15, "{sleeping}");
+        let used = (exit.user_ns + exit.system_ns) as f64;
+        assert!((thread.running_ns as f64 / used - 1.0).abs() < 0.1, "{thread:?} {used}");
     }
 }
