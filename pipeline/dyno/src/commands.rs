@@ -27,6 +27,7 @@ use crate::environment::{
 };
 use crate::prompt;
 use crate::show::{self, Detail, print_as, terminal, write_stdout};
+use crate::suite_command;
 
 /// Carries out a command; returns the exit code.
 pub async fn main(cli: Cli, cleanup: CleanupHandle) -> Result<u8> {
@@ -88,15 +89,29 @@ impl Call<'_> {
                 let (catalog, scope) = (self.global.catalog.as_deref(), machine_scope()?);
                 command.run(catalog, self.global.verbose, &scope, self.events).await
             }
-            Command::Suite { command: SuiteCommand::Lock { suite, crates } } => {
-                let loaded = Catalog::open(self.global.catalog.as_deref())?.suite(suite)?;
+            Command::Suite { command } => self.suite(command).await,
+            Command::Image { command } => images(command, self.global, self.events).await,
+        }
+    }
+
+    async fn suite(&self, command: &SuiteCommand) -> Result<u8> {
+        let catalog = Catalog::open(self.global.catalog.as_deref())?;
+        match command {
+            SuiteCommand::New { name } => suite_command::new(&catalog, name).await,
+            SuiteCommand::List { json } => suite_command::list(&catalog, *json),
+            SuiteCommand::Check { trying, times, json } => {
+                suite_command::check(trying, *times, *json, &self.context().await?).await
+            }
+            SuiteCommand::Expect { trying, force } => {
+                suite_command::expect(trying, *force, &self.context().await?).await
+            }
+            SuiteCommand::Lock { suite, crates } => {
                 let cache = cache_folder(self.global)?;
-                let lines = lock::lock(&loaded, crates, &cache, self.events).await?;
+                let lines = lock::lock(&catalog.suite(suite)?, crates, &cache, self.events).await?;
                 self.events.send(Event::Finished);
                 write_stdout(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
                 Ok(0)
             }
-            Command::Image { command } => images(command, self.global, self.events).await,
         }
     }
 

@@ -6,6 +6,7 @@ mod environment;
 mod host_command;
 mod prompt;
 mod show;
+mod suite_command;
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -11,6 +11,7 @@
 mod checkout;
 mod environment;
 mod local;
+mod own;
 pub mod releases;
 
 use std::fs;
@@ -28,6 +29,8 @@ use dyno_base::event::{Events, Phase};
 use dyno_base::fault;
 use dyno_base::http;
 use dyno_base::scratch::Scratch;
+
+pub use own::{OwnCommit, make_repository};
 
 /// A commit that is in a local repository.
 #[derive(Debug, Clone, PartialEq)]

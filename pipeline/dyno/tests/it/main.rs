@@ -27,6 +27,7 @@ mod reproduce;
 mod sample;
 mod source;
 mod sql;
+mod suite;
 mod trouble;
 mod trust;
 mod world;
