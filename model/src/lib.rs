@@ -5,6 +5,7 @@
 //! function of its arguments, so everything can be tested by a table. What is random takes
 //! a seed.
 
+pub mod answer;
 pub mod budget;
 pub mod build_graph;
 pub mod catalog;
@@ -22,6 +23,7 @@ pub mod selfcheck;
 pub mod states;
 pub mod stats;
 pub mod step;
+pub mod suite_check;
 pub mod taint;
 pub mod text;
 pub mod verdict;

@@ -234,7 +234,7 @@ fn read(mut file: &File) -> io::Result<Reading> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::{run, tests::spec};
+    use crate::process::tests::{run, spec};
 
     fn wanted(names: &[&str]) -> BTreeSet<String> {
         names.iter().map(ToString::to_string).collect()

@@ -98,7 +98,7 @@ mod tests {
     use dyno_probe::End;
 
     use super::*;
-    use crate::process::{run, tests::spec};
+    use crate::process::tests::{run, spec};
 
     #[test]
     fn the_larger_count_is_taken() {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 /// Both ends refuse another version.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The longest line either side accepts, in bytes.
 pub const LINE_MAX: usize = 1 << 20;
@@ -39,7 +39,20 @@ pub enum Request {
     Inspect { uid: u32, gid: u32 },
     /// Start one process and wait for it. Answered by [`Reply::Line`]s, then [`Reply::Exit`].
     Spawn(Spawn),
+    /// What the last process wrote to `stream`, from `offset` on. Answered by [`Reply::Output`].
+    Output { stream: Stream, offset: u64 },
 }
+
+/// A standard stream of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// The most of a stream that one [`Reply::Output`] carries, in bytes.
+pub const OUTPUT_MAX: usize = 192 << 10;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -50,6 +63,8 @@ pub enum Reply {
     /// A unit of the build that ended, when [`Spawn::units`] asks for it.
     Unit(Box<WrapperUnit>),
     Exit(Exit),
+    /// Bytes: [`OUTPUT_MAX`], or less at the end of the stream.
+    Output(Vec<u8>),
     /// The request was not understood.
     Refused(String),
 }
@@ -83,8 +98,16 @@ pub struct Spawn {
     pub units: bool,
     /// Send output on as it comes (builds); else keep it until the end (measurements).
     pub stream: bool,
+    /// How many processes to start in a row, each as if it were the only one; what they took is
+    /// added up. [`Spawn::time_ms`] is for all of them together.
+    #[serde(default = "once")]
+    pub repeat: u32,
     /// Run under Valgrind's cachegrind and count instructions instead of measuring time.
     pub count_instructions: bool,
+}
+
+fn once() -> u32 {
+    1
 }
 
 /// Which of the files in a folder a size is of. Links are not followed, and a file with several
@@ -237,6 +260,13 @@ pub struct Exit {
     pub stdout_tail: String,
     pub stderr_sha256: String,
     pub stderr_tail: String,
+    /// Streams of which a later process of [`Spawn::repeat`] wrote something else than the first;
+    /// their digest and tail are those of the first that did.
+    #[serde(default)]
+    pub varied: BTreeSet<Stream>,
+    /// Streams that something opened by name (`/dev/stdout`), which may have begun them anew.
+    #[serde(default)]
+    pub opened: BTreeSet<Stream>,
     /// Processes that ran on after its end; the probe ended them.
     pub leftovers: u32,
     /// What the first of them called themselves.
@@ -295,6 +325,8 @@ impl Exit {
             stdout_tail: String::new(),
             stderr_sha256: String::new(),
             stderr_tail: String::new(),
+            varied: BTreeSet::new(),
+            opened: BTreeSet::new(),
             leftovers: 0,
             leftover_names: Vec::new(),
             residue: None,

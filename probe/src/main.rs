@@ -15,8 +15,10 @@ mod leftover;
 mod output;
 mod process;
 mod random;
+mod repeat;
 mod sandbox;
 mod sizes;
+mod streams;
 mod sys;
 mod wrapper;
 mod written;
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 use dyno_probe::{LINE_MAX, Reply, Request, Settings};
 
 use counters::Counters;
+use streams::Outputs;
 
 fn main() -> ExitCode {
     if let Some(file) = std::env::var_os(dyno_probe::UNITS) {
@@ -60,6 +63,7 @@ fn settings() -> Result<Settings, String> {
 fn serve(mut counters: Counters) -> io::Result<()> {
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
+    let mut outputs = Outputs::default();
     if leftover::is_init() {
         written::reset_devices();
     }
@@ -74,10 +78,15 @@ fn serve(mut counters: Counters) -> io::Result<()> {
                 let program = process::inspect_program(uid, gid);
                 reply(&Reply::Sandbox(sandbox::inspect(program, &counters)))?;
             }
+            Ok(Request::Output { stream, offset }) => {
+                reply(&Reply::Output(outputs.part(stream, offset)))?;
+            }
             Ok(Request::Spawn(spawn)) => {
+                // They take memory, which the next needs.
+                outputs = Outputs::default();
                 // What was counted before is none of its.
                 let mut begin = || drop(counters.counted(0));
-                let mut exit = process::run(&spawn, &mut begin, &mut |text| {
+                let mut exit = process::run(&spawn, &mut outputs, &mut begin, &mut |text| {
                     // If nobody reads any more, the next poll sees the hang-up and ends us.
                     let _ = reply(&Reply::Line(text.to_string()));
                 });

@@ -11,29 +11,68 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use dyno_probe::{End, Exit, Program, Spawn};
+use dyno_probe::{End, Exit, Program, Spawn, Stream};
 
 use crate::counts::BeginWatch;
 use crate::cpu_time::{CpuTime, thread_time};
 use crate::output::{Lines, digest};
-use crate::sys::{become_user, memory_file, nanoseconds, now_ns, pipe, wait4};
-use crate::{counts, leftover, random, sandbox, written};
+use crate::streams::{OpenWatch, Outputs, stream_file};
+use crate::sys::{become_user, nanoseconds, now_ns, pipe, wait4};
+use crate::{counts, leftover, random, repeat, sandbox, written};
 
-/// Runs one process. `begin` is called right before it starts, after what is not measured; `line`
-/// gets its output as it comes, if `spawn` asks for that.
-pub fn run(spawn: &Spawn, begin: &mut dyn FnMut(), line: &mut dyn FnMut(&str)) -> Exit {
+/// Runs what `spawn` asks for. `begin` is called right before it starts, after what is not measured;
+/// `line` gets its output as it comes, if `spawn` asks for that; else `outputs` has it afterwards.
+pub fn run(
+    spawn: &Spawn,
+    outputs: &mut Outputs,
+    begin: &mut dyn FnMut(),
+    line: &mut dyn FnMut(&str),
+) -> Exit {
     let before = CpuTime::now();
+    let deadline_ns = now_ns().saturating_add(spawn.time_ms.saturating_mul(1_000_000));
+    let mut exit = run_once(spawn, outputs, begin, line);
+    for _ in 1..spawn.repeat {
+        if !repeat::may_go_on(&exit) {
+            break;
+        }
+        let time_ms = deadline_ns.saturating_sub(now_ns()) / 1_000_000;
+        let mut next_outputs = Outputs::default();
+        let next =
+            run_once(&Spawn { time_ms, ..spawn.clone() }, &mut next_outputs, &mut || (), line);
+        let (varied, is_same_end) = (exit.varied.clone(), exit.end == next.end);
+        exit = repeat::add(exit, next);
+        for stream in exit.varied.difference(&varied) {
+            match stream {
+                Stream::Stdout => outputs.stdout = next_outputs.stdout.take(),
+                Stream::Stderr => outputs.stderr = next_outputs.stderr.take(),
+            }
+        }
+        if !is_same_end {
+            break;
+        }
+    }
+    exit.container_ns = CpuTime::now().since(before);
+    exit
+}
+
+/// Runs one process, and clears away what it wrote.
+fn run_once(
+    spawn: &Spawn,
+    outputs: &mut Outputs,
+    begin: &mut dyn FnMut(),
+    line: &mut dyn FnMut(&str),
+) -> Exit {
     let mut started_ns = 0;
     let mut exit = set_up(spawn).map_or_else(not_started, |()| {
         begin();
         start(spawn).map_or_else(not_started, |child| {
             started_ns = child.started_ns;
-            child.wait(spawn, line)
+            child.wait(spawn, outputs, line)
         })
     });
     let collected = written::collect_and_clean(spawn);
     exit.residue = collected.residue;
-    if exit.end == End::Code(0) {
+    if matches!(exit.end, End::Code(_)) {
         match (exit.not_counted.take(), collected.instructions) {
             (None, Some(Ok(count))) => exit.instructions = Some(count),
             (None, counted) => exit.not_counted = counted.and_then(Result::err),
@@ -42,7 +81,6 @@ pub fn run(spawn: &Spawn, begin: &mut dyn FnMut(), line: &mut dyn FnMut(&str)) -
         exit.sizes = collected.sizes;
     }
     exit.units = collected.units.into_iter().map(|unit| unit.relative_to(started_ns)).collect();
-    exit.container_ns = CpuTime::now().since(before);
     exit
 }
 
@@ -59,10 +97,11 @@ fn set_up(spawn: &Spawn) -> Result<(), String> {
         stdin: None,
         setup: None,
         stream: false,
+        repeat: 1,
         count_instructions: false,
         ..spawn.clone()
     };
-    let exit = start(&setup)?.wait(&setup, &mut |_| ());
+    let exit = start(&setup)?.wait(&setup, &mut Outputs::default(), &mut |_| ());
     match exit.end {
         End::Code(0) => Ok(()),
         end => Err(format!("what comes before it failed ({end:?}): {}", exit.stderr_tail.trim())),
@@ -78,6 +117,8 @@ struct Child {
     /// The same stream as `stdout` when streaming.
     stderr: Option<File>,
     started_ns: u64,
+    /// Who opens its streams, where they are files.
+    opens: Option<OpenWatch>,
     /// Who begins under Valgrind, where instructions are counted.
     begins: Option<Result<BeginWatch, String>>,
 }
@@ -98,11 +139,12 @@ fn start(spawn: &Spawn) -> Result<Child, String> {
         let (read, write) = pipe().map_err(failed("pipe"))?;
         (read, write, None)
     } else {
-        let file = memory_file().map_err(failed("memory file"))?;
-        let child = file.try_clone().map_err(failed("memory file"))?;
-        (file, child, Some(memory_file().map_err(failed("memory file"))?))
+        let (file, child) = stream_file().map_err(failed("memory file"))?;
+        (file, child, Some(stream_file().map_err(failed("memory file"))?))
     };
-    let child_stderr = stderr.as_ref().unwrap_or(&child_stdout).as_raw_fd();
+    let child_stderr = stderr.as_ref().map_or(&child_stdout, |(_, child)| child).as_raw_fd();
+    let streams = |stderr| [(&stdout, Stream::Stdout), (stderr, Stream::Stderr)];
+    let opens = stderr.as_ref().and_then(|(stderr, _)| OpenWatch::start(streams(stderr)));
     let (exec_error, report) = pipe().map_err(failed("pipe"))?;
 
     let argv_pointers = pointers(&argv);
@@ -118,7 +160,11 @@ fn start(spawn: &Spawn) -> Result<Child, String> {
     }
     if pid == 0 {
         let step = become_program(spawn, &cwd, &program, &argv_pointers, &env_pointers, streams);
-        let message = format!("{step}: {}", io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        let message = match step {
+            "exec" => format!("exec {}: {error}", program.to_string_lossy()),
+            step => format!("{step}: {error}"),
+        };
         // SAFETY: writes a live buffer; _exit does not return.
         unsafe {
             libc::write(report.as_raw_fd(), message.as_ptr().cast(), message.len());
@@ -132,7 +178,8 @@ fn start(spawn: &Spawn) -> Result<Child, String> {
     }
     // SAFETY: as above.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    Ok(Child { pid, pidfd, exec_error, stdout, stderr, started_ns, begins })
+    let stderr = stderr.map(|(file, _)| file);
+    Ok(Child { pid, pidfd, exec_error, stdout, stderr, started_ns, opens, begins })
 }
 
 /// What a program of this user is and may: asked of a process that becomes one as measured
@@ -209,7 +256,7 @@ fn become_program(
 
 impl Child {
     /// Waits for the end of the process and ends all that it left behind.
-    fn wait(mut self, spawn: &Spawn, line: &mut dyn FnMut(&str)) -> Exit {
+    fn wait(mut self, spawn: &Spawn, outputs: &mut Outputs, line: &mut dyn FnMut(&str)) -> Exit {
         let mut lines = Lines::default();
         let stop = self.wait_for_stop(spawn, &mut lines, line);
         let ended_ns = now_ns();
@@ -229,6 +276,10 @@ impl Child {
         };
         let stderr = self.stderr.as_mut().map(digest);
         let (_, stderr_sha256, stderr_tail) = stderr.unwrap_or_default();
+        *outputs = match self.stderr {
+            Some(stderr) => Outputs { stdout: Some(self.stdout), stderr: Some(stderr) },
+            None => Outputs::default(),
+        };
         let count = |value: libc::c_long| value.max(0) as u64;
         let not_counted = self.begins.and_then(|begins| match begins {
             Ok(watch) => watch.loss(self.pid),
@@ -252,6 +303,7 @@ impl Child {
             stdout_tail,
             stderr_sha256,
             stderr_tail,
+            opened: self.opens.map(OpenWatch::opened).unwrap_or_default(),
             leftovers: leftovers.running,
             leftover_names: leftovers.names,
             ..Exit::new(stop.end(status, exec_error))
@@ -357,10 +409,11 @@ enum Wake {
 fn command(spawn: &Spawn) -> Vec<String> {
     let mut words = Vec::new();
     if spawn.count_instructions {
-        words.extend(
-            ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--quiet", "--trace-children=yes"]
-                .map(String::from),
-        );
+        // Threads take turns where that can be had: one that spins until another has done something
+        // would else keep it from doing so.
+        let options = ["--cache-sim=no", "--quiet", "--trace-children=yes", "--fair-sched=try"];
+        words
+            .extend(["valgrind", "--tool=cachegrind"].into_iter().chain(options).map(String::from));
         words.extend(counts::options());
         words.push("--".into());
     }
@@ -388,82 +441,4 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::collections::BTreeMap;
-
-    use sha2::{Digest, Sha256};
-
-    use super::*;
-
-    pub(crate) fn spec(argv: &[&str]) -> Spawn {
-        Spawn {
-            argv: argv.iter().map(ToString::to_string).collect(),
-            env: BTreeMap::from([("PATH".into(), "/usr/bin:/bin".into())]),
-            cwd: "/".into(),
-            // SAFETY: cannot fail.
-            uid: unsafe { libc::getuid() },
-            gid: unsafe { libc::getgid() },
-            stdin: None,
-            setup: None,
-            sizes: BTreeMap::new(),
-            units: false,
-            time_ms: 10_000,
-            output_bytes: 1 << 20,
-            stream: false,
-            count_instructions: false,
-        }
-    }
-
-    #[test]
-    fn ends_are_told_apart() {
-        let cases: &[(&[&str], End)] = &[
-            (&["true"], End::Code(0)),
-            (&["sh", "-c", "exit 3"], End::Code(3)),
-            (&["sh", "-c", "kill -9 $$"], End::Signal(9)),
-            (&["sh", "-c", "exec head -c 2000000 /dev/zero"], End::Signal(libc::SIGXFSZ)),
-        ];
-        for (argv, end) in cases {
-            assert_eq!(run(&spec(argv), &mut || (), &mut |_| ()).end, *end, "{argv:?}");
-        }
-        let slow = Spawn { time_ms: 50, ..spec(&["sleep", "5"]) };
-        assert_eq!(run(&slow, &mut || (), &mut |_| ()).end, End::Timeout);
-        for (argv, why) in [
-            (&["no-such-program"][..], "no program `no-such-program`"),
-            (&["/etc/passwd"], "exec: Permission denied"),
-        ] {
-            let End::NotStarted(text) = run(&spec(argv), &mut || (), &mut |_| ()).end else {
-                panic!("{argv:?}")
-            };
-            assert!(text.contains(why), "{text}");
-        }
-    }
-
-    #[test]
-    fn output_is_hashed_and_time_is_counted() {
-        let exit = run(
-            &spec(&["sh", "-c", "printf dyno; printf oops >&2; sleep 0.05"]),
-            &mut || (),
-            &mut |_| (),
-        );
-        assert_eq!(exit.stdout_sha256, hex::encode(Sha256::digest("dyno")));
-        assert_eq!(
-            (exit.stdout_bytes, &*exit.stdout_tail, &*exit.stderr_tail),
-            (4, "dyno", "oops")
-        );
-        assert!(exit.wall_ns >= 50_000_000, "{}", exit.wall_ns);
-        assert!(exit.max_rss_bytes > 0 && exit.minor_faults > 0);
-        assert!(exit.container_ns >= exit.user_ns + exit.system_ns);
-    }
-
-    #[test]
-    fn a_stream_comes_in_lines() {
-        let mut lines = Vec::new();
-        let script = "echo one; echo two >&2; printf three";
-        let exit =
-            run(&Spawn { stream: true, ..spec(&["sh", "-c", script]) }, &mut || (), &mut |l| {
-                lines.push(l.to_string())
-            });
-        assert_eq!(lines, ["one", "two", "three"]);
-        assert_eq!(exit.stdout_tail, "one\ntwo\nthree");
-    }
-}
+pub(crate) mod tests;

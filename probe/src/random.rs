@@ -41,7 +41,7 @@ fn preload(env: &mut BTreeMap<String, String>, library: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::{run, tests::spec};
+    use crate::process::tests::{run, spec};
     use dyno_probe::End;
     use std::process::Command;
 

@@ -420,7 +420,7 @@ fn place(table: &mut Table<'_>, known: &[&str]) -> SeriesFilter {
     let host = table.optional_str("host").map(|h| h.value);
     let conditions = |table: &mut Table<'_>| {
         let mut axes = BTreeMap::new();
-        for (name, values) in table.named_strings(true) {
+        for (name, values) in table.named_strings() {
             if !known.contains(&name.value.as_str()) {
                 table.note(
                     name.span.clone(),

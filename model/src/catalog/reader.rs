@@ -131,7 +131,8 @@ impl<'a> Table<'a> {
         self.unread.contains_key(key)
     }
 
-    fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) {
+    /// Notes that `key` has a value of another type than `expected`.
+    pub fn wrong_type(&self, key: &str, value: &Spanned<DeValue<'_>>, expected: &str) {
         self.note(
             value.span(),
             format!("`{key}` is {}", article(value.get_ref().type_str())),
@@ -345,15 +346,12 @@ impl<'a> Table<'a> {
         items
     }
 
-    /// Every remaining key of this table as a named list of strings (axes); where `one_will_do`,
-    /// a string stands for a list of one.
-    pub fn named_strings(
-        &mut self,
-        one_will_do: bool,
-    ) -> Vec<(Located<String>, Vec<Located<String>>)> {
+    /// Every remaining key of this table as a named list of strings; a string stands for a list of
+    /// one.
+    pub fn named_strings(&mut self) -> Vec<(Located<String>, Vec<Located<String>>)> {
         let mut items = Vec::new();
         for (key, (value, span)) in std::mem::take(&mut self.unread) {
-            if let (true, Some(text)) = (one_will_do, value.get_ref().as_str()) {
+            if let Some(text) = value.get_ref().as_str() {
                 let only = Located { value: text.to_string(), span: value.span() };
                 items.push((Located { value: key.to_string(), span }, vec![only]));
                 continue;
@@ -374,6 +372,14 @@ impl<'a> Table<'a> {
             items.push((Located { value: key.to_string(), span }, strings));
         }
         items
+    }
+
+    /// Every remaining key of this table with its value, whatever that is.
+    pub fn named(&mut self) -> Vec<(Located<String>, &'a Spanned<DeValue<'a>>)> {
+        let unread = std::mem::take(&mut self.unread).into_iter();
+        unread
+            .map(|(key, (value, span))| (Located { value: key.to_string(), span }, value))
+            .collect()
     }
 
     /// Every remaining key of this table as a named string (environment variables).

@@ -21,12 +21,15 @@ pub use config::{
 pub use crates::{Crate, CrateSource, GRAPH, unsupported_reason};
 pub use fields::is_plain_path;
 pub use parse::{check_git_location, parse};
+pub use placeholder::{fill, fill_words};
 pub use selection::{Case, Selected, Selection};
 
+mod axes;
 mod config;
 mod crates;
 mod fields;
 mod parse;
+mod placeholder;
 mod selection;
 
 /// Where a target's commits come from.
@@ -142,6 +145,23 @@ impl Limits {
 pub struct Expected {
     pub stream: Stream,
     pub answer: ExpectedAnswer,
+    /// The exit code. Left out where it is 0.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub exit: i32,
+}
+
+impl Expected {
+    /// The file of the suite's folder that has the answer, where one has.
+    pub fn file(&self) -> Option<&str> {
+        match &self.answer {
+            ExpectedAnswer::File(path) => Some(path),
+            ExpectedAnswer::Digest(_) | ExpectedAnswer::Baseline => None,
+        }
+    }
+}
+
+fn is_zero(code: &i32) -> bool {
+    *code == 0
 }
 
 /// The stream that carries the answer. Some runtimes chat on standard output; what runs in them
@@ -200,6 +220,8 @@ pub struct Program {
     pub expected: Expected,
     /// Whether Valgrind counts its instructions: a count misleads where a program waits for memory.
     pub count_instructions: bool,
+    /// How many processes in a row make one sample, their sum.
+    pub repeat: u32,
 }
 
 /// How much a benchmark stands for real use.
@@ -231,6 +253,8 @@ pub struct Suite {
     pub inputs: Option<Recipe>,
     /// Axis name → values, in the order written.
     pub axes: BTreeMap<String, Vec<String>>,
+    /// Axis name → value → what it stands for in words, of axes whose values have names.
+    pub named_values: BTreeMap<String, BTreeMap<String, String>>,
     pub metrics: Vec<String>,
     pub benchmarks: Vec<Benchmark>,
 }
@@ -249,49 +273,38 @@ impl Suite {
     /// The files of the suite's folder that no program may see: what is expected of it, unless it is
     /// also what it reads, and the suite's own file, which may hold answers as digests.
     pub fn hidden_files(&self) -> BTreeSet<&str> {
-        let programs = || {
-            self.benchmarks.iter().filter_map(|benchmark| match &benchmark.work {
-                Workload::Program(program) => Some(program),
-                Workload::CrateCompilation(_) | Workload::CrateGraphBuild(_) => None,
-            })
-        };
-        let answers = programs().filter_map(|program| match &program.expected.answer {
-            ExpectedAnswer::File(path) => Some(path.as_str()),
-            ExpectedAnswer::Digest(_) | ExpectedAnswer::Baseline => None,
-        });
+        let answers = self.programs().filter_map(|program| program.expected.file());
         let mut hidden: BTreeSet<&str> = answers.chain(["suite.toml"]).collect();
-        for read in programs().filter_map(|program| program.stdin.as_deref()) {
+        for read in self.read_files() {
             hidden.remove(read);
         }
         hidden
+    }
+
+    /// The files of the suite's folder that programs get as standard input.
+    pub fn read_files(&self) -> BTreeSet<&str> {
+        self.programs().filter_map(|program| program.stdin.as_deref()).collect()
+    }
+
+    /// What is measured of benchmarks that are programs.
+    pub fn programs(&self) -> impl Iterator<Item = &Program> {
+        self.benchmarks.iter().filter_map(|benchmark| match &benchmark.work {
+            Workload::Program(program) => Some(program),
+            Workload::CrateCompilation(_) | Workload::CrateGraphBuild(_) => None,
+        })
+    }
+
+    /// What each axis of `config` stands for in words.
+    pub fn axis_words<'a>(&'a self, config: &'a Config) -> BTreeMap<&'a str, &'a str> {
+        let word = |(axis, value): (&'a String, &'a String)| {
+            let named = self.named_values.get(axis).and_then(|values| values.get(value));
+            (axis.as_str(), named.unwrap_or(value).as_str())
+        };
+        config.0.iter().map(word).collect()
     }
 
     /// The benchmark called `name`.
     pub fn benchmark(&self, name: &str) -> Option<&Benchmark> {
         self.benchmarks.iter().find(|benchmark| benchmark.name == name)
     }
-}
-
-/// Puts `values` in the place of `{name}` in `word`. Unknown names were refused when the suite
-/// was read, so what is left stays as it is.
-pub fn fill(word: &str, values: &BTreeMap<&str, &str>) -> String {
-    let mut filled = String::with_capacity(word.len());
-    let mut rest = word;
-    while let Some(open) = rest.find('{') {
-        filled.push_str(&rest[..open]);
-        rest = &rest[open..];
-        let close = rest.find('}');
-        match close.and_then(|close| Some((close, values.get(&rest[1..close])?))) {
-            Some((close, value)) => {
-                filled.push_str(value);
-                rest = &rest[close + 1..];
-            }
-            None => {
-                filled.push('{');
-                rest = &rest[1..];
-            }
-        }
-    }
-    filled.push_str(rest);
-    filled
 }

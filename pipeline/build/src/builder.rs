@@ -294,6 +294,7 @@ impl Builder {
             time_ms: limits.time_s * 1000,
             output_bytes: limits.output_bytes,
             stream: true,
+            repeat: 1,
             count_instructions: false,
         };
         let folders = spec.mounts.iter().filter(|m| m.writable).map(|m| m.source.clone());
@@ -426,11 +427,44 @@ fn failure(step: Step, reason: String, log_tail: String) -> Failure {
 pub fn describe(end: &End, time_s: u64) -> String {
     match end {
         End::Code(code) => format!("ended with exit code {code}"),
-        End::Signal(9) => "was killed (signal 9), as happens when memory runs out".into(),
-        End::Signal(25) => "wrote more than it may (signal 25)".into(),
-        End::Signal(31) => "made a system call that only an attack makes (signal 31)".into(),
-        End::Signal(signal) => format!("was ended by signal {signal}"),
-        End::Timeout => format!("took longer than {time_s} s"),
+        End::Signal(signal) => {
+            let name = nix::sys::signal::Signal::try_from(*signal).map(|name| name.as_str());
+            let name = name.unwrap_or("a real-time signal");
+            match *signal {
+                9 => {
+                    format!(
+                        "was killed ({name}, signal 9), as happens when memory runs out (limits.memory)"
+                    )
+                }
+                25 => format!("wrote more than it may ({name}, signal 25; limits.output)"),
+                31 => format!("made a system call that only an attack makes ({name}, signal 31)"),
+                _ => format!("was ended by {name} (signal {signal})"),
+            }
+        }
+        End::Timeout => format!("took longer than {time_s} s (limits.time_s)"),
         End::NotStarted(why) => format!("did not start: {why}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ends_name_the_signal_and_the_limit() {
+        for (end, text) in [
+            (End::Code(3), "ended with exit code 3"),
+            (End::Signal(11), "was ended by SIGSEGV (signal 11)"),
+            (
+                End::Signal(9),
+                "was killed (SIGKILL, signal 9), as happens when memory runs out (limits.memory)",
+            ),
+            (End::Signal(25), "wrote more than it may (SIGXFSZ, signal 25; limits.output)"),
+            (End::Signal(31), "made a system call that only an attack makes (SIGSYS, signal 31)"),
+            (End::Signal(40), "was ended by a real-time signal (signal 40)"),
+            (End::Timeout, "took longer than 60 s (limits.time_s)"),
+        ] {
+            assert_eq!(describe(&end, 60), text);
+        }
     }
 }

@@ -1,13 +1,14 @@
 //! The catalog: the folder with `suites/`, `images/`, `hosts/` and `policies/`, and the second
 //! reading of what is in them: whether the files they name are there.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::host::{self, Host};
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::catalog::reader::{is_name, suggest};
-use dyno_model::catalog::suite::{self, CrateSource, ExpectedAnswer, Suite, Workload};
+use dyno_model::catalog::suite::{self, CrateSource, Suite, Workload};
 use dyno_model::id::Digest;
 
 use crate::definition::Definition;
@@ -22,7 +23,7 @@ pub struct Catalog {
 pub struct LoadedSuite {
     pub suite: Suite,
     pub folder: PathBuf,
-    /// Digest of every file in the folder, by name and content.
+    /// Digest of every file in the folder.
     pub digest: Digest,
     /// The files of the folder, as they were when the digest was taken.
     pub definition: Definition,
@@ -31,7 +32,22 @@ pub struct LoadedSuite {
 impl LoadedSuite {
     /// The files that programs and builds may see of the suite's folder: no answers.
     pub fn visible(&self) -> Definition {
-        self.definition.without(&self.suite.hidden_files())
+        let resolve = |name: &str| self.definition.resolve(name);
+        let hidden = self.suite.hidden_files();
+        let read: BTreeSet<String> =
+            self.suite.read_files().into_iter().filter_map(resolve).collect();
+        // Also under the names that links have for them.
+        let behind_links: Vec<String> =
+            hidden.iter().filter_map(|name| resolve(name)).filter(|n| !read.contains(n)).collect();
+        let behind_links = behind_links.iter().map(String::as_str);
+        self.definition.without(&hidden.iter().copied().chain(behind_links).collect())
+    }
+
+    /// The content of the suite's file `path`, as it was when the digest was taken.
+    pub fn file(&self, path: &str) -> Result<&[u8]> {
+        self.definition.bytes(path).ok_or_else(|| {
+            Error::input(format!("{path} is not among the files of the suite {}", self.suite.name))
+        })
     }
 }
 
@@ -75,8 +91,23 @@ impl Catalog {
 
     /// The names of all images.
     pub fn images(&self) -> Vec<String> {
-        let folders = fs::read_dir(self.root.join("images")).into_iter().flatten().flatten();
-        let named = folders.filter(|entry| entry.path().join("image.toml").is_file());
+        self.names("images", "image.toml")
+    }
+
+    /// The names of all suites.
+    pub fn suites(&self) -> Vec<String> {
+        self.names("suites", "suite.toml")
+    }
+
+    /// The folder of the suite `name`, whether or not it is there.
+    pub fn suite_folder(&self, name: &str) -> PathBuf {
+        self.root.join("suites").join(name)
+    }
+
+    /// The names of the folders of a kind that have the file `inner`.
+    fn names(&self, kind: &str, inner: &str) -> Vec<String> {
+        let folders = fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten();
+        let named = folders.filter(|entry| entry.path().join(inner).is_file());
         let mut names: Vec<String> =
             named.filter_map(|entry| Some(entry.file_name().to_str()?.to_string())).collect();
         names.sort();
@@ -105,6 +136,15 @@ impl Catalog {
     }
 
     pub fn suite(&self, name: &str) -> Result<LoadedSuite> {
+        self.load_suite(name, true)
+    }
+
+    /// The suite `name`, whose expected answers need not be there yet.
+    pub fn suite_without_answers(&self, name: &str) -> Result<LoadedSuite> {
+        self.load_suite(name, false)
+    }
+
+    fn load_suite(&self, name: &str, needs_answers: bool) -> Result<LoadedSuite> {
         let file = self.find("suites", "suite", name, "suite.toml")?;
         let suite = suite::parse(name, &self.display_path(&file), &read(&file)?)?;
         let folder = file.parent().expect("the file is in a folder").to_path_buf();
@@ -112,11 +152,9 @@ impl Catalog {
         for benchmark in &suite.benchmarks {
             let named_files: Vec<String> = match &benchmark.work {
                 Workload::Program(program) => {
-                    let answer = match &program.expected.answer {
-                        ExpectedAnswer::File(path) => Some(path),
-                        ExpectedAnswer::Digest(_) | ExpectedAnswer::Baseline => None,
-                    };
-                    answer.into_iter().chain(&program.stdin).cloned().collect()
+                    let answer = program.expected.file().filter(|_| needs_answers);
+                    let stdin = program.stdin.as_deref();
+                    answer.into_iter().chain(stdin).map(String::from).collect()
                 }
                 Workload::CrateCompilation(krate) => {
                     let manifest = match &krate.source {

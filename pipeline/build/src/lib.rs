@@ -7,4 +7,5 @@ pub mod catalog;
 pub mod definition;
 pub mod outputs;
 pub mod recipe_environment;
+pub mod scaffold;
 pub mod source;

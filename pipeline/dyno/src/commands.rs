@@ -37,6 +37,7 @@ use crate::environment::{
 use crate::prompt;
 use crate::queue_command::{Queue, RequestArguments, result_text};
 use crate::show::{self, Detail, print_as, terminal, write_stdout};
+use crate::suite_command;
 
 /// Carries out a command; returns the exit code.
 pub async fn main(cli: Cli, cleanup: CleanupHandle) -> Result<u8> {
@@ -125,14 +126,7 @@ impl Call<'_> {
                 let (catalog, scope) = (self.global.catalog.as_deref(), machine_scope()?);
                 command.run(catalog, self.global.verbose, &scope, self.events).await
             }
-            Command::Suite { command: SuiteCommand::Lock { suite, crates } } => {
-                let loaded = Catalog::open(self.global.catalog.as_deref())?.suite(suite)?;
-                let cache = cache_folder(self.global)?;
-                let lines = lock::lock(&loaded, crates, &cache, self.events).await?;
-                self.events.send(Event::Finished);
-                write_stdout(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
-                Ok(0)
-            }
+            Command::Suite { command } => self.suite(command).await,
             Command::Image { command } => images(command, self.global, self.events).await,
             Command::Completions { shell } => {
                 let mut script = Vec::new();
@@ -141,6 +135,27 @@ impl Call<'_> {
                 Ok(0)
             }
             Command::Man { folder } => write_manual(folder),
+        }
+    }
+
+    async fn suite(&self, command: &SuiteCommand) -> Result<u8> {
+        let catalog = Catalog::open(self.global.catalog.as_deref())?;
+        match command {
+            SuiteCommand::New { name } => suite_command::new(&catalog, name).await,
+            SuiteCommand::List { json } => suite_command::list(&catalog, *json),
+            SuiteCommand::Check { trying, times, json } => {
+                suite_command::check(trying, *times, *json, &self.context().await?).await
+            }
+            SuiteCommand::Expect { trying, force } => {
+                suite_command::expect(trying, *force, &self.context().await?).await
+            }
+            SuiteCommand::Lock { suite, crates } => {
+                let cache = cache_folder(self.global)?;
+                let lines = lock::lock(&catalog.suite(suite)?, crates, &cache, self.events).await?;
+                self.events.send(Event::Finished);
+                write_stdout(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
+                Ok(0)
+            }
         }
     }
 

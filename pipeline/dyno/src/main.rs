@@ -12,6 +12,7 @@ mod prompt;
 mod queue_command;
 mod show;
 mod store_command;
+mod suite_command;
 
 use std::process::ExitCode;
 use std::time::Duration;

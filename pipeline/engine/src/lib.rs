@@ -27,7 +27,8 @@ use dyno_host::scope::MachineScope;
 use dyno_model::catalog::host::{EngineChoice, Host};
 use dyno_model::id::Digest;
 use dyno_probe::{
-    Capacity, Exit, IN_MEMORY, LINE_MAX, Reply, Request, Sandbox, Settings, Spawn, UNITS_MAX,
+    Capacity, Exit, IN_MEMORY, LINE_MAX, OUTPUT_MAX, Reply, Request, Sandbox, Settings, Spawn,
+    Stream, UNITS_MAX,
 };
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
@@ -359,6 +360,25 @@ impl Container {
                 Reply::Unit(unit) if units.len() < UNITS_MAX => units.push(*unit),
                 Reply::Exit(exit) => return Ok(Exit { units, ..exit }),
                 other => return Err(self.protocol_error(&format!("{other:?}"))),
+            }
+        }
+    }
+
+    /// What the last process wrote to `stream`, at most `most` bytes of it.
+    pub async fn output(&mut self, stream: Stream, most: usize) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let offset = bytes.len() as u64;
+            self.send(&Request::Output { stream, offset }).await?;
+            let part = match self.receive(Duration::from_secs(60)).await? {
+                Reply::Output(part) => part,
+                other => return Err(self.protocol_error(&format!("{other:?}"))),
+            };
+            let is_last = part.len() < OUTPUT_MAX;
+            bytes.extend(part);
+            if is_last || bytes.len() >= most {
+                bytes.truncate(most);
+                return Ok(bytes);
             }
         }
     }

@@ -10,9 +10,10 @@ use dyno_base::event::{Phase, Stage};
 use dyno_base::fault;
 use dyno_base::scratch::Scratch;
 use dyno_build::artifact::Artifact;
+use dyno_build::catalog::LoadedSuite;
 use dyno_host::pin_threads_to;
 use dyno_host::quiet::QuietHost;
-use dyno_measure::{Bench, Measured, Parity, Rounds, Subject};
+use dyno_measure::{Bench, Measured, Parity, Rounds, Subject, Trial};
 use dyno_model::catalog::suite::{Case, Workload};
 use dyno_model::id::JobId;
 use dyno_model::plan::Job;
@@ -26,7 +27,7 @@ use crate::build::{Inputs, Sides, build};
 use crate::clock::PhaseClock;
 use crate::context::{Context, JobRequest};
 use crate::crates::{PreparedCrates, prepare_crates};
-use crate::plan::{PreparedJob, plan_job};
+use crate::plan::{PreparedJob, plan_job, plan_job_of};
 use crate::plan_text::{self, history_of};
 use crate::record::{record, store_definitions};
 use crate::spool::Spool;
@@ -261,8 +262,7 @@ fn assemble_bench<'a>(
     };
     let subjects: BTreeMap<Side, Subject> = sides.iter().filter_map(subject).collect();
     (!subjects.is_empty()).then(|| Bench {
-        suite: &prepared.suite.suite,
-        suite_folder: &prepared.suite.folder,
+        loaded: &prepared.suite,
         visible_folder,
         job,
         subjects,
@@ -282,8 +282,38 @@ fn assemble_bench<'a>(
 /// # Errors
 /// Anything that does not build or work: there is nothing to compare then.
 pub async fn parity(request: &JobRequest, ctx: &Context) -> Result<Parity> {
+    let suite = ctx.catalog.suite(&request.suite);
+    let work = async |bench: &Bench<'_>, quiet: &mut QuietHost, scratch: &Scratch| {
+        bench.parity(quiet, scratch).await
+    };
+    with_baseline(suite, request, ctx, work).await
+}
+
+/// What a few processes of every case of the baseline come to.
+///
+/// # Errors
+/// A commit that does not build.
+pub async fn try_suite(
+    suite: LoadedSuite,
+    request: &JobRequest,
+    times: u32,
+    ctx: &Context,
+) -> Result<Vec<Trial>> {
+    let work = async |bench: &Bench<'_>, quiet: &mut QuietHost, _: &Scratch| {
+        bench.try_cases(quiet, times).await
+    };
+    with_baseline(Ok(suite), request, ctx, work).await
+}
+
+/// Builds the baseline and does `work` with it alone.
+async fn with_baseline<T>(
+    suite: Result<LoadedSuite>,
+    request: &JobRequest,
+    ctx: &Context,
+    work: impl AsyncFnOnce(&Bench<'_>, &mut QuietHost, &Scratch) -> Result<T>,
+) -> Result<T> {
     let mut clock = PhaseClock::new();
-    let prepared = plan_job(request, ctx, &mut clock).await?;
+    let prepared = plan_job_of(suite, request, ctx, &mut clock).await?;
     let job = prepared.plan.jobs.first().expect("it is asked for again, so that none is held");
     let (inputs, mut sides) = build(&prepared, job, ctx, &mut clock).await?;
     sides.remove(&Side::Candidate);
@@ -311,5 +341,5 @@ pub async fn parity(request: &JobRequest, ctx: &Context) -> Result<Parity> {
     let parts = (inputs, sources.as_ref(), toolchains);
     let bench =
         assemble_bench(&prepared, job, &sides, parts, &visible, ctx).expect("the baseline works");
-    with_quiet_host(&prepared, ctx, async |quiet| bench.parity(quiet, &scratch).await).await
+    with_quiet_host(&prepared, ctx, async |quiet| work(&bench, quiet, &scratch).await).await
 }

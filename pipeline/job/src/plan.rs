@@ -57,7 +57,16 @@ pub async fn plan_job(
     ctx: &Context,
     clock: &mut PhaseClock,
 ) -> Result<PreparedJob> {
-    let suite = ctx.catalog.suite(&request.suite);
+    plan_job_of(ctx.catalog.suite(&request.suite), request, ctx, clock).await
+}
+
+/// The same as [`plan_job`], of a suite that was read already.
+pub async fn plan_job_of(
+    suite: Result<LoadedSuite>,
+    request: &JobRequest,
+    ctx: &Context,
+    clock: &mut PhaseClock,
+) -> Result<PreparedJob> {
     let (suite, host) = zip_errors(suite, ctx.catalog.host(&request.host))?;
     let cores = assign(&host)?;
     // What is asked for wrongly is said before anything is fetched.

@@ -7,6 +7,7 @@
 
 mod count;
 mod counters;
+mod length;
 mod pace;
 mod page_in;
 mod pair;
@@ -15,12 +16,12 @@ mod prepared_case;
 mod replaceable;
 mod round;
 mod rounds;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use dyno_model::catalog::suite::Suite;
 use dyno_model::metric::{ARTIFACT_SIZE, CACHEGRIND};
 use dyno_model::plan::Job;
 use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
@@ -32,6 +33,7 @@ use dyno_base::error::{Kind, Result};
 use dyno_base::event::Events;
 use dyno_base::fault;
 use dyno_build::artifact::Artifact;
+use dyno_build::catalog::LoadedSuite;
 use dyno_engine::{Engines, Mount, Root, Spec};
 use dyno_host::quiet::QuietHost;
 use dyno_toolchain::prepare::PreparedToolchain;
@@ -46,13 +48,13 @@ pub(crate) const USER: u32 = 1000;
 const PROBE_BYTES: u64 = 16 << 20;
 
 pub use parity::Parity;
+pub use trial::Trial;
 
 /// What is measured, on what.
 pub struct Bench<'a> {
-    pub suite: &'a Suite,
-    /// The suite's folder, with the answers that are expected.
-    pub suite_folder: &'a Path,
-    /// A copy of it without them: what programs see.
+    /// The suite, with the answers that are expected.
+    pub loaded: &'a LoadedSuite,
+    /// A copy of its folder without them: what programs see.
     pub visible_folder: &'a Path,
     pub job: &'a Job,
     /// The sides without one whose build failed: the other is measured alone.
@@ -158,7 +160,7 @@ impl Bench<'_> {
             } else {
                 measured.notices.push(format!(
                     "instructions were not counted: the image {} has no Valgrind",
-                    self.suite.image
+                    self.loaded.suite.image
                 ));
             }
         }
@@ -192,7 +194,7 @@ impl Bench<'_> {
 
     fn spec(&self, side: Side, cpus: BTreeSet<u32>) -> Spec {
         let subject = &self.subjects[&side];
-        let limits = || self.suite.benchmarks.iter().map(|b| b.limits);
+        let limits = || self.loaded.suite.benchmarks.iter().map(|b| b.limits);
         // The probe holds both streams until they are hashed.
         let stream_bytes = limits().map(|l| 2 * l.output_bytes).max().unwrap_or(0) + PROBE_BYTES;
         let memory = limits().map(|l| l.memory_bytes).max().unwrap_or(1 << 30) + stream_bytes;

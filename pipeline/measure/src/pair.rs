@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use dyno_model::record::Side;
-use dyno_probe::{Sandbox, Spawn};
+use dyno_probe::{Sandbox, Spawn, Stream};
 
 use crate::replaceable::{ProcessOutcome, ReplaceableContainer};
 use dyno_base::error::{Error, Result};
@@ -63,6 +63,11 @@ impl<'a> Pair<'a> {
             }
         }
         Ok(outcome)
+    }
+
+    /// What the last process on `side` wrote to `stream`; see [`ReplaceableContainer::output`].
+    pub async fn output(&mut self, side: Side, stream: Stream) -> Option<Vec<u8>> {
+        self.sides.get_mut(&side)?.output(stream).await
     }
 
     /// Ends both; returns what a reader of the results should know.

@@ -233,13 +233,16 @@ impl Bench<'_> {
                     let words = tools.iter().flat_map(|tool| tool.words());
                     let argv = words.chain(prepared_case.spawn.argv.clone()).collect();
                     let outcome = container
-                        .run(&Spawn { argv, ..prepared_case.spawn.clone() }, prepared_case.place)
+                        .run(
+                            &Spawn { argv, repeat: 1, ..prepared_case.spawn.clone() },
+                            prepared_case.place,
+                        )
                         .await?;
                     let case_error = |how: String| {
                         Error::new(Kind::Case, format!("{} {how}", prepared_case.case))
                     };
                     let exit = outcome.exit.map_err(case_error)?;
-                    if exit.end != End::Code(0) {
+                    if exit.end != End::Code(prepared_case.exit_code) {
                         let how = describe(&exit.end, prepared_case.time_s);
                         return Err(case_error(format!("{how}: {}", exit.stderr_tail.trim())));
                     }

@@ -1,24 +1,25 @@
 //! A case on a side, ready to run, and what its process must have done.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dyno_model::catalog::suite::{
-    Benchmark, Case, Crate, ExpectedAnswer, Limits, Program, Stream, Workload, fill,
+    self, Benchmark, Case, Crate, ExpectedAnswer, Limits, Program, Workload, fill, fill_words,
 };
 use dyno_model::id::Digest;
 use dyno_model::metric::WALL;
 use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
 use dyno_model::sampling::ScheduledRun;
 use dyno_model::step::Step;
-use dyno_probe::{End, Exit, Spawn};
+use dyno_probe::{End, Exit, Spawn, Stream};
 
-use dyno_base::digest::file_digest;
-use dyno_base::error::{Result, WithContext};
+use dyno_base::error::Result;
 use dyno_build::builder::describe;
 use dyno_engine::base_env;
 use dyno_toolchain::{commands, units};
 
 use crate::{Bench, Subject, USER};
+use dyno_model::answer::{ANSWER_MAX, difference, digest_difference};
 
 /// The variable that moves a process's stack, by as much as the round says.
 const LAYOUT: &str = "DYNO_LAYOUT";
@@ -31,15 +32,20 @@ pub(crate) struct PreparedCase<'a> {
     pub(crate) side: Side,
     pub(crate) spawn: Spawn,
     pub(crate) expectation: Expectation,
+    /// The exit code that it must end with.
+    pub(crate) exit_code: i32,
     pub(crate) time_s: u64,
+    /// How often it ran and was right.
+    pub(crate) worked: u32,
     /// Why the case runs no more.
     pub(crate) failed: Option<Failure>,
 }
 
 /// What a process must have done, beside ending well.
+#[derive(Clone)]
 pub(crate) enum Expectation {
-    /// This stream has this digest.
-    Answer(Stream, Digest),
+    /// This stream has this digest, and if more is known of it, this content.
+    Answer(Stream, Digest, Option<Arc<[u8]>>),
     /// This stream has the digest that it had when the baseline ran first: nobody knew it before.
     AnswerOfBaseline(Stream),
     /// It wrote something.
@@ -52,7 +58,7 @@ impl Bench<'_> {
         let mut prepared = Vec::new();
         for (place, case) in self.job.cases.iter().enumerate() {
             let benchmark =
-                self.suite.benchmark(&case.benchmark).expect("cases come from the suite");
+                self.loaded.suite.benchmark(&case.benchmark).expect("cases come from the suite");
             for (side, subject) in &self.subjects {
                 prepared.extend(self.prepare_case((place, case), benchmark, *side, subject)?);
             }
@@ -67,6 +73,10 @@ impl Bench<'_> {
         side: Side,
         subject: &Subject,
     ) -> Result<Option<PreparedCase<'a>>> {
+        let exit_code = match &benchmark.work {
+            Workload::Program(program) => program.expected.exit,
+            Workload::CrateCompilation(_) | Workload::CrateGraphBuild(_) => 0,
+        };
         let (spawn, expectation) = match &benchmark.work {
             Workload::Program(program) => self.program_spawn(case, program, &benchmark.limits)?,
             Workload::CrateCompilation(krate) | Workload::CrateGraphBuild(krate) => {
@@ -81,7 +91,19 @@ impl Bench<'_> {
             }
         };
         let time_s = benchmark.limits.time_s;
-        Ok(Some(PreparedCase { case, place, side, spawn, expectation, time_s, failed: None }))
+        let (worked, failed) = (0, None);
+        let prepared = PreparedCase {
+            case,
+            place,
+            side,
+            spawn,
+            expectation,
+            exit_code,
+            time_s,
+            worked,
+            failed,
+        };
+        Ok(Some(prepared))
     }
 
     /// The process of a case that is a crate; `None` where it was found out before that it cannot
@@ -143,21 +165,20 @@ impl Bench<'_> {
             ("seed", seed.as_str()),
             ("suite", "/suite"),
         ]);
-        values.extend(case.config.0.iter().map(|(axis, value)| (axis.as_str(), value.as_str())));
-        let stream = program.expected.stream;
+        values.extend(self.loaded.suite.axis_words(&case.config));
+        let stream = probe_stream(program.expected.stream);
         let expectation = match &program.expected.answer {
-            ExpectedAnswer::Digest(digest) => Expectation::Answer(stream, digest.clone()),
+            ExpectedAnswer::Digest(digest) => Expectation::Answer(stream, digest.clone(), None),
             ExpectedAnswer::File(path) => {
-                let digest = file_digest(&self.suite_folder.join(path));
-                let digest = digest.context(|| format!("reading {path} of the suite"))?;
-                Expectation::Answer(stream, digest)
+                let answer = self.loaded.file(path)?;
+                Expectation::Answer(stream, Digest::of(answer), Some(answer.into()))
             }
             ExpectedAnswer::Baseline => Expectation::AnswerOfBaseline(stream),
         };
         let mut env = base_env();
         env.extend(program.env.iter().map(|(name, value)| (name.clone(), fill(value, &values))));
         let spawn = Spawn {
-            argv: program.command.iter().map(|word| fill(word, &values)).collect(),
+            argv: fill_words(&program.command, &values),
             env,
             cwd: "/tmp".into(),
             uid: USER,
@@ -169,9 +190,18 @@ impl Bench<'_> {
             time_ms: limits.time_s * 1000,
             output_bytes: limits.output_bytes,
             stream: false,
+            repeat: program.repeat,
             count_instructions: false,
         };
         Ok((spawn, expectation))
+    }
+}
+
+/// The stream as the probe calls it.
+pub(crate) fn probe_stream(stream: suite::Stream) -> Stream {
+    match stream {
+        suite::Stream::Stdout => Stream::Stdout,
+        suite::Stream::Stderr => Stream::Stderr,
     }
 }
 
@@ -182,6 +212,11 @@ fn input_seed(job_seed: u64) -> String {
 }
 
 impl PreparedCase<'_> {
+    /// Whether it is a program of the suite's, whose length whoever wrote it chose.
+    pub(crate) fn is_program(&self) -> bool {
+        !matches!(self.expectation, Expectation::Wrote)
+    }
+
     /// The process in a round. That which warms up and that whose instructions are counted are those
     /// of the first, so that none can be told from the others by its environment.
     pub(crate) fn spawn_in_round(&self, round: u32, seed: u64) -> Spawn {
@@ -194,21 +229,84 @@ impl PreparedCase<'_> {
     /// Expects what `baseline`, the same case on the other side, gave, if that is what counts.
     pub(crate) fn expect_answer_of(&mut self, baseline: Option<&PreparedCase<'_>>) {
         let answer = baseline.filter(|baseline| baseline.failed.is_none()).map(|b| &b.expectation);
-        if let (Expectation::AnswerOfBaseline(stream), Some(Expectation::Answer(_, answer))) =
+        if let (Expectation::AnswerOfBaseline(_), Some(answer @ Expectation::Answer(..))) =
             (&self.expectation, answer)
         {
-            self.expectation = Expectation::Answer(*stream, answer.clone());
+            self.expectation = answer.clone();
         }
     }
 
-    /// Expects from now on what the baseline's first process gave, which was checked, if that is
-    /// what counts.
-    pub(crate) fn keep_answer(&mut self, exit: &Result<Exit, String>) {
-        if let (Expectation::AnswerOfBaseline(stream), Ok(exit), None) =
-            (&self.expectation, exit, &self.failed)
-        {
-            let answer = answer(exit, *stream).parse().expect("the probe writes a digest");
-            self.expectation = Expectation::Answer(*stream, answer);
+    /// The stream that nobody knows the answer of before this process, if that is what counts.
+    pub(crate) fn first_answer(&self) -> Option<Stream> {
+        match self.expectation {
+            Expectation::AnswerOfBaseline(stream) if self.failed.is_none() => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Expects from now on what the baseline's first process gave, which was checked: `content`, as
+    /// far as it was looked at.
+    pub(crate) fn keep_answer(&mut self, exit: &Exit, stream: Stream, content: Vec<u8>) {
+        let digest: Digest = answer(exit, stream).parse().expect("the probe writes a digest");
+        let content = (Digest::of(&content) == digest).then(|| content.into());
+        self.expectation = Expectation::Answer(stream, digest, content);
+    }
+
+    /// The answer that is expected, if more than its digest is known.
+    pub(crate) fn content(&self) -> Option<Arc<[u8]>> {
+        match &self.expectation {
+            Expectation::Answer(_, _, content) => content.clone(),
+            Expectation::AnswerOfBaseline(_) | Expectation::Wrote => None,
+        }
+    }
+
+    /// The stream of which the last process gave a wrong answer.
+    pub(crate) fn wrong_stream(&self) -> Option<Stream> {
+        let is_wrong = self.failed.as_ref().is_some_and(|failure| failure.step == Step::Output);
+        match self.expectation {
+            Expectation::Answer(stream, ..) if is_wrong => Some(stream),
+            _ => None,
+        }
+    }
+
+    /// Says of the wrong answer of `exit` how it is wrong; `got` is the answer, as far as it was
+    /// looked at.
+    pub(crate) fn explain_answer(&mut self, exit: &Exit, got: &[u8]) {
+        let Expectation::Answer(stream, digest, content) = &self.expectation else { return };
+        if exit.varied.contains(stream) {
+            return;
+        }
+        let found = answer(exit, *stream);
+        let mut how = match content {
+            Some(content) => difference(content, got),
+            None => digest_difference(digest, found, got),
+        };
+        if got.len() >= ANSWER_MAX {
+            how.push_str(&format!("; only the first {} MiB were looked at", ANSWER_MAX >> 20));
+        }
+        if exit.opened.contains(stream) {
+            let name = if *stream == Stream::Stdout { "stdout" } else { "stderr" };
+            how.push_str(&format!(
+                "; something opened /dev/{name} by name, which empties it: streams are files here, so write `>&{}` or `>> /dev/{name}`",
+                if *stream == Stream::Stdout { 1 } else { 2 },
+            ));
+        }
+        if let Some(failure) = &mut self.failed {
+            failure.reason = format!("a wrong answer: {how}");
+        }
+    }
+
+    /// Adds to the failure when it came about: nothing was wrong `worked` times before.
+    pub(crate) fn say_when(&mut self, round: u32, most: u32) {
+        let times = match self.worked {
+            1 => "once".to_string(),
+            worked => format!("{worked} times"),
+        };
+        if let Some(failure) = &mut self.failed {
+            let of = if round < most { format!(" of at most {most}") } else { String::new() };
+            failure
+                .reason
+                .push_str(&format!(" (in round {}{of}; it worked {times} before)", round + 1));
         }
     }
 
@@ -218,9 +316,12 @@ impl PreparedCase<'_> {
             Ok(exit) => exit,
             Err(why) => return self.fail(Step::Measure, why.clone(), String::new()),
         };
-        let Some((step, reason)) = self.failure_of(exit, self.time_s) else { return };
+        let Some((step, reason)) = self.failure_of(exit, self.time_s) else {
+            self.worked += 1;
+            return;
+        };
         let log = match &self.expectation {
-            Expectation::Answer(Stream::Stdout, _) if step == Step::Output => &exit.stdout_tail,
+            Expectation::Answer(Stream::Stdout, ..) if step == Step::Output => &exit.stdout_tail,
             Expectation::AnswerOfBaseline(Stream::Stdout) if step == Step::Output => {
                 &exit.stdout_tail
             }
@@ -243,8 +344,12 @@ impl PreparedCase<'_> {
     /// Failure of a process that was to end within `time_s`: the step and the reason, as
     /// the end of a sentence.
     pub(crate) fn failure_of(&self, exit: &Exit, time_s: u64) -> Option<(Step, String)> {
-        if exit.end != End::Code(0) {
-            return Some((Step::Measure, describe(&exit.end, time_s)));
+        if exit.end != End::Code(self.exit_code) {
+            let mut how = describe(&exit.end, time_s);
+            if self.exit_code != 0 && matches!(exit.end, End::Code(_)) {
+                how.push_str(&format!(" instead of {} (expected.exit)", self.exit_code));
+            }
+            return Some((Step::Measure, how));
         }
         if exit.leftovers > 0 {
             let noun = if exit.leftovers == 1 { "process" } else { "processes" };
@@ -259,7 +364,12 @@ impl PreparedCase<'_> {
             return Some((Step::Measure, format!("left what cannot be removed: {residue}")));
         }
         match &self.expectation {
-            Expectation::Answer(stream, expected) => {
+            Expectation::Answer(stream, ..) | Expectation::AnswerOfBaseline(stream)
+                if exit.varied.contains(stream) =>
+            {
+                Some((Step::Output, "an answer that is not the same each time (`repeat`)".into()))
+            }
+            Expectation::Answer(stream, expected, _) => {
                 let answer = answer(exit, *stream);
                 let expected = expected.hex();
                 (answer != expected).then(|| {

@@ -12,11 +12,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dyno_probe::{Exit, Sandbox, Spawn};
+use dyno_probe::{Exit, Sandbox, Spawn, Stream};
 
 use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::Events;
 use dyno_engine::{Container, Engines, Spec};
+use dyno_model::answer::ANSWER_MAX;
 
 /// How often a case on a side may lose its container.
 const LOSSES_PER_CASE_MAX: u32 = 2;
@@ -116,6 +117,13 @@ impl<'a> ReplaceableContainer<'a> {
                 return Ok(ProcessOutcome { exit: Err(why), retried });
             }
         }
+    }
+
+    /// What the last process wrote to `stream`, as far as anybody looks; `None` if the container is
+    /// gone, which the next process finds out.
+    pub async fn output(&mut self, stream: Stream) -> Option<Vec<u8>> {
+        let container = self.container.as_mut().filter(|_| !self.frozen)?;
+        container.output(stream, ANSWER_MAX).await.ok()
     }
 
     /// Takes back a loss that was not the doing of the case at `case`.

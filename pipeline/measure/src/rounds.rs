@@ -11,6 +11,7 @@ use dyno_model::taint;
 use dyno_model::text::plural;
 use dyno_probe::{End, Exit};
 
+use crate::length;
 use crate::page_in::PageIns;
 use crate::pair::Pair;
 use crate::prepared_case::PreparedCase;
@@ -83,6 +84,7 @@ impl Bench<'_> {
         measured.rounds_s = started.elapsed().as_secs_f64();
         measured.share = inside_ns as f64 / 1e9 / measured.rounds_s.max(1e-9);
         measured.notices.extend(self.disturbance_notice(&sampler));
+        measured.notices.extend(length::notices(prepared, measured));
         measured.rounds = sampler.stop_reasons().map(|(_, rounds)| rounds).max().unwrap_or(0);
         let share = measured.share * 100.0;
         self.events.end(
@@ -145,19 +147,25 @@ impl Bench<'_> {
             let baseline =
                 before.last().filter(|other| std::ptr::eq(other.case, prepared_case.case));
             prepared_case.expect_answer_of(baseline);
-            prepared_case.check(&process.exit);
+            check(pair, prepared_case, &process.exit).await;
             // What fails by luck is not newly failing: it gets one more try, and the failure stands
             // beside what is measured then.
             let mut exit = process.exit;
             if let Some(first) = prepared_case.failed.take_if(|_| is_worth_a_retry(&exit)) {
                 exit = pair.run(side, &spawn, place).await?.exit;
-                prepared_case.check(&exit);
+                check(pair, prepared_case, &exit).await;
                 match prepared_case.failed {
                     Some(_) => prepared_case.failed = Some(first),
-                    None => measured.failures.push(first),
+                    None => measured.failures.push(Failure {
+                        reason: format!("{} (when it ran first; it worked then)", first.reason),
+                        ..first
+                    }),
                 }
             }
-            prepared_case.keep_answer(&exit);
+            if let (Some(stream), Ok(exit)) = (prepared_case.first_answer(), &exit) {
+                let content = pair.output(side, stream).await;
+                prepared_case.keep_answer(exit, stream, content.unwrap_or_default());
+            }
             measured.samples.extend(self.output_sizes(prepared_case, &exit));
             let total = warming + 2 * sampler.progress().1;
             self.events.progress(Phase::Measure, done as u64 + 1, total, ProgressUnit::Processes);
@@ -187,7 +195,10 @@ impl Bench<'_> {
             let cores = quiet.sample();
             let process = pair.run(prepared_case.side, &spawn, prepared_case.place).await?;
             let cores = (cores, quiet.sample());
-            prepared_case.check(&process.exit);
+            check(pair, prepared_case, &process.exit).await;
+            if prepared_case.failed.is_some() {
+                prepared_case.say_when(scheduled.round, job.inputs.budget.rounds_max);
+            }
             let Ok(exit) = process.exit else { continue };
             let paged_in = before.page_ins.are_unusual(scheduled.case, scheduled.side, &exit);
             let taint = match process.retried {
@@ -271,6 +282,20 @@ impl Bench<'_> {
             ..prepared_case.sample(metric, value, scheduled.round, sequence)
         };
         read.chain(crate::counters::counted_values(exit)).map(sample).collect()
+    }
+}
+
+/// Notes the case as failed on its side if what came of its last process cannot be believed, and how
+/// a wrong answer is wrong.
+pub(crate) async fn check(
+    pair: &mut Pair<'_>,
+    prepared_case: &mut PreparedCase<'_>,
+    exit: &Result<Exit, String>,
+) {
+    prepared_case.check(exit);
+    if let (Some(stream), Ok(exit)) = (prepared_case.wrong_stream(), exit) {
+        let got = pair.output(prepared_case.side, stream).await;
+        got.into_iter().for_each(|got| prepared_case.explain_answer(exit, &got));
     }
 }
 

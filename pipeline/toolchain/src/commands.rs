@@ -319,6 +319,7 @@ pub fn bare_spawn(argv: Vec<String>, env: BTreeMap<String, String>) -> Spawn {
         time_ms: 0,
         output_bytes: 0,
         stream: false,
+        repeat: 1,
         count_instructions: false,
     }
 }

@@ -24,7 +24,6 @@ use dyno_base::event::{Events, Phase, ProgressUnit};
 use dyno_base::fault;
 use dyno_base::scratch::{Scratch, discard};
 use dyno_build::catalog::LoadedSuite;
-use dyno_build::definition::Definition;
 use dyno_build::source::git_apply;
 use dyno_build::source::releases::{Registry, unpack};
 
@@ -107,22 +106,23 @@ struct Vendor<'a> {
 impl Vendor<'_> {
     /// Lays one crate out, if it is not there.
     async fn vendor_crate(&self, krate: &Crate) -> Result<VendoredCrate> {
-        let suite = &self.loaded.folder;
-        let lock_file = suite.join(krate.lock());
-        let lock_text = fs::read_to_string(&lock_file).map_err(|error| {
-            let what = format!("the lock of {} ({}): {error}", krate.name, lock_file.display());
+        let lock_file = self.loaded.folder.join(krate.lock());
+        let lock_text = self.loaded.file(&krate.lock()).map_err(|error| {
+            let what = format!("the lock of {}: {error}", krate.name);
             let suite = &self.loaded.suite.name;
             Error::input(what).hint(format!("dyno suite lock {suite} {} writes it", krate.name))
         })?;
-        let packages =
-            parse_packages(&lock_text).context(|| format!("reading {}", lock_file.display()))?;
-        let patch = krate.patch.as_ref().map(|path| fs::read(suite.join(path)));
+        let reading = || format!("reading {}", lock_file.display());
+        let lock_text = std::str::from_utf8(lock_text)
+            .map_err(|e| Error::input(format!("{}: {e}", reading())))?;
+        let packages = parse_packages(lock_text).context(reading)?;
+        let patch = krate.patch.as_ref().map(|path| self.loaded.file(path).map(<[u8]>::to_vec));
         let patch = patch
             .transpose()
             .map_err(|error| Error::input(format!("the patch of {}: {error}", krate.name)))?;
         let own_digest = match &krate.source {
             CrateSource::Release { sha256, .. } => sha256.clone(),
-            CrateSource::Folder(path) => Definition::read(&suite.join(path))?.digest(),
+            CrateSource::Folder(path) => self.loaded.definition.part(path).digest(),
         };
         let parts: [&[u8]; 4] = [
             b"crate 2",
@@ -142,7 +142,7 @@ impl Vendor<'_> {
         if !crate_folder.exists() {
             let scratch = Scratch::new(self.cache)?;
             let new = scratch.folder("crate")?;
-            let laying = self.lay_out(krate, &packages, &lock_text, patch.as_deref(), &new);
+            let laying = self.lay_out(krate, &packages, lock_text, patch.as_deref(), &new);
             fault::around("crates.lay-out", laying).await?;
             match fault::at("crates.place", || atomic_file::place_folder(&new, &crate_folder)) {
                 // Another dyno may have laid out the same meanwhile.
@@ -172,7 +172,7 @@ impl Vendor<'_> {
                 unpack(&archive, &format!("{name}-{version}"), &source).context(doing)?;
             }
             CrateSource::Folder(path) => {
-                Definition::read(&self.loaded.folder.join(path))?.write(&source)?;
+                self.loaded.definition.part(path).write(&source)?;
             }
         }
         let manifest = source.join("Cargo.toml");
@@ -435,7 +435,7 @@ name = "y"
             fs::write(from.join(path), path).unwrap();
         }
         // A suite's own crate, without what cargo left; whatever is there already stays.
-        Definition::read(&from).unwrap().write(&vendored).unwrap();
+        dyno_build::definition::Definition::read(&from).unwrap().write(&vendored).unwrap();
         assert!(vendored.join("src/lib.rs").exists() && !vendored.join("target").exists());
         copy_folder(&from.join("src"), &vendored.join("src")).unwrap();
         assert!(vendored.join("src/target/mod.rs").exists() && !vendored.join("target").exists());

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
+use super::axes::axes;
 use super::crates;
 use super::fields::{env, is_plain_path, limits, priority, suite_file, typical_ms};
+use super::placeholder::{Part, parts};
 use super::{
     Benchmark, Checkout, Expected, ExpectedAnswer, Limits, Program, Recipe, Source, Stream, Suite,
     Workload,
@@ -12,6 +14,36 @@ use super::{
 use crate::catalog::reader::{Located, Table, checked_name, is_name, one_of, read, suggest};
 use crate::metric;
 use crate::mistake::Mistakes;
+
+/// The most processes that make one sample.
+const REPEAT_MAX: u64 = 10_000;
+
+/// What benchmarks are read with.
+struct Known<'a> {
+    placeholders: BTreeSet<&'a str>,
+    /// `artifact` and `inputs`, where they have files → the names of these.
+    outputs: BTreeMap<&'static str, BTreeSet<String>>,
+}
+
+impl<'a> Known<'a> {
+    fn new(
+        build: Option<&Recipe>,
+        inputs: Option<&Recipe>,
+        axes: impl Iterator<Item = &'a String>,
+    ) -> Self {
+        let mut placeholders: BTreeSet<&str> = BTreeSet::from(["artifact", "seed", "suite"]);
+        if inputs.is_some() {
+            placeholders.insert("inputs");
+        }
+        placeholders.extend(axes.map(String::as_str));
+        let with_files = [("artifact", build), ("inputs", inputs)];
+        let names = |(folder, recipe): (&'static str, Option<&Recipe>)| {
+            let recipe = recipe.filter(|recipe| recipe.sysroot.is_none())?;
+            Some((folder, recipe.outputs.keys().cloned().collect()))
+        };
+        Self { placeholders, outputs: with_files.into_iter().filter_map(names).collect() }
+    }
+}
 
 /// Reads `suites/<name>/suite.toml`.
 pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
@@ -31,17 +63,15 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
             recipe.checkout = checkout;
         }
         let inputs = table.optional_table("inputs", |table| recipe(table, false));
-        let axes = table.optional_table("axes", |table| Some(axes(table))).unwrap_or_default();
+        let (axes, named_values) =
+            table.optional_table("axes", |table| Some(axes(table))).unwrap_or_default();
         let has = ["benchmark", "crate"].map(|kind| table.has(kind));
         let metrics = metrics(table, has[1]);
-        let mut placeholders: BTreeSet<&str> = BTreeSet::from(["artifact", "seed", "suite"]);
-        if inputs.is_some() {
-            placeholders.insert("inputs");
-        }
-        placeholders.extend(axes.keys().map(String::as_str));
+        let built = build.as_ref().and_then(Option::as_ref);
+        let known = Known::new(built, inputs.as_ref(), axes.keys());
         let mut names_seen = BTreeSet::new();
         let mut benchmarks =
-            table.tables("benchmark", |table| benchmark(table, &placeholders, &mut names_seen));
+            table.tables("benchmark", |table| benchmark(table, &known, &mut names_seen));
         benchmarks.extend(
             table
                 .tables("crate", |t| crates::crate_benchmarks(t, &mut names_seen))
@@ -71,6 +101,7 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Suite, Mistakes> {
             build: build?,
             inputs,
             axes,
+            named_values,
             metrics,
             benchmarks,
         })
@@ -247,53 +278,9 @@ fn outputs(table: &mut Table<'_>) -> Option<BTreeMap<String, String>> {
     })
 }
 
-fn axes(table: &mut Table<'_>) -> BTreeMap<String, Vec<String>> {
-    let mut axes = BTreeMap::new();
-    for (name, values) in table.named_strings(false) {
-        let reserved = ["artifact", "inputs", "suite"].contains(&name.value.as_str());
-        if reserved || !is_name(&name.value) {
-            table.note(
-                name.span.clone(),
-                format!("\"{}\" cannot be an axis", name.value.escape_debug()),
-                "a name of small letters, digits and `-` that is not artifact, inputs or suite",
-                None,
-            );
-        }
-        if values.is_empty() {
-            table.note(
-                name.span.clone(),
-                format!("axis `{}` has no value", name.value),
-                "at least one value",
-                None,
-            );
-        }
-        let mut distinct = Vec::new();
-        for Located { value, span } in values {
-            let is_plain = !value.is_empty()
-                && value.len() <= 64
-                && !value.contains([',', '=', '/'])
-                && !value.chars().any(char::is_control);
-            if !is_plain {
-                table.note(
-                    span,
-                    format!("\"{}\" cannot be an axis value", value.escape_debug()),
-                    "1 to 64 characters without `,`, `=` and `/`",
-                    None,
-                );
-            } else if distinct.contains(&value) {
-                table.note(span, format!("\"{value}\" stands twice"), "each value once", None);
-            } else {
-                distinct.push(value);
-            }
-        }
-        axes.insert(name.value, distinct);
-    }
-    axes
-}
-
 fn benchmark(
     table: &mut Table<'_>,
-    known: &BTreeSet<&str>,
+    known: &Known<'_>,
     seen: &mut BTreeSet<String>,
 ) -> Option<Benchmark> {
     let name_at = table.required_str("name");
@@ -307,11 +294,12 @@ fn benchmark(
     let what = table.required_str("what").map(|w| w.value);
     let command = table.required_strings("command");
     for word in &command {
-        check_placeholders(table, &word.value, word.span.clone(), known);
+        check_placeholders(table, &word.value, word.span.clone(), &known.placeholders);
+        check_outputs(table, word, known);
     }
     let env = env(table);
     for value in env.values() {
-        check_placeholders(table, value, table.span(), known);
+        check_placeholders(table, value, table.span(), &known.placeholders);
     }
     let stdin = table.optional_str("stdin").and_then(|path| suite_file(table, path));
     let expected = table.required_table("expected", expected);
@@ -319,9 +307,11 @@ fn benchmark(
     let priority = priority(table);
     let typical_ms = typical_ms(table, "typical_s");
     let count_instructions = table.optional_bool("count_instructions").unwrap_or(true);
+    let repeat = table.optional_integer("repeat", 1..=REPEAT_MAX).unwrap_or(1) as u32;
     let command = command.into_iter().map(|w| w.value).collect();
     let expected = expected?;
-    let work = Workload::Program(Program { command, env, stdin, expected, count_instructions });
+    let program = Program { command, env, stdin, expected, count_instructions, repeat };
+    let work = Workload::Program(program);
     Some(Benchmark { name: name?, what: what?, priority, work, limits, typical_ms })
 }
 
@@ -339,6 +329,7 @@ fn expected(table: &mut Table<'_>) -> Option<Expected> {
         (Stream::Stdout, table.optional_choice("stdout_of", &baseline)),
         (Stream::Stderr, table.optional_choice("stderr_of", &baseline)),
     ];
+    let exit = table.optional_integer("exit", 0..=255).unwrap_or(0) as i32;
     let mut found = Vec::new();
     for (stream, digest) in digests {
         let Some(digest) = digest else { continue };
@@ -346,16 +337,16 @@ fn expected(table: &mut Table<'_>) -> Option<Expected> {
         if let Err(error) = &answer {
             table.note(digest.span, error.to_string(), "64 hexadecimal digits", None);
         }
-        found.push(answer.ok().map(|answer| Expected { stream, answer }));
+        found.push(answer.ok().map(|answer| Expected { stream, answer, exit }));
     }
     for (stream, file) in files {
         let Some(file) = file else { continue };
         let answer = suite_file(table, file).map(ExpectedAnswer::File);
-        found.push(answer.map(|answer| Expected { stream, answer }));
+        found.push(answer.map(|answer| Expected { stream, answer, exit }));
     }
     for (stream, side) in sides {
         let Some(()) = side else { continue };
-        found.push(Some(Expected { stream, answer: ExpectedAnswer::Baseline }));
+        found.push(Some(Expected { stream, answer: ExpectedAnswer::Baseline, exit }));
     }
     if found.len() != 1 {
         table.note(
@@ -370,21 +361,43 @@ fn expected(table: &mut Table<'_>) -> Option<Expected> {
 }
 
 fn check_placeholders(table: &Table<'_>, word: &str, span: Range<usize>, known: &BTreeSet<&str>) {
-    let mut rest = word;
-    while let Some(open) = rest.find('{') {
-        rest = &rest[open + 1..];
-        let Some(close) = rest.find('}') else { return };
-        let name = &rest[..close];
-        if is_name(name) && !known.contains(name) {
-            let names: Vec<String> = known.iter().map(|name| format!("{{{name}}}")).collect();
+    for part in parts(word, &known.iter().copied().collect()) {
+        let Part::Slip(name, other) = part else { continue };
+        let names: Vec<String> = known.iter().map(|name| format!("{{{name}}}")).collect();
+        table.note(
+            span.clone(),
+            format!("`{{{name}}}` stands for nothing here"),
+            one_of(&names),
+            Some(format!("did you mean `{other}`? For the text itself write `{{{{{name}}}}}`")),
+        );
+    }
+}
+
+/// Checks the names after `{artifact}/` and `{inputs}/`, which are those of outputs, as far as
+/// they can be known.
+fn check_outputs(table: &Table<'_>, word: &Located<String>, known: &Known<'_>) {
+    let parts = parts(&word.value, &known.placeholders);
+    for (place, part) in parts.iter().enumerate() {
+        let Part::Name(folder) = part else { continue };
+        let Some(names) = known.outputs.get(folder) else { continue };
+        let Some(Part::Text(text)) = parts.get(place + 1) else { continue };
+        let Some(rest) = text.strip_prefix('/') else { continue };
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        let end = rest.find(|c| !is_of_name(c));
+        // What follows may be part of it: another value, a shell's pattern or variable.
+        let is_whole = match end {
+            Some(end) => !rest[end..].starts_with(['{', '*', '?', '[', '$', '\\']),
+            None => !matches!(parts.get(place + 2), Some(Part::Name(_))),
+        };
+        let name = rest[..end.unwrap_or(rest.len())].trim_end_matches('.');
+        if is_whole && is_name(&name.to_ascii_lowercase()) && !names.contains(name) {
             table.note(
-                span.clone(),
-                format!("`{{{name}}}` stands for nothing here"),
-                one_of(&names),
-                suggest(name, known.iter().copied()),
+                word.span.clone(),
+                format!("no output is called `{name}`"),
+                one_of(&names.iter().collect::<Vec<_>>()),
+                suggest(name, names.iter().map(String::as_str)),
             );
         }
-        rest = &rest[close + 1..];
     }
 }
 

@@ -13,6 +13,7 @@ mod command;
 mod environment;
 mod files;
 mod local;
+mod own;
 pub mod releases;
 mod remote;
 mod submodules;
@@ -29,6 +30,8 @@ use dyno_base::event::Events;
 
 use command::{start_error, without_configuration};
 use remote::{Remote, Repository, git_url};
+
+pub use own::{OwnCommit, make_repository};
 
 /// A commit that is in a local repository.
 #[derive(Debug, Clone, PartialEq)]

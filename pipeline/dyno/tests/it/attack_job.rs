@@ -19,7 +19,7 @@ const BENCHMARKS: &[(&str, &str, Option<&str>)] = &[
     (
         "kill",
         "attack,call,62,1,9",
-        Some("made a system call that only an attack makes (signal 31)"),
+        Some("made a system call that only an attack makes (SIGSYS, signal 31)"),
     ),
     ("trace", "attack,call,101,16,1,0,0", Some("made a system call that only an attack makes")),
     ("forge", "attack,forge,{}", Some("a wrong answer")),
@@ -27,11 +27,15 @@ const BENCHMARKS: &[(&str, &str, Option<&str>)] = &[
     ("late", "attack,late", Some("left 1 process running (tool)")),
     ("storm", "attack,storm", Some("running (tool")),
     ("bomb", "processes,1000", Some("running (tool, tool, tool, tool, tool)")),
-    ("memory", "memory,400", Some("was killed (signal 9)")),
+    ("memory", "memory,400", Some("was killed (SIGKILL, signal 9)")),
     ("kernel-memory", "attack,pipes", None),
-    ("flood", "flood", Some("wrote more than it may (signal 25)")),
-    ("disk", "fill,/tmp/x,1000", Some("wrote more than it may (signal 25)")),
-    ("endless", "spin", Some("took longer than 1 s")),
+    ("flood", "flood", Some("wrote more than it may (SIGXFSZ, signal 25; limits.output)")),
+    (
+        "disk",
+        "fill,/tmp/x,1000",
+        Some("wrote more than it may (SIGXFSZ, signal 25; limits.output)"),
+    ),
+    ("endless", "spin", Some("took longer than 1 s (limits.time_s)")),
     ("files", "attack,files,/tmp", None),
     ("deep", "attack,deep,/tmp", Some("a wrong answer")),
     ("clock", "attack,clock,50", Some("a wrong answer")),
@@ -157,10 +161,10 @@ fn an_answer_of_the_baselines_is_what_the_candidate_must_give() {
 /// What a build does, and the reason that must be given.
 const BUILDS: &[(&str, &str)] = &[
     // Exhaustion.
-    ("attack lines\n", "build wrote more than it may (signal 25)"),
-    ("flood\n", "build wrote more than it may (signal 25)"),
-    ("memory 400\n", "build was killed (signal 9)"),
-    ("fill /build/x 100\n", "build wrote more than it may (signal 25)"),
+    ("attack lines\n", "build wrote more than it may (SIGXFSZ, signal 25; limits.output)"),
+    ("flood\n", "build wrote more than it may (SIGXFSZ, signal 25; limits.output)"),
+    ("memory 400\n", "build was killed (SIGKILL, signal 9)"),
+    ("fill /build/x 100\n", "build wrote more than it may (SIGXFSZ, signal 25; limits.output)"),
     ("attack files /build\n", "build wrote more than 64.00 MiB to the disk"),
     ("attack files /src\n", "build wrote more than 64.00 MiB to the disk"),
     (
@@ -211,7 +215,7 @@ fn hostile_builds(world: &World, host: &str) {
     world.edit(suite, "time_s = 30", "time_s = 2");
     let words = ["run", "made", "endless", "endless", "--host", host, "--json"];
     let told = world.dyno(&words);
-    assert!(told.out.contains("build took longer than 2 s"), "{told:?}");
+    assert!(told.out.contains("build took longer than 2 s (limits.time_s)"), "{told:?}");
     world.edit(suite, "time_s = 2,", "time_s = 30,");
     // A commit of few bytes that stands for files without end.
     bomb(world, "bomb");

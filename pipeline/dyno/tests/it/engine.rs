@@ -110,6 +110,7 @@ pub fn run(words: &[&str]) -> Spawn {
         time_ms: 20_000,
         output_bytes: 1 << 20,
         stream: false,
+        repeat: 1,
         count_instructions: false,
     }
 }

@@ -143,6 +143,29 @@ fn obey(words: &[&str]) {
             println!("a terminal");
         }
         ["print", text] => print!("{text}"),
+        // Right in some processes and wrong in others, by what dyno itself varies.
+        ["lottery"] => {
+            let layout = std::env::var("DYNO_LAYOUT").unwrap().len() / 16;
+            print!("{}", if layout % 2 == 0 { "hello" } else { "jello" });
+        }
+        // Opens its own standard output by name, as `> /dev/stdout` does.
+        ["reopen", text] => std::fs::write("/dev/stdout", text).unwrap(),
+        // Kills a process with much memory, and does not wait until it is gone.
+        ["dying", mib] => {
+            let me = std::env::current_exe().unwrap();
+            let mut child = std::process::Command::new(&me)
+                .args(["hold", mib])
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut [0]).unwrap();
+            child.kill().unwrap();
+        }
+        ["hold", mib] => {
+            let block = vec![1_u8; mib.parse::<usize>().unwrap() << 20];
+            println!("{}", block.len());
+            obey(&["sleep", "60"]);
+        }
         ["environment"] => std::env::vars().for_each(|(k, v)| println!("{k}={v}")),
         ["write", path] => match std::fs::write(path, "x") {
             Ok(()) => println!("written"),

@@ -119,7 +119,7 @@ fn a_crash_fails() {
 
 #[test]
 fn a_process_that_takes_too_long_fails() {
-    fails(BUILD, "sleep 30\n", "took longer than 1 s");
+    fails(BUILD, "sleep 30\n", "took longer than 1 s (limits.time_s)");
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod sample;
 mod source;
 mod sql;
 mod store;
+mod suite;
 mod trouble;
 mod trust;
 mod world;

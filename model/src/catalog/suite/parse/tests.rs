@@ -1,5 +1,6 @@
 use super::*;
-use crate::catalog::suite::{Priority, Selection, fill};
+use crate::catalog::suite::Config;
+use crate::catalog::suite::{Priority, Selection};
 
 const GOOD: &str = r#"
 what = "a target"
@@ -34,8 +35,6 @@ fn a_suite_gives_the_product_of_its_axes() {
             "fib [level=s,threads=2]"
         ]
     );
-    let values = BTreeMap::from([("artifact", "/a"), ("suite", "/s"), ("level", "3")]);
-    assert_eq!(fill("{suite}/fib-{level}.wasm{x}{", &values), "/s/fib-3.wasm{x}{");
 }
 
 #[test]
@@ -53,7 +52,7 @@ fn what_is_expected_may_be_the_baselines_and_no_program_sees_an_answer() {
     let Workload::Program(program) = parse_suite(&seeded).unwrap().benchmarks.remove(0).work else {
         panic!("a program")
     };
-    let expected = Expected { stream: Stream::Stderr, answer: ExpectedAnswer::Baseline };
+    let expected = Expected { stream: Stream::Stderr, answer: ExpectedAnswer::Baseline, exit: 0 };
     assert_eq!(program.expected, expected);
     assert_eq!(hidden(&seeded), ["suite.toml"]);
     for wrong in ["\"candidate\"", "\"baseline\", stdout_file = \"x\""] {
@@ -113,6 +112,95 @@ fn what_a_check_out_holds_is_part_of_an_artifact() {
     let of_crate = GOOD.replacen("[source]\n", "[source]\nlfs = true\n", 1);
     assert!(of_crate.contains("crate = \"wasmi_cli\""));
     assert!(parse("s", "suites/s/suite.toml", &of_crate).is_err(), "a release has none");
+}
+
+#[test]
+fn axis_values_may_be_numbers_and_have_names() {
+    let axes = r#"[axes]
+level = { none = "", three = "-Copt-level=3", ld = "-Wl,-O1", root = "--sysroot=/usr", n = 2 }
+threads = [2, 1, 16]
+flag = ["-O2 -g", "a=b"]
+"#;
+    let (before, after) = GOOD.split_once("[axes]").unwrap();
+    let (_, after) = after.split_once("[[benchmark]]").unwrap();
+    let parse_axes = |axes: &str| {
+        parse("s", "suites/s/suite.toml", &format!("{before}{axes}[[benchmark]]{after}"))
+    };
+    let suite = parse_axes(axes).unwrap();
+    let values = |axis: &str| suite.axes[axis].join(" | ");
+    assert_eq!(values("level"), "none | three | ld | root | n");
+    assert_eq!((values("threads"), values("flag")), ("2 | 1 | 16".into(), "-O2 -g | a=b".into()));
+    let cases = suite.cases();
+    assert_eq!(cases.len(), 30);
+    let words = |level: &str| {
+        let case = cases.iter().find(|case| case.config.0["level"] == level).unwrap();
+        // What stands in reports is read back as the same config.
+        assert_eq!(Config::read(&case.config.to_string()), case.config);
+        suite.axis_words(&case.config)["level"].to_string()
+    };
+    assert_eq!(
+        ["none", "three", "ld", "root", "n"].map(words),
+        ["", "-Copt-level=3", "-Wl,-O1", "--sysroot=/usr", "2"]
+    );
+    let last = suite.cases().pop().unwrap().config.to_string();
+    assert_eq!(last, "flag=a=b,level=n,threads=16");
+
+    let wrong = r#"[axes]
+level = ["", "-Wl,-O1", "--sysroot=/usr", 1.5, 3, "3"]
+threads = { "a/b" = "1" }
+more = "x"
+none = []
+"#;
+    insta::assert_snapshot!(parse_axes(wrong).unwrap_err());
+}
+
+#[test]
+fn outputs_that_are_none_are_found_out() {
+    let with_word = |word: &str| {
+        parse(
+            "s",
+            "suites/s/suite.toml",
+            &GOOD.replace("{artifact}/engine\",", &format!("{word}\",")),
+        )
+    };
+    for good in [
+        "{artifact}",
+        "{artifact}/",
+        "{artifact}/{level}",
+        "{artifact}/eng*",
+        "sh {artifact}/engine;",
+        "{artifact}/engine.",
+        "${artifact}/x",
+        "{artifact}/e{level}",
+        "{suite}/x",
+    ] {
+        assert!(with_word(good).is_ok(), "{good}: {}", with_word(good).unwrap_err());
+    }
+    for (bad, part) in [
+        ("{artifact}/engin", "did you mean `engine`?"),
+        ("set -e; {artifact}/engine; {artifact}/Engine2 x", "no output is called `Engine2`"),
+        ("{artifact}/release/engine", "no output is called `release`"),
+    ] {
+        let wrong = with_word(bad).unwrap_err().to_string();
+        assert!(wrong.contains(part), "{bad}: {wrong}");
+    }
+}
+
+#[test]
+fn programs_may_end_otherwise_and_be_repeated() {
+    let program = |extra: &str, expected: &str| {
+        let text = GOOD
+            .replace("what = \"recursion\"", &format!("what = \"recursion\"\n{extra}"))
+            .replace("stdout_file = \"fib.out\"", &format!("stdout_file = \"fib.out\"{expected}"));
+        let mut suite = parse("s", "suites/s/suite.toml", &text)?;
+        let Workload::Program(program) = suite.benchmarks.remove(0).work else {
+            panic!("a program")
+        };
+        Ok::<_, Mistakes>((program.repeat, program.expected.exit))
+    };
+    assert_eq!(program("", "").unwrap(), (1, 0));
+    assert_eq!(program("repeat = 200", ", exit = 1").unwrap(), (200, 1));
+    assert!(program("repeat = 0", "").is_err() && program("", ", exit = 256").is_err());
 }
 
 const CRATES: &str = r#"
