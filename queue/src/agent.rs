@@ -219,10 +219,10 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             stride = (stride * 2).min(64);
         }
         for job in &held {
-            if let Some(former) = self.expired(job).await? {
-                if self.try_job(job, Some(former)).await? {
-                    return Ok(Turn::Worked);
-                }
+            if let Some(former) = self.expired(job).await?
+                && self.try_job(job, Some(former)).await?
+            {
+                return Ok(Turn::Worked);
             }
         }
         Ok(Turn::Idle { held: held.len() })

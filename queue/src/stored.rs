@@ -33,19 +33,15 @@ impl StoredObjects {
     /// # Errors
     /// [`Trouble`] with what the store does wrong, or why it does not answer.
     pub async fn open(store: &Store) -> Result<Self, Trouble> {
-        let opened = Self::new(store)?;
+        let opened = Self::new(store);
         opened.check().await?;
         Ok(opened)
     }
 
-    fn new(store: &Store) -> Result<Self, Trouble> {
+    /// The objects of `store`, untried: for who only reads.
+    pub fn new(store: &Store) -> Self {
         let lock = store.folder().map(|folder| folder.join("queue/.lock"));
-        if let Some(lock) = &lock {
-            let folder = lock.parent().expect("it is in a folder");
-            std::fs::create_dir_all(folder)
-                .map_err(|error| Trouble(format!("{}: {error}", folder.display())))?;
-        }
-        Ok(Self { objects: Arc::clone(store.objects()), lock })
+        Self { objects: Arc::clone(store.objects()), lock }
     }
 
     /// Tries conditional writes, on an object of this process alone.
@@ -85,6 +81,7 @@ impl StoredObjects {
         let waiting = {
             let path = path.clone();
             tokio::task::spawn_blocking(move || {
+                std::fs::create_dir_all(path.parent().expect("it is in a folder"))?;
                 let file = File::options().create(true).append(true).open(path)?;
                 file.lock().map(|()| file)
             })
@@ -128,7 +125,7 @@ impl RunGate for ResultGate {
         path: &Path,
         row: &[u8],
     ) -> Result<bool, String> {
-        let objects = StoredObjects::new(&self.store).map_err(|trouble| trouble.to_string())?;
+        let objects = StoredObjects::new(&self.store);
         let ending = crate::result::done(run.clone(), path.to_string(), row);
         let ended = crate::result::end(&objects, &SystemClock::default(), attempt, ending).await;
         ended.map(|(_, is_ours)| is_ours).map_err(|trouble| trouble.to_string())

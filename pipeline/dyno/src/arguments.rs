@@ -153,7 +153,10 @@ pub enum Command {
     },
     /// Measure one job for an agent
     #[command(name = "__job", hide = true)]
-    QueueJob { file: PathBuf },
+    QueueJob {
+        /// The job, and the attempt that it is
+        file: PathBuf,
+    },
     /// What the store holds
     Store {
         #[command(subcommand)]

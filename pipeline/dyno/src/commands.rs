@@ -100,7 +100,7 @@ impl Call<'_> {
                 agent_command::run(arguments, self.global, self.events).await.map(|()| 0)
             }
             Command::Queue(arguments) => {
-                let queue = Queue::open(self.global).await?;
+                let queue = Queue::open_to_read(self.global).await?;
                 self.events.send(Event::Finished);
                 queue.show(arguments).await.map(|()| 0)
             }

@@ -26,7 +26,7 @@ use dyno_queue::{Clock, Trouble};
 use dyno_store::Store;
 
 use crate::arguments::{Global, Measuring, ROUNDS_MOST};
-use crate::environment::{cache_folder, open_store};
+use crate::environment::{cache_folder, open_existing_store, open_store};
 use crate::show::{print_as, write_stdout};
 
 /// Seconds of a job beyond which its benchmarks are split.
@@ -93,6 +93,13 @@ impl Queue {
     pub async fn open(global: &Global) -> Result<Self> {
         let store = open_store(global).await?;
         let objects = StoredObjects::open(&store).await.map_err(queue_error)?;
+        Ok(Self { store, objects, clock: SystemClock::default() })
+    }
+
+    /// The queue for a command that only looks.
+    pub async fn open_to_read(global: &Global) -> Result<Self> {
+        let store = open_existing_store(global).await?;
+        let objects = StoredObjects::new(&store);
         Ok(Self { store, objects, clock: SystemClock::default() })
     }
 

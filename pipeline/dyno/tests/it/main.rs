@@ -26,6 +26,7 @@ mod interrupt;
 mod job;
 mod lost;
 mod names;
+mod queue;
 mod reproduce;
 mod sample;
 mod source;
