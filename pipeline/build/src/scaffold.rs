@@ -43,7 +43,7 @@ pub async fn write_suite(catalog: &Catalog, name: &str) -> Result<PathBuf> {
     let example = folder.join("target/example");
     std::fs::create_dir_all(&example).context(doing)?;
     let write = |file: &str, text: &str| write_file(&folder, file, text);
-    write("suite.toml", &text).and_then(|()| write("few.txt", ANSWER)).context(doing)?;
+    write("suite.toml", &text).and_then(|()| write("count.txt", ANSWER)).context(doing)?;
     make_repository(&example, &COMMITS).await.context(doing)?;
     Ok(folder)
 }

@@ -143,7 +143,6 @@ async fn what_holds_is_read_back(engine: &str) {
         (&|s| s.memory_limit_bytes = None, "memory limit None"),
         (&|s| s.swap_limit_bytes = Some(1 << 30), "swap 1073741824 beyond"),
         (&|s| s.swap_limit_bytes = None, "boot with swapaccount=1"),
-        (&|s| s.swap_limit_bytes = None, "swap None beyond"),
         (&|s| s.pids_limit = None, "process limit None"),
         (&|s| s.interfaces.push("eth0".into()), "network interfaces [\"eth0\"]"),
         (&|s| s.root_read_only = false, "the root is writable"),
