@@ -18,8 +18,11 @@ use crate::result::{clear, end, find, settle};
 use crate::{Clock, Objects};
 
 pub use host_entry::Refused;
+use report::attempts_text;
+pub use report::{Report, Worked};
 
 mod host_entry;
+mod report;
 
 /// What an agent is.
 #[derive(Debug, Clone)]
@@ -44,60 +47,6 @@ pub trait Worker: Send + Sync {
 
     /// Completes when the agent is to leave.
     fn leave(&self) -> impl Future<Output = ()> + Send;
-}
-
-/// What became of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Worked {
-    /// The job has a result: this attempt's, or that of another which came first.
-    Ended,
-    /// It cannot be measured, by any host: a reason of the commit or of what was asked.
-    Failed(String),
-    /// The machine or the network failed.
-    Trouble(String),
-    /// The agent is to leave.
-    Interrupted,
-}
-
-/// What an agent says of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Report {
-    Taken {
-        job: QueueJobId,
-        what: String,
-    },
-    Ended {
-        job: QueueJobId,
-        ending: Ending,
-    },
-    /// Another attempt of the job counts.
-    Superseded {
-        job: QueueJobId,
-        by: String,
-    },
-    Lost {
-        job: QueueJobId,
-    },
-    Failed {
-        job: QueueJobId,
-        why: String,
-        attempts: usize,
-    },
-    Released {
-        job: QueueJobId,
-    },
-    /// An object that is not one of this dyno's, which is left alone.
-    SetAside {
-        name: String,
-        why: String,
-    },
-    Trouble {
-        why: String,
-    },
-    /// Nothing is to be done; why of some job.
-    Idle {
-        why: String,
-    },
 }
 
 /// What a look at the queue came to.
@@ -514,11 +463,4 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             }
         }
     }
-}
-
-/// Why a job was tried often enough.
-fn attempts_text(failed: &[FailedAttempt]) -> String {
-    let attempt = |attempt: &FailedAttempt| format!("on {}: {}", attempt.host, attempt.why);
-    let attempts: Vec<String> = failed.iter().map(attempt).collect();
-    format!("it was tried {} times; {}", failed.len(), attempts.join("; "))
 }

@@ -18,6 +18,7 @@ use crate::prompt;
 use crate::queue_command::{QueueArguments, RequestArguments};
 use crate::show::Color;
 use crate::store_command::StoreCommand;
+use crate::suite_command::SuiteCommand;
 
 /// The requester, in requests of this program.
 pub const REQUESTER: &str = "the command line";
@@ -345,62 +346,6 @@ pub struct Output {
     /// else, such as what does not build
     #[arg(long, conflicts_with = "fail_on_regression")]
     pub bisect: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum SuiteCommand {
-    /// Write a new suite into the catalog that works as it is, with an example to replace
-    New {
-        /// Its name: small letters, digits, `.`, `_` and `-`
-        name: String,
-    },
-    /// List the suites of the catalog
-    List {
-        /// Print the list as JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Build one commit, run every case a few times, and say what to change; the exit code is 5 if
-    /// a case fails or is flaky
-    Check {
-        #[command(flatten)]
-        trying: Trying,
-        /// How often each case runs, after once to warm up
-        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-        times: u32,
-        /// Print the result as JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Write the files of `expected` from a commit that you trust, and show what changes
-    Expect {
-        #[command(flatten)]
-        trying: Trying,
-        /// Replace files that hold something else
-        #[arg(long)]
-        force: bool,
-    },
-    /// Pin what the crates of a suite depend on, and write locks/NAME.lock of each
-    Lock {
-        /// A suite of the catalog
-        suite: String,
-        /// Only these crates [default: all]
-        crates: Vec<String>,
-    },
-}
-
-/// What is tried of one commit.
-#[derive(Debug, Args)]
-pub struct Trying {
-    /// A suite of the catalog
-    pub suite: String,
-    /// A branch, a tag, a version or a full id
-    pub commit: String,
-    /// A host of the catalog
-    #[arg(long, default_value = "local")]
-    pub host: String,
-    #[command(flatten)]
-    pub choosing: SelectionArguments,
 }
 
 #[derive(Debug, Subcommand)]

@@ -27,7 +27,7 @@ use dyno_toolchain::lock;
 use crate::agent_command;
 use crate::arguments::{
     BISECT_SKIP, Cli, Command, Compare, DEMO, DEMO_EXPLANATION, Global, ImageCommand, Measuring,
-    Output, REQUESTER, ROUNDS_DEMO, ROUNDS_MOST, Selfcheck, SuiteCommand,
+    Output, REQUESTER, ROUNDS_DEMO, ROUNDS_MOST, Selfcheck,
 };
 use crate::cache_command::CacheCommand;
 use crate::environment::{
@@ -37,7 +37,7 @@ use crate::environment::{
 use crate::prompt;
 use crate::queue_command::{Queue, RequestArguments, result_text};
 use crate::show::{self, Detail, print_as, terminal, write_stdout};
-use crate::suite_command;
+use crate::suite_command::{self, SuiteCommand};
 
 /// Carries out a command; returns the exit code.
 pub async fn main(cli: Cli, cleanup: CleanupHandle) -> Result<u8> {

@@ -18,8 +18,64 @@ use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request}
 use dyno_model::suite_check::{CheckedCase, check_case};
 use serde::Serialize;
 
-use crate::arguments::{REQUESTER, Trying};
+use crate::arguments::{REQUESTER, SelectionArguments};
 use crate::show::{print_as, write_stdout};
+
+#[derive(Debug, clap::Subcommand)]
+pub enum SuiteCommand {
+    /// Write a new suite into the catalog that works as it is, with an example to replace
+    New {
+        /// Its name: small letters, digits, `.`, `_` and `-`
+        name: String,
+    },
+    /// List the suites of the catalog
+    List {
+        /// Print the list as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Build one commit, run every case a few times, and say what to change; the exit code is 5 if
+    /// a case fails or is flaky
+    Check {
+        #[command(flatten)]
+        trying: Trying,
+        /// How often each case runs, after once to warm up
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+        times: u32,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write the files of `expected` from a commit that you trust, and show what changes
+    Expect {
+        #[command(flatten)]
+        trying: Trying,
+        /// Replace files that hold something else
+        #[arg(long)]
+        force: bool,
+    },
+    /// Pin what the crates of a suite depend on, and write locks/NAME.lock of each
+    Lock {
+        /// A suite of the catalog
+        suite: String,
+        /// Only these crates [default: all]
+        crates: Vec<String>,
+    },
+}
+
+/// What is tried of one commit.
+#[derive(Debug, clap::Args)]
+pub struct Trying {
+    /// A suite of the catalog
+    pub suite: String,
+    /// A branch, a tag, a version or a full id
+    pub commit: String,
+    /// A host of the catalog
+    #[arg(long, default_value = "local")]
+    pub host: String,
+    #[command(flatten)]
+    pub choosing: SelectionArguments,
+}
 
 impl Trying {
     fn request(&self, catalog: &Catalog) -> Result<JobRequest> {

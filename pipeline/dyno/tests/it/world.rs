@@ -228,7 +228,7 @@ impl World {
         let stalled = Arc::new(AtomicBool::new(false));
         let scope = own_scope(folder.path());
         let world = Self { folder, stalled, scope };
-        for name in ["suites/made", "images/keys", "images/guest", "hosts", "policies"] {
+        for name in ["suites/made", "images/keys", "images/guest", "hosts", "policies", "store"] {
             fs::create_dir_all(world.path().join(name)).unwrap();
         }
         let image = world.registry(guest, architecture, names);
