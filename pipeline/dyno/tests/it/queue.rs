@@ -1,6 +1,6 @@
 //! The queue of a folder: from a request to a published row, by an agent.
 
-use crate::world::{BUILD, World, check, embedded};
+use crate::world::{World, check, embedded};
 
 #[test]
 fn what_is_asked_is_measured_once() {
@@ -8,7 +8,6 @@ fn what_is_asked_is_measured_once() {
         return;
     }
     let world = World::new();
-    world.commit("v2", BUILD, "print hello\n");
     let request = ["request", "made", "v1", "v2", "--rounds", "2"];
     let asked = world.dyno(&request);
     check(&asked, 0, &[" asked, 1 job"]);
@@ -35,7 +34,6 @@ fn what_is_cancelled_is_never_measured() {
         return;
     }
     let world = World::new();
-    world.commit("v2", BUILD, "print hello\n");
     let asked = world.dyno(&["request", "made", "v1", "v2", "--rounds", "2", "--on", "nobody"]);
     check(&asked, 0, &["no host of the class nobody was seen: its jobs wait for one"]);
     let id = asked.out.split(' ').next().unwrap().to_string();
