@@ -252,7 +252,7 @@ async fn commits_are_found_by_id_prefix_or_what_was_asked() {
     let newest = session.compare("v1", "main", &Filter::default()).await.unwrap();
     assert_eq!(
         newest.older_pairs,
-        ["2026-11-26 12:05 v1 … main is `aaaaaaaaaaaa bbbbbbbbbbbb --suite wasmi`"]
+        ["2026-11-20 12:00 v1 … main is `aaaaaaaaaaaa bbbbbbbbbbbb --suite wasmi`"]
     );
     let ambiguous = session.compare("v1", "bbbbbbb", &Filter::default()).await.unwrap_err();
     insta::assert_snapshot!(ambiguous);

@@ -41,8 +41,18 @@ pub(super) fn help() -> String {
 
 /// Whether a line is a command, rather than SQL.
 pub(super) fn is_command(line: &str) -> bool {
+    line.trim_start().starts_with('\\') || is_word(line)
+}
+
+/// Whether a line is one of the words by which people ask for help or leave elsewhere.
+pub(super) fn is_word(line: &str) -> bool {
     let word = line.trim().trim_end_matches(';').trim_end().to_ascii_lowercase();
-    line.trim_start().starts_with('\\') || ["help", "exit", "quit"].contains(&word.as_str())
+    ["help", "exit", "quit"].contains(&word.as_str())
+}
+
+/// What was typed before the last line, and the last line.
+pub(super) fn split_last_line(input: &str) -> (&str, &str) {
+    input.rsplit_once('\n').unwrap_or(("", input))
 }
 
 impl Command {
@@ -120,6 +130,9 @@ mod tests {
             let parsed = Command::parse(line).map_err(|e| e.message);
             assert_eq!(parsed, expected.map_err(str::to_string), "{line}");
         }
+        assert!(is_command(" \\x") && is_command("Exit;") && !is_command("SELECT help"));
+        assert_eq!(split_last_line("SELECT 1\n\\x"), ("SELECT 1", "\\x"));
+        assert_eq!(split_last_line("\\x"), ("", "\\x"));
         // What the list says is what there is.
         for [usage, _] in COMMANDS {
             let line = usage.replace("FORMAT", "csv");

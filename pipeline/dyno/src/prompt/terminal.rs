@@ -12,15 +12,12 @@ use rustyline::{CompletionType, Config, Editor};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::prompt::SqlShell;
-use crate::prompt::command::is_command;
-use crate::prompt::words::{Words, is_complete};
+use crate::prompt::command::{is_command, split_last_line};
+use crate::prompt::words::Words;
 use crate::show::{eprint_line, report_error};
 use dyno_base::error::{Error, Result, WithContext};
 
 const PROMPT: &str = "dyno> ";
-
-/// The prompt while a statement is not ended yet.
-const CONTINUATION: &str = "   -> ";
 
 /// Lines that the history keeps.
 const HISTORY_MAX: usize = 10_000;
@@ -36,12 +33,10 @@ pub async fn run_prompt(shell: &mut SqlShell, history: &Path) -> Result<()> {
     editor.set_helper(Some(Words { names: shell.session.names().await }));
     let mut saves_history = load_history(&mut editor, history);
     eprint_line("SQL ends with `;`, `\\d` lists the tables, `\\?` helps, Ctrl-D leaves");
-    let mut text = String::new();
     loop {
-        let prompt = if text.is_empty() { PROMPT } else { CONTINUATION };
         // On a thread of its own, since it waits for keys.
         let reading = move || {
-            let line = editor.readline(prompt);
+            let line = editor.readline(PROMPT);
             (editor, line)
         };
         let read = tokio::task::spawn_blocking(reading).await;
@@ -49,34 +44,14 @@ pub async fn run_prompt(shell: &mut SqlShell, history: &Path) -> Result<()> {
         editor = returned_editor;
         let line = match line {
             Ok(line) => line,
-            Err(ReadlineError::Interrupted) => {
-                text.clear();
-                continue;
-            }
+            Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => return Ok(()),
             Err(error) => return Err(error).context(|| "reading a line".into()),
         };
-        // A command is carried out at once, and what was begun goes on behind it.
-        let is_word = !line.trim_start().starts_with('\\');
-        let asked = match is_command(&line) {
-            true if is_word && !text.is_empty() => {
-                eprint_line("this statement is not ended: end it with `;`, or leave it by Ctrl-C");
-                continue;
-            }
-            true => line,
-            false => {
-                text.push_str(&line);
-                text.push('\n');
-                if !is_complete(&text) {
-                    continue;
-                }
-                std::mem::take(&mut text)
-            }
-        };
-        if saves_history && !asked.trim().is_empty() {
-            saves_history = save_history(&mut editor, asked.trim_end(), history);
+        if saves_history && !line.trim().is_empty() {
+            saves_history = save_history(&mut editor, line.trim_end(), history);
         }
-        if answer_line(shell, &asked).await.is_break() {
+        if answer_line(shell, &line).await.is_break() {
             return Ok(());
         }
     }
@@ -85,8 +60,12 @@ pub async fn run_prompt(shell: &mut SqlShell, history: &Path) -> Result<()> {
 /// Answers what was typed; errors are shown, and what follows one on the same line is left.
 async fn answer_line(shell: &mut SqlShell, line: &str) -> ControlFlow<()> {
     let outcome = async {
-        if is_command(line) {
-            return shell.command(line.trim()).await;
+        let (before, last) = split_last_line(line);
+        if is_command(last) {
+            if !before.trim().is_empty() {
+                eprint_line("the statement before was not ended by `;`, and is left out");
+            }
+            return shell.command(last.trim()).await;
         }
         for statement in dyno_query::split_statements(line).complete {
             shell.statement(statement).await?;

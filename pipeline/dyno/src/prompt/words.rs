@@ -4,11 +4,11 @@ use dyno_query::CompletionNames;
 use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
-use rustyline::validate::Validator;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Helper};
 
 use crate::prompt::Format;
-use crate::prompt::command::COMMANDS;
+use crate::prompt::command::{COMMANDS, is_command, is_word, split_last_line};
 
 /// The keywords that are offered: those of queries.
 const KEYWORDS: &[&str] = &[
@@ -185,7 +185,20 @@ impl Completer for Words {
     }
 }
 
-impl Validator for Words {}
+impl Validator for Words {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        let input = context.input();
+        let (before, last) = split_last_line(input);
+        let goes_on = !before.trim().is_empty();
+        Ok(match () {
+            () if goes_on && is_word(last) => ValidationResult::Invalid(Some(
+                "  -- the statement is not ended: end it with `;`, or leave it by Ctrl-C".into(),
+            )),
+            () if is_command(last) || is_complete(input) => ValidationResult::Valid(None),
+            () => ValidationResult::Incomplete,
+        })
+    }
+}
 
 impl Hinter for Words {
     type Hint = String;

@@ -270,6 +270,19 @@ fn the_prompt_answers_and_goes_on() {
     at.types("\\timing\r");
     at.types("SELECT 1;\r");
     at.until("time: ");
+    // A command behind a statement that is not ended, and words that mean one elsewhere.
+    at.types("SELECT 1\r\\timing\r");
+    at.until("the statement before was not ended by `;`, and is left out");
+    at.until("timing is off");
+    at.types("help\r");
+    at.until("SQL ends with `;` and may span lines.");
+    // Rows that are wider than the terminal come a column a line, and long values are cut.
+    at.types("\\x\r");
+    at.until("expanded rows are off");
+    at.types("SELECT repeat('w', 9000) AS wide, 7 AS after;\r");
+    at.until("-[ row 1 ]-");
+    at.until(" characters more)");
+    at.until("after | 7");
     // Ctrl-C abandons what is typed; Ctrl-D leaves.
     at.types("SELECT never sent\r\x03");
     at.types("\\o parquet\r");
@@ -283,14 +296,14 @@ fn the_prompt_answers_and_goes_on() {
     // The next prompt has it: up, three commands back, is the last statement.
     let mut at = prompt(&world);
     at.types("\x1b[A\x1b[A\r");
-    at.until("| Int64(1) |");
-    at.types("\\q\r");
+    at.until("after | 7");
+    at.types("exit\r");
     assert_eq!(at.end(), Some(0));
 }
 
 #[test]
 fn ctrl_c_ends_a_query_and_not_the_prompt() {
-    let world = World::bare();
+    let world = world();
     let mut at = prompt(&world);
     at.types(
         "SELECT count(*) FROM generate_series(1, 3000000) a, generate_series(1, 3000000) b;\r",
@@ -319,7 +332,7 @@ fn ctrl_c_ends_a_query_and_not_the_prompt() {
 
 #[test]
 fn parquet_is_not_for_a_terminal() {
-    let world = World::bare();
+    let world = world();
     let mut at = Conversation::start(world.command(&["sql", "--output", "parquet", "SELECT 1"]));
     at.until("error: parquet is not for a terminal");
     at.until("> answer.parquet");
@@ -329,7 +342,7 @@ fn parquet_is_not_for_a_terminal() {
 /// Where no history can be kept, the prompt says so and works.
 #[test]
 fn a_prompt_without_a_history_works() {
-    let world = World::bare();
+    let world = world();
     world.write("state", "a file where a folder should be");
     let mut at = prompt(&world);
     at.until("note: no history is kept: ");
