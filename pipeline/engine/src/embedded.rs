@@ -218,6 +218,9 @@ const MASKED: [&str; 11] = [
     "/sys/devices/virtual/powercap",
 ];
 
+/// The mount options of terminals.
+const TERMINALS: [&str; 5] = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+
 /// What of the machine may be read only.
 const READ_ONLY: [&str; 5] =
     ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
@@ -229,11 +232,7 @@ fn config(name: &str, spec: &Spec, probe: &Path, slice: &str) -> Value {
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         // Programs may have terminals of their own, as under Docker.
-        mount(
-            "/dev/pts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
-        ),
+        mount("/dev/pts", "devpts", &TERMINALS),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
     ];
