@@ -102,7 +102,7 @@ pub struct Recipe {
     /// Keys of `[source]`. Left out where they are not written, for the same reason.
     #[serde(skip_serializing_if = "Checkout::is_plain")]
     pub checkout: Checkout,
-    /// In the values of a `[build]`, `{commit}` stands for the commit's id.
+    /// Variables; in the values of a `[build]`, `{commit}` stands for the commit's id.
     pub env: BTreeMap<String, String>,
     pub limits: Limits,
     /// About how long the build takes, by whoever wrote the suite; what is built does not depend

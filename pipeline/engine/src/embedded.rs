@@ -203,6 +203,28 @@ async fn delete(program: &Path, name: &str, slice: &str) -> Result<()> {
     Err(Error::infrastructure(format!("removing the container {name}: {said}")))
 }
 
+/// What of the machine is hidden, as Docker hides it.
+const MASKED: [&str; 11] = [
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+
+/// The mount options of terminals.
+const TERMINALS: [&str; 5] = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+
+/// What of the machine may be read only.
+const READ_ONLY: [&str; 5] =
+    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
 /// The OCI runtime configuration (opencontainers/runtime-spec, config.md).
 fn config(name: &str, spec: &Spec, probe: &Path, slice: &str) -> Value {
     let mount = |target: &str, kind: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": kind, "options": options});
@@ -210,11 +232,7 @@ fn config(name: &str, spec: &Spec, probe: &Path, slice: &str) -> Value {
         mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
         mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         // Programs may have terminals of their own, as under Docker.
-        mount(
-            "/dev/pts",
-            "devpts",
-            &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
-        ),
+        mount("/dev/pts", "devpts", &TERMINALS),
         mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
         mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"]),
     ];
@@ -271,12 +289,8 @@ fn config(name: &str, spec: &Spec, probe: &Path, slice: &str) -> Value {
                 "cpu": {"cpus": format_cores(&spec.cpus)},
                 "devices": [{"allow": false, "access": "rwm"}],
             },
-            "maskedPaths": [
-                "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
-                "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi",
-                "/sys/firmware", "/sys/devices/virtual/powercap",
-            ],
-            "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
+            "maskedPaths": MASKED,
+            "readonlyPaths": READ_ONLY,
         },
     })
 }

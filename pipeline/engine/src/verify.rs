@@ -39,15 +39,7 @@ pub fn verify(spec: &Spec, inside: &Sandbox, bounds_files: bool) -> Vec<String> 
         format!("memory limit {memory:?} instead of {}", spec.memory_bytes),
     );
     let swap = inside.swap_limit_bytes;
-    want(
-        swap == Some(0),
-        match swap {
-            Some(bytes) => format!("swap {bytes} beyond the memory limit"),
-            None => "the kernel does not count swap, so nothing bounds it: switch it off \
-                     (swapoff -a), or boot with swapaccount=1"
-                .into(),
-        },
-    );
+    want(swap == Some(0), unbounded_swap(swap));
     want(
         inside.pids_limit == Some(spec.pids),
         format!("process limit {:?} instead of {}", inside.pids_limit, spec.pids),
@@ -82,6 +74,16 @@ pub fn verify(spec: &Spec, inside: &Sandbox, bounds_files: bool) -> Vec<String> 
             .map(|mount| format!("{mount} is writable")),
     );
     wrong
+}
+
+/// What is wrong with swap, and what to do where the kernel counts none.
+fn unbounded_swap(swap: Option<u64>) -> String {
+    match swap {
+        Some(bytes) => format!("swap {bytes} beyond the memory limit"),
+        None => "the kernel does not count swap, so nothing bounds it: switch it off \
+                 (swapoff -a), or boot with swapaccount=1"
+            .into(),
+    }
 }
 
 /// The same of what programs run as.

@@ -111,6 +111,21 @@ async fn pointers_are_named_and_all_files_have_one_time() {
     }
 }
 
+/// A commit of `origin` whose tree has these bytes, whatever git would say of them.
+async fn odd_commit(folder: &Path, origin: &Path, tree: &[u8]) -> String {
+    let file = folder.join("bytes");
+    let write = async |kind: &str, bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        let path = file.display().to_string();
+        run_in(origin, &["hash-object", "-t", kind, "-w", "--literally", &path]).await
+    };
+    let tree = write("tree", tree).await;
+    let text = format!("tree {tree}\nauthor t <t> 0 +0000\ncommitter t <t> 0 +0000\n\nx\n");
+    let commit = write("commit", text.as_bytes()).await;
+    run_in(origin, &["update-ref", "refs/heads/odd", &commit]).await;
+    commit
+}
+
 /// A commit of any tree is laid out below its folder, or is its own failure.
 #[tokio::test]
 async fn a_commit_of_any_shape_fails_at_most_itself() {
@@ -154,18 +169,7 @@ async fn a_commit_of_any_shape_fails_at_most_itself() {
         ("a submodule of nobody", entry("160000", b"a", &[7; 20]), Some(true)),
     ];
     for (what, bytes, works) in shapes {
-        let file = folder.join("bytes");
-        fs::write(&file, &bytes).unwrap();
-        let file = file.display().to_string();
-        let hash = ["hash-object", "-t", "tree", "-w", "--literally", &file];
-        let tree_id = run_in(&origin, &hash).await;
-        // What git itself does not take as a tree is written as it stands.
-        let text = format!("tree {tree_id}\nauthor t <t> 0 +0000\ncommitter t <t> 0 +0000\n\nx\n");
-        fs::write(&file, text).unwrap();
-        let commit =
-            run_in(&origin, &["hash-object", "-t", "commit", "-w", "--literally", &file]).await;
-        fs::remove_file(&file).unwrap();
-        run_in(&origin, &["update-ref", "refs/heads/odd", &commit]).await;
+        let commit = odd_commit(folder, &origin, &bytes).await;
         let (resolved, _) = resolve_name(folder, "origin", &commit).await;
         let into = folder.join("into/tree");
         drop(fs::remove_dir_all(folder.join("into")));
