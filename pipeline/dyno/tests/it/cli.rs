@@ -96,7 +96,6 @@ fn a_reader_that_goes_away_is_no_panic() {
 #[test]
 fn sql_is_asked_never_obeyed() {
     let world = World::bare();
-    std::fs::create_dir(world.path().join("store")).unwrap();
     for (query, parts) in [
         ("SELECT * FROM nowhere", &["table 'nowhere' not found", "the tables are", "runs"][..]),
         ("SELECT colour FROM runs", &["colour"]),
