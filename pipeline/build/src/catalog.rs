@@ -225,3 +225,55 @@ fn read(file: &Path) -> Result<String> {
         ))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SUITE: &str = r#"
+what = "x"
+image = "i"
+[source]
+git = "x"
+[build]
+command = ["x"]
+outputs = { p = "p" }
+[[benchmark]]
+name = "b"
+what = "x"
+command = ["{artifact}/p"]
+stdin = "read"
+expected = { stdout_file = "answer" }
+"#;
+
+    #[test]
+    fn an_answer_behind_a_link_is_hidden_and_what_is_read_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("suites/s");
+        for folder in [root.path().join("images"), folder.join("files")] {
+            fs::create_dir_all(folder).unwrap();
+        }
+        for file in ["suite.toml", "files/one", "files/two"] {
+            fs::write(folder.join(file), SUITE).unwrap();
+        }
+        let link = |name: &str, target: &str| {
+            let _ = fs::remove_file(folder.join(name));
+            std::os::unix::fs::symlink(target, folder.join(name)).unwrap();
+        };
+        let catalog = Catalog::open(Some(root.path())).unwrap();
+        let seen = |file: &str| catalog.suite("s").unwrap().visible().bytes(file).is_some();
+        link("answer", "files/one");
+        link("read", "files/two");
+        assert_eq!(
+            ["answer", "files/one", "read", "files/two"].map(seen),
+            [false, false, true, true]
+        );
+        // What it reads it must see.
+        link("read", "files/one");
+        assert_eq!(["answer", "files/one", "read"].map(seen), [false, true, true]);
+        assert_eq!(catalog.suite("s").unwrap().file("answer").unwrap(), SUITE.as_bytes());
+
+        fs::remove_file(folder.join("answer")).unwrap();
+        assert!(catalog.suite("s").is_err() && catalog.suite_without_answers("s").is_ok());
+    }
+}
