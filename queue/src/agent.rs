@@ -77,7 +77,7 @@ pub struct Agent<'a, O, C, W> {
 /// After so many renewals a holder looks whether its job has ended.
 const RENEWALS_PER_LOOK: u64 = 4;
 
-/// Of so many looks at the queue, one also looks for claims on jobs that have ended.
+/// The number of looks at the queue of which one also looks for claims on jobs that have ended.
 const SWEEP_EVERY: u64 = 16;
 
 impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
@@ -353,8 +353,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             by: self.settings.offer.name.clone(),
             incarnation: format!("{}/{}", self.settings.incarnation, self.taken),
         };
-        let attempts = claim.failed().len();
-        if attempts >= ATTEMPTS_MAX {
+        if claim.failed().len() >= ATTEMPTS_MAX {
             let ending = Ending::Failed { why: attempts_text(claim.failed()) };
             return self.finish(name, &attempt, ending).await;
         }
@@ -372,6 +371,18 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
                 Either::Right(_) => None,
             }
         };
+        self.conclude(name, &attempt, claim, worked).await
+    }
+
+    /// Ends a job or gives it back, by what became of the attempt; `None` where its claim was lost.
+    async fn conclude(
+        &self,
+        name: &JobName,
+        attempt: &QueueAttempt,
+        claim: HeldClaim,
+        worked: Option<Worked>,
+    ) -> Result<(), Trouble> {
+        let (objects, clock, id) = (self.objects, self.clock, attempt.job.clone());
         match worked {
             None => {
                 let Some(result) = find(objects, clock, &id).await? else {
@@ -399,10 +410,10 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
                 });
                 Ok(())
             }
-            Some(Worked::Failed(why)) => self.finish(name, &attempt, Ending::Failed { why }).await,
+            Some(Worked::Failed(why)) => self.finish(name, attempt, Ending::Failed { why }).await,
             Some(Worked::Trouble(why)) => {
                 let failed = FailedAttempt { host: attempt.by.clone(), why: why.clone() };
-                let attempts = attempts + 1;
+                let attempts = claim.failed().len() + 1;
                 (self.report)(Report::Failed { job: id, why, attempts });
                 if attempts < ATTEMPTS_MAX {
                     return claim.release(objects, clock, Some(failed)).await.map(drop);
@@ -410,7 +421,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
                 let all: Vec<FailedAttempt> =
                     claim.failed().iter().cloned().chain([failed]).collect();
                 let ending = Ending::Failed { why: attempts_text(&all) };
-                self.finish(name, &attempt, ending).await
+                self.finish(name, attempt, ending).await
             }
             Some(Worked::Interrupted) => {
                 (self.report)(Report::Released { job: id });

@@ -24,34 +24,27 @@ pub struct Object {
 #[error("{0}")]
 pub struct Trouble(pub String);
 
+/// A reply that is to come.
+pub trait Reply<T>: Future<Output = Result<T, Trouble>> + Send {}
+
+impl<T, F: Future<Output = Result<T, Trouble>> + Send> Reply<T> for F {}
+
 /// Objects by name. Each operation is done at once or not at all.
 pub trait Objects: Send + Sync {
     /// The names that begin with `prefix`, and their versions. It may lag behind.
-    fn list(
-        &self,
-        prefix: &str,
-    ) -> impl Future<Output = Result<Vec<(String, Version)>, Trouble>> + Send;
+    fn list(&self, prefix: &str) -> impl Reply<Vec<(String, Version)>>;
 
     /// The object as it is; `None` where there is none.
-    fn read(&self, name: &str) -> impl Future<Output = Result<Option<Object>, Trouble>> + Send;
+    fn read(&self, name: &str) -> impl Reply<Option<Object>>;
 
     /// Creates an object; `None` where there is one.
-    fn create(
-        &self,
-        name: &str,
-        bytes: &[u8],
-    ) -> impl Future<Output = Result<Option<Version>, Trouble>> + Send;
+    fn create(&self, name: &str, bytes: &[u8]) -> impl Reply<Option<Version>>;
 
-    /// Gives the object that has `version` other bytes; `None` where it has another, or is gone.
-    fn replace(
-        &self,
-        name: &str,
-        bytes: &[u8],
-        version: &Version,
-    ) -> impl Future<Output = Result<Option<Version>, Trouble>> + Send;
+    /// Gives the object that has `old` other bytes; `None` where it has another version, or is gone.
+    fn replace(&self, name: &str, bytes: &[u8], old: &Version) -> impl Reply<Option<Version>>;
 
     /// Removes the object, if there is one.
-    fn remove(&self, name: &str) -> impl Future<Output = Result<(), Trouble>> + Send;
+    fn remove(&self, name: &str) -> impl Reply<()>;
 }
 
 /// How often a write is tried whose reply does not come.

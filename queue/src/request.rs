@@ -129,19 +129,18 @@ pub async fn open_jobs_like(objects: &impl Objects, prefix: &str) -> Result<Vec<
     Ok(jobs.filter(|job| job.id.hex().starts_with(prefix)).collect())
 }
 
-/// The results of the jobs of a request, in its order; `None` for those that have not ended.
+/// The results of those of `jobs` that have ended, each put in its place.
 pub async fn results(
     objects: &impl Objects,
     clock: &impl Clock,
-    request: &QueueRequest,
-) -> Result<Vec<(QueueJobId, Option<JobResult>)>, Trouble> {
+    jobs: &[QueueJobId],
+) -> Result<Vec<JobResult>, Trouble> {
     let mut results = Vec::new();
-    for job in &request.jobs {
-        let result = find(objects, clock, &job.id).await?;
-        if let Some(result) = &result {
-            settle(objects, clock, result).await?;
+    for job in jobs {
+        if let Some(result) = find(objects, clock, job).await? {
+            settle(objects, clock, &result).await?;
+            results.push(result);
         }
-        results.push((job.id.clone(), result));
     }
     Ok(results)
 }

@@ -11,7 +11,7 @@ use crate::{Clock, Objects};
 /// The queue as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
-    /// In the order in which they are begun.
+    /// The jobs that have not ended, in the order in which they are begun.
     pub jobs: Vec<OpenJob>,
     pub hosts: Vec<HostEntry>,
     /// Objects that are not what they should be, with the reason.

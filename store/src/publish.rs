@@ -1,12 +1,9 @@
 //! Publishing a record: its files in order, the run row last.
 
-use std::fmt;
-
 use arrow::error::ArrowError;
-use async_trait::async_trait;
 use bytes::Bytes;
 use dyno_model::id::JobId;
-use dyno_model::record::{QueueAttempt, Record, RunRow};
+use dyno_model::record::{QueueAttempt, Record, RunRow, Summary};
 use dyno_model::verdict;
 use object_store::path::Path;
 
@@ -42,21 +39,37 @@ pub enum PublishOutcome {
     Superseded,
 }
 
-/// A judge of which attempt of a job of the queue counts.
-#[async_trait]
-pub trait RunGate: fmt::Debug + Send + Sync {
-    /// Whether `attempt` is the one that counts, whose run row `row` is then created as `path`. It
-    /// says the same of one attempt each time it is asked.
-    ///
-    /// # Errors
-    /// Why that cannot be found out.
-    async fn admit(
-        &self,
-        attempt: &QueueAttempt,
-        run: &JobId,
-        path: &Path,
-        row: &[u8],
-    ) -> Result<bool, String>;
+/// The files of a record, in order, and its run row with the digests of their rows; or why they
+/// cannot be made. All bytes are made before any is written: what cannot be encoded leaves nothing.
+fn encode_all(
+    record: &Record,
+    summaries: &[Summary],
+    shard: &Shard,
+) -> Result<(RunRow, Vec<(Folder, Bytes)>), String> {
+    let mut batches = vec![
+        (Folder::Samples, encode::samples(record, shard)),
+        (Folder::Summaries, encode::summaries(&record.run, summaries, shard)),
+    ];
+    if !record.units.is_empty() {
+        batches.push((Folder::Units, encode::units(record, shard)));
+    }
+    let digests = batches.iter().map(|(folder, batch)| {
+        let digest = row_digest::<ArrowError>([Ok(batch.clone())]);
+        Ok((folder.name().to_string(), digest.map_err(|e| e.to_string())?))
+    });
+    let row_digests = digests.collect::<Result<_, String>>()?;
+    let run = RunRow { row_digests, ..record.run.clone() };
+    let provenance = serde_json::to_string(&run).expect("plain fields serialise");
+    batches.push((Folder::Runs, encode::run(&run, &provenance, shard)));
+    let mut encoded = Vec::new();
+    for (folder, batch) in &batches {
+        let bytes = encode::file_bytes(*folder, batch, &run, &provenance);
+        let bytes: Bytes = bytes.map_err(|e| e.to_string())?.into();
+        // What could not be read is not written.
+        drop(files::open(bytes.clone(), *folder, shard, |s| s)?);
+        encoded.push((*folder, bytes));
+    }
+    Ok((run, encoded))
 }
 
 impl Store {
@@ -94,31 +107,9 @@ impl Store {
         for attempt in 0..ATTEMPTS_MAX {
             let (job, month, arch) = (run.job.clone(), month.clone(), arch.clone());
             let shard = Shard { job, month, attempt, arch };
-            let mut batches = vec![
-                (Folder::Samples, encode::samples(record, &shard)),
-                (Folder::Summaries, encode::summaries(run, &summaries, &shard)),
-            ];
-            if !record.units.is_empty() {
-                batches.push((Folder::Units, encode::units(record, &shard)));
-            }
-            let digests = batches.iter().map(|(folder, batch)| {
-                let digest = row_digest::<ArrowError>([Ok(batch.clone())]);
-                Ok((folder.name().to_string(), digest.map_err(|e| unstorable(e.to_string()))?))
-            });
-            let run = &RunRow { row_digests: digests.collect::<Result<_>>()?, ..run.clone() };
-            let provenance = serde_json::to_string(run).expect("plain fields serialise");
-            batches.push((Folder::Runs, encode::run(run, &provenance, &shard)));
-            // All bytes are made before any is written: what cannot be encoded leaves nothing.
-            let mut encoded = Vec::new();
-            for (folder, batch) in &batches {
-                let bytes = encode::file_bytes(*folder, batch, run, &provenance);
-                let bytes: Bytes = bytes.map_err(|e| unstorable(e.to_string()))?.into();
-                // What could not be read is not written.
-                drop(files::open(bytes.clone(), *folder, &shard, |s| s).map_err(&unstorable)?);
-                encoded.push((*folder, bytes));
-            }
+            let (run, encoded) = encode_all(record, &summaries, &shard).map_err(&unstorable)?;
             let size = encoded.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-            match self.create_all(&shard, run, encoded).await? {
+            match self.create_all(&shard, &run, encoded).await? {
                 Created::All => return Ok(PublishOutcome::Written { attempt, bytes: size }),
                 Created::Superseded => return Ok(PublishOutcome::Superseded),
                 Created::NameTaken => {}

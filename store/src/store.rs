@@ -14,8 +14,8 @@ use url::Url;
 use crate::bounds::{FOOTER_BYTES_MAX, TOO_LARGE};
 use crate::error::{Error, Fault, Problem, Result};
 use crate::files;
+use crate::gate::RunGate;
 use crate::layout::{Folder, Shard};
-use crate::publish::RunGate;
 use crate::put::LocalFolder;
 use crate::stored_run::StoredRun;
 

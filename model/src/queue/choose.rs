@@ -8,8 +8,8 @@ use crate::id::QueueJobId;
 use crate::record::SCHEMA_VERSION;
 use crate::request::HostChoice;
 
-/// Of so many jobs that a host takes, one is the oldest it may take, whatever its priority and
-/// depth: so that what is always overtaken is begun too.
+/// The number of jobs that a host takes of which one is the oldest it may take, whatever its priority
+/// and depth: so that what is always overtaken is begun too.
 const OLDEST_EVERY: u64 = 8;
 
 impl HostOffer {

@@ -107,7 +107,7 @@ impl Order {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Needs {
-    /// As `uname -m` says; `None` where any will do.
+    /// The architecture, as `uname -m` says; `None` where any will do.
     pub architecture: Option<String>,
     /// Benchmark cores: those of its largest number of threads.
     pub cores: u32,

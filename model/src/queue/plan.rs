@@ -1,4 +1,4 @@
-//! From a request to jobs.
+//! The planner: from a request to jobs.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::request::Request;
 #[serde(deny_unknown_fields)]
 pub struct HostOffer {
     pub name: String,
-    /// As `uname -m` says.
+    /// The architecture, as `uname -m` says.
     pub architecture: String,
     /// The number of its benchmark cores.
     pub cores: u32,

@@ -7,26 +7,32 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use dyno_answer::error::store_error;
 use dyno_base::error::{Error, Kind, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::scratch::Scratch;
 use dyno_build::catalog::Catalog;
+use dyno_build::definition::Definition;
 use dyno_host::assign;
 use dyno_job::context::{Context, JobRequest};
 use dyno_job::execute;
+use dyno_model::id::Digest;
 use dyno_model::queue::{Ending, HostOffer, QueueJob};
 use dyno_model::record::QueueAttempt;
 use dyno_model::request::{HostChoice, Request};
 use dyno_queue::agent::{Agent, Report, Settings, Worked, Worker};
 use dyno_queue::claim::Lease;
+use dyno_queue::clock::SystemClock;
 use dyno_queue::result::{end, find};
+use dyno_queue::stored::StoredObjects;
+use dyno_store::Store;
 use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::watch;
 
-use crate::arguments::Global;
 use crate::environment::{cache_folder, own_program};
-use crate::queue_command::{Queue, catalog_with_suite, job_file, queue_error};
+use crate::options::Global;
+use crate::queue_command::{Queue, queue_error};
 
 #[derive(Debug, clap::Args)]
 pub struct AgentArguments {
@@ -58,7 +64,7 @@ pub async fn run(arguments: &AgentArguments, global: &Global, events: &Events) -
     let host = catalog.host(&arguments.host)?;
     let cores = assign(&host)?;
     let queue = Queue::open(global).await?;
-    queue.store.check_writable().await.map_err(dyno_answer::error::store_error)?;
+    queue.store.check_writable().await.map_err(store_error)?;
     let lease = Duration::from_secs(arguments.lease);
     let settings = Settings {
         offer: HostOffer {
@@ -84,7 +90,7 @@ pub async fn run(arguments: &AgentArguments, global: &Global, events: &Events) -
     let worker = ChildWorker { global, queue: &queue, host: host.name.clone(), leave };
     let report = |report: Report| events.notice(report_text(&report));
     events.notice(format!(
-        "{} takes jobs from {} ({} benchmark core(s), labels: {})",
+        "{} takes jobs from {} (benchmark cores: {}, labels: {})",
         host.name,
         queue.store.url(),
         settings.offer.cores,
@@ -158,7 +164,7 @@ impl ChildWorker<'_> {
         let cache = cache_folder(self.global)?;
         let scratch = Scratch::new(&cache)?;
         let folder = scratch.folder("job")?;
-        let file = folder.join(job_file(&job.id));
+        let file = folder.join(format!("{}.json", job.id));
         let id = job.id.clone();
         let content = JobFile { host: self.host.clone(), job, attempt: attempt.clone() };
         let text = serde_json::to_vec(&content).expect("plain fields serialise");
@@ -247,22 +253,22 @@ fn reason_file(file: &Path) -> PathBuf {
 }
 
 /// What `dyno __job FILE` does: the job, as the host of the agent, published as its attempt.
-pub async fn run_job(file: &Path, global: &Global, context: Context) -> Result<()> {
-    let outcome = carry_out(file, global, context).await;
+pub async fn run_job(file: &Path, context: Context) -> Result<()> {
+    let outcome = carry_out(file, context).await;
     if let Err(error) = &outcome {
         let _ = std::fs::write(reason_file(file), error.to_string());
     }
     outcome
 }
 
-async fn carry_out(file: &Path, global: &Global, context: Context) -> Result<()> {
+async fn carry_out(file: &Path, context: Context) -> Result<()> {
     let text = std::fs::read(file).context(|| format!("reading {}", file.display()))?;
     let JobFile { host, job, attempt } = serde_json::from_slice(&text)
         .map_err(|error| Error::input(format!("{}: {error}", file.display())))?;
     let catalog = context.catalog.root().to_path_buf();
     let overlay = file.with_extension("catalog");
     let (suite, digest) = (&job.request.suite, &job.suite_digest);
-    let store = &context.environment.store;
+    let store = &context.environment.store.clone();
     let folder = catalog_with_suite(&catalog, suite, digest, store, &overlay).await?;
     let catalog = Catalog::open(Some(&folder))?;
     let policy = catalog.policy(&job.request.policy.name)?;
@@ -271,11 +277,39 @@ async fn carry_out(file: &Path, global: &Global, context: Context) -> Result<()>
     request.queue = Some(attempt.clone());
     let context = Context { catalog, environment: context.environment };
     let outcome = execute::run(&request, &context).await?;
-    let queue = Queue::open(global).await?;
+    let (objects, clock) = (StoredObjects::new(store), SystemClock::default());
     // A run that the store held already is the answer too.
-    if find(&queue.objects, &queue.clock, &attempt.job).await.map_err(queue_error)?.is_none() {
+    if find(&objects, &clock, &attempt.job).await.map_err(queue_error)?.is_none() {
         let ending = Ending::Held { run: outcome.job };
-        end(&queue.objects, &queue.clock, &attempt, ending).await.map_err(queue_error)?;
+        end(&objects, &clock, &attempt, ending).await.map_err(queue_error)?;
     }
     Ok(())
+}
+
+/// The catalog in which the suite of a job is the one that was asked for: this one, or one in
+/// `folder` that takes the suite from the store and all else from this one.
+async fn catalog_with_suite(
+    catalog: &Path,
+    suite: &str,
+    digest: &Digest,
+    store: &Store,
+    folder: &Path,
+) -> Result<PathBuf> {
+    let own = Catalog::open(Some(catalog))?;
+    if own.suite(suite).is_ok_and(|own| own.digest == *digest) {
+        return Ok(catalog.to_path_buf());
+    }
+    let found = store.definition(digest).await.map_err(store_error)?;
+    let Some((path, packed)) = found else {
+        return Err(Error::infrastructure(format!(
+            "the suite {suite} that was asked for is neither in this host's catalog nor in the store"
+        )));
+    };
+    let definition = Definition::unpack(&packed, digest, &path)?;
+    definition.write(&folder.join("suites").join(suite))?;
+    for shared in ["images", "hosts", "policies"] {
+        let (from, to) = (catalog.join(shared), folder.join(shared));
+        std::os::unix::fs::symlink(&from, &to).context(|| format!("linking {}", to.display()))?;
+    }
+    Ok(folder.to_path_buf())
 }

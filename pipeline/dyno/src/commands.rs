@@ -26,14 +26,15 @@ use dyno_toolchain::lock;
 
 use crate::agent_command;
 use crate::arguments::{
-    BISECT_SKIP, Cli, Command, Compare, DEMO, DEMO_EXPLANATION, Global, ImageCommand, Measuring,
-    Output, REQUESTER, ROUNDS_DEMO, ROUNDS_MOST, Selfcheck,
+    BISECT_SKIP, Cli, Command, Compare, DEMO, DEMO_EXPLANATION, ImageCommand, ROUNDS_DEMO,
+    Selfcheck,
 };
 use crate::cache_command::CacheCommand;
 use crate::environment::{
     cache_folder, cache_path, data_folder, environment, machine_scope, open_existing_store,
     open_store, state_folder,
 };
+use crate::options::{Global, Measuring, Output, REQUESTER, ROUNDS_MOST};
 use crate::prompt;
 use crate::queue_command::{Queue, RequestArguments, result_text};
 use crate::show::{self, Detail, print_as, terminal, write_stdout};
@@ -104,15 +105,10 @@ impl Call<'_> {
                 self.events.send(Event::Finished);
                 queue.show(arguments).await.map(|()| 0)
             }
-            Command::Cancel { id } => {
-                let text = Queue::open(self.global).await?.cancel(id).await?;
-                self.events.send(Event::Finished);
-                write_stdout(&text)?;
-                Ok(0)
-            }
+            Command::Cancel { id } => self.cancel(id).await,
             Command::QueueJob { file } => {
                 let context = self.context().await?;
-                agent_command::run_job(file, self.global, context).await.map(|()| 0)
+                agent_command::run_job(file, context).await.map(|()| 0)
             }
             Command::Cache { command } => {
                 let list = CacheCommand::List { json: false };
@@ -128,14 +124,16 @@ impl Call<'_> {
             }
             Command::Suite { command } => self.suite(command).await,
             Command::Image { command } => images(command, self.global, self.events).await,
-            Command::Completions { shell } => {
-                let mut script = Vec::new();
-                clap_complete::generate(*shell, &mut Cli::command(), "dyno", &mut script);
-                write_stdout(&script)?;
-                Ok(0)
-            }
+            Command::Completions { shell } => write_completions(*shell),
             Command::Man { folder } => write_manual(folder),
         }
+    }
+
+    async fn cancel(&self, id: &str) -> Result<u8> {
+        let text = Queue::open(self.global).await?.cancel(id).await?;
+        self.events.send(Event::Finished);
+        write_stdout(&text)?;
+        Ok(0)
     }
 
     async fn suite(&self, command: &SuiteCommand) -> Result<u8> {
@@ -167,14 +165,10 @@ impl Call<'_> {
         let (id, state) = (id.hex(), if submitted.is_new { "asked" } else { "asked before" });
         if !arguments.wait {
             self.events.send(Event::Finished);
-            write_stdout(&format!(
-                "{id} {state}, {} job{}\n",
-                jobs,
-                if jobs == 1 { "" } else { "s" }
-            ))?;
+            write_stdout(&format!("{id} {state}, {}\n", plural(jobs, "job")))?;
             return Ok(0);
         }
-        self.events.notice(format!("request {id}: {state}; waiting for {jobs} job(s)"));
+        self.events.notice(format!("request {id}: {state}; waiting for {}", plural(jobs, "job")));
         let results = queue.wait(&submitted, self.events).await?;
         let is_answered =
             |result: &JobResult| matches!(result.ending, Ending::Done { .. } | Ending::Held { .. });
@@ -367,6 +361,13 @@ fn bisect_code(answer: &Answer) -> u8 {
         Conclusion::Regressed if has_regressed() => 1,
         _ => BISECT_SKIP,
     }
+}
+
+fn write_completions(shell: clap_complete::Shell) -> Result<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "dyno", &mut script);
+    write_stdout(&script)?;
+    Ok(0)
 }
 
 /// Writes a page for each command into `folder`.

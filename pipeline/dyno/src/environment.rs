@@ -21,7 +21,7 @@ use dyno_query::Session;
 use dyno_queue::stored::ResultGate;
 use dyno_store::Store;
 
-use crate::arguments::Global;
+use crate::options::Global;
 
 /// The runs that the store holds.
 struct StoredRuns(Store);

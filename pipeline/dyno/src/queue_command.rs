@@ -1,12 +1,12 @@
 //! The queue's commands: asking, measuring what others asked, looking, cancelling.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use dyno_answer::error::store_error;
-use dyno_base::error::{Error, Result, WithContext};
+use dyno_base::error::{Error, Result};
 use dyno_base::event::Events;
+use dyno_base::text::{duration, plain};
 use dyno_build::catalog::{Catalog, LoadedSuite};
 use dyno_build::source;
 use dyno_job::definitions::store_definition;
@@ -23,10 +23,10 @@ use dyno_queue::request::{Submitted, cancel, load, open_jobs_like, results, subm
 use dyno_queue::status::{Status, status};
 use dyno_queue::stored::StoredObjects;
 use dyno_queue::{Clock, Trouble};
-use dyno_store::Store;
+use dyno_store::{PREFIX_DIGITS_MIN, Store};
 
-use crate::arguments::{Global, Measuring, ROUNDS_MOST};
 use crate::environment::{cache_folder, open_existing_store, open_store};
+use crate::options::{Global, Measuring, ROUNDS_MOST};
 use crate::show::{print_as, write_stdout};
 
 /// Seconds of a job beyond which its benchmarks are split.
@@ -214,17 +214,18 @@ impl Queue {
     /// # Errors
     /// Of the store, where it does not answer for minutes.
     pub async fn wait(&self, submitted: &Submitted, events: &Events) -> Result<Vec<JobResult>> {
-        let mut ended = 0;
+        let mut ended = Vec::new();
+        let mut open: Vec<QueueJobId> =
+            submitted.request.jobs.iter().map(|job| job.id.clone()).collect();
         loop {
-            let found = results(&self.objects, &self.clock, &submitted.request).await;
-            let found = found.map_err(queue_error)?;
-            let done: Vec<JobResult> = found.iter().filter_map(|(_, r)| r.clone()).collect();
-            for result in &done[ended.min(done.len())..] {
-                events.notice(format!("job {}", result_text(result)));
+            let found = results(&self.objects, &self.clock, &open).await.map_err(queue_error)?;
+            for result in found {
+                events.notice(format!("job {}", result_text(&result)));
+                open.retain(|job| *job != result.job);
+                ended.push(result);
             }
-            ended = done.len();
-            if ended == found.len() {
-                return Ok(done);
+            if open.is_empty() {
+                return Ok(ended);
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -249,20 +250,15 @@ impl Queue {
 
     /// Cancels a request, by its id, or a job, by its id or the first digits; a line for each.
     pub async fn cancel(&self, id: &str) -> Result<String> {
-        let jobs: Vec<JobName> = match id.parse::<RequestId>() {
-            Ok(request) => match load(&self.objects, &self.clock, &request).await {
-                Ok(Some(request)) => request.jobs.iter().map(JobName::new).collect(),
-                Ok(None) => Vec::new(),
-                Err(trouble) => return Err(queue_error(trouble)),
-            },
-            Err(_) => Vec::new(),
+        let request = match id.parse::<RequestId>() {
+            Ok(request) => load(&self.objects, &self.clock, &request).await.map_err(queue_error)?,
+            Err(_) => None,
         };
-        let jobs = match jobs.is_empty() {
-            false => jobs,
-            true => open_jobs_like(&self.objects, id).await.map_err(queue_error)?,
+        let jobs = match request {
+            Some(request) => request.jobs.iter().map(JobName::new).collect(),
+            None => open_jobs_like(&self.objects, id).await.map_err(queue_error)?,
         };
-        let digits_min = 7;
-        if jobs.is_empty() || id.len() < digits_min {
+        if jobs.is_empty() || id.len() < PREFIX_DIGITS_MIN {
             return Err(Error::input(format!("no request and no open job has the id {id}")).hint(
                 "dyno queue lists what is open; an id is its 32 digits, or the first 7 or more of a job's",
             ));
@@ -311,11 +307,11 @@ async fn resolve_names(
 
 /// How a job ended, in a line.
 pub fn result_text(result: &JobResult) -> String {
-    let (id, by) = (result.job.short(), &result.by);
+    let (id, by) = (result.job.short(), plain(&result.by));
     match &result.ending {
         Ending::Done { run, .. } => format!("{id}: done by {by}, as run {}", run.short()),
         Ending::Held { run } => format!("{id}: the store held run {} already", run.short()),
-        Ending::Failed { why } => format!("{id}: failed on {by}: {why}"),
+        Ending::Failed { why } => format!("{id}: failed on {by}: {}", plain(why)),
         Ending::Cancelled => format!("{id}: cancelled by {by}"),
     }
 }
@@ -323,78 +319,43 @@ pub fn result_text(result: &JobResult) -> String {
 fn status_text(status: &Status, now_us: i64) -> String {
     let ago = |us: i64| {
         let seconds = (now_us - us).max(0) as u64 / 1_000_000;
-        format!("{} ago", dyno_base::text::duration(seconds))
+        format!("{} ago", duration(seconds))
     };
-    let mut text = String::new();
-    match status.jobs.len() {
-        0 => text.push_str("nothing is open\n"),
-        1 => text.push_str("1 job is open\n"),
-        n => text.push_str(&format!("{n} jobs are open\n")),
-    }
+    let mut text = match status.jobs.len() {
+        0 => "nothing is open\n".to_string(),
+        1 => "1 job is open\n".to_string(),
+        n => format!("{n} jobs are open\n"),
+    };
     for job in &status.jobs {
         let id = job.id.short();
         let state = match job.claim.as_ref().and_then(|claim| Some((claim, claim.holder.as_ref()?)))
         {
             Some((claim, holder)) => {
-                format!("{} has it, since {}", holder.host, ago(claim.since_us))
+                format!("{} has it, since {}", plain(&holder.host), ago(claim.since_us))
             }
             None => "waits".into(),
         };
         let asked = ago(job.asked_us);
-        let (class, priority) = (&job.class, job.priority);
+        let (class, priority) = (plain(&job.class), job.priority);
         text.push_str(&format!(
             "  {id}  for {class}, priority {priority}, asked {asked}: {state}\n"
         ));
         for failed in job.claim.iter().flat_map(|claim| &claim.failed) {
-            text.push_str(&format!("                failed on {}: {}\n", failed.host, failed.why));
+            let (host, why) = (plain(&failed.host), plain(&failed.why));
+            text.push_str(&format!("                failed on {host}: {why}\n"));
         }
     }
     text.push_str(if status.hosts.is_empty() { "no host was seen\n" } else { "hosts\n" });
     for host in &status.hosts {
         let HostOffer { name, architecture, cores, labels } = &host.offer;
         let labels = if labels.is_empty() { "no labels".into() } else { labels.join(", ") };
-        text.push_str(&format!(
-            "  {name}  {architecture}, benchmark cores: {cores}, {labels}; dyno {}; seen {}: {}\n",
-            host.dyno_version,
-            ago(host.beat_us),
-            host.activity
-        ));
+        let offer = format!("{name}  {architecture}, benchmark cores: {cores}, {labels}");
+        let (version, seen) = (&host.dyno_version, ago(host.beat_us));
+        let line = format!("{offer}; dyno {version}; seen {seen}: {}", host.activity);
+        text.push_str(&format!("  {}\n", plain(&line)));
     }
     for (name, why) in &status.problems {
-        text.push_str(&format!("left alone: {name}: {why}\n"));
+        text.push_str(&format!("left alone: {}: {}\n", plain(name), plain(why)));
     }
     text
-}
-
-/// The catalog in which the suite of a job is the one that was asked for: this one, or one in
-/// `folder` that takes the suite from the store and all else from this one.
-pub async fn catalog_with_suite(
-    catalog: &Path,
-    suite: &str,
-    digest: &dyno_model::id::Digest,
-    store: &Store,
-    folder: &Path,
-) -> Result<PathBuf> {
-    let own = Catalog::open(Some(catalog))?;
-    if own.suite(suite).is_ok_and(|own| own.digest == *digest) {
-        return Ok(catalog.to_path_buf());
-    }
-    let found = store.definition(digest).await.map_err(store_error)?;
-    let Some((path, packed)) = found else {
-        return Err(Error::infrastructure(format!(
-            "the suite {suite} that was asked for is neither in this host's catalog nor in the store"
-        )));
-    };
-    let definition = dyno_build::definition::Definition::unpack(&packed, digest, &path)?;
-    definition.write(&folder.join("suites").join(suite))?;
-    for shared in ["images", "hosts", "policies"] {
-        let (from, to) = (catalog.join(shared), folder.join(shared));
-        std::os::unix::fs::symlink(&from, &to).context(|| format!("linking {}", to.display()))?;
-    }
-    Ok(folder.to_path_buf())
-}
-
-/// The id of a job, for file names.
-pub fn job_file(job: &QueueJobId) -> String {
-    format!("{}.json", job.hex())
 }

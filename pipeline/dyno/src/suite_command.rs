@@ -18,7 +18,7 @@ use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request}
 use dyno_model::suite_check::{CheckedCase, check_case};
 use serde::Serialize;
 
-use crate::arguments::{REQUESTER, SelectionArguments};
+use crate::options::{REQUESTER, SelectionArguments};
 use crate::show::{print_as, write_stdout};
 
 #[derive(Debug, clap::Subcommand)]

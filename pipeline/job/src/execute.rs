@@ -17,7 +17,7 @@ use dyno_measure::{Bench, Measured, Parity, Rounds, Subject, Trial};
 use dyno_model::catalog::suite::{Case, Workload};
 use dyno_model::id::JobId;
 use dyno_model::plan::Job;
-use dyno_model::record::{Failure, Side, phase};
+use dyno_model::record::{Failure, Record, Side, phase};
 use dyno_model::text::plural;
 use dyno_store::PublishOutcome;
 use dyno_toolchain::prepare::PreparedToolchain;
@@ -108,27 +108,27 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
     let mut record =
         record(&prepared, job, (built, inputs), measured, provenance, started_us, clock);
     record.run.queue.clone_from(&request.queue);
-    let bytes = match spool.publish(&record, &ctx.events).await? {
+    let bytes = publish(&spool, &record, ctx).await?;
+    drop(kept);
+    taken.iter().try_for_each(|taken| spool.remove_rounds(taken))?;
+    let samples = record.samples.len();
+    ctx.events.end(Phase::Publish, format!("{samples} samples, {bytes} bytes"));
+    let (job, suite) = (job.id.clone(), record.run.suite);
+    Ok(JobOutcome { job, suite, measured: true, bytes, samples })
+}
+
+/// Publishes the record; returns how many bytes that wrote.
+async fn publish(spool: &Spool<'_>, record: &Record, ctx: &Context) -> Result<u64> {
+    Ok(match spool.publish(record, &ctx.events).await? {
         PublishOutcome::Written { bytes, .. } => bytes,
         PublishOutcome::AlreadyPublished => 0,
         PublishOutcome::Superseded => {
+            let job = &record.run.job;
             ctx.events.notice(format!(
-                "job {} counts by another attempt, or was cancelled: this one is left out",
-                job.id
+                "job {job} counts by another attempt, or was cancelled: this one is left out"
             ));
             0
         }
-    };
-    drop(kept);
-    taken.iter().try_for_each(|taken| spool.remove_rounds(taken))?;
-    ctx.events.end(Phase::Publish, format!("{} samples, {bytes} bytes", record.samples.len()));
-    let suite = record.run.suite;
-    Ok(JobOutcome {
-        job: job.id.clone(),
-        suite,
-        measured: true,
-        bytes,
-        samples: record.samples.len(),
     })
 }
 
