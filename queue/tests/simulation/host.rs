@@ -130,6 +130,17 @@ impl SimulatedObjects {
     }
 }
 
+/// An object as if another than who wrote it had.
+fn of_another(bytes: &[u8]) -> Vec<u8> {
+    let mut value: serde_json::Value = serde_json::from_slice(bytes).unwrap_or_default();
+    for place in ["/incarnation", "/holder/incarnation"] {
+        if let Some(incarnation) = value.pointer_mut(place) {
+            *incarnation = "another".into();
+        }
+    }
+    serde_json::to_vec(&value).expect("it was read as JSON")
+}
+
 /// A claim that counts each one before it as an attempt.
 fn counting_claims(write: Write) -> Write {
     use dyno_model::queue::{Claim, FailedAttempt};
@@ -159,10 +170,8 @@ impl Objects for SimulatedObjects {
     async fn read(&self, name: &str) -> Result<Option<Object>, Trouble> {
         let read = self.ask(self.draw_fate(), || lock(&self.world).read(name)).await?;
         let is_lost = self.lost.lock().expect("one thread").remove(name);
-        Ok(read.map(|(version, mut bytes)| {
-            if is_lost {
-                bytes.push(b' ');
-            }
+        Ok(read.map(|(version, bytes)| {
+            let bytes = if is_lost { of_another(&bytes) } else { bytes };
             Object { version: Version(version.to_string()), bytes }
         }))
     }

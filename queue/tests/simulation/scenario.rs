@@ -128,6 +128,11 @@ fn draw_request(world: &Shared, number: u64, hosts: usize) -> QueueRequest {
     request
 }
 
+/// How long a host waits before it looks again: hundreds of hosts look less often.
+fn poll(hosts: usize) -> Duration {
+    Duration::from_secs(if hosts < 100 { 20 } else { 60 })
+}
+
 /// Starts the agent of a host.
 fn start(executor: &mut Executor, world: &Shared, host: usize, mutation: Option<Mutation>) {
     let starts = {
@@ -151,7 +156,7 @@ fn start(executor: &mut Executor, world: &Shared, host: usize, mutation: Option<
             duration: Duration::from_micros(LEASE),
             renewal: Duration::from_micros(LEASE / 4),
         },
-        poll: Duration::from_secs(20),
+        poll: poll(lock(world).hosts.len()),
         beat: Duration::from_secs(60),
     };
     let shared = Arc::clone(world);
