@@ -14,6 +14,15 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
+/// `3 days ago`.
+pub fn ago(seconds: u64) -> String {
+    match seconds / 86_400 {
+        0 if seconds < 60 => "just now".into(),
+        0 | 1 => format!("{} ago", duration(seconds)),
+        days => format!("{} ago", dyno_model::text::plural(days as usize, "day")),
+    }
+}
+
 /// Rows of text in columns, two spaces apart; the columns in `right` end at one place. Each line ends
 /// with a line end, and with no spaces before it.
 pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
@@ -48,5 +57,10 @@ mod tests {
         let rows = rows.map(|row| row.map(String::from).to_vec());
         assert_eq!(columns(&rows, &[1]), "case       s\ngrößer   1.5\n        10.0\n");
         assert_eq!(columns(&[], &[]), "");
+    }
+
+    #[test]
+    fn what_was_is_so_long_ago() {
+        assert_eq!([5, 120, 3 * 86_400].map(ago), ["just now", "2 min ago", "3 days ago"]);
     }
 }

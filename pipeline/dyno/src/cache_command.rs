@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use dyno_base::cache::{self, CacheLock, Entry, KINDS, bytes_of};
 use dyno_base::error::Result;
 use dyno_base::scratch::sweep_scratch;
-use dyno_base::text::{columns, duration};
+use dyno_base::text::{ago, columns};
 use dyno_model::text::plural;
 use indicatif::HumanBytes;
 use serde::Serialize;
@@ -157,15 +157,6 @@ fn kind_lines(entries: &[Entry]) -> String {
     columns(&rows, &[1, 2])
 }
 
-/// `3 days ago`.
-fn ago(seconds: u64) -> String {
-    match seconds / 86_400 {
-        0 if seconds < 60 => "just now".into(),
-        0 | 1 => format!("{} ago", duration(seconds)),
-        days => format!("{} ago", plural(days as usize, "day")),
-    }
-}
-
 fn spool_text(spooled: usize) -> String {
     match spooled {
         0 => String::new(),
@@ -226,7 +217,5 @@ mod tests {
         ] {
             assert_eq!(seconds(text).ok(), expected, "{text}");
         }
-        assert_eq!(ago(3 * 86_400), "3 days ago");
-        assert_eq!(ago(5), "just now");
     }
 }

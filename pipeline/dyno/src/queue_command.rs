@@ -6,7 +6,7 @@ use std::time::Duration;
 use dyno_answer::error::store_error;
 use dyno_base::error::{Error, Result};
 use dyno_base::event::Events;
-use dyno_base::text::{duration, plain};
+use dyno_base::text::{ago, plain};
 use dyno_build::catalog::{Catalog, LoadedSuite};
 use dyno_build::source;
 use dyno_job::definitions::store_definition;
@@ -317,10 +317,7 @@ pub fn result_text(result: &JobResult) -> String {
 }
 
 fn status_text(status: &Status, now_us: i64) -> String {
-    let ago = |us: i64| {
-        let seconds = (now_us - us).max(0) as u64 / 1_000_000;
-        format!("{} ago", duration(seconds))
-    };
+    let ago = |us: i64| ago((now_us - us).max(0) as u64 / 1_000_000);
     let mut text = match status.jobs.len() {
         0 => "nothing is open\n".to_string(),
         1 => "1 job is open\n".to_string(),

@@ -10,6 +10,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use dyno_base::atomic_file;
+use dyno_base::cache::mark_use;
 use dyno_base::disk::{DiskLimit, DiskWatch};
 use dyno_base::error::{Error, Kind, Result, WithContext};
 use dyno_base::event::{Events, Phase};
@@ -331,6 +332,7 @@ pub(super) async fn init_repository(
     };
     if folder.exists() {
         if is_repository().await? {
+            mark_use(folder);
             return Ok(());
         }
         events.notice(format!(

@@ -191,3 +191,18 @@ fn unpack(repository: &Path) {
     }
     fs::remove_dir_all(aside).unwrap();
 }
+
+/// What a commit was taken from counts as used, though nothing is fetched: `dyno cache prune` goes
+/// by that.
+#[tokio::test]
+async fn a_repository_that_has_the_commit_is_marked_as_used() {
+    let (folder, _, second) = two_commits("sha1").await;
+    let resolve = async || resolve_name(folder.path(), "origin", &second).await.0.unwrap();
+    resolve().await;
+    let repositories = fs::read_dir(folder.path().join("cache/sources/git")).unwrap();
+    let repository = repositories.flatten().next().unwrap().path();
+    let long_ago = std::time::SystemTime::UNIX_EPOCH;
+    fs::File::open(&repository).unwrap().set_modified(long_ago).unwrap();
+    resolve().await;
+    assert_ne!(fs::metadata(&repository).unwrap().modified().unwrap(), long_ago);
+}
