@@ -93,6 +93,7 @@ pub async fn ask(
             store: store.url().to_string(),
             command,
             sql: compared.sql_for_all(),
+            report_url: None,
         },
         sql: &sql,
         fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
