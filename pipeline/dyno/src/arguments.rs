@@ -274,7 +274,10 @@ pub struct Output {
     /// Print the pull request's comment instead of a table
     #[arg(long)]
     pub markdown: bool,
-    /// Exit with 1 if something that decides regressed
+    /// Print every case beside wall time, instructions and memory instead of what changed
+    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    pub matrix: bool,
+    /// Exit with 1 if something that gates regressed
     #[arg(long)]
     pub fail_on_regression: bool,
 }

@@ -224,6 +224,8 @@ fn print(
         dyno_reports::json(&answer.view)
     } else if output.markdown {
         dyno_reports::markdown(&answer.view)
+    } else if output.matrix {
+        dyno_reports::matrix(&answer.view, terminal(global.color))
     } else {
         let page = page.map(|page| page.display().to_string());
         dyno_reports::text(&answer.view, page.as_deref(), terminal(global.color))

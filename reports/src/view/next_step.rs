@@ -18,7 +18,7 @@ pub(super) fn next_step(view: &View) -> String {
     let mut steps = Vec::new();
     if view.is_any(Standing::NewlyFailing) {
         let names = failing::names_of(&view.failures, Standing::NewlyFailing);
-        steps.push(format!("Mend what newly fails ({names}): its error is below."));
+        steps.push(format!("Mend what newly fails, {names}: the error is below."));
     }
     if !view.ask_again.is_empty() {
         steps.push(

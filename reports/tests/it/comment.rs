@@ -59,7 +59,7 @@ fn what_matters_comes_first() {
         &scenarios::mixed().view(),
         &[
             "### Mixed: ",
-            "**Next**: Mend what newly fails (`zlib`)",
+            "**Next**: Mend what newly fails, `zlib`: the error is below.",
             "**Newly failing**: `zlib`, step `output`",
             "\n```text\nline 1: expected 6f0c1a2e",
             "| ▲ Regressed | `json` | `instructions:cachegrind` | **+3.78 %** | exact | 806,000,000 → 836,466,800 | \
