@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dyno_model::metric::{self, MetricSource};
 use dyno_model::verdict::{Judged, Reason, Standing, Verdict};
 use serde::Serialize;
 
@@ -90,8 +91,15 @@ impl CaseCounts {
         let fails = |(b, c, h): &(String, String, String)| {
             standings.contains_key(&(b.as_str(), c.as_str(), h.as_str()))
         };
-        let measured: BTreeSet<_> = judged.iter().map(key).filter(|case| !fails(case)).collect();
-        let gates = judged.iter().filter(|j| j.comparison.decides).map(key);
+        // The files of an artifact are no case.
+        let is_of_case = |j: &&Judged| {
+            metric::find(&j.comparison.key.metric)
+                .is_none_or(|m| m.source != MetricSource::Artifact)
+        };
+        let judged: Vec<&Judged> = judged.iter().filter(is_of_case).collect();
+        let measured: BTreeSet<_> =
+            judged.iter().copied().map(key).filter(|case| !fails(case)).collect();
+        let gates = judged.iter().copied().filter(|j| j.comparison.decides).map(key);
         let (failing_gates, gates): (Vec<_>, Vec<_>) = gates.partition(fails);
         let gates: BTreeSet<_> = gates.into_iter().collect();
         let has_both = |j: &&Judged| {
@@ -99,7 +107,7 @@ impl CaseCounts {
                 matches!(j.verdict, Verdict::Inconclusive(Reason::MissingSide { .. }));
             j.comparison.decides && !is_one_sided
         };
-        let paired: BTreeSet<_> = judged.iter().filter(has_both).map(key).collect();
+        let paired: BTreeSet<_> = judged.iter().copied().filter(has_both).map(key).collect();
         let gating = gates.intersection(&paired).count();
         let count = |standing: Standing| standings.values().filter(|s| **s == standing).count();
         let failing: Vec<(&'static str, usize)> = Standing::ALL

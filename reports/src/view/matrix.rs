@@ -116,13 +116,15 @@ fn page_cell(row: &Row) -> PageCell<'_> {
 /// Every case beside wall time, instructions and memory, as text: `dyno compare --matrix`.
 pub fn matrix(view: &View, terminal: Terminal) -> String {
     let terminal = terminal.at_least_narrow();
-    let Matrix { metrics, cases } = Matrix::new(view);
+    let Matrix { mut metrics, mut cases } = Matrix::new(view);
+    metrics.truncate(TEXT_METRICS_MAX);
+    cases.retain(|case| metrics.iter().any(|metric| row_with(case, metric).is_some()));
     let cells = Cells(&cases);
     let mut columns: Vec<Column> = vec![cells.name("case", 0, |case| case[0].case.clone())];
     if view.many_hosts {
         columns.push(cells.name("host", 0, |case| case[0].host.clone()));
     }
-    for metric in metrics.into_iter().take(TEXT_METRICS_MAX) {
+    for metric in metrics {
         let values = |case: &Vec<&Row>| match row_with(case, metric).map(page_cell) {
             Some(cell) => format!("{} → {}", cell.baseline, cell.candidate),
             None => "–".to_string(),

@@ -192,6 +192,24 @@ fn headlines_say_what_failed() {
     assert!(both(["build", "build"]).view().remarks.contains(&remark));
 }
 
+/// The size of an artifact has a series, and is no case.
+#[test]
+fn cases_add_up() {
+    let mut samples = scenarios::benches(&[("fib", 131.0, 0.124, 0.002)]);
+    samples.extend(scenarios::series("artifact:fib", "artifact-size", 1, 1e6, 0.0, 0.0));
+    samples.extend(scenarios::series("idle", "max-rss", 5, 1e6, 0.0, 0.001));
+    samples.extend(scenarios::series("gone", "wall", 5, 1e6, 0.0, 0.001));
+    samples.retain(|s| s.benchmark != "gone" || s.side == Side::Baseline);
+    let of_case = |name, side| failure(Some(name), Some(side), "output", "a wrong answer", "");
+    let failures = vec![of_case("json", Side::Candidate), of_case("regex", Side::Baseline)];
+    let view = scenarios::one_host("cases", samples).failing(failures).view();
+    assert_eq!(
+        view.cases,
+        "5 cases: 1 compared, 1 measured on one side only, 1 without a metric that gates, 1 newly \
+         failing, 1 newly passing. 2 series that gate: 1 regressed, 1 inconclusive."
+    );
+}
+
 #[test]
 fn every_conclusion_says_what_to_do() {
     for scenario in scenarios::all() {
