@@ -25,6 +25,9 @@ pub struct SelfCheck {
     pub comparisons: u32,
     /// Series tested in them.
     pub checks: u64,
+    /// Series that could not be tested, since too few of their rounds were undisturbed.
+    #[serde(default)]
+    pub disturbed: u64,
     /// Checks with p ≤ α.
     pub rejected: u64,
     /// α: the share of checks that is nominally rejected.
@@ -76,6 +79,8 @@ pub fn selfcheck(
     let p: Vec<f64> =
         comparisons.iter().flatten().filter_map(|judged| p_of_zero(&judged.comparison)).collect();
     let checks = p.len() as u64;
+    let is_disturbed = |j: &&Judged| j.comparison.tainted > 0 && j.comparison.estimate.is_none();
+    let disturbed = comparisons.iter().flatten().filter(is_disturbed).count() as u64;
     let rejected = p.iter().filter(|p| **p <= alpha).count() as u64;
     let (low, high) = stats::share_interval(rejected, checks, confidence);
     let is_changed = |j: &Judged| matches!(j.verdict, Verdict::Regressed | Verdict::Improved);
@@ -85,6 +90,7 @@ pub fn selfcheck(
         fingerprint,
         comparisons: comparisons.len() as u32,
         checks,
+        disturbed,
         rejected,
         expected: alpha,
         low,
@@ -114,31 +120,37 @@ impl fmt::Display for SelfCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let comparison_text = match self.rate() {
             Rate::Unknown => {
-                return f
-                    .write_str("nothing was checked: no metric that is sampled in rounds varied");
+                return match self.disturbed {
+                    0 => f.write_str(
+                        "nothing was checked: no metric that is sampled in rounds varied",
+                    ),
+                    series => write!(
+                        f,
+                        "nothing was checked: {series} series have too few undisturbed rounds"
+                    ),
+                };
             }
-            Rate::Nominal => "at their nominal rate",
-            Rate::More => "more often than nominal",
-            Rate::Less => "less often than nominal",
+            Rate::Nominal => "no sign of too many false positives",
+            Rate::More => "too many false positives",
+            Rate::Less => "fewer false positives than expected",
         };
         let percent = |share: f64| format!("{:.1}", share * 100.0);
         let nominal = percent(self.expected);
         write!(
             f,
-            "false positives {comparison_text}: {} of {} checks at {} % ({} %, interval {} to {} %)",
+            "{comparison_text}: {} of {} checks ({} %, interval {} to {} %), where {} % is expected",
             self.rejected,
             self.checks,
-            nominal.strip_suffix(".0").unwrap_or(&nominal),
             percent(self.rejected as f64 / self.checks as f64),
             percent(self.low),
             percent(self.high),
+            nominal.strip_suffix(".0").unwrap_or(&nominal),
         )?;
         match self.false_verdicts {
-            0 => write!(f, "; no change was claimed in {} comparisons", self.comparisons),
-            some => {
-                write!(f, "; a change was claimed in {some} of {} comparisons", self.comparisons)
-            }
+            0 => write!(f, "; no change was claimed in any of {}", self.comparisons)?,
+            some => write!(f, "; a change was claimed in {some} of {}", self.comparisons)?,
         }
+        f.write_str(" comparisons of a commit with itself that the store has of this machine")
     }
 }
 
@@ -216,12 +228,20 @@ mod tests {
             SelfCheck { comparisons: 20, checks, rejected, low, high, ..empty }.to_string()
         };
         insta::assert_snapshot!(
-            [sentence(7, 200), sentence(30, 200), sentence(1, 200), sentence(0, 0)].join("\n"),
+            [
+                sentence(7, 200),
+                sentence(30, 200),
+                sentence(1, 200),
+                sentence(0, 0),
+                SelfCheck { disturbed: 3, ..checked(&[]) }.to_string()
+            ]
+            .join("\n"),
             @r"
-        false positives at their nominal rate: 7 of 200 checks at 5 % (3.5 %, interval 1.4 to 7.1 %); no change was claimed in 20 comparisons
-        false positives more often than nominal: 30 of 200 checks at 5 % (15.0 %, interval 10.4 to 20.7 %); no change was claimed in 20 comparisons
-        false positives less often than nominal: 1 of 200 checks at 5 % (0.5 %, interval 0.0 to 2.8 %); no change was claimed in 20 comparisons
+        no sign of too many false positives: 7 of 200 checks (3.5 %, interval 1.4 to 7.1 %), where 5 % is expected; no change was claimed in any of 20 comparisons of a commit with itself that the store has of this machine
+        too many false positives: 30 of 200 checks (15.0 %, interval 10.4 to 20.7 %), where 5 % is expected; no change was claimed in any of 20 comparisons of a commit with itself that the store has of this machine
+        fewer false positives than expected: 1 of 200 checks (0.5 %, interval 0.0 to 2.8 %), where 5 % is expected; no change was claimed in any of 20 comparisons of a commit with itself that the store has of this machine
         nothing was checked: no metric that is sampled in rounds varied
+        nothing was checked: 3 series have too few undisturbed rounds
         "
         );
     }

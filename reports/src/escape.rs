@@ -9,10 +9,10 @@
 //! In Markdown, a name or a reason stands in a code span and a log in a fence. There GitHub reads
 //! no mention, reference, link, emoji or tag, so only the span's own end has to be kept out.
 //! Backtick and pipe are replaced by look-alikes instead of escaped, since how `\|` inside a code
-//! span inside a table is read depends on the parser; the JSON has the text as it was. Names
-//! within a sentence go through [`prose`]: character references cannot form markup (CommonMark
-//! 0.31, 2.5), and a zero-width space after `@`, `#` and `:` keeps GitHub from making mentions,
-//! references, links and emoji of the rendered text.
+//! span inside a table is read depends on the parser; the JSON has the text as it was. Sentences
+//! go through [`prose`]: character references cannot form markup (CommonMark 0.31, 2.5), and a word
+//! of which GitHub would make a mention, a reference, a link or an emoji becomes a code span, which
+//! copies as it is.
 
 use std::borrow::Cow;
 
@@ -78,34 +78,94 @@ pub fn code(text: &str) -> String {
     if inner.trim().is_empty() { "–".to_string() } else { format!("`{}`", powerless(&inner)) }
 }
 
-/// `text` as one line of Markdown prose that says just that.
+/// `text` as one line of Markdown prose that says just that. What GitHub would make a mention, a
+/// reference, a link or an emoji of is a code span, and so is what stands between backticks.
 pub fn prose(text: &str) -> String {
-    const APART: &str = "&#8203;";
-    let text = line(text);
+    prose_with_names(text, &[])
+}
+
+/// `text` as [`prose`], with each of `names` as a code span wherever it stands as a word. Of names that
+/// begin alike the longer ones come first.
+pub(crate) fn prose_with_names(text: &str, names: &[String]) -> String {
+    let text = &*line(text);
     let mut out = String::with_capacity(text.len() + 16);
     // What a block could begin with (`-`, `+`, `1.`, spaces) only counts at the start.
     let number = text.bytes().take_while(u8::is_ascii_digit).count();
     let list = (number > 0 && text[number..].starts_with(['.', ')'])).then_some(number);
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        let before_word = chars.peek().is_some_and(|(_, next)| !next.is_whitespace());
-        let after_www = c == '.'
-            && at >= 3
-            && text.get(at - 3..at).is_some_and(|w| w.eq_ignore_ascii_case("www"));
-        match c {
-            ':' if before_word => out.push_str(&format!(":{APART}")),
-            '@' | '#' => out.push_str(&format!("&#{};{APART}", c as u32)),
-            c if (at == 0 && !c.is_alphanumeric())
-                || list == Some(at)
-                || after_www
-                || "<>&\"'`*_~[]\\!|$^{}".contains(c) =>
-            {
-                out.push_str(&format!("&#{};", c as u32));
-            }
-            c => out.push(c),
+    let mut at = 0;
+    let mut is_in_interval = false;
+    while let Some(c) = text[at..].chars().next() {
+        let rest = &text[at..];
+        let before = text[..at].chars().next_back();
+        if let Some((inner, length)) = code_at(rest, before, names) {
+            out.push_str(&code(inner));
+            at += length;
+            continue;
         }
+        let after = rest[c.len_utf8()..].chars().next();
+        let is_bracket_of_interval = match c {
+            '[' => !is_in_interval && after.is_some_and(|c| c.is_ascii_digit() || "+−".contains(c)),
+            ']' => is_in_interval && !after.is_some_and(|c| "([:".contains(c)),
+            _ => false,
+        };
+        is_in_interval = (is_in_interval || is_bracket_of_interval) && c != ']';
+        let is_escaped = at == 0 && !c.is_alphanumeric()
+            || list == Some(at)
+            || "<>&`*~[]\\|$^#@".contains(c) && !is_bracket_of_interval
+            // Within a word it is no emphasis.
+            || c == '_' && ![before, after].iter().all(|c| c.is_some_and(char::is_alphanumeric));
+        match is_escaped {
+            true => out.push_str(&format!("&#{};", c as u32)),
+            false => out.push(c),
+        }
+        at += c.len_utf8();
     }
     out
+}
+
+/// What at the beginning of `rest` is to be a code span, and how many bytes it takes.
+fn code_at<'t>(rest: &'t str, before: Option<char>, names: &[String]) -> Option<(&'t str, usize)> {
+    if let Some(inside) = rest.strip_prefix('`') {
+        let end = inside.find('`')?;
+        return Some((&inside[..end], end + 2));
+    }
+    if before.is_some_and(|c| c.is_alphanumeric() || "_-".contains(c)) {
+        return None;
+    }
+    let is_word = |name: &&String| {
+        let after = rest.strip_prefix(name.as_str()).map(|after| after.chars().next());
+        after.is_some_and(|next| !next.is_some_and(|c| c.is_alphanumeric() || "_-".contains(c)))
+    };
+    if let Some(name) = names.iter().find(is_word) {
+        return Some((&rest[..name.len()], name.len()));
+    }
+    if before.is_some_and(|c| !c.is_whitespace() && !"([\"'".contains(c)) {
+        return has_power(rest).then(|| word_of(rest));
+    }
+    let word = word_of(rest);
+    (!word.0.starts_with(['(', '[', '"', '\'']) && has_power_inside(word.0)).then_some(word)
+}
+
+/// The word at the beginning of `text`, without the punctuation at its end.
+fn word_of(text: &str) -> (&str, usize) {
+    let end = text.find(|c: char| c.is_whitespace() || c == '`').unwrap_or(text.len());
+    let word = text[..end].trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '"', '\'']);
+    (word, word.len())
+}
+
+/// Whether GitHub would make something of what `text` begins with: a mention, a reference, an emoji
+/// or an address.
+fn has_power(text: &str) -> bool {
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        (Some('@' | '#' | ':'), Some(next)) => next.is_alphanumeric() || next == '/',
+        _ => text.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("www.")),
+    }
+}
+
+/// Whether that is so at any place of `word`.
+fn has_power_inside(word: &str) -> bool {
+    word.char_indices().any(|(at, _)| has_power(&word[at..]))
 }
 
 /// `text` without what a CI service would obey if it stood in a log, as a comment does that is
@@ -139,6 +199,21 @@ pub fn fence(text: &str) -> String {
     let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
     let fence = "`".repeat(longest.max(2) + 1);
     format!("{fence}text\n{}\n{fence}", text.trim_end_matches('\n'))
+}
+
+/// A link of a comment: `text` is ours, and `url` is one that a browser should follow, by `http:` or
+/// `https:`. `None` for any other.
+pub(crate) fn markdown_link(text: &str, url: &str) -> Option<String> {
+    let scheme = link(url)?.split(':').next()?.to_ascii_lowercase();
+    let target = |c: char| match c {
+        '<' | '>' | '(' | ')' | '[' | ']' | '\\' | '`' | '*' | '_' | '|' | '"' | '\'' => {
+            format!("%{:02X}", c as u32)
+        }
+        c => c.to_string(),
+    };
+    ["http", "https"]
+        .contains(&scheme.as_str())
+        .then(|| format!("[{text}]({})", url.chars().map(target).collect::<String>()))
 }
 
 /// `place` as the target of a link, if it is one a browser should follow: a relative path, or
@@ -211,13 +286,38 @@ mod tests {
     fn prose_is_only_prose() {
         for (text, expected) in [
             ("Improved: 7 of 8 (+4.2 %).", "Improved: 7 of 8 (+4.2 %)."),
-            ("@a/b #12", "&#64;&#8203;a/b &#35;&#8203;12"),
-            ("see http://x and www.x", "see http:&#8203;//x and www&#46;x"),
-            ("- a_b_\n", "&#45; a&#95;b&#95;␊"),
+            ("@a/b #12", "`@a/b` `#12`"),
+            ("see http://x and www.x.", "see `http://x` and `www.x`."),
+            ("wall of instructions:cachegrind: +1 %", "wall of `instructions:cachegrind`: +1 %"),
+            ("do `dyno host tune --perf`, then", "do `dyno host tune --perf`, then"),
+            ("one ` alone", "one &#96; alone"),
+            ("x@a", "`x@a`"),
+            ("-@a", "`-@a`"),
+            ("- a_b_\n", "&#45; a_b&#95;␊"),
+            ("_a_ __b", "&#95;a&#95; &#95;&#95;b"),
             ("1. x", "1&#46; x"),
             ("<b>|", "&#60;b&#62;&#124;"),
+            ("by [−4 %, +7 %], it's", "by [−4 %, +7 %], it's"),
+            ("[1](x) [x](y) [2][3]", "&#91;1&#93;(x) &#91;x&#93;(y) [2&#93;[3]"),
         ] {
             assert_eq!(prose(text), expected);
+        }
+        let names = ["fib [n=2]", "fib", "wall"].map(String::from);
+        let named = prose_with_names("wall of fib [n=2]; fibre, fib-x and fib (walls).", &names);
+        assert_eq!(named, "`wall` of `fib [n=2]`; fibre, fib-x and `fib` (walls).");
+    }
+
+    #[test]
+    fn only_addresses_of_the_web_become_links_of_a_comment() {
+        for (url, expected) in [
+            ("https://ci.example/1?a=b#x", Some("[t](https://ci.example/1?a=b#x)")),
+            ("https://x/a_(b)", Some("[t](https://x/a%5F%28b%29)")),
+            ("file:///x", None),
+            ("x/report.html", None),
+            ("javascript:alert(1)", None),
+            ("https://x/ y", None),
+        ] {
+            assert_eq!(markdown_link("t", url).as_deref(), expected, "{url}");
         }
     }
 

@@ -221,11 +221,7 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: MetricUnit) -> P
     let [clean_b, clean_c] = Side::BOTH.map(|side| last_value(side, true));
     let [baseline, candidate] =
         Side::BOTH.map(|side| last_value(side, true).or(last_value(side, false)));
-    let mut notes: Vec<String> = samples
-        .iter()
-        .filter(|s| !s.taint.is_empty())
-        .map(|s| format!("{}: {}", s.side.name(), s.taint))
-        .collect();
+    let mut notes = taints(samples);
     let d = clean_b.zip(clean_c).and_then(|(b, c)| stats::log_ratio(b, c).ok());
     if let (Some(_), Some(_), None) = (clean_b, clean_c, d) {
         notes.push("a value is zero on one side only".to_string());
@@ -249,6 +245,23 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: MetricUnit) -> P
         d,
         notes,
     }
+}
+
+/// The disturbances of samples, each with how often it came: `candidate: contention (3 times)`.
+fn taints(samples: &[&Sample]) -> Vec<String> {
+    let mut taints: Vec<(String, usize)> = Vec::new();
+    for sample in samples.iter().filter(|s| !s.taint.is_empty()) {
+        let taint = format!("{}: {}", sample.side.name(), sample.taint);
+        match taints.iter_mut().find(|(known, _)| *known == taint) {
+            Some((_, times)) => *times += 1,
+            None => taints.push((taint, 1)),
+        }
+    }
+    let text = |(taint, times): (String, usize)| match times {
+        1 => taint,
+        times => format!("{taint} ({times} times)"),
+    };
+    taints.into_iter().map(text).collect()
 }
 
 fn noise_view(noise: Noise, d: &[f64], input: &Input<'_>) -> NoiseView {
@@ -323,20 +336,18 @@ fn rule(comparison: &Comparison, input: &Input<'_>) -> RuleView {
         (_, _, None) => "the policy does not name the metric".to_string(),
         (_, Decides::Yes, _) if !comparison.decides => {
             let who = deciding_beside(comparison, input.judged).join(", ");
-            format!("{decides_from}, but one side lacks it: {who} decides instead")
+            format!("{decides_from}, but one side lacks it: {who} gates instead")
         }
         (_, Decides::Yes | Decides::No, _) => decides_from,
         (_, Decides::Otherwise, _) if comparison.decides => format!(
             "{decides_from}: otherwise, and nothing of the case was measured on this host, on both \
-             sides, that decides anyway"
+             sides, that gates anyway"
         ),
         (_, Decides::Otherwise, _) => {
             let others: Vec<&str> = deciding_beside(comparison, input.judged);
             let who = if others.is_empty() { "another metric" } else { &others.join(", ") };
             let agrees = if comparison.is_companion { "; it must agree" } else { "" };
-            format!(
-                "{decides_from}: otherwise, and {who} decides for the case on this host{agrees}"
-            )
+            format!("{decides_from}: otherwise, and {who} gates for the case on this host{agrees}")
         }
     };
     RuleView {

@@ -16,6 +16,7 @@
 
 mod commands;
 mod comment;
+mod common;
 mod counts;
 mod drawing;
 pub mod escape;
@@ -29,10 +30,10 @@ pub mod view;
 mod words;
 
 pub use html::html;
-pub use markdown::{CommentOptions, MARKDOWN_CHARS_MAX, comment, markdown, marker};
+pub use markdown::{MARKDOWN_CHARS_MAX, markdown, marker};
 pub use terminal::Terminal;
 pub use text::text;
-pub use view::{Input, Links, View};
+pub use view::{Input, Links, View, matrix};
 
 /// The view as JSON, for programs: the same facts as the other outputs, names and log lines raw.
 /// Numbers that are not finite are `null`. Ends with a newline.

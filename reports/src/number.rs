@@ -186,6 +186,29 @@ pub fn quantity(value: f64, unit: MetricUnit, half_width: Option<f64>) -> String
     format!("{} {}", fixed(scaled, decimals), names[name])
 }
 
+/// The order in which people sort names with numbers in them: `o2` before `o10`, `1.5` before `2`.
+pub fn natural_order(a: &str, b: &str) -> std::cmp::Ordering {
+    if let (Ok(x), Ok(y)) = (a.parse::<f64>(), b.parse::<f64>()) {
+        return x.total_cmp(&y).then_with(|| a.cmp(b));
+    }
+    // Runs of digits compare by size: a longer one is larger, once its zeros are gone.
+    fn runs(text: &str) -> Vec<(bool, usize, &str)> {
+        let is_digit = |c: char| c.is_ascii_digit();
+        let mut runs = Vec::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let digits = is_digit(first);
+            let end = rest.find(|c| is_digit(c) != digits).unwrap_or(rest.len());
+            let run = &rest[..end];
+            let number = if digits { run.trim_start_matches('0') } else { run };
+            runs.push((!digits, if digits { number.len() } else { 0 }, number));
+            rest = &rest[end..];
+        }
+        runs
+    }
+    runs(a).cmp(&runs(b)).then_with(|| a.cmp(b))
+}
+
 /// Seconds as `0.4 s`, `83 s`, `12 min 5 s`, `2 h 3 min`.
 pub fn seconds(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {
@@ -211,6 +234,21 @@ pub fn utc(microseconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_with_numbers_sort_as_people_sort_them() {
+        for sorted in [
+            &["o0", "o1", "o2", "o10", "o11"][..],
+            &["-1", "0.5", "1", "1.5", "2", "10"],
+            &["1", "2", "16", "fast", "slow"],
+            &["a9b2", "a9b10", "a10b1", "b"],
+        ] {
+            let mut names = sorted.to_vec();
+            names.reverse();
+            names.sort_by(|a, b| natural_order(a, b));
+            assert_eq!(names, sorted);
+        }
+    }
 
     #[test]
     fn effects_carry_what_their_interval_supports() {

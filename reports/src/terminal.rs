@@ -9,15 +9,20 @@ pub(crate) use table::{Cases, Cells, Column, elide, table};
 /// The terminal written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Terminal {
-    /// Columns; less than 40 counts as 40.
+    /// Columns; less than 40 counts as 40. Sentences are never wider than they are easy to read.
     pub width: usize,
     /// Whether to use ANSI colours.
     pub color: bool,
 }
 
 const WIDTH_MIN: usize = 40;
+/// The widest that a sentence is.
+const SENTENCE_WIDTH_MAX: usize = 100;
 
 impl Terminal {
+    /// The width of what is no terminal, where nothing is cut.
+    pub const UNBOUNDED: usize = 1 << 16;
+
     /// The same terminal, at least as wide as the least width that is written for.
     pub(crate) fn at_least_narrow(self) -> Self {
         Self { width: self.width.max(WIDTH_MIN), ..self }
@@ -51,6 +56,7 @@ impl Terminal {
 /// `text` on lines of at most `width`, all but the first indented by `indent` more than it.
 pub(crate) fn wrap(text: &str, width: usize, indent: &str) -> Vec<String> {
     let hanging = format!("{indent}  ");
+    let width = width.min(SENTENCE_WIDTH_MAX);
     let options = textwrap::Options::new(width).initial_indent(indent).subsequent_indent(&hanging);
     // A number keeps its per cent sign.
     let text = line(text).replace(" %", "\u{a0}%");

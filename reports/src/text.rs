@@ -33,10 +33,15 @@ pub fn text(view: &View, path: Option<&str>, terminal: Terminal) -> String {
     out
 }
 
-/// The lines that follow the sentence: reasons, remarks, means.
+/// The lines that follow the sentence: what to do, numbers of cases, reasons, remarks, means.
 fn reasons(view: &View) -> Vec<String> {
-    let mut texts: Vec<String> = view.reasons.iter().take(REASONS_MAX).cloned().collect();
-    let rest_count = view.reasons.len() - texts.len();
+    let mut texts: Vec<String> = Vec::new();
+    if !view.next_step.is_empty() {
+        texts.push(format!("Next: {}", view.next_step));
+    }
+    texts.extend([&view.cases, &view.common.text].into_iter().filter(|t| !t.is_empty()).cloned());
+    texts.extend(view.reasons.iter().take(REASONS_MAX).cloned());
+    let rest_count = view.reasons.len().saturating_sub(REASONS_MAX);
     if rest_count > 0 {
         texts.push(format!("… and {}.", plural(rest_count, "more reason")));
     }

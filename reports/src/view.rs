@@ -26,9 +26,12 @@ mod data;
 mod estimates;
 mod failing;
 mod listings;
+mod matrix;
 mod means;
+mod next_step;
 mod notices;
 mod policy;
+mod prose;
 mod provenance;
 mod remarks;
 mod rows;
@@ -36,8 +39,11 @@ mod scaling;
 mod section;
 mod selfchecks;
 mod states;
+mod summary;
+mod words_of_page;
 
-pub use crate::counts::{Counts, FailingCases, Tally};
+pub use crate::common::CommonAxes;
+pub use crate::counts::{CaseCounts, Counts, FailingCases, Tally};
 pub use ask_again::AskAgain;
 pub use axes::{AxisFold, AxisValue, AxisView, BenchmarkFold, Range};
 pub use builds::{BuildShown, BuildView, PartsView, PathView, StepView, UnitView};
@@ -45,6 +51,7 @@ pub use data::Links;
 pub use estimates::{Effect, NumberWithInterval};
 pub use failing::{FailureView, SimilarFailures};
 pub use listings::ChangedRows;
+pub use matrix::matrix;
 pub use means::Mean;
 pub use policy::PolicyView;
 pub use provenance::{BuiltView, Provenance};
@@ -53,7 +60,7 @@ pub use scaling::{CurveView, LawView, PointView, ScalingShown, ScalingView};
 pub use selfchecks::SelfCheckView;
 pub use states::SeriesStates;
 
-pub(crate) use provenance::markdown_lines as provenance_lines;
+pub(crate) use prose::{link_to, sentence_of};
 pub(crate) use section::{Html, Section};
 
 /// Version of the view's JSON: raised when a field changes its meaning or goes; a reader must
@@ -61,11 +68,13 @@ pub(crate) use section::{Html, Section};
 pub const VERSION: u32 = 1;
 
 /// The sections below the verdict and its reasons, in the order in which every output has them.
-pub(crate) const SECTIONS: [Section; 18] = [
+pub(crate) const SECTIONS: [Section; 21] = [
     ask_again::ASK_AGAIN,
     failing::NEWLY_FAILING,
-    axes::AXES,
     listings::CHANGED,
+    summary::SUMMARY,
+    matrix::MATRIX,
+    axes::AXES,
     scaling::SCALING,
     builds::BUILDS,
     failing::NEWLY_PASSING,
@@ -77,6 +86,7 @@ pub(crate) const SECTIONS: [Section; 18] = [
     listings::INFORMING,
     notices::NOTICES,
     policy::POLICY,
+    words_of_page::WORDS,
     selfchecks::SELFCHECKS,
     provenance::PROVENANCE,
     data::DATA,
@@ -113,12 +123,21 @@ pub struct View {
     pub conclusion: &'static str,
     /// The conclusion and what it rests on, in one sentence.
     pub sentence: String,
+    /// What a reader can do now, in plain words.
+    pub next_step: String,
+    /// The numbers of cases and of series that gate, which add up, in one sentence or two.
+    pub cases: String,
+    /// The axes that names of cases leave out, since they have one value in the whole report.
+    pub common: CommonAxes,
     /// The reasons of the conclusion, a sentence each.
     pub reasons: Vec<String>,
     /// Hosts to ask again because they contradict each other, and how.
     pub ask_again: Vec<AskAgain>,
     /// Other facts that a reader must know at once, a sentence each; a few.
     pub remarks: Vec<String>,
+    /// The remarks that no table says.
+    #[serde(skip)]
+    pub(crate) remarks_without_row: Vec<String>,
     /// Geometric means over the deciding cases, by metric and host.
     pub means: Vec<Mean>,
     /// Whether false positives come at their nominal rate, a line each host.
@@ -153,19 +172,24 @@ pub struct View {
     pub policy: PolicyView,
     pub runs: Vec<Provenance>,
     pub links: Links,
+    /// What the comment's hidden first line says instead of suite, hosts and policy.
+    #[serde(skip)]
+    pub marker: Option<String>,
 }
 
 impl View {
     /// The view of `input`: everything there is to say about it.
     pub fn new(input: Input<'_>) -> Self {
         let judged = rows::sort_by_importance(input.judged);
+        let common = common_axes(&input);
         let mut rows = rows::rows(&judged, &input);
+        rows.iter_mut().for_each(|row| row.case = common.case(&row.benchmark, &row.config));
         let conflicting = rows::conflicting(&mut rows, &input);
         let rows_where = |is_wanted: &dyn Fn(&Row) -> bool| -> Vec<Row> {
             rows.iter().filter(|row| is_wanted(row)).cloned().collect()
         };
         let deciding = |verdict: &str| rows_where(&|r| r.decides && r.verdict == verdict);
-        let failures = failing::failures(input.runs, input.judged);
+        let failures = failing::failures(input.runs, input.judged, &common);
         let counts = counts(&input, &failures);
         let facts = words::Facts {
             conclusion: input.concluded.conclusion,
@@ -182,11 +206,16 @@ impl View {
             title: title(input.runs),
             conclusion: input.concluded.conclusion.name(),
             sentence: words::sentence(&facts),
-            reasons: words::reasons(input.concluded, &|standing| {
-                failing::names_with(&failures, standing)
-            }),
+            next_step: String::new(),
+            cases: counts.cases.sentence(&counts.deciding),
+            reasons: words::reasons(
+                input.concluded,
+                &|standing| failing::names_with(&failures, standing),
+                &|case| short_name(&rows, case),
+            ),
             ask_again: ask_again::ask_again(&input),
             remarks: Vec::new(),
+            remarks_without_row: Vec::new(),
             means: means::means(input.judged, input.policy, many_hosts),
             selfchecks: selfchecks::selfchecks(input.runs, input.selfchecks),
             counts,
@@ -201,14 +230,17 @@ impl View {
             informing: rows_where(&|r| r.tier == Gate::Informs),
             failures,
             axes: axes::axes(&judged, &input),
-            scalings: scaling::scalings(input.scalings, input.policy),
-            builds: builds::builds(input.builds),
+            scalings: scaling::scalings(input.scalings, input.policy, &common),
+            builds: builds::builds(input.builds, &common),
+            common,
             notices: notices::notices(input.runs, input.set_aside),
             policy: PolicyView::new(input.policy, input.judged),
             runs: input.runs.iter().map(provenance::provenance).collect(),
             links: input.links,
+            marker: None,
         };
-        view.remarks = remarks::remarks(&view, input.policy);
+        (view.remarks, view.remarks_without_row) = remarks::remarks(&view, input.policy);
+        view.next_step = next_step::next_step(&view);
         view
     }
 
@@ -250,12 +282,28 @@ fn has_many_hosts(input: &Input<'_>) -> bool {
     of_runs.chain(of_series).collect::<BTreeSet<_>>().len() > 1
 }
 
+/// The axes that all cases have in common: of those measured and of those that fail.
+fn common_axes(input: &Input<'_>) -> CommonAxes {
+    let measured = input.judged.iter().map(|j| &j.comparison.key);
+    let measured = measured.map(|key| (key.benchmark.as_str(), key.config.as_str()));
+    let failed = input.runs.iter().flat_map(|run| &run.failures);
+    let failed = failed.filter_map(|f| Some((f.benchmark.as_deref()?, f.config.as_deref()?)));
+    CommonAxes::new(measured.chain(failed))
+}
+
+/// The name of a case as its row has it, of its whole name.
+fn short_name(rows: &[Row], whole: &str) -> String {
+    let row = rows.iter().find(|row| words::case_name(&row.benchmark, &row.config) == whole);
+    row.map_or_else(|| whole.to_string(), |row| row.case.clone())
+}
+
 fn counts(input: &Input<'_>, failures: &[FailureView]) -> Counts {
     let tally_where = |is_wanted: fn(&Judged) -> bool| {
         input.judged.iter().filter(|j| is_wanted(j)).map(|j| &j.verdict).collect()
     };
     let scalings = input.scalings.iter().map(|shown| &shown.case.scaled.verdict);
     Counts {
+        cases: CaseCounts::new(input.judged, failures.iter().filter_map(failing::case_of)),
         deciding: tally_where(|j| j.comparison.decides),
         not_deciding: tally_where(|j| !j.comparison.decides && j.comparison.tier != Gate::Informs),
         informing: tally_where(|j| j.comparison.tier == Gate::Informs),

@@ -95,7 +95,7 @@ impl fmt::Display for ConclusionReason {
         match self {
             Self::Verdicts { verdict, series, deciding, architecture } => {
                 let place = architecture.as_ref().map(|a| format!(" on {a}")).unwrap_or_default();
-                write!(f, "{series} of {deciding} deciding series{place}: {verdict}")
+                write!(f, "{series} of {deciding} series that gate{place}: {verdict}")
             }
             Self::NoCommonCase { baseline, candidate } => write!(
                 f,
@@ -108,11 +108,11 @@ impl fmt::Display for ConclusionReason {
             }
             Self::MetricMissing { metric, side, cases, instead } => write!(
                 f,
-                "{metric}, which decides, is missing on the {side} for {}: {} decides there",
+                "{metric}, which gates, is missing on the {side} for {}: {} gates there instead",
                 first_names(cases),
                 first_names(instead)
             ),
-            Self::NothingDecides => write!(f, "nothing that was measured decides"),
+            Self::NothingDecides => write!(f, "nothing that was measured gates"),
             Self::HostsDisagree { case, metric, verdicts } => write!(
                 f,
                 "conflict: hosts about {case}, {metric} ({}); not counted until asked again",
@@ -131,12 +131,12 @@ impl fmt::Display for ConclusionReason {
             }
             Self::MetricsConflict { case, host, decides, beside } => write!(
                 f,
-                "conflict: metrics about {case} on {host}: {} decides ({}), {} says {}, by far",
+                "conflict: metrics about {case} on {host}: {} gates ({}), {} says {}, by far",
                 decides.name, decides.verdict, beside.name, beside.verdict
             ),
             Self::MetricsDisagree { case, host, decides, beside } => write!(
                 f,
-                "metrics differ about {case} on {host}: {} decides ({}), {} says {}",
+                "metrics differ about {case} on {host}: {} gates ({}), {} says {}",
                 decides.name, decides.verdict, beside.name, beside.verdict
             ),
             Self::Informs { regressed, improved } => {

@@ -20,7 +20,8 @@ pub async fn explain(
     events: &Events,
 ) -> Result<Explanation> {
     let unclear_error = |error: dyno_reports::explain::UnclearSeries| {
-        Error::input(error.to_string()).hint("BENCHMARK[CONFIG]/METRIC@HOST names one, or its row")
+        Error::input(error.to_string())
+            .hint("BENCHMARK[PART OF CONFIG]/METRIC@HOST names one, or its row")
     };
     let row = find(&answer.view, written).map_err(unclear_error)?;
     let known = answer.session.problems();

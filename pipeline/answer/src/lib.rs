@@ -14,7 +14,7 @@ use dyno_model::notice::Notice;
 use dyno_model::verdict::{Concluded, Failing, SeriesKey, conclude};
 use dyno_query::{Filter, MeasuredBuild, PairComparison, Pipelining, Session};
 use dyno_reports::view::{BuildShown, ScalingShown};
-use dyno_reports::{CommentOptions, Input, Links, View};
+use dyno_reports::{Input, Links, View};
 use dyno_store::Store;
 
 use crate::error::query_error;
@@ -93,6 +93,7 @@ pub async fn ask(
             store: store.url().to_string(),
             command,
             sql: compared.sql_for_all(),
+            report_url: None,
         },
         sql: &sql,
         fold_sql: &|axis, value| compared.sql_for_axis(axis, value),
@@ -122,13 +123,13 @@ fn files_set_aside(session: &Session, events: &Events) -> Vec<Notice> {
 }
 
 /// Writes page, comment and JSON into `folder`; returns the page's path.
-pub fn write(view: &View, comment: &CommentOptions, folder: &Path) -> Result<PathBuf> {
+pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
     let doing = || format!("writing the report into {}", folder.display());
     std::fs::create_dir_all(folder).context(doing)?;
     let page = folder.join("report.html");
     for (path, text) in [
         (&page, dyno_reports::html(view)),
-        (&folder.join("comment.md"), dyno_reports::comment(view, comment)),
+        (&folder.join("comment.md"), dyno_reports::markdown(view)),
         (&folder.join("report.json"), dyno_reports::json(view)),
     ] {
         // Whole or not at all: a reader of the folder never sees half a page.

@@ -20,7 +20,6 @@ use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request}
 use dyno_model::text::plural;
 use dyno_model::verdict::{Conclusion, Verdict};
 use dyno_query::{Filter, PairComparison, Session};
-use dyno_reports::CommentOptions;
 use dyno_store::Store;
 use dyno_toolchain::lock;
 
@@ -188,7 +187,7 @@ impl Call<'_> {
         let store = &queue.store;
         let answer =
             dyno_answer::ask(store, &policy, baseline, candidate, &filter, self.events).await?;
-        print(&answer, output, output.report.clone(), self.global, self.events)
+        print(answer, output, output.report.clone(), self.global, self.events)
     }
 
     fn environment(&self, store: Store) -> Result<Environment> {
@@ -228,7 +227,7 @@ impl Call<'_> {
             })?;
             return Ok(0);
         }
-        print(&answer, output, output.report.clone(), self.global, self.events)
+        print(answer, output, output.report.clone(), self.global, self.events)
     }
 
     async fn selfcheck(&self, arguments: &Selfcheck) -> Result<u8> {
@@ -296,7 +295,7 @@ impl Call<'_> {
             Some(folder) => folder.clone(),
             None => data_folder()?.join("reports").join(outcome.job.hex()),
         };
-        print(&answer, &measuring.output, Some(folder), self.global, self.events)
+        print(answer, &measuring.output, Some(folder), self.global, self.events)
     }
 }
 
@@ -316,16 +315,15 @@ fn newest_of_several(compared: &PairComparison, older: usize) -> String {
 /// Prints and writes the answer; returns the exit code, which is the same for a job that was just
 /// measured, one that the store held, and a comparison.
 fn print(
-    answer: &Answer,
+    mut answer: Answer,
     output: &Output,
     folder: Option<PathBuf>,
     global: &Global,
     events: &Events,
 ) -> Result<u8> {
-    let comment =
-        CommentOptions { report_url: output.report_url.clone(), marker: output.marker.clone() };
-    let page =
-        folder.map(|folder| dyno_answer::write(&answer.view, &comment, &folder)).transpose()?;
+    answer.view.links.report_url.clone_from(&output.report_url);
+    answer.view.marker.clone_from(&output.marker);
+    let page = folder.map(|folder| dyno_answer::write(&answer.view, &folder)).transpose()?;
     if let Some(page) = &page {
         events.end(Phase::Report, page.display().to_string());
     }
@@ -333,14 +331,16 @@ fn print(
     let text = if output.json {
         dyno_reports::json(&answer.view)
     } else if output.markdown {
-        dyno_reports::comment(&answer.view, &comment)
+        dyno_reports::markdown(&answer.view)
+    } else if output.matrix {
+        dyno_reports::matrix(&answer.view, terminal(global.color))
     } else {
         let page = page.map(|page| page.display().to_string());
         dyno_reports::text(&answer.view, page.as_deref(), terminal(global.color))
     };
     write_stdout(&text)?;
     if output.bisect {
-        return Ok(bisect_code(answer));
+        return Ok(bisect_code(&answer));
     }
     Ok(match (output.fail_on_regression && answer.concluded.gate_fails, answer.has_failures) {
         (true, _) => 1,

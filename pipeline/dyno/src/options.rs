@@ -200,7 +200,7 @@ pub struct Output {
     #[arg(long, value_name = "URL", value_parser = report_url)]
     pub report_url: Option<String>,
     /// The name in the comment's hidden first line, by which a bot finds it again: one comment for
-    /// each name [default: the suite's]
+    /// each name [default: suite, hosts and policy]
     #[arg(long, value_name = "TEXT")]
     pub marker: Option<String>,
     /// Print the report as JSON instead of a table
@@ -209,7 +209,10 @@ pub struct Output {
     /// Print the pull request's comment instead of a table
     #[arg(long)]
     pub markdown: bool,
-    /// Exit with 1 if something that decides regressed
+    /// Print every case beside wall time, instructions and memory instead of what changed
+    #[arg(long, conflicts_with_all = ["json", "markdown"])]
+    pub matrix: bool,
+    /// Exit with 1 if something that gates regressed
     #[arg(long)]
     pub fail_on_regression: bool,
     /// Exit as `git bisect run` wants it: 0 for Unchanged and Improved, 1 for Regressed, 125 for all

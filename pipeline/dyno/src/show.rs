@@ -249,7 +249,8 @@ impl Lines {
     }
 }
 
-/// Width and colours of standard output.
+/// Width and colours of standard output. Nothing is cut where it is no terminal; `COLUMNS` says
+/// otherwise.
 pub fn terminal(color: Color) -> Terminal {
     let is_terminal = std::io::stdout().is_terminal();
     let color = match color {
@@ -257,7 +258,10 @@ pub fn terminal(color: Color) -> Terminal {
         Color::Never => false,
         Color::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none(),
     };
-    let width = terminal_width().filter(|_| is_terminal).unwrap_or(100);
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let width = said.filter(|columns| *columns > 0);
+    let width = width.or_else(|| terminal_width().filter(|_| is_terminal));
+    let width = width.unwrap_or(Terminal::UNBOUNDED);
     Terminal { width, color }
 }
 

@@ -44,7 +44,7 @@ impl fmt::Display for UnclearSeries {
 
 impl std::error::Error for UnclearSeries {}
 
-/// The row that `written` means: `BENCHMARK/METRIC`, `BENCHMARK[CONFIG]/METRIC`, either with
+/// The row that `written` means: `BENCHMARK/METRIC`, `BENCHMARK[PART OF CONFIG]/METRIC`, either with
 /// `@HOST`, or the id of a row (`s3`). A part that is left out may be anything, as long as one
 /// series alone fits; a benchmark without config is preferred where there is one.
 ///
@@ -59,6 +59,9 @@ pub fn find<'v>(view: &'v View, written: &str) -> Result<&'v Row, UnclearSeries>
     let mut rows: Vec<&Row> = view.rows().filter(has_name).collect();
     if !plain_name.contains('[') && rows.iter().any(|row| row.config.is_empty()) {
         rows.retain(|row| row.config.is_empty());
+    }
+    if rows.is_empty() {
+        rows = view.rows().filter(|row| has_part_of_config(row, &plain_name)).collect();
     }
     match rows.as_slice() {
         [row] => Ok(row),
@@ -85,6 +88,17 @@ fn names(row: &Row) -> [String; 4] {
     let without_host = whole[..whole.len() - host.len() - 1].to_string();
     let short = without_spaces(&format!("{}/{}", row.benchmark, row.metric));
     [short.clone(), format!("{short}@{host}"), without_host, whole]
+}
+
+/// Whether `written` is the name of `row` with a part of its config: `fib[threads=2]/wall` of
+/// `fib[opt=size,threads=2]/wall`.
+fn has_part_of_config(row: &Row, written: &str) -> bool {
+    let [benchmark, config, metric, host] =
+        [&row.benchmark, &row.config, &row.metric, &row.host].map(|text| without_spaces(text));
+    let after_benchmark = written.strip_prefix(&*benchmark).and_then(|rest| rest.strip_prefix('['));
+    let ends = [format!("]/{metric}@{host}"), format!("]/{metric}")];
+    let part = after_benchmark.and_then(|rest| ends.iter().find_map(|end| rest.strip_suffix(end)));
+    part.is_some_and(|part| part.split(',').all(|pair| config.split(',').any(|own| own == pair)))
 }
 
 fn nearest(view: &View, written: &str) -> Vec<String> {

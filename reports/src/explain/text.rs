@@ -27,7 +27,7 @@ pub fn text(explained: &Explanation, terminal: Terminal) -> String {
         out.push_str(&terminal.paragraph(&format!("Values in states: {}.", states.text)));
     }
     for beside in &row.beside {
-        out.push_str(&terminal.paragraph(&format!("Beside it: {}.", beside.text)));
+        out.push_str(&terminal.paragraph(&format!("Same case: {}.", beside.text)));
     }
     let mut section = |heading: &str, body: Vec<String>| {
         let _ = writeln!(out, "\n{}", terminal.paint("1", heading));
@@ -35,7 +35,10 @@ pub fn text(explained: &Explanation, terminal: Terminal) -> String {
             let _ = writeln!(out, "{text}");
         }
     };
-    section("Rounds: d = ln(candidate ÷ baseline)", round_lines(&explained.rounds));
+    section(
+        "Rounds: change = candidate ÷ baseline − 1, d = ln(candidate ÷ baseline)",
+        round_lines(&explained.rounds),
+    );
     if let Some(noise) = &explained.noise {
         section("Noise: the variance of d in one round", noise_lines(noise));
     }
@@ -55,9 +58,14 @@ pub fn text(explained: &Explanation, terminal: Terminal) -> String {
 /// A prior with more degrees of freedom than this is as good as certain.
 const CERTAIN: f64 = 1e5;
 
-/// A number of the log scale as a percentage, with digits that a small one keeps.
-fn percent(value: f64) -> String {
-    format!("{:+.3} %", value * 100.0).replace('-', "−")
+/// A number of the log scale, which is no percentage.
+fn logarithm(value: f64) -> String {
+    format!("{value:+.5}").replace('-', "−")
+}
+
+/// The relative change that a number of the log scale stands for.
+fn change(d: f64) -> String {
+    format!("{:+.2} %", d.exp_m1() * 100.0).replace('-', "−")
 }
 
 /// `1.235e-5`.
@@ -67,7 +75,8 @@ fn scientific(value: f64) -> String {
 
 fn round_lines(pairs: &[Pair]) -> Vec<String> {
     let several = pairs.iter().any(|pair| pair.job != pairs[0].job);
-    let mut rows = vec![["job", "round", "first", "baseline", "candidate", "d"].map(String::from)];
+    let mut rows =
+        vec![["job", "round", "first", "baseline", "candidate", "change", "d"].map(String::from)];
     rows.extend(pairs.iter().map(|pair| {
         [
             pair.job.clone(),
@@ -75,17 +84,18 @@ fn round_lines(pairs: &[Pair]) -> Vec<String> {
             pair.first.to_string(),
             pair.baseline_text.clone(),
             pair.candidate_text.clone(),
-            pair.d.map_or("–".to_string(), percent),
+            pair.d.map_or("–".to_string(), change),
+            pair.d.map_or("–".to_string(), logarithm),
         ]
     }));
     let first = usize::from(!several);
     let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..6).map(width).collect();
+    let widths: Vec<usize> = (0..7).map(width).collect();
     let notes = |row: usize| match row.checked_sub(1).map(|at| &pairs[at].notes) {
         Some(notes) if !notes.is_empty() => format!("  {}: left out", notes.join(", ")),
         _ => String::new(),
     };
-    let print = |(index, row): (usize, &[String; 6])| {
+    let print = |(index, row): (usize, &[String; 7])| {
         let cell = |column: usize| {
             let pad = " ".repeat(widths[column] - row[column].width());
             match column {
@@ -94,7 +104,7 @@ fn round_lines(pairs: &[Pair]) -> Vec<String> {
                 _ => format!("{pad}{}", row[column]),
             }
         };
-        let cells: Vec<String> = (first..6).map(cell).collect();
+        let cells: Vec<String> = (first..7).map(cell).collect();
         format!("{}{}", cells.join("  "), notes(index))
     };
     rows.iter().enumerate().map(print).collect()
@@ -115,14 +125,14 @@ fn noise_lines(noise: &NoiseView) -> Vec<String> {
 /// A variance with its name, its degrees of freedom and a remark.
 fn variance_line(name: &str, variance: Variance, remark: &str) -> String {
     format!(
-        "{name} {} (standard deviation {:.3} %), {} degrees of freedom{remark}",
+        "{name} {} (standard deviation {:.5}), {} degrees of freedom{remark}",
         scientific(variance.value),
-        variance.value.sqrt() * 100.0,
+        variance.value.sqrt(),
         if variance.df < CERTAIN { number::freedom(variance.df) } else { "∞".into() }
     )
 }
 
-/// The variance that past runs lend, and what it comes to with that of the run.
+/// The variance of past runs, and what it comes to with that of the run.
 fn history_lines(noise: &NoiseView) -> Vec<String> {
     let past = format!(
         "{} with {} degrees of freedom",
@@ -132,7 +142,7 @@ fn history_lines(noise: &NoiseView) -> Vec<String> {
     let up_to = number::freedom(noise.history_fills_to);
     match noise.history {
         Some(history) => {
-            let remark = format!(": {past} fill up those of this run to {up_to} at most");
+            let remark = format!(": of {past}; they fill up those of this run to {up_to} at most");
             vec![
                 variance_line("history  s_h² =", history, &remark),
                 variance_line("both     s_p² =", noise.pooled, ""),
@@ -145,7 +155,7 @@ fn history_lines(noise: &NoiseView) -> Vec<String> {
     }
 }
 
-/// The prior that the other series of the metric on this host lend.
+/// The prior from the other series of the metric on this host.
 fn peer_prior_line(peer_prior: Option<Variance>) -> String {
     let Some(prior) = peer_prior else {
         return "prior          none: fewer than three series that vary".to_string();
@@ -160,16 +170,16 @@ fn peer_prior_line(peer_prior: Option<Variance>) -> String {
 
 /// The reason why the variance that is used is what it is.
 fn used_because(noise: &NoiseView) -> String {
-    let df_lent = number::freedom(noise.used.df - noise.pooled.df);
+    let df_added = number::freedom(noise.used.df - noise.pooled.df);
     match (noise.floor_holds, noise.peer_prior) {
         (true, Some(_)) => format!(
-            ": the floor {}, since moderated it would be {}, below that; where it holds the peer \
-             prior counts for less, here for {df_lent}",
+            ": {}, the least that is ever taken; with the prior it would come out as {}, and so the \
+             prior adds only {df_added} degrees of freedom",
             noise.floor_is,
             scientific(noise.moderated)
         ),
         (true, None) => format!(
-            ": the floor {}, since without it it would be {}",
+            ": {}, the least that is ever taken; without that rule it would be {}",
             noise.floor_is,
             scientific(noise.moderated)
         ),
@@ -178,13 +188,18 @@ fn used_because(noise: &NoiseView) -> String {
             let together = if is_capped { ", all that its rounds have together" } else { "" };
             let floor = scientific(noise.floor);
             format!(
-                ": moderated, the peer prior counting for {df_lent}{together}; above the floor {} = {floor}",
+                ": run and prior together, which adds {df_added} degrees of freedom{together}; more than {} = \
+                 {floor}, the least that is ever taken",
                 noise.floor_is
             )
         }
         (false, None) if noise.history.is_none() => ": s² itself".to_string(),
         (false, None) => {
-            format!(": above the floor {} = {}", noise.floor_is, scientific(noise.floor))
+            format!(
+                ": more than {} = {}, the least that is ever taken",
+                noise.floor_is,
+                scientific(noise.floor)
+            )
         }
     }
 }
@@ -192,25 +207,25 @@ fn used_because(noise: &NoiseView) -> String {
 fn estimate_lines(e: &EstimateView, row: &crate::view::Row, family: &Family) -> Vec<String> {
     let mut lines = vec![format!(
         "mean        d̄ = {} over {}; effect = exp(d̄) − 1 = {}",
-        percent(e.mean),
+        logarithm(e.mean),
         plural(e.rounds as usize, "round"),
         row.effect.as_ref().map_or("–", |effect| &effect.text)
     )];
     let confidence = number::percent(e.confidence);
     if family.is_in {
         lines.push(format!(
-            "interval       standard error s̃/√n = {:.4} %, t = {:.3} at {confidence}: d̄ ± {:.4} %, \
+            "interval       standard error s̃/√n = {:.5}, t = {:.3} at {confidence}: d̄ ± {:.5}, \
              which is {}",
-            e.standard_error * 100.0,
+            e.standard_error,
             e.quantile,
-            e.half_width * 100.0,
+            e.half_width,
             row.effect.as_ref().map_or("–", |effect| &effect.interval)
         ));
     }
     lines.push(format!(
         "δ              {} ({} of d)",
         row.delta,
-        percent(e.delta).replace('+', "±")
+        logarithm(e.delta).replace('+', "±")
     ));
     if !family.is_in {
         lines
@@ -281,7 +296,7 @@ fn rule_lines(rule: &RuleView) -> Vec<String> {
             number::percent(rule.smallest_effect),
             rule.smallest_effect_from
         ),
-        format!("decides        {decides} ({})", rule.decides_because),
+        format!("gates          {decides} ({})", rule.decides_because),
         format!("tier           {tier}"),
     ]
 }

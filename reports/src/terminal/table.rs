@@ -6,6 +6,7 @@ use dyno_model::catalog::suite::Config;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::Terminal;
+use crate::common::CommonAxes;
 use crate::escape::line;
 
 /// Columns go before a name is cut below this: `instructions:cachegrind` fits.
@@ -180,9 +181,9 @@ struct Short {
 }
 
 impl<'a> Cases<'a> {
-    /// Cases given as benchmark and config.
-    pub fn new(cases: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let cases: Vec<_> = cases.map(|(name, config)| (name, Config::read(config))).collect();
+    /// Cases given as benchmark and config; names leave out the axes that are said above.
+    pub fn new(cases: impl Iterator<Item = (&'a str, &'a str)>, common: &CommonAxes) -> Self {
+        let cases: Vec<_> = cases.map(|(name, config)| (name, common.rest(config))).collect();
         let short = Short::new(&cases);
         Self { cases, short }
     }
@@ -242,7 +243,7 @@ mod tests {
     #[test]
     fn cases_are_short_where_axes_are_many() {
         let column_of = |given: &[(&str, &str)]| {
-            let cases = Cases::new(given.iter().copied());
+            let cases = Cases::new(given.iter().copied(), &CommonAxes::default());
             let column_of = cases.column(|i| format!("{} [{}]", given[i].0, given[i].1));
             (column_of.heading, column_of.cells, cases.left_out())
         };

@@ -1,4 +1,4 @@
-//! A suite with axes, folded: what the deciding series of each axis value come to, then those of
+//! A suite with axes, folded: what the series that gate come to with each value of an axis, then those of
 //! each benchmark with that value, then the cases themselves.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::section::{Html, Markdown, Section};
 use super::{Effect, Input, Row, View, means, rows};
-use crate::comment::left_out;
+use crate::comment::{folded, left_out};
 use crate::counts::Tally;
 use crate::escape::code;
 use crate::number;
@@ -29,7 +29,7 @@ pub struct AxisView {
     pub values: Vec<AxisValue>,
 }
 
-/// The deciding series with one value of an axis.
+/// The series that gate with one value of an axis.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AxisValue {
     /// `profile=check`
@@ -39,7 +39,7 @@ pub struct AxisValue {
     pub sql: String,
 }
 
-/// The deciding series of one benchmark with that value.
+/// The series that gate of one benchmark with that value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BenchmarkFold {
     pub benchmark: String,
@@ -54,7 +54,9 @@ pub struct AxisFold {
     pub metric: String,
     pub host: String,
     pub cases: usize,
-    /// The geometric mean of the series that have an effect; `None` where none has.
+    /// The series that have an effect, which the mean and the range are over.
+    pub with_effect: usize,
+    /// Their geometric mean; `None` where there are none.
     pub mean: Option<Effect>,
     /// Smallest to largest effect.
     pub range: Option<Range>,
@@ -68,7 +70,7 @@ pub struct Range {
     pub high: f64,
 }
 
-/// The axes of the deciding series; `judged` are in the order of their rows.
+/// The axes of the series that gate; `judged` are in the order of their rows.
 pub(super) fn axes(judged: &[&Judged], input: &Input<'_>) -> Vec<AxisView> {
     let deciding = judged.iter().enumerate().filter(|(_, j)| j.comparison.decides);
     let mut axes: BTreeMap<String, BTreeMap<String, Vec<usize>>> = BTreeMap::new();
@@ -79,7 +81,7 @@ pub(super) fn axes(judged: &[&Judged], input: &Input<'_>) -> Vec<AxisView> {
     }
     let view = |(axis, values): (String, BTreeMap<String, Vec<usize>>)| {
         let mut values: Vec<(String, Vec<usize>)> = values.into_iter().collect();
-        values.sort_by(|(a, _), (b, _)| by_number(a, b));
+        values.sort_by(|(a, _), (b, _)| number::natural_order(a, b));
         let value = |(value, places): (String, Vec<usize>)| AxisValue {
             name: format!("{axis}={value}"),
             folds: folds(judged, &places, input.policy),
@@ -89,12 +91,6 @@ pub(super) fn axes(judged: &[&Judged], input: &Input<'_>) -> Vec<AxisView> {
         AxisView { values: values.into_iter().map(value).collect(), axis }
     };
     axes.into_iter().filter(|(_, values)| values.len() > 1).take(AXES_MAX).map(view).collect()
-}
-
-/// Numbers by size, before names.
-fn by_number(a: &str, b: &str) -> std::cmp::Ordering {
-    let number = |text: &str| text.parse::<u64>().unwrap_or(u64::MAX);
-    number(a).cmp(&number(b)).then_with(|| a.cmp(b))
 }
 
 /// The series in these places, by benchmark.
@@ -114,6 +110,7 @@ fn benchmarks(judged: &[&Judged], places: &[usize], policy: &Policy) -> Vec<Benc
 /// The series in these places, by metric and host.
 fn folds(judged: &[&Judged], places: &[usize], policy: &Policy) -> Vec<AxisFold> {
     let fold = |((metric, host), series): ((&str, &str), Vec<&Judged>)| AxisFold {
+        with_effect: means::mean(&series, policy.confidence).map_or(0, |(series, _)| series),
         metric: metric.to_string(),
         host: host.to_string(),
         cases: series.iter().map(|j| &j.comparison.key).collect::<BTreeSet<_>>().len(),
@@ -149,7 +146,7 @@ pub(super) const AXES: Section = Section {
     text: Some(text),
 };
 
-const MARKDOWN_ROWS_MAX: usize = 40;
+const MARKDOWN_ROWS_MAX: usize = 12;
 const TEXT_ROWS_MAX: usize = 24;
 
 /// Rows by id: the template names the cases of a fold.
@@ -166,7 +163,9 @@ fn markdown(view: &View) -> String {
     );
     let values = view.axes.iter().flat_map(|axis| &axis.values);
     let rows: Vec<_> = values.flat_map(|v| v.folds.iter().map(move |fold| (v, fold))).collect();
-    if rows.is_empty() {
+    // Where all values say the same, the table above says it.
+    let verdicts: BTreeSet<&str> = rows.iter().map(|(_, f)| verdict_of_row(&f.tally)).collect();
+    if verdicts.len() < 2 {
         return String::new();
     }
     for (value, fold) in rows.iter().take(MARKDOWN_ROWS_MAX) {
@@ -177,7 +176,7 @@ fn markdown(view: &View) -> String {
             "| {} | {} |{host} {} | **{}** | {} | {} | {} | {} | {} | {} |",
             code(&value.name),
             code(&fold.metric),
-            fold.cases,
+            fold.cases_text(),
             Effect::text_or_dash(&fold.mean),
             Effect::interval_or_dash(&fold.mean),
             range_text(fold),
@@ -187,7 +186,17 @@ fn markdown(view: &View) -> String {
             tally.inconclusive,
         );
     }
-    out + &left_out(rows.len(), MARKDOWN_ROWS_MAX, "row")
+    folded("By axis", &(out + &left_out(rows.len(), MARKDOWN_ROWS_MAX, "row")))
+}
+
+impl AxisFold {
+    /// The number of cases; where some have no effect, `1 of 30`.
+    pub fn cases_text(&self) -> String {
+        match self.with_effect {
+            with_effect if with_effect < self.cases => format!("{with_effect} of {}", self.cases),
+            _ => self.cases.to_string(),
+        }
+    }
 }
 
 fn range_text(fold: &AxisFold) -> &str {
@@ -233,7 +242,7 @@ fn text(view: &View, terminal: Terminal) -> String {
         columns.push(cells.name("host", 0, |(_, fold)| fold.host.clone()));
     }
     columns.extend([
-        cells.right("cases", 2, |(_, fold)| fold.cases.to_string()),
+        cells.right("cases", 2, |(_, fold)| fold.cases_text()),
         cells.right("mean", 0, |(_, fold)| Effect::text_or_dash(&fold.mean).to_string()),
         cells.left("interval", 4, |(_, fold)| Effect::interval_or_dash(&fold.mean).to_string()),
         cells.left("range", 3, |(_, fold)| range_text(fold).to_string()),

@@ -14,7 +14,7 @@ use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::section::{Html, Markdown, Section};
-use super::{NumberWithInterval, View};
+use super::{CommonAxes, NumberWithInterval, View};
 use crate::comment::{folded, left_out, sentence};
 use crate::escape::code;
 use crate::terminal::Terminal;
@@ -126,7 +126,7 @@ pub struct UnitView {
 }
 
 /// The views, the case with the most units first; of each case the baseline, then the candidate.
-pub(super) fn builds(shown: &[BuildShown<'_>]) -> Vec<BuildView> {
+pub(super) fn builds(shown: &[BuildShown<'_>], common: &CommonAxes) -> Vec<BuildView> {
     let case = |s: &BuildShown<'_>| {
         let unit = &s.build.units()[0];
         (unit.benchmark.clone(), unit.config.clone(), s.host.to_string())
@@ -141,10 +141,10 @@ pub(super) fn builds(shown: &[BuildShown<'_>]) -> Vec<BuildView> {
         let case = case(s);
         (std::cmp::Reverse(most[&case]), case, s.build.units()[0].side)
     });
-    shown.into_iter().enumerate().map(|(index, shown)| view(index, shown)).collect()
+    shown.into_iter().enumerate().map(|(index, shown)| view(index, shown, common)).collect()
 }
 
-fn view(index: usize, shown: &BuildShown<'_>) -> BuildView {
+fn view(index: usize, shown: &BuildShown<'_>, common: &CommonAxes) -> BuildView {
     let build = shown.build;
     let first = &build.units()[0];
     let analysis = build_graph::analyse(build);
@@ -153,7 +153,7 @@ fn view(index: usize, shown: &BuildShown<'_>) -> BuildView {
     let is_drawn = index < DRAWN_MAX && build.units().len() <= UNITS_MAX;
     BuildView {
         id: format!("b{}", index + 1),
-        case: words::case_name(&first.benchmark, &first.config),
+        case: common.case(&first.benchmark, &first.config),
         benchmark: first.benchmark.clone(),
         config: first.config.clone(),
         host: shown.host.to_string(),

@@ -19,6 +19,8 @@ pub struct Links {
     pub command: String,
     /// The SQL that gives every series that was compared.
     pub sql: String,
+    /// The address at which people find this report, where there is one.
+    pub report_url: Option<String>,
 }
 
 /// The section of where the data lies, on the page alone.

@@ -9,13 +9,13 @@ use minijinja::Value;
 use minijinja::value::Serde;
 use serde::Serialize;
 
-use super::View;
 use super::section::{Html, Markdown, Section};
+use super::{CommonAxes, View};
 use crate::comment::{folded, left_out};
 use crate::counts::FailingCases;
 use crate::escape::{bounded, code, fence, lines};
 use crate::terminal::{Terminal, elide, wrap};
-use crate::words::{capitalised, case_name, first_names, plural};
+use crate::words::{capitalised, first_names, plural};
 
 /// Longest log tail kept of a failure, in lines and in characters a line.
 const LOG_LINES_MAX: usize = 200;
@@ -54,11 +54,15 @@ pub struct SimilarFailures<'a> {
 
 /// All failures, those of a case next to each other: newly failing first, then newly passing, then
 /// what fails on both sides, then what is flaky.
-pub(super) fn failures(runs: &[RunRow], judged: &[Judged]) -> Vec<FailureView> {
+pub(super) fn failures(
+    runs: &[RunRow],
+    judged: &[Judged],
+    common: &CommonAxes,
+) -> Vec<FailureView> {
     let failing = Failing::in_comparison(runs, judged);
     let mut failures: Vec<FailureView> = Vec::new();
     for run in runs {
-        let view = |f: &Failure| failure(f, failing.standing(&run.host, f), &run.host);
+        let view = |f: &Failure| failure(f, failing.standing(&run.host, f), &run.host, common);
         failures.extend(run.failures.iter().map(view));
     }
     // What is alike of several cases is to stand together, so the config comes late.
@@ -73,14 +77,14 @@ pub(super) fn failures(runs: &[RunRow], judged: &[Judged]) -> Vec<FailureView> {
     failures
 }
 
-fn failure(failure: &Failure, standing: Standing, host: &str) -> FailureView {
+fn failure(failure: &Failure, standing: Standing, host: &str, common: &CommonAxes) -> FailureView {
     let log: Vec<&str> = failure.log_tail.lines().collect();
     let left_out = log.len().saturating_sub(LOG_LINES_MAX);
     let log: Vec<_> = log[left_out..].iter().map(|l| bounded(l, LOG_LINE_CHARS_MAX)).collect();
     FailureView {
         standing,
         case: match (&failure.benchmark, &failure.config) {
-            (Some(benchmark), config) => case_name(benchmark, config.as_deref().unwrap_or("")),
+            (Some(benchmark), config) => common.case(benchmark, config.as_deref().unwrap_or("")),
             (None, _) => "all cases".to_string(),
         },
         benchmark: failure.benchmark.clone(),
@@ -93,6 +97,12 @@ fn failure(failure: &Failure, standing: Standing, host: &str) -> FailureView {
         log: log.join("\n"),
         log_lines_left_out: left_out,
     }
+}
+
+/// Benchmark, config, host and standing of what failed; `None` where no single case did.
+pub(super) fn case_of(failure: &FailureView) -> Option<(&str, &str, &str, Standing)> {
+    let config = failure.config.as_deref().unwrap_or_default();
+    Some((failure.benchmark.as_deref()?, config, &failure.host, failure.standing))
 }
 
 /// The number of cases with each standing.
@@ -112,6 +122,11 @@ pub(super) fn count(failures: &[FailureView]) -> FailingCases {
 
 /// `newly failing: fib, syn (12 cases)`, each once, whatever the host.
 pub(super) fn names_with(failures: &[FailureView], standing: Standing) -> String {
+    format!("{}: {}", standing.name(), names_of(failures, standing))
+}
+
+/// `fib, syn (12 cases)`, each once, whatever the host.
+pub(super) fn names_of(failures: &[FailureView], standing: Standing) -> String {
     let mut benchmarks: BTreeMap<Option<&str>, BTreeSet<&str>> = BTreeMap::new();
     for failure in failures.iter().filter(|f| f.standing == standing) {
         benchmarks.entry(failure.benchmark.as_deref()).or_default().insert(&failure.case);
@@ -121,7 +136,7 @@ pub(super) fn names_with(failures: &[FailureView], standing: Standing) -> String
         _ => cases.into_iter().collect(),
     };
     let names: Vec<String> = benchmarks.into_iter().map(name).collect();
-    format!("{}: {}", standing.name(), first_names(&names))
+    first_names(&names)
 }
 
 impl View {
@@ -179,7 +194,9 @@ pub(super) const FLAKY: Section = section!(Standing::Flaky, "flaky", "Flaky", "f
 const TEMPLATE: &str = include_str!("../../templates/failing.html");
 /// Failures that a comment and a terminal show, and how much of their logs.
 const MARKDOWN_MAX: usize = 8;
-const MARKDOWN_LOG_LINES_MAX: usize = 20;
+const MARKDOWN_OPEN_MAX: usize = 2;
+const MARKDOWN_REASON_CHARS_MAX: usize = 100;
+const MARKDOWN_LOG_LINES_MAX: usize = 12;
 const MARKDOWN_LOG_LINE_CHARS_MAX: usize = 160;
 const TEXT_MAX: usize = 10;
 const TEXT_LOG_LINES_MAX: usize = 8;
@@ -187,6 +204,8 @@ const TEXT_LOG_LINES_MAX: usize = 8;
 /// The facts that the template shows of one standing.
 #[derive(Serialize)]
 struct PageData<'a> {
+    /// Whether it was so before, and so is folded.
+    is_known: bool,
     note: &'static str,
     mark: &'static str,
     failures: Vec<SimilarFailures<'a>>,
@@ -197,33 +216,64 @@ fn page_data(view: &View, standing: Standing) -> Value {
         Standing::NewlyFailing => ("These work on the baseline and do not on the candidate.", "✕"),
         Standing::NewlyPassing => ("These work on the candidate and did not on the baseline.", "✓"),
         Standing::FailingOnBoth => ("These work on neither side.", "✕"),
-        Standing::Flaky => {
-            ("These failed on a side on which they also worked, and decide nothing.", "✕")
-        }
+        Standing::Flaky => (
+            "These failed on a side on which they also worked, so nothing is concluded from them.",
+            "✕",
+        ),
     };
-    Value::from(Serde(PageData { note, mark, failures: view.failing(standing) }))
+    Value::from(Serde(PageData {
+        is_known: standing == Standing::FailingOnBoth,
+        note,
+        mark,
+        failures: view.failing(standing),
+    }))
 }
 
 fn markdown(view: &View, standing: Standing) -> String {
+    match standing {
+        Standing::NewlyFailing => newly_failing_markdown(view),
+        Standing::NewlyPassing => {
+            let names: Vec<String> = view.failing(standing).iter().map(name_markdown).collect();
+            match names.is_empty() {
+                true => String::new(),
+                false => format!("{}: {}\n", capitalised(standing.name()), first_names(&names)),
+            }
+        }
+        Standing::FailingOnBoth => known_markdown(view, standing, ", as before"),
+        Standing::Flaky => known_markdown(view, standing, " (works at times; decides nothing)"),
+    }
+}
+
+/// Its name as a code span, with the number of cases that fail alike.
+fn name_markdown(alike: &SimilarFailures<'_>) -> String {
+    match (&alike.first.benchmark, alike.others.len()) {
+        (Some(benchmark), 1..) => {
+            format!("{} ({})", code(benchmark), plural(alike.others.len() + 1, "case"))
+        }
+        _ => code(&alike.first.case),
+    }
+}
+
+/// What newly fails: its error first, of the first ones unfolded.
+fn newly_failing_markdown(view: &View) -> String {
+    let failures = view.failing(Standing::NewlyFailing);
     let mut out = String::new();
-    let failures = view.failing(standing);
-    for alike in failures.iter().take(MARKDOWN_MAX) {
-        let FailureView { host, side, step, reason, log, .. } = alike.first;
+    for (index, alike) in failures.iter().take(MARKDOWN_MAX).enumerate() {
+        let FailureView { host, step, reason, log, .. } = alike.first;
         let host = if view.many_hosts { format!(" on {}", code(host)) } else { String::new() };
+        let name = name_markdown(alike);
         let _ = writeln!(
             out,
-            "**{}**: {}, {side}{host}, step {}: {}\n",
-            capitalised(standing.name()),
-            code(&alike.name),
+            "**Newly failing**: {name}{host}, step {}: {}\n",
             code(step),
             code(reason)
         );
-        if let Some(remedy) = alike.first.remedy {
-            let _ = writeln!(out, "To do: {remedy}\n");
-        }
         if !log.is_empty() {
             let log = fence(&markdown_log(alike.first));
-            out.push_str(&folded("last lines of the log", &log));
+            match index {
+                0..MARKDOWN_OPEN_MAX => out.push_str(&(log + "\n")),
+                _ => out.push_str(&folded("last lines of the log", &log)),
+            }
             out.push('\n');
         }
     }
@@ -231,7 +281,34 @@ fn markdown(view: &View, standing: Standing) -> String {
     if !out.is_empty() {
         out.push('\n');
     }
-    out + &left_out(failures.len(), MARKDOWN_MAX, &format!("{} case", standing.name()))
+    out + &left_out(failures.len(), MARKDOWN_MAX, "failure")
+}
+
+/// What is no news: one folded line, in which both sides that fail alike are one.
+fn known_markdown(view: &View, standing: Standing, remark: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for alike in view.failing(standing) {
+        let FailureView { host, step, reason, .. } = alike.first;
+        let host = if view.many_hosts { format!(" on {}", code(host)) } else { String::new() };
+        let line = format!(
+            "- {}{host}, step {}: {}\n",
+            name_markdown(&alike),
+            code(step),
+            code(&bounded(reason, MARKDOWN_REASON_CHARS_MAX))
+        );
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    let summary = match view.counts.failing.count(standing) {
+        0 => format!("{}{remark}", capitalised(standing.name())),
+        cases => format!("{}{remark}: {}", capitalised(standing.name()), plural(cases, "case")),
+    };
+    let body: String = lines.iter().take(MARKDOWN_MAX).map(String::as_str).collect();
+    folded(&summary, &(body + &left_out(lines.len(), MARKDOWN_MAX, "failure")))
 }
 
 fn markdown_log(failure: &FailureView) -> String {

@@ -1,12 +1,13 @@
 //! Sections that list series: what changed, what is inconclusive, what is unchanged, what does not
-//! decide and what only informs.
+//! gate and what only informs.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::section::{Html, Markdown, Section, no_data};
-use super::{Effect, Row, Value, View};
-use crate::comment::{ROWS_MAX, SENTENCE_CHARS_MAX, folded, left_out, sentence};
-use crate::escape::{bounded, code, fence};
+use super::{Effect, MetricBeside, Row, Value, View};
+use crate::comment::{ROWS_MAX, folded, left_out, sentence};
+use crate::escape::code;
 use crate::terminal::{Cases, Cells, Column, Terminal, table};
 use crate::{commands, words};
 
@@ -46,18 +47,18 @@ pub(super) const UNCHANGED: Section = Section {
     text: None,
 };
 
-/// The section of series whose metric does not decide.
+/// The section of series whose metric does not gate.
 pub(super) const NOT_DECIDING: Section = Section {
     html: Some(Html {
         id: "others",
-        title: "Metrics that do not decide",
+        title: "Metrics that do not gate",
         template: include_str!("../../templates/not_deciding.html"),
         data: no_data,
     }),
     markdown: Some(Markdown {
-        name: "metrics that do not decide",
+        name: "metrics that do not gate",
         write: |view| {
-            changed_among(view, &view.not_deciding, "Changed, in metrics that do not decide")
+            changed_among(view, &view.not_deciding, "Changed too, in metrics that do not gate")
         },
     }),
     text: None,
@@ -73,11 +74,13 @@ pub(super) const INFORMING: Section = Section {
     }),
     markdown: Some(Markdown {
         name: "what only informs",
-        write: |view| changed_among(view, &view.informing, "Changed, in what only informs"),
+        write: |view| changed_among(view, &view.informing, "Changed too, in what only informs"),
     }),
     text: None,
 };
 
+/// Rows of a table or a list that is folded in a comment.
+const FOLDED_ROWS_MAX: usize = 6;
 const TEXT_ROWS_MAX: usize = 30;
 /// The number of rows below a table of the axes.
 const TEXT_ROWS_BELOW_AXES_MAX: usize = 20;
@@ -128,9 +131,6 @@ fn changed_markdown(view: &View) -> String {
     if !changed.left_out.is_empty() {
         let _ =
             writeln!(out, "\n{} are left out here; the full report has them.", changed.left_out);
-        let every =
-            folded("every series, with SQL", &fence(&bounded(&view.links.sql, SENTENCE_CHARS_MAX)));
-        let _ = write!(out, "\n{every}");
     }
     out
 }
@@ -142,25 +142,39 @@ fn inconclusive_markdown(view: &View) -> String {
         return String::new();
     }
     let mut body = String::new();
-    for row in rows.iter().take(ROWS_MAX) {
+    for row in rows.iter().take(FOLDED_ROWS_MAX) {
         let host = if view.many_hosts { format!(", {}", code(&row.host)) } else { String::new() };
-        let (mark, case, metric) = (row.mark, code(&row.case), code(&row.metric));
-        let _ = writeln!(body, "- {mark} {case}, {metric}{host}: {}", sentence(&row.why));
+        let why = match (&row.effect, row.rounds_needed) {
+            (Some(effect), Some(rounds)) => {
+                let rounds = words::plural(rounds as usize, "round");
+                format!("{} {}; about {rounds} in all would do", effect.text, effect.interval)
+            }
+            _ => sentence(&row.why),
+        };
+        let _ = writeln!(body, "- {}, {}{host}: {}", code(&row.case), code(&row.metric), why);
     }
-    body.push_str(&left_out(rows.len(), ROWS_MAX, "series"));
+    body.push_str(&left_out(rows.len(), FOLDED_ROWS_MAX, "series"));
     folded(&format!("Inconclusive: {}", words::plural(rows.len(), "series")), &body)
 }
 
-/// A folded table of those of `rows` that changed.
+/// A folded table of those of `rows` that changed and do not stand in the table of what changed; none
+/// where nothing that gates did.
 fn changed_among(view: &View, rows: &[Row], summary: &str) -> String {
-    let is_changed =
-        |row: &&Row| matches!(row.verdict, "Regressed" | "Improved") && !row.in_conflict;
+    let above = view.changed(ROWS_MAX).rows;
+    let above: BTreeSet<&String> =
+        above.iter().flat_map(|row| &row.beside).map(|beside| &beside.id).collect();
+    let is_changed = |row: &&Row| {
+        let has_changed = matches!(row.verdict, "Regressed" | "Improved");
+        has_changed && !row.in_conflict && !above.contains(&row.id)
+    };
     let changed: Vec<&Row> = rows.iter().filter(is_changed).collect();
-    if changed.is_empty() {
+    let is_said_above = |row: &Row| row.beside.iter().any(|beside| beside.differs);
+    let is_quiet = view.conclusion == "Unchanged" && !view.unchanged.iter().any(is_said_above);
+    if changed.is_empty() || is_quiet {
         return String::new();
     }
-    let shown = &changed[..changed.len().min(ROWS_MAX)];
-    let body = markdown_table(view, shown) + &left_out(changed.len(), ROWS_MAX, "series");
+    let shown = &changed[..changed.len().min(FOLDED_ROWS_MAX)];
+    let body = markdown_table(view, shown) + &left_out(changed.len(), FOLDED_ROWS_MAX, "series");
     folded(&format!("{summary}: {}", words::plural(changed.len(), "series")), &body)
 }
 
@@ -172,33 +186,41 @@ fn texts_beside(row: &Row) -> String {
     row.beside.iter().map(|beside| beside.text.as_str()).collect::<Vec<_>>().join("; ")
 }
 
+/// The other metrics of the case, each with its values.
+fn markdown_beside(row: &Row) -> String {
+    let text = |beside: &MetricBeside| {
+        let rest = beside.text.strip_prefix(&beside.metric).unwrap_or_default();
+        let values = beside.values.as_ref().map(|values| format!(" ({values})"));
+        format!("{}{rest}{}", code(&beside.metric), values.unwrap_or_default())
+    };
+    row.beside.iter().map(text).collect::<Vec<_>>().join("; ")
+}
+
 fn markdown_table(view: &View, rows: &[&Row]) -> String {
     let (host, rule) = if view.many_hosts { (" host |", "---|") } else { ("", "") };
     let has_beside = rows.iter().any(|row| !row.beside.is_empty());
-    let (beside, beside_rule) = if has_beside { (" beside |", ":--|") } else { ("", "") };
+    let (beside, beside_rule) = if has_beside { (" other metrics |", ":--|") } else { ("", "") };
     let mut out = format!(
-        "| verdict | case | metric |{host} baseline | candidate | effect | interval | q | rounds \
-         |{beside}\n|---|---|---|{rule}--:|--:|--:|:--|--:|--:|{beside_rule}\n"
+        "| verdict | case | metric |{host} effect | interval | baseline → candidate |{beside}\n\
+         |---|---|---|{rule}--:|:--|:--|{beside_rule}\n"
     );
     for row in rows {
         let host = if view.many_hosts { format!(" {} |", code(&row.host)) } else { String::new() };
         let beside = match has_beside {
-            true => format!(" {} |", sentence(&texts_beside(row))),
+            true => format!(" {} |", markdown_beside(row)),
             false => String::new(),
         };
         let _ = writeln!(
             out,
-            "| {} {} | {} | {} |{host} {} | {} | **{}** | {} | {} | {} |{beside}",
+            "| {} {} | {} | {} |{host} **{}** | {} | {} → {} |{beside}",
             row.mark,
             row.shown,
             code(&row.case),
             code(&row.metric),
-            value_or_dash(&row.baseline),
-            value_or_dash(&row.candidate),
             row.effect_text(),
             Effect::interval_or_dash(&row.effect),
-            row.q_text.replace('<', "&lt;"),
-            row.rounds
+            value_or_dash(&row.baseline),
+            value_or_dash(&row.candidate),
         );
     }
     out
@@ -210,7 +232,10 @@ fn changed_text(view: &View, terminal: Terminal) -> String {
     let changed = view.changed(max);
     let mut out = String::new();
     if !changed.rows.is_empty() {
-        let cases = Cases::new(changed.rows.iter().map(|row| (&*row.benchmark, &*row.config)));
+        let cases = Cases::new(
+            changed.rows.iter().map(|row| (&*row.benchmark, &*row.config)),
+            &view.common,
+        );
         let columns = columns(view, &changed.rows, &cases);
         let verdicts = changed.rows.iter().map(|row| row.verdict);
         let _ = write!(out, "\n{}{}", table(columns, verdicts, terminal), cases.left_out());
@@ -250,7 +275,7 @@ fn columns(view: &View, rows: &[&Row], cases: &Cases<'_>) -> Vec<Column> {
         cells.right("q", 4, |row| row.q_text.clone()),
     ]);
     if rows.iter().any(|row| !row.beside.is_empty()) {
-        columns.push(cells.left("beside", 2, |row| texts_beside(row)));
+        columns.push(cells.left("other metrics", 2, |row| texts_beside(row)));
     }
     columns
 }
@@ -262,7 +287,7 @@ fn counts_of_others(view: &View) -> String {
         format!("{} unchanged, {} inconclusive", deciding.unchanged, deciding.inconclusive);
     let others = view.counts.not_deciding.series;
     if others > 0 {
-        let _ = write!(text, ", {others} that do not decide");
+        let _ = write!(text, ", {others} of metrics that do not gate");
     }
     let informing = view.counts.informing.series;
     if informing > 0 {

@@ -7,10 +7,12 @@ use dyno_model::notice::Notice;
 use dyno_model::record::RunRow;
 use minijinja::{Value, context};
 
-use super::View;
 use super::section::{Html, Markdown, Section};
-use crate::comment::{left_out, sentence};
+use super::{View, link_to};
+use crate::comment::sentence;
+use crate::escape::bounded;
 use crate::terminal::Terminal;
+use crate::words::plural;
 
 /// The section of what a reader should know of the circumstances.
 pub(super) const NOTICES: Section = Section {
@@ -24,7 +26,8 @@ pub(super) const NOTICES: Section = Section {
     text: Some(text),
 };
 
-const MARKDOWN_MAX: usize = 10;
+/// How much of the first notice a comment shows.
+const MARKDOWN_CHARS_MAX: usize = 140;
 
 /// The most files that are named.
 const SET_ASIDE_MAX: usize = 8;
@@ -67,10 +70,16 @@ fn page_data(view: &View) -> Value {
     view.notices.iter().map(notice).collect()
 }
 
+/// One line: how many there are, and the beginning of the first.
 fn markdown(view: &View) -> String {
-    let shown = view.notices.iter().take(MARKDOWN_MAX);
-    let lines = shown.map(|notice| format!("- Note: {}\n", sentence(notice.text())));
-    lines.collect::<String>() + &left_out(view.notices.len(), MARKDOWN_MAX, "notice")
+    let Some(first) = view.notices.first() else {
+        return String::new();
+    };
+    let number = plural(view.notices.len(), "notice");
+    let number = link_to(view, &number, "#notices").unwrap_or(number);
+    let first = sentence(&bounded(first.text(), MARKDOWN_CHARS_MAX));
+    let more = if view.notices.len() > 1 { " …" } else { "" };
+    format!("{number} on how this was measured: {first}{more}\n")
 }
 
 fn text(view: &View, terminal: Terminal) -> String {

@@ -177,7 +177,7 @@ pub(super) const PROVENANCE: Section = Section {
 };
 
 /// One line a run.
-pub(crate) fn markdown_lines(view: &View) -> String {
+fn markdown_lines(view: &View) -> String {
     let lines: Vec<String> = view.runs.iter().take(RUNS_MAX).map(markdown_line).collect();
     lines.join("\n") + &left_out(view.runs.len(), RUNS_MAX, "run")
 }
@@ -189,9 +189,9 @@ fn markdown_line(run: &Provenance) -> String {
          {} · dyno {} · job {}</sub>",
         code(&run.target),
         code(&run.baseline.asked),
-        code(&run.baseline.commit),
+        digest(&run.baseline.commit),
         code(&run.candidate.asked),
-        code(&run.candidate.commit),
+        digest(&run.candidate.commit),
         code(&run.suite),
         digest(&run.suite_digest),
         code(&run.image),
@@ -201,6 +201,6 @@ fn markdown_line(run: &Provenance) -> String {
         plural(run.rounds as usize, "round"),
         run.finished,
         code(&run.dyno_version),
-        code(&run.job),
+        digest(&run.job),
     )
 }

@@ -10,8 +10,29 @@ use dyno_model::verdict::Standing;
 use super::{Row, View, failing};
 use crate::words::{capitalised, first_names, plural};
 
-/// The remarks on a view that has everything else, a sentence each.
-pub(super) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
+/// The remarks on a view that has everything else, a sentence each; and those of them that no table
+/// says.
+pub(super) fn remarks(view: &View, policy: &Policy) -> (Vec<String>, Vec<String>) {
+    let mut remarks = largest(view);
+    let on_both = Standing::FailingOnBoth;
+    if view.is_any(on_both) && !view.failures.iter().any(|f| f.benchmark.is_none()) {
+        remarks.push(format!("{}.", capitalised(&failing::names_with(&view.failures, on_both))));
+    }
+    let others = remarks_without_row(view, policy);
+    remarks.extend(others.iter().cloned());
+    let shown = &view.counts.not_deciding;
+    if shown.regressed + shown.improved > 0 {
+        remarks.push(format!(
+            "Among metrics that do not gate, {} regressed and {} improved.",
+            plural(shown.regressed, "series"),
+            shown.improved
+        ));
+    }
+    (remarks, others)
+}
+
+/// The largest change each way.
+fn largest(view: &View) -> Vec<String> {
     let mut remarks = Vec::new();
     let effect_of_first = |rows: &[Row]| {
         let row = rows.first()?;
@@ -25,7 +46,12 @@ pub(super) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
     if let Some(text) = effect_of_first(&view.improved) {
         remarks.push(format!("Largest improvement: {text}."));
     }
-    remarks.extend(failed_everywhere(view));
+    remarks
+}
+
+fn remarks_without_row(view: &View, policy: &Policy) -> Vec<String> {
+    let mut remarks = Vec::new();
+    remarks.extend(failed_for_all(view));
     if let Some(rounds) = view.inconclusive.iter().filter_map(|r| r.rounds_needed).max() {
         remarks.push(format!(
             "About {} in all would settle what is too noisy yet.",
@@ -49,26 +75,16 @@ pub(super) fn remarks(view: &View, policy: &Policy) -> Vec<String> {
     for check in view.selfchecks.iter().filter(|check| check.rate == Rate::More) {
         remarks.push(check.text.clone());
     }
-    let others = &view.counts.not_deciding;
-    if others.regressed + others.improved > 0 {
-        remarks.push(format!(
-            "Among metrics that do not decide, {} regressed and {} improved.",
-            plural(others.regressed, "series"),
-            others.improved
-        ));
-    }
     remarks
 }
 
-/// A remark on what failed on both sides, or kept every case from being measured: no reason names
-/// those.
-fn failed_everywhere(view: &View) -> Option<String> {
-    if let Some(f) = view.failures.iter().find(|f| f.benchmark.is_none()) {
-        return Some(format!("The step {} failed for {} ({}).", f.step, f.case, f.side));
-    }
-    let on_both = Standing::FailingOnBoth;
-    view.is_any(on_both)
-        .then(|| format!("{}.", capitalised(&failing::names_with(&view.failures, on_both))))
+/// A remark on what kept every case from being measured.
+fn failed_for_all(view: &View) -> Option<String> {
+    let f = view.failures.iter().find(|f| f.benchmark.is_none())?;
+    let others = view.failures.iter().filter(|other| other.benchmark.is_none());
+    let is_on_both = others.filter(|other| other.step == f.step && other.side != f.side);
+    let side = if is_on_both.count() > 0 { "both sides" } else { f.side };
+    Some(format!("The step {} failed for {} ({side}).", f.step, f.case))
 }
 
 /// The cases whose disturbance came with `side`, if there are any.

@@ -145,7 +145,9 @@ pub struct MetricBeside {
     pub mark: &'static str,
     /// `wall ▼ −5.1 %`, and the verdict where it is another one.
     pub text: String,
-    /// Whether it is sure of another thing than the metric that decides.
+    /// `259.7 ms → 270.9 ms`, where both sides have a value.
+    pub values: Option<String>,
+    /// Whether it is sure of another thing than the metric that gates.
     pub differs: bool,
 }
 
@@ -241,6 +243,11 @@ fn metric_beside(row: &Row, other: &Row) -> MetricBeside {
         verdict: other.verdict,
         mark: other.mark,
         text: format!("{} {}{effect}{verdict}", other.metric, other.mark),
+        values: other
+            .baseline
+            .as_ref()
+            .zip(other.candidate.as_ref())
+            .map(|(baseline, candidate)| format!("{} → {}", baseline.text, candidate.text)),
         differs: !is_same && [row, other].iter().all(|r| r.verdict != "Inconclusive"),
     }
 }

@@ -12,7 +12,7 @@ use minijinja::value::Serde;
 use serde::Serialize;
 
 use super::section::{Html, Markdown, Section};
-use super::{Effect, NumberWithInterval, View};
+use super::{CommonAxes, Effect, NumberWithInterval, View};
 use crate::comment::{folded, left_out};
 use crate::escape::code;
 use crate::terminal::{Cases, Cells, Terminal, table};
@@ -105,7 +105,11 @@ pub struct PointView {
 
 /// The views, what scales worse first, then better, then the rest; of each the largest effect
 /// first.
-pub(super) fn scalings(shown: &[ScalingShown<'_>], policy: &Policy) -> Vec<ScalingView> {
+pub(super) fn scalings(
+    shown: &[ScalingShown<'_>],
+    policy: &Policy,
+    common: &CommonAxes,
+) -> Vec<ScalingView> {
     let mut shown: Vec<&ScalingShown<'_>> = shown.iter().collect();
     let order = |verdict: &Verdict| match verdict {
         Verdict::Regressed => 0,
@@ -121,10 +125,15 @@ pub(super) fn scalings(shown: &[ScalingShown<'_>], policy: &Policy) -> Vec<Scali
         let verdict = |s: &ScalingShown<'_>| order(&s.case.scaled.verdict);
         verdict(a).cmp(&verdict(b)).then_with(|| size(b).total_cmp(&size(a)))
     });
-    shown.into_iter().enumerate().map(|(index, shown)| view(index, shown, policy)).collect()
+    shown.into_iter().enumerate().map(|(index, shown)| view(index, shown, policy, common)).collect()
 }
 
-fn view(index: usize, shown: &ScalingShown<'_>, policy: &Policy) -> ScalingView {
+fn view(
+    index: usize,
+    shown: &ScalingShown<'_>,
+    policy: &Policy,
+    common: &CommonAxes,
+) -> ScalingView {
     let ScalingCase { host, benchmark, config, baseline, candidate, scaled, .. } = shown.case;
     let difference = scaled.difference.as_ref().ok();
     let effect = difference
@@ -139,7 +148,7 @@ fn view(index: usize, shown: &ScalingShown<'_>, policy: &Policy) -> ScalingView 
             Verdict::Unchanged => "=",
             Verdict::Inconclusive(_) => "?",
         },
-        case: words::case_name(benchmark, config),
+        case: common.case(benchmark, config),
         benchmark: benchmark.clone(),
         config: config.clone(),
         host: host.clone(),
@@ -253,11 +262,13 @@ pub(super) const SCALING: Section = Section {
     text: Some(text),
 };
 
-const MARKDOWN_MAX: usize = 20;
+const MARKDOWN_MAX: usize = 8;
 const TEXT_MAX: usize = 8;
 
 fn markdown(view: &View) -> String {
-    if view.scalings.is_empty() {
+    let is_changed = |s: &&ScalingView| matches!(s.verdict, "Regressed" | "Improved");
+    let changed: Vec<&ScalingView> = view.scalings.iter().filter(is_changed).collect();
+    if changed.is_empty() {
         return String::new();
     }
     let (host, rule) = if view.many_hosts { (" host |", "---|") } else { ("", "") };
@@ -265,7 +276,7 @@ fn markdown(view: &View) -> String {
         "| scaling | case |{host} threads | speed-up | σ | κ | time beyond one thread's | interval \
          |\n|---|---|{rule}--:|--:|--:|--:|--:|:--|\n"
     );
-    for s in view.scalings.iter().take(MARKDOWN_MAX) {
+    for s in changed.iter().take(MARKDOWN_MAX) {
         let host = if view.many_hosts { format!(" {} |", code(&s.host)) } else { String::new() };
         let _ = writeln!(
             body,
@@ -282,7 +293,7 @@ fn markdown(view: &View) -> String {
             Effect::interval_or_dash(&s.effect),
         );
     }
-    body.push_str(&left_out(view.scalings.len(), MARKDOWN_MAX, "case"));
+    body.push_str(&left_out(changed.len(), MARKDOWN_MAX, "case"));
     let counts = &view.counts.scalings;
     let summary = format!(
         "Scaling with threads: {}, {} worse, {} better",
@@ -321,7 +332,7 @@ fn text(view: &View, terminal: Terminal) -> String {
         return String::new();
     }
     let cells = Cells(shown);
-    let cases = Cases::new(shown.iter().map(|s| (&*s.benchmark, &*s.config)));
+    let cases = Cases::new(shown.iter().map(|s| (&*s.benchmark, &*s.config)), &view.common);
     let mut columns = vec![
         cells.left("scaling", 0, |s| format!("{} {}", s.mark, s.verdict)),
         cases.column(|i| shown[i].case.clone()),

@@ -7,10 +7,8 @@ use dyno_model::selfcheck::{Rate, SelfCheck};
 use serde::Serialize;
 
 use super::View;
-use super::section::{Markdown, Section};
+use super::section::Section;
 use crate::commands;
-use crate::comment::{RUNS_MAX, left_out, sentence};
-use crate::escape::code;
 use crate::terminal::{Terminal, wrap};
 
 /// The error rate of one host, as far as it is known.
@@ -25,12 +23,9 @@ pub struct SelfCheckView {
     pub check: Option<SelfCheck>,
 }
 
-/// The section of self-checks: one quiet line a host. On the page it stands at the end of the policy.
-pub(super) const SELFCHECKS: Section = Section {
-    html: None,
-    markdown: Some(Markdown { name: "the self-checks", write: markdown }),
-    text: Some(text),
-};
+/// The section of self-checks: one quiet line a host. On the page it stands at the end of the policy;
+/// a comment has what is wrong with a host alone, among its remarks.
+pub(super) const SELFCHECKS: Section = Section { html: None, markdown: None, text: Some(text) };
 
 /// A line for each host of the runs.
 pub(super) fn selfchecks(runs: &[RunRow], checks: &[SelfCheck]) -> Vec<SelfCheckView> {
@@ -66,16 +61,6 @@ fn selfcheck(run: &RunRow, checks: &[SelfCheck]) -> SelfCheckView {
 /// Self-checks that find nothing wrong: what is wrong with a host stands among the remarks.
 fn quiet_hosts(view: &View) -> Vec<&SelfCheckView> {
     view.selfchecks.iter().filter(|check| check.rate != Rate::More).collect()
-}
-
-fn markdown(view: &View) -> String {
-    let line = |check: &&SelfCheckView| {
-        let how = check.command.as_ref().map(|c| format!(" Make one: {}", code(c)));
-        format!("<sub>{}{}</sub>\n", sentence(&check.text), how.unwrap_or_default())
-    };
-    let quiet_hosts = quiet_hosts(view);
-    let lines: Vec<String> = quiet_hosts.iter().take(RUNS_MAX).map(line).collect();
-    lines.concat() + &left_out(quiet_hosts.len(), RUNS_MAX, "self-check")
 }
 
 fn text(view: &View, terminal: Terminal) -> String {

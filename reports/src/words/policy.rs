@@ -22,7 +22,7 @@ pub(crate) fn policy_sentences(policy: &Policy, judged: &[Judged]) -> Vec<String
         match policy.conflicting_hosts {
             HostConflict::AskAgain => {
                 "Conflict: hosts. Where two hosts of one architecture are sure of different things \
-                 about a deciding series, nothing is claimed of it on either, and both are asked \
+                 about a series that gates, nothing is claimed of it on either, and both are asked \
                  again."
             }
             HostConflict::Count => {
@@ -33,7 +33,7 @@ pub(crate) fn policy_sentences(policy: &Policy, judged: &[Judged]) -> Vec<String
     );
     words.push(
         "Architectures, configs and metrics that differ are never averaged: each is named, and of \
-         two metrics of a case the one that decides wins, with the other beside it."
+         two metrics of a case the one that gates counts, with the other in the same row."
             .to_string(),
     );
     words.extend(conflict_rule(policy));
@@ -55,8 +55,8 @@ fn conflict_rule(policy: &Policy) -> Option<String> {
     };
     (!names.is_empty()).then(|| {
         format!(
-            "Conflict: metrics. Where {} does not decide, and is surely beyond {} times its δ while \
-             the metric that decides is sure of another thing, the whole is Mixed, and {gate}.",
+            "Conflict: metrics. Where {} does not gate, and is surely beyond {} times its δ while \
+             the metric that gates is sure of another thing, the whole is Mixed, and {gate}.",
             names.join(" or "),
             policy.conflict_multiple
         )
@@ -100,27 +100,27 @@ fn noise_rule(policy: &Policy) -> String {
     let peers = "the other series of its metric and host (the peer prior)";
     if policy.history == 0.0 {
         return format!(
-            "Noise: the variance of a series borrows from {peers}, never from past runs. It is \
-             never below that of its own rounds; where it would be, the peer prior counts for less."
+            "Noise: how much a series varies is estimated from its own rounds and from {peers}, \
+             never from past runs. It is never taken for less than its own rounds show."
         );
     }
     format!(
-        "Noise: the variance of a series borrows from its past runs on a machine with the same \
-         fingerprint in the same image, where it has fewer than {} degrees of freedom of its own \
-         and up to that many, and from {peers}. It is never below that of its own rounds, or half \
-         of that where past runs lend; where it would be, the peer prior counts for less.",
+        "Noise: how much a series varies is estimated from its own rounds, from its past runs on a \
+         machine with the same fingerprint in the same image (up to {} degrees of freedom with \
+         its own), and from {peers}. Its variance is never taken for less than its own rounds \
+         show, or half of that with past runs.",
         number::freedom(policy.history)
     )
 }
 
-/// A sentence for each metric that decides, and one for what else is shown. A metric may decide for
+/// A sentence for each metric that gates, and one for what else is shown. A metric may gate for
 /// some series and not for others, and with several δ.
 fn deciding_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
     let phrase = |decides: Decides| match decides {
-        Decides::Yes => "decides",
-        Decides::No => "does not decide",
+        Decides::Yes => "gates",
+        Decides::No => "does not gate",
         Decides::Otherwise => {
-            "decides where no metric that decides was measured for the case on that host"
+            "gates where no metric that gates was measured for the case on that host"
         }
     };
     let rule = |(name, metric): (&String, &MetricPolicy)| {
@@ -148,7 +148,7 @@ fn deciding_rules(policy: &Policy, judged: &[Judged]) -> Vec<String> {
             format!("{name} (δ = {})", Vec::from_iter(deltas).join(" or "))
         };
         let deltas_by_metric: Vec<String> = deltas_by_metric.into_iter().map(with_deltas).collect();
-        words.push(format!("Shown, never deciding: {}.", deltas_by_metric.join(", ")));
+        words.push(format!("Shown, never gating: {}.", deltas_by_metric.join(", ")));
     }
     words
 }

@@ -7,17 +7,20 @@ use dyno_model::verdict::{Concluded, ConclusionReason, Standing};
 use super::{capitalised, first_names, plural};
 
 /// The reasons of a conclusion, a sentence each; the verdicts of one architecture in one.
-/// `failing` names what has a standing.
-pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> String) -> Vec<String> {
+/// `failing` names what has a standing, and `case_name` is the name that the report has for a case.
+pub(crate) fn reasons(
+    concluded: &Concluded,
+    failing: &dyn Fn(Standing) -> String,
+    case_name: &dyn Fn(&str) -> String,
+) -> Vec<String> {
     let mut sentences: Vec<String> = Vec::new();
     let mut last_architecture: Option<&Option<String>> = None;
     let differing = Differing::of_concluded(concluded);
     for because in &concluded.reasons {
         match because {
             because if differing.is_folded(because) => {}
-            // The sentence over everything says that already.
-            ConclusionReason::Verdicts { series, deciding, architecture: None, .. }
-                if series == deciding => {}
+            // The numbers of cases and series say that already.
+            ConclusionReason::Verdicts { architecture: None, .. } => {}
             ConclusionReason::Verdicts { verdict, series, deciding: of, architecture } => {
                 let verdict = verdict.to_lowercase();
                 match sentences.last_mut().filter(|_| last_architecture == Some(architecture)) {
@@ -26,7 +29,8 @@ pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> Strin
                         let architecture_text = architecture.as_ref().map(|a| format!(" on {a}"));
                         let architecture_text = architecture_text.unwrap_or_default();
                         sentences.push(format!(
-                            "{of} deciding series{architecture_text}: {series} {verdict}"
+                            "{} that gate{architecture_text}: {series} {verdict}",
+                            plural(*of, "series")
                         ));
                     }
                 }
@@ -35,7 +39,7 @@ pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> Strin
             other => {
                 let text = match other {
                     ConclusionReason::OneSideWorks { standing, .. } => failing(*standing),
-                    other => other.to_string(),
+                    other => with_case_names(other, case_name).to_string(),
                 };
                 sentences.push(capitalised(&text));
                 last_architecture = None;
@@ -45,6 +49,30 @@ pub(crate) fn reasons(concluded: &Concluded, failing: &dyn Fn(Standing) -> Strin
     sentences.extend(differing.sentences());
     sentences.iter_mut().for_each(|sentence| sentence.push('.'));
     sentences
+}
+
+/// The reason with the names that the report has for its cases.
+fn with_case_names(
+    because: &ConclusionReason,
+    case_name: &dyn Fn(&str) -> String,
+) -> ConclusionReason {
+    let mut because = because.clone();
+    let rename_all = |names: &mut BTreeSet<String>| {
+        *names = names.iter().map(|name| case_name(name)).collect();
+    };
+    match &mut because {
+        ConclusionReason::HostsDisagree { case, .. }
+        | ConclusionReason::ArchitecturesDisagree { case, .. }
+        | ConclusionReason::MetricsConflict { case, .. }
+        | ConclusionReason::MetricsDisagree { case, .. } => *case = case_name(case),
+        ConclusionReason::MetricMissing { cases, .. } => rename_all(cases),
+        ConclusionReason::NoCommonCase { baseline, candidate } => {
+            rename_all(baseline);
+            rename_all(candidate);
+        }
+        _ => {}
+    }
+    because
 }
 
 /// Differences between the configs of a benchmark, and between the metrics of a case: where a suite

@@ -55,7 +55,7 @@ pub(crate) fn sentence(facts: &Facts<'_>) -> String {
     format!("{}: {}.", facts.conclusion.name(), parts.join("; "))
 }
 
-/// The changes of the deciding series.
+/// The changes of the series that gate.
 fn changes(facts: &Facts<'_>, better: &str, worse: &str) -> String {
     let tally = &facts.counts.deciding;
     let share = |part| share_of_series(part, tally.series);
@@ -79,11 +79,11 @@ fn changes(facts: &Facts<'_>, better: &str, worse: &str) -> String {
     }
 }
 
-/// `none of the 6 deciding series is`, `the one deciding series is not`.
+/// `none of the 6 series that gate is`, `the one series that gates is not`.
 fn none_of(total: usize) -> String {
     match total {
-        1 => "the one deciding series is not".to_string(),
-        total => format!("none of the {total} deciding series is"),
+        1 => "the one series that gates is not".to_string(),
+        total => format!("none of the {total} series that gate is"),
     }
 }
 
@@ -111,7 +111,7 @@ fn conflict(conflicting: &[Row]) -> Option<String> {
 /// The regression in size of what does not decide.
 fn growth(row: &Row) -> Option<String> {
     let effect = row.effect_in_sentence()?;
-    Some(format!("{} of {} {effect}, which does not decide", row.metric, row.case))
+    Some(format!("{} of {} {effect}, which does not gate", row.metric, row.case))
 }
 
 /// Words for a change: times are faster and slower, anything else better and worse.
@@ -123,22 +123,22 @@ fn adjectives(facts: &Facts<'_>) -> (&'static str, &'static str) {
     if facts.deciding().all(is_time) { ("faster", "slower") } else { ("better", "worse") }
 }
 
-/// `7 of 8 deciding series are`, `all 8 deciding series are`, `the one deciding series is`.
+/// `7 of 8 series that gate are`, `all 8 series that gate are`, `the one series that gates is`.
 fn share_of_series(part: usize, total: usize) -> String {
     match (part, total) {
-        (1, 1) => "the one deciding series is".to_string(),
-        (part, total) if part == total => format!("all {total} deciding series are"),
-        (1, total) => format!("1 of {total} deciding series is"),
-        (part, total) => format!("{part} of {total} deciding series are"),
+        (1, 1) => "the one series that gates is".to_string(),
+        (part, total) if part == total => format!("all {total} series that gate are"),
+        (1, total) => format!("1 of {total} series that gate is"),
+        (part, total) => format!("{part} of {total} series that gate are"),
     }
 }
 
 fn unchanged(facts: &Facts<'_>) -> String {
-    let (who, verb) = match facts.counts.deciding.series {
-        1 => ("the one".to_string(), "stays"),
-        total => (format!("all {total}"), "stay"),
+    let who = match facts.counts.deciding.series {
+        1 => "the one series that gates stays".to_string(),
+        total => format!("all {total} series that gate stay"),
     };
-    format!("{who} deciding series {verb} within {}", smallest_effects(facts))
+    format!("{who} within {}", smallest_effects(facts))
 }
 
 /// `1 case newly failing, 2 newly passing`; empty for none.
@@ -156,11 +156,14 @@ fn inconclusive(facts: &Facts<'_>, better: &str, worse: &str) -> String {
     if let Some(why) = nothing_to_compare(facts) {
         return why;
     }
+    if facts.counts.cases.all_fail() {
+        return "no case works on both sides, so there is nothing to compare".to_string();
+    }
     let tally = &facts.counts.deciding;
     match (facts.judged.is_empty(), tally.series) {
         (true, _) => "nothing was measured".to_string(),
         (false, 0) => {
-            format!("none of the metrics measured decides under the policy {}", facts.policy)
+            format!("none of the metrics measured gates under the policy {}", facts.policy)
         }
         (false, total) if tally.unchanged == total => unchanged(facts),
         (false, total) => {
@@ -182,25 +185,44 @@ fn nothing_to_compare(facts: &Facts<'_>) -> Option<String> {
     Some(format!("{failure}, so there is nothing to compare"))
 }
 
-/// The failure that kept a whole side from being measured.
+/// The failure that kept a whole side, or both, from being measured.
 fn failure_of_a_side(runs: &[RunRow]) -> Option<String> {
-    let failure = runs.iter().flat_map(|r| &r.failures).find(|f| f.benchmark.is_none())?;
-    let who = match failure.side {
-        Some(Side::Baseline) => "the baseline",
-        Some(Side::Candidate) => "the candidate",
-        None => "neither side",
+    let of_sides = |run: &RunRow| -> Vec<(Option<Side>, Step)> {
+        let failures = run.failures.iter().filter(|f| f.benchmark.is_none());
+        failures.map(|f| (f.side, f.step.clone())).collect()
     };
-    Some(match (&failure.step, failure.side) {
-        (Step::Build, Some(_)) => format!("{who} did not build"),
-        (Step::Build, None) => "neither side built".to_string(),
-        (Step::Fetch, Some(_)) => format!("{who} could not be fetched"),
-        (Step::Fetch, None) => "neither side could be fetched".to_string(),
-        (step, Some(_)) => format!("the step `{step}` of {who} failed"),
-        (step, None) => format!("the step `{step}` failed"),
+    let failures = runs.iter().map(of_sides).find(|failures| !failures.is_empty())?;
+    let step_of = |side| failures.iter().find(|(of, _)| *of == Some(side)).map(|(_, step)| step);
+    let [baseline, candidate] = Side::BOTH.map(step_of);
+    Some(match (baseline, candidate) {
+        (Some(one), Some(other)) if one == other => neither_side(one),
+        (Some(one), Some(other)) => format!(
+            "neither side could be measured: the step `{one}` of the baseline failed, and the \
+             step `{other}` of the candidate"
+        ),
+        (Some(step), None) => one_side("the baseline", step),
+        (None, Some(step)) => one_side("the candidate", step),
+        (None, None) => neither_side(&failures[0].1),
     })
 }
 
-/// δ where all deciding series have the same, else what it is.
+fn one_side(side: &str, step: &Step) -> String {
+    match step {
+        Step::Build => format!("{side} did not build"),
+        Step::Fetch => format!("{side} could not be fetched"),
+        step => format!("the step `{step}` of {side} failed"),
+    }
+}
+
+fn neither_side(step: &Step) -> String {
+    match step {
+        Step::Build => "neither side built".to_string(),
+        Step::Fetch => "neither side could be fetched".to_string(),
+        step => format!("the step `{step}` failed for both sides"),
+    }
+}
+
+/// δ where all series that gate have the same, else what it is.
 fn smallest_effects(facts: &Facts<'_>) -> String {
     let percent = |judged: &Judged| number::percent(judged.comparison.delta.exp_m1());
     let deltas: BTreeSet<String> = facts.deciding().map(percent).collect();

@@ -2,7 +2,7 @@
 
 use dyno_model::catalog::policy::Policy;
 use dyno_model::metric;
-use dyno_model::stats::{Noise, ROUNDS_CAP};
+use dyno_model::stats::ROUNDS_CAP;
 use dyno_model::verdict::{Judged, Reason, ScalingVerdict, Verdict};
 
 use super::plural;
@@ -16,7 +16,6 @@ pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy)
     let limit = policy.q;
     let q = q_equation(comparison.q);
     let is_counted = metric::is_deterministic(&comparison.key.metric);
-    let loans = comparison.noise.map(degrees_of_freedom).unwrap_or_default();
     if let Some(text) = why_zeros(judged, policy) {
         return text;
     }
@@ -27,18 +26,18 @@ pub(crate) fn why(judged: &Judged, interval: &str, delta: &str, policy: &Policy)
             )
         }
         Verdict::Regressed | Verdict::Improved => format!(
-            "the effect is beyond {delta} ({q}, at most {limit} allowed); {confidence} interval {interval}{loans}"
+            "the effect is beyond {delta} ({q}, at most {limit} allowed); {confidence} interval {interval}"
         ),
         Verdict::Unchanged if is_counted => {
             format!("counted once, so there is no noise to allow for: the effect is within {delta}")
         }
         Verdict::Unchanged => {
-            format!("the whole {confidence} interval {interval} lies within {delta}{loans}")
+            format!("the whole {confidence} interval {interval} lies within {delta}")
         }
         Verdict::Inconclusive(Reason::TooWide { rounds }) => {
             format!(
                 "too noisy yet: the {confidence} interval {interval} is not within {delta}, and \
-                 an effect beyond that is not sure ({q}, at most {limit} allowed); {}{loans}",
+                 an effect beyond that is not sure ({q}, at most {limit} allowed); {}",
                 remedy(*rounds)
             )
         }
@@ -89,22 +88,6 @@ fn why_zeros(judged: &Judged, policy: &Policy) -> Option<String> {
 fn q_equation(q: Option<f64>) -> String {
     let q = q.map(number::probability).unwrap_or_default();
     if q.starts_with('<') { format!("q {q}") } else { format!("q = {q}") }
-}
-
-/// The lenders of degrees of freedom to a variance; empty where there is none.
-fn degrees_of_freedom(noise: Noise) -> String {
-    let history = noise.history.map_or(0.0, |h| h.df);
-    let peer_prior = noise.used.df - noise.run.df - history;
-    let lenders = [(history, "past runs"), (peer_prior, "the peer prior")];
-    let lenders: String = lenders
-        .into_iter()
-        .filter(|(df, _)| *df >= 0.05)
-        .map(|(df, who)| format!(", {} of {who}", number::freedom(df)))
-        .collect();
-    if lenders.is_empty() {
-        return lenders;
-    }
-    format!("; degrees of freedom of its noise: {} its own{lenders}", number::freedom(noise.run.df))
 }
 
 /// The reason why a case scales as its verdict says; `effect` is its effect and interval, as texts.

@@ -167,6 +167,23 @@ fn series_are_named_by_people() {
     ] {
         assert_eq!(found(view, written), expected);
     }
+    // A part of the config is enough where it fits one alone.
+    let axes = scenarios::axes().view();
+    for (written, expected) in [
+        ("syn[threads=2]/wall", "syn[profile=check,scenario=full,threads=2]/wall@local"),
+        (
+            "serde [threads=4, profile=opt]/wall@local",
+            "serde[profile=opt,scenario=full,threads=4]/wall@local",
+        ),
+        (
+            "serde[threads=4]/wall",
+            "`serde[threads=4]/wall` could mean serde[profile=opt,scenario=full,threads=4]/wall@local, \
+             serde[profile=check,scenario=full,threads=4]/wall@local",
+        ),
+    ] {
+        assert_eq!(found(&axes, written), expected);
+    }
+    assert!(found(&axes, "serde[threads=3]/wall").starts_with("there is no series"));
     let nothing = scenarios::no_series().view();
     assert_eq!(
         find(&nothing, "s1"),

@@ -182,7 +182,13 @@ fn filled_scenario(name: &str, log: &str) -> (Scenario, View) {
     let fingerprint = scenario.runs[0].fingerprint.digest();
     scenario.selfchecks = vec![selfcheck(name, fingerprint, &checks, 1e-9, 0.5)];
     let samples = vec![text(), format!("javascript:{name}"), format!("samples/{name}")];
-    let view = scenario.view_with(Links { samples, store: text(), command: text(), sql: text() });
+    let view = scenario.view_with(Links {
+        samples,
+        store: text(),
+        command: text(),
+        sql: text(),
+        report_url: None,
+    });
     (scenario, view)
 }
 

@@ -125,6 +125,53 @@ fn drawings_have_words_and_tables() {
     assert_eq!(marked, 1 + view.builds.iter().map(|b| b.path.steps.len()).sum::<usize>());
 }
 
+/// Every case beside every metric, and what leads to each section; each word has its sentence.
+#[test]
+fn a_page_has_contents_a_matrix_and_words() {
+    let view = scenarios::mixed().view();
+    let page = html(&view);
+    let tags = tags(&page);
+    let ids: BTreeSet<&str> = values(&tags, "id").into_iter().collect();
+    let places: Vec<&str> =
+        values(&tags, "href").into_iter().filter_map(|href| href.strip_prefix('#')).collect();
+    for place in &places {
+        assert!(ids.contains(place), "there is no #{place}");
+    }
+    for section in ["newly-failing", "changed", "matrix", "open", "same", "others", "words"] {
+        assert!(places.contains(&section), "nothing leads to #{section}");
+    }
+    for cell in [
+        "<span class=\"n\">259.7 ms → 270.9 ms</span> <span class=\"n effect\"><span class=\"mark\">▲</span> +4.2\u{a0}%</span>",
+        "<span class=\"n\">806,000,000 → 836,466,800</span>",
+        "<span class=\"n\">8.578 MiB → 10.47 MiB</span>",
+    ] {
+        assert!(page.contains(cell), "{cell}");
+    }
+    let words = ["To gate", "Effect", "Interval", "δ", "q", "Unchanged", "Inconclusive", "Mixed"];
+    for word in words {
+        assert!(page.contains(&format!("<dt>{word}</dt>")), "{word}");
+    }
+}
+
+/// No page, comment or text has words that only its authors know.
+#[test]
+fn a_reader_meets_no_words_of_the_trade_unexplained() {
+    for scenario in scenarios::all() {
+        let view = scenario.view();
+        let page = html(&view);
+        let (page, _) = page.split_once("<script>").expect("a script");
+        let terminal = dyno_reports::Terminal { width: 100, color: false };
+        let text = dyno_reports::text(&view, None, terminal);
+        let output = [page, &text, &dyno_reports::markdown(&view)].concat();
+        for word in
+            ["deciding", "not decide", "cries wolf", "lend", "crowd", " told", "counts for less"]
+        {
+            let at = output.find(word);
+            assert_eq!(at, None, "{}: {:?}", scenario.name, at.map(|at| output.get(at..at + 40)));
+        }
+    }
+}
+
 /// Two numbers of threads: a table, and a sentence why there is no fit.
 #[test]
 fn two_numbers_of_threads_are_a_table() {

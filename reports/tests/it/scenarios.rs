@@ -103,12 +103,14 @@ impl Scenario {
             store: "file:///var/lib/dyno/store".to_string(),
             command: "dyno compare 0.31.2 0.46.0 --suite wasmi".to_string(),
             sql: "SELECT * FROM compare('0.31.2', '0.46.0', 'wasmi')".to_string(),
+            // One has an address, so that its links are seen.
+            report_url: (self.name == "regressed").then(|| "https://ci.example/7".to_string()),
         };
         self.view_with(links)
     }
 
     /// The scenario with these failures in the run of its first host.
-    fn failing(mut self, failures: Vec<Failure>) -> Self {
+    pub fn failing(mut self, failures: Vec<Failure>) -> Self {
         self.runs[0].failures = failures;
         let policy = self.policy.clone();
         self.under(policy, None)
@@ -287,14 +289,14 @@ fn bench(name: &str, wall: f64, effect: f64, noise: f64) -> Vec<Sample> {
     .concat()
 }
 
-fn benches(given: &[(&str, f64, f64, f64)]) -> Vec<Sample> {
+pub fn benches(given: &[(&str, f64, f64, f64)]) -> Vec<Sample> {
     given
         .iter()
         .flat_map(|(name, wall, effect, noise)| bench(name, *wall, *effect, *noise))
         .collect()
 }
 
-fn failure(
+pub fn failure(
     benchmark: Option<&str>,
     side: Option<Side>,
     step: &str,
@@ -311,7 +313,7 @@ fn failure(
     }
 }
 
-fn one_host(name: &'static str, samples: Vec<Sample>) -> Scenario {
+pub fn one_host(name: &'static str, samples: Vec<Sample>) -> Scenario {
     Scenario::new(name, vec![run("local")], &[("local", samples)])
 }
 

@@ -1,6 +1,6 @@
 //! Markdown, terminal text and facts of every scenario, as files to read.
 
-use dyno_reports::{Links, Terminal, html, markdown, text};
+use dyno_reports::{Links, Terminal, View, html, markdown, matrix, text};
 
 use crate::facts::facts;
 use crate::scenarios;
@@ -63,6 +63,14 @@ fn a_terminal_of_any_width_and_colour() {
         "mixed.text-narrow",
         text(&view, None, Terminal { width: 44, color: false })
     );
+}
+
+/// Every case beside time, instructions and memory.
+#[test]
+fn a_terminal_shows_every_case() {
+    let shown = |view: &View| matrix(view, Terminal { width: Terminal::UNBOUNDED, color: false });
+    insta::assert_snapshot!("mixed.matrix", shown(&scenarios::mixed().view()));
+    insta::assert_snapshot!("axes.matrix", shown(&scenarios::axes().view()));
 }
 
 #[test]
