@@ -148,11 +148,12 @@ impl Bench<'_> {
                 before.last().filter(|other| std::ptr::eq(other.case, prepared_case.case));
             prepared_case.expect_answer_of(baseline);
             check(pair, prepared_case, &process.exit).await;
-            // What fails by luck is not newly failing: it gets one more try, and the failure stands
-            // beside what is measured then.
+            // What fails by luck is not newly failing: it gets one more try, in another layout of its
+            // memory, and the failure stands beside what is measured then.
             let mut exit = process.exit;
             if let Some(first) = prepared_case.failed.take_if(|_| is_worth_a_retry(&exit)) {
-                exit = pair.run(side, &spawn, place).await?.exit;
+                let retry = prepared_case.spawn_in_round(1, self.job.seed);
+                exit = pair.run(side, &retry, place).await?.exit;
                 check(pair, prepared_case, &exit).await;
                 match prepared_case.failed {
                     Some(_) => prepared_case.failed = Some(first),

@@ -146,7 +146,7 @@ fn obey(words: &[&str]) {
         // Right in some processes and wrong in others, by what dyno itself varies.
         ["lottery"] => {
             let layout = std::env::var("DYNO_LAYOUT").unwrap().len() / 16;
-            print!("{}", if layout % 2 == 0 { "hello" } else { "jello" });
+            print!("{}", if layout % 4 == 3 { "jello" } else { "hello" });
         }
         // Opens its own standard output by name, as `> /dev/stdout` does.
         ["reopen", text] => std::fs::write("/dev/stdout", text).unwrap(),
