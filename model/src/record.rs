@@ -248,6 +248,9 @@ pub struct Fingerprint {
     /// Left out where there is none, so that digests of native machines stay what they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub emulator: Option<String>,
+    /// The kind of the benchmark cores, where the processor has several (`performance`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub core_kind: Option<String>,
 }
 
 impl Fingerprint {

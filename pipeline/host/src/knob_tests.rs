@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use dyno_model::catalog::host::parse;
+use dyno_model::catalog::host::{format_cores, parse};
 
 use super::assign_on;
 use super::doctor::DoctorReport;
@@ -39,6 +39,73 @@ fn doctor_knows_each_kind_of_machine() {
         (&json["findings"][0]["verdict"], &json["summary"]["bad"]),
         (&"not_here".into(), &4.into())
     );
+}
+
+/// `auto` takes the last core of the fastest kind that dyno may use; what it may not use is not
+/// taken for it.
+#[test]
+fn cores_are_of_the_fast_kind_and_allowed() {
+    let intel = ["/sys/devices/system/cpu/online 0-19", "/sys/devices/cpu_core/cpus 0-15"];
+    let small_first = "
+/sys/devices/system/cpu/online 0-3
+/sys/devices/system/cpu/cpu0/cpu_capacity 446
+/sys/devices/system/cpu/cpu1/cpu_capacity 446
+/sys/devices/system/cpu/cpu2/cpu_capacity 1024
+/sys/devices/system/cpu/cpu3/cpu_capacity 1024
+";
+    let large_first = small_first.replace("446", "x").replace("1024", "446").replace('x', "1024");
+    let allowed =
+        |cores: &str| format!("/proc/self/status Name: dyno\\nCpus_allowed_list: {cores}");
+    let slow = |core: u32, kind: &str| {
+        format!("core {core} is of a slow kind ({kind}): the processor has faster ones")
+    };
+    let auto = "";
+    for (parts, host, expected) in [
+        (intel.to_vec(), auto, Ok(("15", "0-14,16-19", vec![]))),
+        (vec![small_first], auto, Ok(("3", "0-2", vec![]))),
+        (vec![&large_first], auto, Ok(("1", "0,2-3", vec![]))),
+        (vec![small_first, &allowed("0-2")], auto, Ok(("2", "0-1", vec![]))),
+        (vec![small_first, &allowed("0-1")], auto, Ok(("1", "0", vec![slow(1, "capacity 446")]))),
+        (
+            [&intel[..], &[&allowed("18,19")]].concat(),
+            auto,
+            Ok(("19", "18", vec![slow(19, "efficiency")])),
+        ),
+        (
+            intel.to_vec(),
+            "benchmark_cores = \"17\"",
+            Ok(("17", "0-16,18-19", vec![slow(17, "efficiency")])),
+        ),
+        (
+            vec![small_first, &allowed("0-1")],
+            "benchmark_cores = \"1-3\"",
+            Err(
+                "the host h names benchmark cores 2-3 that dyno may not use (its cpuset allows: 0-1)",
+            ),
+        ),
+        (
+            vec![small_first, &allowed("0-1")],
+            "benchmark_cores = \"1,4\"",
+            Err("the host h names benchmark cores 4 that are not online (online: 0-3)"),
+        ),
+    ] {
+        let host = parse("h", "hosts/h.toml", host).unwrap();
+        let assigned = assign_on(&FakeMachine::new(&parts), &host);
+        let assigned = assigned.as_ref().map_err(|error| error.message.as_str()).map(|assigned| {
+            let cores = [&assigned.benchmark, &assigned.housekeeping].map(format_cores);
+            (cores, assigned.notices.clone())
+        });
+        let expected = expected.map(|(benchmark, housekeeping, notices)| {
+            ([benchmark.to_string(), housekeeping.to_string()], notices)
+        });
+        assert_eq!(assigned, expected, "{parts:?}");
+    }
+    let kind = assign_on(&FakeMachine::new(&intel), &parse("h", "hosts/h.toml", "").unwrap());
+    assert_eq!(kind.unwrap().core_kind.as_deref(), Some("performance"));
+    // One core is always of one kind, and may be of the slow one.
+    let doctor = doctor(&trees::hybrid(), "benchmark_cores = \"6\"", TuneOptions::default());
+    let hybrid = doctor.findings.iter().find(|finding| finding.knob == "hybrid cores").unwrap();
+    assert_eq!((hybrid.verdict, hybrid.now.as_str()), (Verdict::Bad, "efficiency"));
 }
 
 /// Whatever a file holds, it is judged and never trusted.

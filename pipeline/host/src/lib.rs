@@ -2,6 +2,7 @@
 //! measurement run on it at a time. `dyno host` asks how quiet it is (`knobs`, `doctor`) and makes
 //! it quieter (`tune`): nothing else in dyno changes the machine.
 
+pub mod core_kind;
 pub mod doctor;
 pub mod emulator;
 pub mod exclusive;
@@ -17,21 +18,24 @@ pub mod state;
 mod trees;
 pub mod tune;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dyno_model::catalog::host::{Cores, Host, format_cores, parse_cores};
 use dyno_model::record::Fingerprint;
 
+use core_kind::{CoreKind, core_kinds};
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::process::ProcessIdentity;
 use dyno_base::text::duration;
 use emulator::Emulator;
+use knobs::{Guest, guest};
 use machine::{Machine, Root};
 use scope::MachineScope;
 
@@ -42,6 +46,8 @@ pub struct CoreAssignment {
     pub housekeeping: BTreeSet<u32>,
     /// What runs the programs, where they are not this machine's own.
     pub emulator: Option<Emulator>,
+    /// The kind of the benchmark cores, where the processor has several.
+    pub core_kind: Option<String>,
     /// What a reader of the results should know of it.
     pub notices: Vec<String>,
 }
@@ -63,6 +69,19 @@ pub fn assign(host: &Host) -> Result<CoreAssignment> {
     assign_on(&Root::new(Path::new("/")), host)
 }
 
+/// The cores that a process of this machine may use: what its cpuset allows, where it tells. dyno
+/// binds its own threads while it measures, so the first answer counts.
+fn allowed_cores(on: &dyn Machine) -> Option<BTreeSet<u32>> {
+    static OF_THIS_PROCESS: OnceLock<Option<BTreeSet<u32>>> = OnceLock::new();
+    let read = || {
+        let status = on.read("/proc/self/status");
+        let list = status.text()?.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        parse_cores(list?.trim())
+    };
+    if on.is_this_machine() { OF_THIS_PROCESS.get_or_init(read).clone() } else { read() }
+}
+
+/// The cores of `host` as [`assign`] gives them, on the machine `on`.
 pub fn assign_on(on: &dyn Machine, host: &Host) -> Result<CoreAssignment> {
     let machine = std::env::consts::ARCH;
     let foreign = host.architecture.as_deref().filter(|declared| *declared != machine);
@@ -78,36 +97,69 @@ pub fn assign_on(on: &dyn Machine, host: &Host) -> Result<CoreAssignment> {
     let emulator = emulator.transpose()?;
     let online = on.read("/sys/devices/system/cpu/online").text().and_then(parse_cores);
     let online = online.ok_or_else(|| Error::host("cannot read which cores are online"))?;
-    let assigned = split(host, &online)?;
+    let allowed = allowed_cores(on).unwrap_or_else(|| online.clone());
+    let kinds = core_kinds(on, online.iter().copied());
+    let assigned = split(host, &online, &allowed, &kinds)?;
     let notices = emulator.iter().map(Emulator::notice).chain(assigned.notices).collect();
     Ok(CoreAssignment { emulator, notices, ..assigned })
 }
 
-fn split(host: &Host, online: &BTreeSet<u32>) -> Result<CoreAssignment> {
-    let last = *online.last().ok_or_else(|| Error::host("no core is online"))?;
+/// Shares the cores out: `auto` takes the last core of the fastest kind that dyno may use.
+fn split(
+    host: &Host,
+    online: &BTreeSet<u32>,
+    allowed: &BTreeSet<u32>,
+    kinds: &BTreeMap<u32, CoreKind>,
+) -> Result<CoreAssignment> {
+    let usable: BTreeSet<u32> = online.intersection(allowed).copied().collect();
+    let is_fast = |core: &&u32| kinds.get(core).is_none_or(|kind| kind.is_fastest);
+    let last = usable.iter().rfind(is_fast).or(usable.last());
+    let last = *last.ok_or_else(|| Error::host("no core that dyno may use is online"))?;
     let benchmark = match &host.benchmark_cores {
         Cores::Explicit(cores) => cores.clone(),
         Cores::Auto => BTreeSet::from([last]),
     };
-    let rest: BTreeSet<u32> = online.difference(&benchmark).copied().collect();
+    let rest: BTreeSet<u32> = usable.difference(&benchmark).copied().collect();
     let housekeeping = match &host.housekeeping_cores {
         Cores::Explicit(cores) => cores.clone(),
         Cores::Auto if rest.is_empty() => benchmark.clone(),
         Cores::Auto => rest,
     };
     for (what, cores) in [("benchmark", &benchmark), ("housekeeping", &housekeeping)] {
-        let missing: BTreeSet<u32> = cores.difference(online).copied().collect();
-        if !missing.is_empty() {
-            return Err(Error::host(format!(
-                "the host {} names {what} cores {} that are not online (online: {})",
-                host.name,
-                format_cores(&missing),
-                format_cores(online)
-            ))
-            .hint(format!("mend {what}_cores in hosts/{}.toml", host.name)));
+        let hint = format!("mend {what}_cores in hosts/{}.toml", host.name);
+        for (which, known, hint) in [
+            ("are not online (online", online, hint.clone()),
+            (
+                "dyno may not use (its cpuset allows",
+                allowed,
+                format!(
+                    "{hint}, or give dyno more cores (AllowedCPUs= of a unit, --cpuset-cpus of a container, taskset)"
+                ),
+            ),
+        ] {
+            let missing: BTreeSet<u32> = cores.difference(known).copied().collect();
+            if !missing.is_empty() {
+                return Err(Error::host(format!(
+                    "the host {} names {what} cores {} that {which}: {})",
+                    host.name,
+                    format_cores(&missing),
+                    format_cores(known)
+                ))
+                .hint(hint));
+            }
         }
     }
     let mut notices = Vec::new();
+    let kinds: Vec<(&u32, &CoreKind)> =
+        benchmark.iter().filter_map(|core| kinds.get_key_value(core)).collect();
+    if let Some((core, kind)) = kinds.iter().find(|(_, kind)| !kind.is_fastest) {
+        notices.push(format!(
+            "core {core} is of a slow kind ({}): the processor has faster ones",
+            kind.name
+        ));
+    }
+    let names: BTreeSet<&str> = kinds.iter().map(|(_, kind)| kind.name.as_str()).collect();
+    let core_kind = (!names.is_empty()).then(|| Vec::from_iter(names).join(", "));
     let shared: BTreeSet<u32> = benchmark.intersection(&housekeeping).copied().collect();
     if !shared.is_empty() {
         notices.push(format!(
@@ -115,7 +167,7 @@ fn split(host: &Host, online: &BTreeSet<u32>) -> Result<CoreAssignment> {
             format_cores(&shared)
         ));
     }
-    Ok(CoreAssignment { benchmark, housekeeping, emulator: None, notices })
+    Ok(CoreAssignment { benchmark, housekeeping, emulator: None, core_kind, notices })
 }
 
 /// What this machine is, with the engine and the cores it measures on.
@@ -145,13 +197,14 @@ pub fn fingerprint(host: &Host, engine: &str, cores: &CoreAssignment) -> Fingerp
         cores: cpuinfo.matches("\nprocessor").count() as u32
             + u32::from(cpuinfo.starts_with("processor")),
         memory_bytes: memory_kb.unwrap_or(0) * 1024,
-        virtualised: field("flags").split(' ').any(|flag| flag == "hypervisor"),
+        virtualised: matches!(guest(&Root::new(Path::new("/"))), Guest::Of(_)),
         cgroup: if v2 { "v2" } else { "v1" }.into(),
         engine: engine.into(),
         benchmark_cores: format_cores(&cores.benchmark),
         fixed_layout: !host.aslr
             || read("/proc/sys/kernel/randomize_va_space").is_some_and(|level| level.trim() == "0"),
         emulator: cores.emulator.as_ref().map(|emulator| emulator.version.clone()),
+        core_kind: cores.core_kind.clone(),
     }
 }
 
@@ -247,7 +300,8 @@ mod tests {
     fn cores_are_shared_out() {
         let cores = |text: &str, online: &str| {
             let host = parse("h", "hosts/h.toml", text).unwrap();
-            let assigned = split(&host, &parse_cores(online).unwrap())?;
+            let online = parse_cores(online).unwrap();
+            let assigned = split(&host, &online, &online, &BTreeMap::new())?;
             let shared = assigned.notices.len();
             Ok((format_cores(&assigned.benchmark), format_cores(&assigned.housekeeping), shared))
         };

@@ -38,6 +38,10 @@ pub trait Machine {
     fn settable(&self, path: &str) -> bool;
     /// Whether setting can succeed at all.
     fn privileged(&self) -> bool;
+    /// Whether it is the machine that this process runs on.
+    fn is_this_machine(&self) -> bool {
+        false
+    }
 }
 
 /// This machine, or a folder that looks like one.
@@ -47,10 +51,6 @@ pub struct Root(PathBuf);
 impl Root {
     pub fn new(folder: &Path) -> Self {
         Self(folder.to_path_buf())
-    }
-
-    pub fn is_this_machine(&self) -> bool {
-        self.0 == Path::new("/")
     }
 
     /// The path on this machine that stands for `path` of the machine.
@@ -86,6 +86,10 @@ impl Machine for Root {
 
     fn privileged(&self) -> bool {
         !self.is_this_machine() || nix::unistd::geteuid().is_root()
+    }
+
+    fn is_this_machine(&self) -> bool {
+        self.0 == Path::new("/")
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) const NOTICES: Section = Section {
 };
 
 /// How much of the first notice a comment shows.
-const MARKDOWN_CHARS_MAX: usize = 140;
+const MARKDOWN_CHARS_MAX: usize = 280;
 
 /// The most files that are named.
 const SET_ASIDE_MAX: usize = 8;
@@ -78,8 +78,8 @@ fn markdown(view: &View) -> String {
     let number = plural(view.notices.len(), "notice");
     let number = link_to(view, &number, "#notices").unwrap_or(number);
     let first = sentence(&bounded(first.text(), MARKDOWN_CHARS_MAX));
-    let more = if view.notices.len() > 1 { " …" } else { "" };
-    format!("{number} on how this was measured: {first}{more}\n")
+    let first_of = if view.notices.len() > 1 { ", the first" } else { "" };
+    format!("{number}{first_of}: {first}\n")
 }
 
 fn text(view: &View, terminal: Terminal) -> String {

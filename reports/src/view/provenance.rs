@@ -108,6 +108,7 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
         benchmark_cores,
         fixed_layout,
         emulator,
+        core_kind,
     } = fingerprint;
     let or_unknown = |s: &String| if s.is_empty() { "unknown".to_string() } else { s.clone() };
     let mut machine = vec![
@@ -125,6 +126,7 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
     if *fixed_layout {
         machine.push(("address layout", "fixed".to_string()));
     }
+    machine.extend(core_kind.iter().map(|kind| ("kind of benchmark cores", kind.clone())));
     machine.extend(emulator.iter().map(|emulator| ("emulated by", emulator.clone())));
     machine
 }

@@ -159,7 +159,7 @@ fn workflows_measure_and_comment() {
             assert_eq!((comments.len(), how.as_str()), (2, expected), "{file}");
             let body = comment["body"].as_str().unwrap();
             assert!(body.starts_with("<!-- dyno report: made_on_arm -->\n"), "{body}");
-            assert!(body.contains("[The full report](<https://example.org/7>)"), "{body}");
+            assert!(body.contains("[Full report](https://example.org/7)"), "{body}");
             assert!(body.contains("Regressed"), "{body}");
         }
         let wrong = [&variables[..], &[("TOKEN", "x"), ("DYNO_TOKEN", "x")]].concat();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use dyno_model::catalog::host::{format_cores, parse_cores};
 
 use super::{CPU, HostView, by_core, core_names};
+use crate::core_kind::core_kinds;
 use crate::finding::{Change, Finding, Knob};
 use crate::machine::FileState;
 
@@ -147,26 +148,19 @@ pub fn numa(view: &HostView<'_>) -> Finding {
 pub fn hybrid(view: &HostView<'_>) -> Finding {
     let knob = Knob::new(
         "hybrid cores",
-        "all of one kind",
+        "the fastest kind",
         "a thread's speed would depend on which of the cores it got",
     );
-    let kinds: Vec<(u32, String)> = if let Some(fast) = view.cores("/sys/devices/cpu_core/cpus") {
-        let kind = |core: &u32| if fast.contains(core) { "performance" } else { "efficiency" };
-        view.benchmark.iter().map(|core| (*core, kind(core).into())).collect()
-    } else {
-        let files = view.core_files("cpu_capacity");
-        let capacity = |(core, _, seen): &(u32, String, FileState)| {
-            Some((*core, format!("capacity {}", seen.text()?)))
-        };
-        files.iter().filter_map(capacity).collect()
-    };
+    let kinds = core_kinds(view.machine, view.benchmark.iter().copied());
     if kinds.is_empty() {
         return knob.not_here();
     }
-    let is_one_kind = kinds.iter().all(|(_, kind)| *kind == kinds[0].1);
-    let found = knob.good_if(is_one_kind, by_core(&kinds));
-    if is_one_kind {
+    let is_fastest = kinds.values().all(|kind| kind.is_fastest);
+    let names: Vec<(u32, String)> =
+        kinds.into_iter().map(|(core, kind)| (core, kind.name)).collect();
+    let found = knob.good_if(is_fastest, by_core(&names));
+    if is_fastest {
         return found;
     }
-    found.settable_by_hand("name cores of one kind in benchmark_cores of the host's file")
+    found.settable_by_hand("name cores of the fast kind in benchmark_cores of the host's file")
 }

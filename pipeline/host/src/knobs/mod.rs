@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 
 use dyno_model::catalog::host::{format_cores, parse_cores};
 
+pub use place::{Guest, guest};
+
 use super::finding::Finding;
 use super::machine::{FileState, Machine};
 
@@ -31,7 +33,7 @@ pub struct HostView<'a> {
     benchmark: &'a BTreeSet<u32>,
     online: BTreeSet<u32>,
     options: TuneOptions,
-    guest: place::Guest,
+    guest: Guest,
 }
 
 /// Looks at every knob. The order is that in which `tune` sets them, and the energy preference can
@@ -43,7 +45,7 @@ pub fn examine(
 ) -> Vec<Finding> {
     let online =
         machine.read(&format!("{CPU}/online")).text().and_then(parse_cores).unwrap_or_default();
-    let view = HostView { machine, benchmark, online, options, guest: place::guest(machine) };
+    let view = HostView { machine, benchmark, online, options, guest: guest(machine) };
     let knobs: [fn(&HostView<'_>) -> Finding; 24] = [
         cores::smt,
         frequency::turbo,
@@ -89,7 +91,7 @@ impl HostView<'_> {
     }
 
     fn is_guest(&self) -> bool {
-        matches!(self.guest, place::Guest::Of(_))
+        matches!(self.guest, Guest::Of(_))
     }
 
     /// The file `name` of each benchmark core that has it.
