@@ -21,6 +21,7 @@ use tokio::process::{Child, Command};
 use super::{CAPABILITIES, Engine, RLIMITS, SCOPE, Spec, Streams, container_owner};
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::fault;
+use dyno_host::nested::give_controllers;
 use dyno_host::scope::MachineScope;
 
 /// Where libcontainer keeps its state and dyno its bundles; gone with a reboot, as containers are.
@@ -45,6 +46,11 @@ impl Embedded {
         let cgroups = ["/sys/fs/cgroup/cgroup.controllers", "/sys/fs/cgroup/memory"];
         if !cgroups.iter().any(|path| Path::new(path).exists()) {
             return Err(Error::host("no cgroups are mounted at /sys/fs/cgroup"));
+        }
+        // The true top of the hierarchy has no type.
+        let top = Path::new("/sys/fs/cgroup");
+        if top.join("cgroup.type").exists() {
+            give_controllers(top, &["cpuset", "cpu", "memory", "pids"]).map_err(Error::host)?;
         }
         for folder in ["containers", "bundles"].map(|name| Path::new(STATE).join(name)) {
             fs::create_dir_all(&folder)

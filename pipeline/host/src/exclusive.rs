@@ -18,6 +18,7 @@ use std::time::Duration;
 use dyno_model::catalog::host::format_cores;
 
 use super::knobs::core_names;
+use super::nested::give_controllers;
 use super::scope::MachineScope;
 use dyno_base::fault;
 
@@ -117,9 +118,7 @@ impl ExclusiveCores {
         // systemd leaves the cpuset controller off at the top until somebody wants it. They stay on
         // until the machine goes down: whoever came to use them meanwhile would lose what it has
         // set, without being told.
-        for controller in ["+cpu", "+cpuset"] {
-            write(&self.mount.join("cgroup.subtree_control"), controller)?;
-        }
+        give_controllers(&self.mount, &["cpu", "cpuset"])?;
         make(&folder)?;
         write(&folder.join("cpuset.cpus"), &format_cores(&self.cores))?;
         write(&folder.join("cpu.weight"), WEIGHT)

@@ -11,6 +11,7 @@ pub mod finding;
 mod knob_tests;
 pub mod knobs;
 pub mod machine;
+pub mod nested;
 pub mod quiet;
 pub mod scope;
 pub mod state;

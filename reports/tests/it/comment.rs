@@ -67,7 +67,7 @@ fn what_matters_comes_first() {
             "- 7 cases: 6 compared, 1 newly failing. 6 series that gate: 2 regressed, 2 improved, \
              1 inconclusive, 1 unchanged.",
             "<details><summary>Changed too, in metrics that do not gate: 1 series</summary>",
-            "1 notice on how this was measured",
+            "1 notice",
             "Policy `default`: gates: ",
         ],
     );

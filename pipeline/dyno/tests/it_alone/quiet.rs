@@ -1,7 +1,8 @@
 //! A host that holds still: benchmark cores kept from others and given back, a load that is waited
 //! for, disturbed rounds that come again until the budget ends.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -191,4 +192,37 @@ fn counting_has_all_cores_again() {
     let sql = "SELECT count(*) AS n FROM samples WHERE metric = 'instructions:cachegrind'";
     let held = world.dyno(&["sql", "--output", "csv", sql]);
     assert_eq!(held.out.lines().nth(1), Some("2"), "{held:?}");
+}
+
+/// As in a container whose cgroup namespace has a top of its own, in which its processes run.
+#[test]
+fn a_container_with_cgroups_of_its_own_measures() {
+    let hierarchy = PathBuf::from("/sys/fs/cgroup");
+    if !embedded() {
+        return;
+    }
+    if !hierarchy.join("cgroup.controllers").exists() {
+        return skip("cgroup2", "this machine has cgroups of v1");
+    }
+    let (_turn, world) = on_the_machine(World::new());
+    let top = hierarchy.join("dyno-test-container");
+    std::fs::create_dir(&top).unwrap();
+    let inner = world.command(&["run", "made", "v1", "v2", "--rounds", "2"]);
+    let mut command = Command::new("sh");
+    command.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec unshare -C -m sh -c 'umount /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \"$@\"; echo ended with $?; cat /sys/fs/cgroup/cgroup.procs' sh \"$@\""]);
+    command.arg(&top).arg(inner.get_program()).args(inner.get_args());
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.current_dir(inner.get_current_dir().unwrap_or(world.path()));
+    let told = world.told(command);
+    let remove = |folder: &Path| {
+        for place in
+            [folder.join(SLICE), folder.join("dyno"), folder.join("dyno-leaf"), folder.into()]
+        {
+            let _ = std::fs::remove_dir(place);
+        }
+    };
+    remove(&top);
+    assert!(told.out.contains("ended with 0"), "{told:?}");
+    assert_eq!(world.runs(), "1", "{told:?}");
+    assert!(!top.exists());
 }
