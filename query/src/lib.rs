@@ -54,4 +54,4 @@ pub use reader::StoredSummary;
 pub use session::Session;
 pub use spelling::spelling_notes;
 pub use sql_catalog::{CatalogEntry, ColumnDescription, CompletionNames, EntryKind, SQL_CATALOG};
-pub use statements::{SplitStatements, split_statements};
+pub use statements::{SplitStatements, THREAD_STACK_BYTES, split_statements};

@@ -39,6 +39,7 @@ use crate::snapshot::Snapshot;
 use crate::spelling::uses_old_columns;
 use crate::sql_catalog::{self, ColumnDescription, CompletionNames, EntryKind, SQL_CATALOG};
 use crate::sql_text::quoted;
+use crate::statements::is_short_enough;
 use crate::stored_table::{STORE_URL, StoredTable, collect};
 use crate::views::VIEWS;
 
@@ -95,6 +96,11 @@ impl Session {
         let read_only = || Error::ReadOnly {
             statement: sql.split_whitespace().next().unwrap_or_default().to_uppercase(),
         };
+        if !is_short_enough(sql) {
+            return Err(Error::Sql(
+                "this statement is too long: it may have 6 000 words and operators, beside the values of its lists".into(),
+            ));
+        }
         let context = self.context_for(sql).await?;
         let state = context.state();
         let statement = state.sql_to_statement(sql, &state.config().options().sql_parser.dialect);

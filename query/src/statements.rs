@@ -4,6 +4,31 @@
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
+/// The stack that threads need which plan and carry out the longest statement, in bytes, whatever
+/// the profile. DataFusion walks and drops expressions by recursion, one level a link of a chain.
+/// Only what is used of it becomes memory.
+pub const THREAD_STACK_BYTES: usize = 512 << 20;
+
+/// The most words, operators and marks of a statement. Numbers, strings and the commas between them
+/// do not count: a list may be as long as it likes. (A link of a chain takes 32 KiB of stack in the dev profile.)
+const WORDS_MAX: usize = 6_000;
+
+/// Whether [`THREAD_STACK_BYTES`] do for `sql`.
+pub(crate) fn is_short_enough(sql: &str) -> bool {
+    let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize().unwrap_or_default();
+    let is_value = |token: &&Token| {
+        matches!(
+            token,
+            Token::Whitespace(_)
+                | Token::Comma
+                | Token::Number(..)
+                | Token::SingleQuotedString(_)
+                | Token::SemiColon
+        )
+    };
+    tokens.iter().filter(|token| !is_value(token)).count() <= WORDS_MAX
+}
+
 /// The parts of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SplitStatements<'a> {

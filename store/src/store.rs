@@ -8,7 +8,7 @@ use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use url::Url;
 
 use crate::bounds::{FOOTER_BYTES_MAX, TOO_LARGE};
@@ -143,13 +143,30 @@ impl Store {
         format!("{}/{path}", self.url().trim_end_matches('/'))
     }
 
-    /// Proves that the store can be written, by creating a small object and removing it; asked
-    /// before hours are spent on measuring what could not be kept.
+    /// Proves that the store can be written, by replacing a small object, creating it and removing
+    /// it; asked before hours are spent on measuring what could not be kept.
     pub async fn check_writable(&self) -> Result<()> {
         // One name for all, so that a kill in here leaves nothing that the next one does not take.
         let path = Path::from("_writable");
-        let put = self.objects().put(&path, Bytes::from_static(b"dyno").into()).await;
-        put.map_err(|e| self.unavailable("write", &e))?;
+        let put = async |mode: PutMode| {
+            let options = PutOptions { mode, ..PutOptions::default() };
+            self.objects().put_opts(&path, Bytes::from_static(b"dyno").into(), options).await
+        };
+        put(PutMode::Overwrite).await.map_err(|e| self.unavailable("write", &e))?;
+        // In a folder, creating is linking: shares and some disks have no links.
+        if self.local().is_some() {
+            let _ = self.objects().delete(&path).await;
+            match put(PutMode::Create).await {
+                // Another dyno's check came first.
+                Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+                Err(error) => {
+                    let why = format!(
+                        "files cannot be created there without replacing others, which takes hard links ({error}); use a folder of a disk that has them, or a bucket"
+                    );
+                    return Err(Error::InvalidUrl { url: self.url().to_string(), why });
+                }
+            }
+        }
         match self.objects().delete(&path).await {
             // Another dyno's removal came first.
             Err(object_store::Error::NotFound { .. }) => Ok(()),

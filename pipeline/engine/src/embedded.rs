@@ -47,7 +47,6 @@ impl Embedded {
         if !cgroups.iter().any(|path| Path::new(path).exists()) {
             return Err(Error::host("no cgroups are mounted at /sys/fs/cgroup"));
         }
-        // The true top of the hierarchy has no type.
         let top = Path::new("/sys/fs/cgroup");
         if top.join("cgroup.type").exists() {
             give_controllers(top, &["cpuset", "cpu", "memory", "pids"]).map_err(Error::host)?;

@@ -6,11 +6,12 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// The leaf that takes the processes of the top.
 const LEAF: &str = "dyno-leaf";
 
-/// Processes that start while others move make it necessary to look again.
+/// Processes that start while others move are moved too, in so many attempts.
 const ATTEMPTS_MAX: u32 = 10;
 
 /// Gives `controllers` to the children of the cgroup at `top`.
@@ -33,17 +34,24 @@ pub fn give_controllers(top: &Path, controllers: &[&str]) -> Result<(), String> 
             missing.join(", ")
         ));
     }
+    // The true top of the hierarchy has no type, and may have both.
+    let is_inner = top.join("cgroup.type").exists();
     for name in controllers {
         for attempt in 0.. {
             if has(&read("cgroup.subtree_control")?, name) {
                 break;
+            }
+            // Before any is given: with the first of those that threads may have, a top that has
+            // processes would take no other kind any more.
+            if is_inner && !read("cgroup.procs")?.is_empty() {
+                move_to_leaf(top)?;
             }
             match write(&top.join("cgroup.subtree_control"), &format!("+{name}")) {
                 Ok(()) => break,
                 Err(error)
                     if error.kind() == io::ErrorKind::ResourceBusy && attempt < ATTEMPTS_MAX =>
                 {
-                    move_to_leaf(top)?;
+                    std::thread::sleep(Duration::from_millis(10));
                 }
                 Err(error) => return Err(explained(top, &error)),
             }

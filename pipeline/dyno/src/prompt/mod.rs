@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use dyno_query::{CatalogEntry, RecordBatch, SQL_CATALOG, Session};
+use dyno_query::{CatalogEntry, RecordBatch, SQL_CATALOG, Session, THREAD_STACK_BYTES};
 use tokio::runtime::{Handle, Runtime};
 use tokio::task::JoinSet;
 
@@ -62,7 +62,10 @@ struct Workers(Option<Runtime>);
 
 impl Workers {
     fn start() -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_stack_size(THREAD_STACK_BYTES)
+            .build();
         let runtime = runtime.context(|| "starting threads for queries".into())?;
         Ok(Self(Some(runtime)))
     }

@@ -351,3 +351,50 @@ fn a_prompt_without_a_history_works() {
     at.types("\x04");
     assert_eq!(at.end(), Some(0));
 }
+
+/// Chains of operators are walked by recursion: they are answered, or refused with a sentence.
+#[test]
+fn a_long_statement_ends_no_process() {
+    let world = world();
+    let chain = |links: usize| format!("SELECT {}1 AS x", "1+".repeat(links));
+    let hosts = |links: usize| {
+        let hosts: Vec<String> = (0..links).map(|n| format!("host = 'h{n}'")).collect();
+        format!("SELECT count(*) AS n FROM runs WHERE {}", hosts.join(" OR "))
+    };
+    let list = |values: usize| {
+        let hosts: Vec<String> = (0..values).map(|n| format!("'h{n}'")).collect();
+        format!("SELECT count(*) AS n FROM runs WHERE host NOT IN ({})", hosts.join(", "))
+    };
+    let unions = |links: usize| format!("SELECT 1 AS x{}", " UNION ALL SELECT 1".repeat(links));
+    let parts = |links: usize| format!("SELECT {}1{} AS x", "(".repeat(links), ")".repeat(links));
+    for (what, sql, expected) in [
+        ("a chain", chain(400), Ok("401")),
+        ("a longer one", chain(6000), Err("this statement is too long")),
+        ("a filter", hosts(400), Ok("0")),
+        ("a longer filter", hosts(20_000), Err("this statement is too long")),
+        ("a list", list(20_000), Ok("1")),
+        ("unions", unions(200), Ok("1")),
+        ("parentheses", parts(2000), Err("recursion limit")),
+        ("far dates", "SELECT CAST(DATE '9999-12-31' AS timestamp)".into(), Err("exceeds")),
+        (
+            "farther dates",
+            "SELECT DATE '2020-01-01' + INTERVAL '999999' YEAR".into(),
+            Err("overflow"),
+        ),
+    ] {
+        let told = piped(&world, &["sql", "--output", "csv"], format!("{sql};\n").as_bytes());
+        let shown = (told.code, told.out.lines().nth(1), &told.err[..told.err.len().min(400)]);
+        match expected {
+            Ok(value) => {
+                assert_eq!((shown.0, shown.1), (Some(0), Some(value)), "{what}: {shown:?}")
+            }
+            Err(text) => {
+                assert_eq!(shown.0, Some(2), "{what}: {shown:?}");
+                assert!(
+                    told.err.contains(text) && !told.err.contains("panicked"),
+                    "{what}: {shown:?}"
+                );
+            }
+        }
+    }
+}

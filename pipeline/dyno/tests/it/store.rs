@@ -1,5 +1,7 @@
 //! What a store holds, and what names of commits mean in it.
 
+use std::process::Command;
+
 use crate::world::{BUILD, World, check, embedded, git};
 
 #[test]
@@ -64,4 +66,25 @@ fn who_only_reads_makes_no_store() {
         check(&told, 2, &["there is no store at nowhere"]);
         assert!(!world.path().join("nowhere").exists(), "{words:?}");
     }
+}
+
+/// A share without hard links, by a library that refuses them: told before anything is built.
+#[test]
+fn a_folder_without_hard_links_is_refused_at_once() {
+    let world = World::bare();
+    let (source, library) = (world.path().join("nolink.c"), world.path().join("nolink.so"));
+    let code = "#include <errno.h>
+int link(const char *a, const char *b) { errno = EPERM; return -1; }
+int linkat(int a, const char *b, int c, const char *d, int e) { errno = EPERM; return -1; }
+";
+    std::fs::write(&source, code).unwrap();
+    let compiled =
+        Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    assert!(compiled.unwrap().success());
+    let mut dyno = world.command(&["run", "made", "v1", "v2"]);
+    dyno.env("LD_PRELOAD", &library);
+    let told = world.told(dyno);
+    assert_eq!(told.code, Some(2), "{told:?}");
+    assert!(told.err.contains("which takes hard links"), "{told:?}");
+    assert!(!told.err.contains("build:"), "{told:?}");
 }

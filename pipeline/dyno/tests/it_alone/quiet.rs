@@ -207,6 +207,8 @@ fn a_container_with_cgroups_of_its_own_measures() {
     let (_turn, world) = on_the_machine(World::new());
     let top = hierarchy.join("dyno-test-container");
     std::fs::create_dir(&top).unwrap();
+    // What runs the container gives it these.
+    dyno_host::nested::give_controllers(&hierarchy, &["cpuset", "cpu", "memory", "pids"]).unwrap();
     let inner = world.command(&["run", "made", "v1", "v2", "--rounds", "2"]);
     let mut command = Command::new("sh");
     command.args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec unshare -C -m sh -c 'umount /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && \"$@\"; echo ended with $?; cat /sys/fs/cgroup/cgroup.procs' sh \"$@\""]);
