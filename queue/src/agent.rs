@@ -72,7 +72,15 @@ pub struct Agent<'a, O, C, W> {
     set_aside: BTreeSet<String>,
     taken: u64,
     looks: u64,
+    /// How many jobs the last look listed.
+    listed: u32,
 }
+
+/// The names that a store gives in one answer.
+const NAMES_PER_LIST: u32 = 1000;
+
+/// An idle host waits this many times as long at most, however many jobs of others there are.
+const LISTS_PER_LOOK_MAX: u32 = 10;
 
 /// After so many renewals a holder looks whether its job has ended.
 const RENEWALS_PER_LOOK: u64 = 4;
@@ -100,6 +108,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             set_aside: BTreeSet::new(),
             taken: 0,
             looks: 0,
+            listed: 0,
         }
     }
 
@@ -114,20 +123,21 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
         loop {
             let turn = self.turn().await;
             let now = self.clock.now();
-            match turn {
+            match &turn {
                 Ok(Turn::Worked) => idle_since = None,
                 Ok(Turn::Idle { held }) => {
                     let since = *idle_since.get_or_insert(now);
                     let patience = self.settings.lease.duration + self.settings.poll;
-                    if once && (held == 0 || now.saturating_sub(since) > patience) {
+                    if once && (*held == 0 || now.saturating_sub(since) > patience) {
                         return Ok(());
                     }
                 }
-                Err(Trouble(why)) => (self.report)(Report::Trouble { why }),
+                Err(Trouble(why)) => (self.report)(Report::Trouble { why: why.clone() }),
             }
             let activity = if idle_since.is_some() { "waits for work" } else { "looks for work" };
             self.beat_if_due(activity).await?;
-            let wait = if idle_since.is_some() { self.settings.poll } else { Duration::ZERO };
+            let has_worked = matches!(turn, Ok(Turn::Worked));
+            let wait = if has_worked { Duration::ZERO } else { self.idle_wait() };
             let leaving = pin!(self.worker.leave());
             if let Either::Left(_) = select(leaving, pin!(self.clock.sleep(wait))).await {
                 return Ok(());
@@ -135,10 +145,18 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
         }
     }
 
+    /// How long to wait after a look that found nothing to do. A store gives names by the thousand,
+    /// and each list costs: who listed many and took none looks again later.
+    fn idle_wait(&self) -> Duration {
+        let lists = (self.listed / NAMES_PER_LIST).clamp(1, LISTS_PER_LOOK_MAX);
+        self.settings.poll * lists
+    }
+
     /// Looks at the queue once, and works on the first job that it can get.
     async fn turn(&mut self) -> Result<Turn, Trouble> {
         self.open_jobs().await?;
         let jobs = self.list_jobs().await?;
+        self.listed = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
         self.looks += 1;
         if self.looks.is_multiple_of(SWEEP_EVERY) {
             self.observe_claims().await?;
@@ -458,7 +476,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             if looks && matches!(find(objects, clock, job).await, Ok(Some(_))) {
                 return;
             }
-            match claim.renew(objects, clock, true).await {
+            match claim.renew_in_time(objects, clock).await {
                 Ok(Renewal::Lost) => return,
                 Ok(Renewal::Held) => {}
                 Err(Trouble(why)) => {
