@@ -72,15 +72,15 @@ pub struct Agent<'a, O, C, W> {
     set_aside: BTreeSet<String>,
     taken: u64,
     looks: u64,
-    /// How many jobs the last look listed.
-    listed: u32,
+    /// How many lists the last look at the jobs took.
+    lists: u32,
 }
 
 /// The names that a store gives in one answer.
-const NAMES_PER_LIST: u32 = 1000;
+const NAMES_PER_LIST: usize = 1000;
 
-/// An idle host waits this many times as long at most, however many jobs of others there are.
-const LISTS_PER_LOOK_MAX: u32 = 10;
+/// An idle host pauses this often at most between two looks.
+const LISTS_PER_LOOK_MAX: usize = 10;
 
 /// After so many renewals a holder looks whether its job has ended.
 const RENEWALS_PER_LOOK: u64 = 4;
@@ -108,7 +108,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             set_aside: BTreeSet::new(),
             taken: 0,
             looks: 0,
-            listed: 0,
+            lists: 1,
         }
     }
 
@@ -136,27 +136,32 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             }
             let activity = if idle_since.is_some() { "waits for work" } else { "looks for work" };
             self.beat_if_due(activity).await?;
-            let has_worked = matches!(turn, Ok(Turn::Worked));
-            let wait = if has_worked { Duration::ZERO } else { self.idle_wait() };
-            let leaving = pin!(self.worker.leave());
-            if let Either::Left(_) = select(leaving, pin!(self.clock.sleep(wait))).await {
-                return Ok(());
+            let (pauses, pause) = self.pauses(&turn);
+            for _ in 0..pauses {
+                let leaving = pin!(self.worker.leave());
+                if let Either::Left(_) = select(leaving, pin!(self.clock.sleep(pause))).await {
+                    return Ok(());
+                }
+                self.beat_if_due(activity).await?;
             }
         }
     }
 
-    /// How long to wait after a look that found nothing to do. A store gives names by the thousand,
-    /// and each list costs: who listed many and took none looks again later.
-    fn idle_wait(&self) -> Duration {
-        let lists = (self.listed / NAMES_PER_LIST).clamp(1, LISTS_PER_LOOK_MAX);
-        self.settings.poll * lists
+    /// How many pauses to make after a look, and of what length. A store gives names by the
+    /// thousand, and each list costs: who listed many jobs and none for it looks again later.
+    fn pauses(&self, turn: &Result<Turn, Trouble>) -> (u32, Duration) {
+        match turn {
+            Ok(Turn::Worked) => (1, Duration::ZERO),
+            Ok(Turn::Idle { held: 0 }) => (self.lists, self.settings.poll),
+            _ => (1, self.settings.poll),
+        }
     }
 
     /// Looks at the queue once, and works on the first job that it can get.
     async fn turn(&mut self) -> Result<Turn, Trouble> {
         self.open_jobs().await?;
         let jobs = self.list_jobs().await?;
-        self.listed = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        self.lists = (jobs.len() / NAMES_PER_LIST).clamp(1, LISTS_PER_LOOK_MAX) as u32;
         self.looks += 1;
         if self.looks.is_multiple_of(SWEEP_EVERY) {
             self.observe_claims().await?;

@@ -24,8 +24,6 @@ pub enum Fault {
 /// A request as it came.
 pub struct Seen<'a> {
     pub method: &'a str,
-    /// Path and query.
-    pub target: &'a str,
     /// The whole head, in lower case.
     pub head: &'a str,
 }
@@ -114,7 +112,7 @@ async fn pass(
     let mut words = head.split(' ');
     let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
     *counts.lock().unwrap().entry(kind(method, target)).or_default() += 1;
-    let fault = (draw.lock().unwrap())(&Seen { method, target, head: &lower });
+    let fault = (draw.lock().unwrap())(&Seen { method, head: &lower });
     match fault {
         Fault::Status(status) => {
             let body = "<Error><Code>Injected</Code><Message>injected</Message></Error>";

@@ -15,7 +15,8 @@ pub struct S3Server {
     child: Child,
     /// Its address and port.
     pub address: String,
-    folder: tempfile::TempDir,
+    /// The bucket of s3s is in it.
+    _folder: tempfile::TempDir,
     /// Whether it takes requests that are signed: moto takes no others, and s3s without keys none.
     is_signed: bool,
 }
@@ -31,7 +32,8 @@ impl S3Server {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = command.spawn().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let server = Self { child, address: format!("{host}:{port}"), folder, is_signed: true };
+        let server =
+            Self { child, address: format!("{host}:{port}"), _folder: folder, is_signed: true };
         let until = Instant::now() + Duration::from_secs(60);
         while ask(&server.address, "PUT", "/dyno").is_none_or(|answer| !answer.contains(" 200 ")) {
             assert!(Instant::now() < until, "moto_server does not answer");
@@ -50,12 +52,7 @@ impl S3Server {
         let mut child = command.stderr(Stdio::null()).spawn().unwrap();
         let mut address = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut address).unwrap();
-        Some(Self { child, address: address.trim().to_string(), folder, is_signed: false })
-    }
-
-    /// The folder in which s3s keeps the bucket.
-    pub fn bucket(&self) -> PathBuf {
-        self.folder.path().join("dyno")
+        Some(Self { child, address: address.trim().to_string(), _folder: folder, is_signed: false })
     }
 
     /// What sets up a client of this server that reaches it at `address`: its own, or a proxy's.

@@ -257,3 +257,47 @@ fn three_hosts_and_a_folder() {
     };
     runtime().block_on(work(&farm, &network, pause));
 }
+
+/// The same job by `dyno run` and by an agent, in turns.
+#[test]
+#[ignore = "a figure: minutes"]
+fn the_time_of_a_job_by_an_agent_beside_that_of_a_run() {
+    if !embedded() {
+        return;
+    }
+    let _turn = turn();
+    let world = World::new();
+    for tag in ["s1", "s2"] {
+        world.commit(tag, BUILD, "pause 1500\nprint hello\n");
+    }
+    let job = ["made", "s1", "s2", "--rounds", "10", "--min-rounds", "10", "--again"];
+    let timed = |words: &[&str]| {
+        let begun = Instant::now();
+        let told = world.dyno(words);
+        assert_eq!(told.code, Some(0), "{told:?}");
+        begun.elapsed().as_secs_f64()
+    };
+    let mut ratios = Vec::new();
+    // The first builds; both begin once.
+    timed(&[&["run"], &job[..]].concat());
+    for turn in 0..4 {
+        let run = || timed(&[&["run"], &job[..]].concat());
+        let agent = || {
+            timed(&[&["request"], &job[..]].concat());
+            timed(&["agent", "--once"])
+        };
+        let (run, agent) = match turn % 2 {
+            0 => (run(), agent()),
+            _ => {
+                let agent = agent();
+                (run(), agent)
+            }
+        };
+        println!("run: {run:.2} s, agent: {agent:.2} s, ratio {:.4}", agent / run);
+        ratios.push(agent / run);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!("median ratio {:.4}", (ratios[1] + ratios[2]) / 2.0);
+    let runs: usize = world.runs().parse().unwrap();
+    assert_eq!(runs, 9);
+}
