@@ -277,10 +277,10 @@ fn the_time_of_a_job_by_an_agent_beside_that_of_a_run() {
         assert_eq!(told.code, Some(0), "{told:?}");
         begun.elapsed().as_secs_f64()
     };
-    let mut ratios = Vec::new();
+    let mut sums = (0.0, 0.0);
     // The first builds; both begin once.
     timed(&[&["run"], &job[..]].concat());
-    for turn in 0..4 {
+    for turn in 0..2 {
         let run = || timed(&[&["run"], &job[..]].concat());
         let agent = || {
             timed(&[&["request"], &job[..]].concat());
@@ -294,10 +294,9 @@ fn the_time_of_a_job_by_an_agent_beside_that_of_a_run() {
             }
         };
         println!("run: {run:.2} s, agent: {agent:.2} s, ratio {:.4}", agent / run);
-        ratios.push(agent / run);
+        sums = (sums.0 + run, sums.1 + agent);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!("median ratio {:.4}", (ratios[1] + ratios[2]) / 2.0);
+    println!("of all: {:.4}", sums.1 / sums.0);
     let runs: usize = world.runs().parse().unwrap();
-    assert_eq!(runs, 9);
+    assert_eq!(runs, 5);
 }
