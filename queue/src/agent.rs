@@ -72,7 +72,15 @@ pub struct Agent<'a, O, C, W> {
     set_aside: BTreeSet<String>,
     taken: u64,
     looks: u64,
+    /// How many lists the last look at the jobs took.
+    lists: u32,
 }
+
+/// The names that a store gives in one answer.
+const NAMES_PER_LIST: usize = 1000;
+
+/// An idle host pauses this often at most between two looks.
+const LISTS_PER_LOOK_MAX: usize = 10;
 
 /// After so many renewals a holder looks whether its job has ended.
 const RENEWALS_PER_LOOK: u64 = 4;
@@ -100,6 +108,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             set_aside: BTreeSet::new(),
             taken: 0,
             looks: 0,
+            lists: 1,
         }
     }
 
@@ -114,24 +123,37 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
         loop {
             let turn = self.turn().await;
             let now = self.clock.now();
-            match turn {
+            match &turn {
                 Ok(Turn::Worked) => idle_since = None,
                 Ok(Turn::Idle { held }) => {
                     let since = *idle_since.get_or_insert(now);
                     let patience = self.settings.lease.duration + self.settings.poll;
-                    if once && (held == 0 || now.saturating_sub(since) > patience) {
+                    if once && (*held == 0 || now.saturating_sub(since) > patience) {
                         return Ok(());
                     }
                 }
-                Err(Trouble(why)) => (self.report)(Report::Trouble { why }),
+                Err(Trouble(why)) => (self.report)(Report::Trouble { why: why.clone() }),
             }
             let activity = if idle_since.is_some() { "waits for work" } else { "looks for work" };
             self.beat_if_due(activity).await?;
-            let wait = if idle_since.is_some() { self.settings.poll } else { Duration::ZERO };
-            let leaving = pin!(self.worker.leave());
-            if let Either::Left(_) = select(leaving, pin!(self.clock.sleep(wait))).await {
-                return Ok(());
+            let (pauses, pause) = self.pauses(&turn);
+            for _ in 0..pauses {
+                let leaving = pin!(self.worker.leave());
+                if let Either::Left(_) = select(leaving, pin!(self.clock.sleep(pause))).await {
+                    return Ok(());
+                }
+                self.beat_if_due(activity).await?;
             }
+        }
+    }
+
+    /// How many pauses to make after a look, and of what length. A store gives names by the
+    /// thousand, and each list costs: who listed many jobs and none for it looks again later.
+    fn pauses(&self, turn: &Result<Turn, Trouble>) -> (u32, Duration) {
+        match turn {
+            Ok(Turn::Worked) => (1, Duration::ZERO),
+            Ok(Turn::Idle { held: 0 }) => (self.lists, self.settings.poll),
+            _ => (1, self.settings.poll),
         }
     }
 
@@ -139,6 +161,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
     async fn turn(&mut self) -> Result<Turn, Trouble> {
         self.open_jobs().await?;
         let jobs = self.list_jobs().await?;
+        self.lists = (jobs.len() / NAMES_PER_LIST).clamp(1, LISTS_PER_LOOK_MAX) as u32;
         self.looks += 1;
         if self.looks.is_multiple_of(SWEEP_EVERY) {
             self.observe_claims().await?;
@@ -458,7 +481,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             if looks && matches!(find(objects, clock, job).await, Ok(Some(_))) {
                 return;
             }
-            match claim.renew(objects, clock, true).await {
+            match claim.renew_in_time(objects, clock).await {
                 Ok(Renewal::Lost) => return,
                 Ok(Renewal::Held) => {}
                 Err(Trouble(why)) => {

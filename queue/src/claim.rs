@@ -4,10 +4,12 @@
 //! saw it. Nobody compares clocks. A claim that was taken from its holder is found out at its next
 //! renewal; that is not what keeps a job from counting twice, the result is (`result.rs`).
 
+use std::pin::pin;
 use std::time::Duration;
 
 use dyno_model::id::QueueJobId;
 use dyno_model::queue::{Claim, FailedAttempt, Holder, QUEUE_VERSION, path};
+use futures::future::{Either, select};
 
 use crate::objects::{Object, Trouble, Version, Written, create, from_bytes, replace, to_bytes};
 use crate::{Clock, Objects};
@@ -89,9 +91,14 @@ impl HeldClaim {
         &self.claim.failed
     }
 
+    /// How long the lease still stands for every observer.
+    pub fn left(&self, clock: &impl Clock) -> Duration {
+        self.lease.duration.saturating_sub(clock.now().saturating_sub(self.renewed))
+    }
+
     /// Whether the lease may have run out for an observer.
     pub fn has_expired(&self, clock: &impl Clock) -> bool {
-        clock.now().saturating_sub(self.renewed) >= self.lease.duration
+        self.left(clock).is_zero()
     }
 
     /// Renews the lease; `is_measuring` says what is done under it.
@@ -107,6 +114,25 @@ impl HeldClaim {
         let holder = self.claim.holder.clone().map(|holder| Holder { is_measuring, ..holder });
         let next = Claim { holder, beat: self.claim.beat + 1, ..self.claim.clone() };
         self.swap(objects, clock, next).await
+    }
+
+    /// Renews the lease while measuring, and waits for the answer no longer than the lease stands: a
+    /// store that is silent must not keep its holder from seeing it end.
+    ///
+    /// # Errors
+    /// Those of [`Self::renew`].
+    pub async fn renew_in_time(
+        &mut self,
+        objects: &impl Objects,
+        clock: &impl Clock,
+    ) -> Result<Renewal, Trouble> {
+        let left = clock.sleep(self.left(clock));
+        match select(pin!(self.renew(objects, clock, true)), pin!(left)).await {
+            Either::Left((renewed, _)) => renewed,
+            Either::Right(_) => {
+                Err(Trouble("the lease ended before its renewal was answered".into()))
+            }
+        }
     }
 
     /// Gives the claim back, with the attempt that `failed`, if it was one.

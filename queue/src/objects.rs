@@ -118,6 +118,17 @@ async fn write(
         }
         Ok(match objects.read(name).await? {
             Some(object) if object.bytes == bytes => Written::Ours(object.version),
+            // Refused for a reason that does not hold: a store in trouble.
+            Some(object) if version == Some(&object.version) => {
+                return Err(Trouble(format!(
+                    "it refuses to replace {name} (412), and the version is the one it has"
+                )));
+            }
+            None if version.is_none() => {
+                return Err(Trouble(format!(
+                    "it refuses to create {name} (412), and there is none"
+                )));
+            }
             found => Written::Theirs(found),
         })
     })

@@ -44,6 +44,12 @@ impl StoredObjects {
         Self { objects: Arc::clone(store.objects()), lock }
     }
 
+    /// The objects of `store`, untried, by a client that gives up within seconds: for an agent, which
+    /// tries again and says why it waits.
+    pub fn prompt(store: &Store) -> Self {
+        Self { objects: Arc::clone(store.prompt_objects()), ..Self::new(store) }
+    }
+
     /// Tries conditional writes, on an object of this process alone.
     async fn check(&self) -> Result<(), Trouble> {
         let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -57,10 +63,12 @@ impl StoredObjects {
         };
         let first = self.create(&name, b"1").await?;
         let first = first.ok_or_else(|| wrong("a new object was there already"))?;
-        let again = self.create(&name, b"2").await?;
+        let listed = self.list("queue/probes/").await;
+        let again = self.create(&name, b"2").await;
         let second = self.replace(&name, b"3", &first).await;
         let stale = self.replace(&name, b"4", &first).await;
         self.remove(&name).await?;
+        let (listed, again) = (listed?, again?);
         if again.is_some() {
             return Err(wrong("it creates an object that exists"));
         }
@@ -69,6 +77,10 @@ impl StoredObjects {
         }
         if stale?.is_some() {
             return Err(wrong("it replaces an object whose version is another"));
+        }
+        // Whether a claim changes is seen in lists.
+        if listed.iter().any(|(listed, version)| *listed == name && *version != first) {
+            return Err(wrong("its lists do not say the versions of objects (ETag)"));
         }
         Ok(())
     }
@@ -136,8 +148,17 @@ fn version(meta: &ObjectMeta) -> Version {
     Version(meta.e_tag.clone().unwrap_or_default())
 }
 
+/// What the client says, and the cause at the bottom of it, which it leaves out.
 fn trouble(error: Error) -> Trouble {
-    Trouble(error.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let (mut text, cause) = (error.to_string(), cause.to_string());
+    if !text.contains(&cause) {
+        text = format!("{text}: {cause}");
+    }
+    Trouble(text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 impl Objects for StoredObjects {

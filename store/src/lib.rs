@@ -23,6 +23,7 @@ mod gate;
 mod layout;
 mod publish;
 mod put;
+mod remote;
 mod row_digest;
 mod runs;
 pub mod schema;

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::prefix::PrefixStore;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use url::Url;
 
@@ -17,6 +16,7 @@ use crate::files;
 use crate::gate::RunGate;
 use crate::layout::{Folder, Shard};
 use crate::put::LocalFolder;
+use crate::remote::{Patience, Settings, remote_objects};
 use crate::stored_run::StoredRun;
 
 /// How many files are read at once while a store is looked through.
@@ -38,6 +38,8 @@ pub type PublishWatch = fn(table: &'static str, done: bool);
 struct Inner {
     url: String,
     objects: Arc<dyn ObjectStore>,
+    /// The same by a client that gives up within seconds.
+    prompt_objects: Arc<dyn ObjectStore>,
     /// Where the store is a folder.
     local: Option<LocalFolder>,
     problems: Mutex<BTreeMap<String, String>>,
@@ -71,9 +73,19 @@ impl Store {
     /// # Errors
     /// [`Error::NoStore`] if there is none, and those of [`Store::open`].
     pub async fn open_existing(url: &str) -> Result<Self> {
+        let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
+        Self::open_with(url, settings.collect()).await
+    }
+
+    /// Opens the store at `url` as [`Store::open_existing`] does, set up by these `AWS_*` settings
+    /// in place of the variables of this process.
+    ///
+    /// # Errors
+    /// Those of [`Store::open_existing`].
+    pub async fn open_with(url: &str, settings: Settings) -> Result<Self> {
         let unavailable = |why: String| Error::Unavailable { url: url.to_string(), why };
         let invalid = |why: String| Error::InvalidUrl { url: url.escape_debug().to_string(), why };
-        let (objects, local): (Arc<dyn ObjectStore>, _) = match local_path(url).map_err(invalid)? {
+        let (objects, prompt_objects, local) = match local_path(url).map_err(invalid)? {
             Some(path) => {
                 let display = path.display();
                 if path.metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
@@ -84,18 +96,29 @@ impl Store {
                 let files = LocalFileSystem::new_with_prefix(&path);
                 let files = Arc::new(files.map_err(|e| open(e.to_string()))?);
                 let local = LocalFolder::new(Arc::clone(&files), path.clone());
-                (files, Some(local.map_err(|e| open(e.to_string()))?))
+                let files: Arc<dyn ObjectStore> = files;
+                (Arc::clone(&files), files, Some(local.map_err(|e| open(e.to_string()))?))
             }
             None => {
                 let parsed = Url::parse(url).map_err(|e| invalid(format!("not a URL: {e}")))?;
-                let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
-                let (objects, prefix) = object_store::parse_url_opts(&parsed, settings)
-                    .map_err(|e| invalid(e.to_string()))?;
-                (Arc::new(PrefixStore::new(objects, prefix)), None)
+                let [objects, prompt_objects] = [Patience::Minutes, Patience::Seconds]
+                    .map(|patience| remote_objects(&parsed, &settings, patience));
+                let checked = |objects: object_store::Result<_>| {
+                    objects.map_err(|error| invalid(error.to_string()))
+                };
+                (checked(objects)?, checked(prompt_objects)?, None)
             }
         };
         let (problems, runs, sound_rows) = Default::default();
-        let inner = Inner { url: url.to_string(), objects, local, problems, runs, sound_rows };
+        let inner = Inner {
+            url: url.to_string(),
+            objects,
+            prompt_objects,
+            local,
+            problems,
+            runs,
+            sound_rows,
+        };
         let inner = Arc::new(inner);
         let store = Self { inner, watch: |_, _| (), gate: None };
         store
@@ -197,6 +220,12 @@ impl Store {
     /// The files, by paths relative to the store.
     pub fn objects(&self) -> &Arc<dyn ObjectStore> {
         &self.inner.objects
+    }
+
+    /// The files, by a client that gives up within seconds: for who tries again by itself, and says
+    /// why it waits.
+    pub fn prompt_objects(&self) -> &Arc<dyn ObjectStore> {
+        &self.inner.prompt_objects
     }
 
     /// The folder, where the store is one.

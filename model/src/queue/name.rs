@@ -39,19 +39,15 @@ impl JobName {
             HostChoice::Class(_) => "class",
         };
         let optional = |text: &Option<String>| text.as_deref().map_or(NOTHING.into(), escape);
-        let parts = [
-            format!("{priority:03}"),
-            format!("{depth:010}"),
-            format!("{asked_us:020}"),
-            self.id.to_string(),
-            kind.to_string(),
-            escape(class_word(&self.class)),
-            optional(&self.needs.architecture),
-            self.needs.cores.to_string(),
-            self.needs.schema.to_string(),
-            optional(&self.preferred),
-        ];
-        format!("{}{}.json", path::JOBS, parts.join("."))
+        let (id, class) = (&self.id, escape(class_word(&self.class)));
+        let (architecture, preferred) =
+            (optional(&self.needs.architecture), optional(&self.preferred));
+        let Needs { cores, schema, .. } = self.needs;
+        format!(
+            "{}{priority:03}.{depth:010}.{asked_us:020}.{id}.{kind}.{class}.{architecture}.{cores}.\
+             {schema}.{preferred}.json",
+            path::JOBS
+        )
     }
 
     /// The job that `path` names; `None` for a name that nobody gives.
@@ -94,12 +90,14 @@ impl JobName {
 
 /// `text` of letters, digits and `-` alone, and of `_xx` for each other byte.
 pub(super) fn escape(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
-            byte => format!("_{byte:02x}"),
-        })
-        .collect()
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => escaped.push(char::from(byte)),
+            byte => escaped.push_str(&format!("_{byte:02x}")),
+        }
+    }
+    escaped
 }
 
 fn unescape(text: &str) -> Option<String> {

@@ -63,7 +63,7 @@ pub async fn run(arguments: &AgentArguments, global: &Global, events: &Events) -
     let catalog = Catalog::open(global.catalog.as_deref())?;
     let host = catalog.host(&arguments.host)?;
     let cores = assign(&host)?;
-    let queue = Queue::open(global).await?;
+    let queue = Queue::open(global).await?.prompt();
     queue.store.check_writable().await.map_err(store_error)?;
     let lease = Duration::from_secs(arguments.lease);
     let settings = Settings {

@@ -96,6 +96,12 @@ impl Queue {
         Ok(Self { store, objects, clock: SystemClock::default() })
     }
 
+    /// This queue for an agent: what the store does not answer within seconds is reported, and tried
+    /// again.
+    pub fn prompt(self) -> Self {
+        Self { objects: StoredObjects::prompt(&self.store), ..self }
+    }
+
     /// The queue for a command that only looks.
     pub async fn open_to_read(global: &Global) -> Result<Self> {
         let store = open_existing_store(global).await?;

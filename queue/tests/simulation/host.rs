@@ -240,6 +240,11 @@ impl Worker for SimulatedWorker {
         let place = format!("runs/{}/{}", job.id, attempt.incarnation.replace('/', "-"));
         let ending = done(run, place, attempt.incarnation.as_bytes());
         let ended = end(&self.objects, &self.clock, &attempt, ending).await;
+        // A death at this very moment leaves the run row to others.
+        if lock(&self.world).chance(0.01) {
+            self.crash();
+            std::future::pending::<()>().await;
+        }
         let settled = match ended {
             Ok((result, true)) => settle(&self.objects, &self.clock, &result).await,
             Ok((_, false)) => Ok(()),

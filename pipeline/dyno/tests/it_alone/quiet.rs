@@ -12,11 +12,16 @@ use dyno_host::scope::{MachineScope, SLICE};
 use crate::skip;
 use crate::world::{BUILD, RUN, Running, World, docker, embedded, hierarchies};
 
-/// `world` with the measuring lock and the cgroup of this machine itself, which all other dynos use;
-/// and the turn that it has, since there is one at a time.
-fn on_the_machine(mut world: World) -> (MutexGuard<'static, ()>, World) {
+/// The turn of a test, since there is one at a time.
+pub fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    let turn = TURN.lock().unwrap_or_else(|test_that_failed| test_that_failed.into_inner());
+    TURN.lock().unwrap_or_else(|test_that_failed| test_that_failed.into_inner())
+}
+
+/// `world` with the measuring lock and the cgroup of this machine itself, which all other dynos use;
+/// and the turn that it has.
+fn on_the_machine(mut world: World) -> (MutexGuard<'static, ()>, World) {
+    let turn = turn();
     world.scope = MachineScope::default();
     (turn, world)
 }
