@@ -278,10 +278,11 @@ impl Watcher<'_> {
             let Some(request) = self.answered(watch, asking, step).await? else { continue };
             let filter = Filter { suite: Some(suite.clone()), host: None, job: None };
             let (baseline, candidate) = (step.baseline.hex(), step.candidate.hex());
-            let (store, events) = (&self.queue.store, self.events);
+            // Of the answer only who contradicts whom is of interest here.
+            let (store, nobody) = (&self.queue.store, Events::none());
             let answer =
-                dyno_answer::ask(store, policy, baseline, candidate, &filter, events).await?;
-            self.queue.follow_up(&request, &answer.concluded.ask_again, events).await?;
+                dyno_answer::ask(store, policy, baseline, candidate, &filter, &nobody).await?;
+            self.queue.follow_up(&request, &answer.concluded.ask_again, self.events).await?;
             self.settled.insert(pair);
         }
         Ok(())

@@ -188,7 +188,7 @@ fn hosts_that_contradict_each_other_are_asked_again_once() {
     measured("two");
     says(
         &world.dyno(&["compare", &small, &large]),
-        &["conflict: hosts about artifact:extra", "Ask one again"],
+        &["Conflict: hosts about artifact:extra", "Ask one again"],
     );
 
     let told = world.dyno(&watch);
