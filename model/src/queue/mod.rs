@@ -10,12 +10,16 @@ use crate::record::SCHEMA_VERSION;
 use crate::request::{HostChoice, Request};
 
 pub use choose::{Chooser, Observation, observe};
+pub use follow_up::follow_ups;
 pub use name::JobName;
 pub use plan::{BenchmarkEstimate, HostOffer, Planned, plan};
+pub use watch::{Chain, Step, due};
 
 mod choose;
+mod follow_up;
 mod name;
 mod plan;
+mod watch;
 
 /// Version of every object of the queue. Who reads another leaves the object alone.
 pub const QUEUE_VERSION: u32 = 1;
@@ -40,6 +44,10 @@ pub struct QueueRequest {
     pub depth: u32,
     /// When it was asked, in µs since 1970, by the clock of whoever did.
     pub asked_us: i64,
+    /// Whether it asks a host again because others contradict it. Left out where it does not, so that
+    /// an older dyno can read all others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_follow_up: bool,
     /// What it was planned into.
     pub jobs: Vec<QueueJob>,
 }
@@ -52,7 +60,7 @@ pub const PRIORITY_DEFAULT: u8 = 5;
 
 impl QueueRequest {
     /// The hash of what is asked: not of who asks, when, how urgently, or what it was planned into.
-    /// One that asks for measuring again is another each time.
+    /// One that asks for measuring again is another each time; a follow-up is one, whoever files it.
     pub fn id(&self) -> RequestId {
         let request_text = |request: &Request| {
             let anonymous = Request { requester: String::new(), ..request.clone() };
@@ -61,7 +69,9 @@ impl QueueRequest {
         let mut parts: Vec<String> = self.requests.iter().map(request_text).collect();
         parts.sort_unstable();
         parts.push(self.suite_digest.hex().to_string());
-        if self.requests.iter().any(|request| request.again) {
+        if self.is_follow_up {
+            parts.push("follow-up".to_string());
+        } else if self.requests.iter().any(|request| request.again) {
             parts.push(self.asked_us.to_string());
         }
         Digest::of_parts(parts).into()

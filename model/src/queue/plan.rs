@@ -172,13 +172,13 @@ fn job(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::budget::Budget;
     use crate::record::Trust;
     use crate::request::{HostChoice, PolicyReference, REQUEST_VERSION};
 
-    fn request(classes: &[&str]) -> QueueRequest {
+    pub fn request(classes: &[&str]) -> QueueRequest {
         let class_request = |class: &&str| Request {
             version: REQUEST_VERSION,
             requester: "a test".into(),
@@ -201,6 +201,7 @@ mod tests {
             priority: 5,
             depth: 7,
             asked_us: 1,
+            is_follow_up: false,
             jobs: Vec::new(),
         }
     }

@@ -1,5 +1,5 @@
-//! The catalog: the folder with `suites/`, `images/`, `hosts/` and `policies/`, and the second
-//! reading of what is in them: whether the files they name are there.
+//! The catalog: the folder with `suites/`, `images/`, `hosts/`, `policies/` and `watches/`, and the
+//! second reading of what is in them: whether the files they name are there.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,6 +9,7 @@ use dyno_model::catalog::host::{self, Host};
 use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::catalog::reader::{is_name, suggest};
 use dyno_model::catalog::suite::{self, CrateSource, Suite, Workload};
+use dyno_model::catalog::watch::{self, Watch};
 use dyno_model::id::Digest;
 
 use crate::definition::Definition;
@@ -122,6 +123,41 @@ impl Catalog {
     pub fn policy(&self, name: &str) -> Result<Policy> {
         let file = self.find("policies", "policy", name, "")?;
         Ok(policy::parse(name, &self.display_path(&file), &read(&file)?, &self.axes())?)
+    }
+
+    /// Whether there is a host called `name`.
+    pub fn has_host(&self, name: &str) -> bool {
+        self.find("hosts", "host", name, "").is_ok()
+    }
+
+    /// The folder of the watched branches.
+    pub fn watches_folder(&self) -> PathBuf {
+        self.root.join("watches")
+    }
+
+    /// The watched branches `names`, or all where none is named; the mistakes of all of their files at
+    /// once.
+    pub fn watches(&self, names: &[String]) -> Result<Vec<Watch>> {
+        let entries = fs::read_dir(self.watches_folder()).into_iter().flatten().flatten();
+        let files = entries.map(|entry| entry.path());
+        let files = files.filter(|file| file.extension().is_some_and(|ending| ending == "toml"));
+        let mut all: Vec<String> =
+            files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_string())).collect();
+        all.sort();
+        let (mut watches, mut wrong) = (Vec::new(), Vec::new());
+        for name in if names.is_empty() { &all } else { names } {
+            let file = self.find("watches", "watch", name, "")?;
+            match watch::parse(name, &self.display_path(&file), &read(&file)?) {
+                Ok(watch) => watches.push(watch),
+                Err(mistakes) => wrong.push(mistakes),
+            }
+        }
+        if wrong.is_empty() {
+            return Ok(watches);
+        }
+        let messages: Vec<String> =
+            wrong.iter().map(|mistakes| Error::from(mistakes.clone()).message).collect();
+        Err(Error { mistakes: wrong, ..Error::input(messages.join("; ")) })
     }
 
     /// The axes of all suites here that can be read: what a policy may name.

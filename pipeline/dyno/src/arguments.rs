@@ -13,6 +13,7 @@ use crate::prompt;
 use crate::queue_command::{QueueArguments, RequestArguments};
 use crate::store_command::StoreCommand;
 use crate::suite_command::SuiteCommand;
+use crate::watch_command::WatchArguments;
 
 /// The exit code by which `git bisect run` is told to pass over a commit.
 pub const BISECT_SKIP: u8 = 125;
@@ -103,6 +104,8 @@ pub enum Command {
     Request(RequestArguments),
     /// Measure what was asked for of this host, by whoever shares the store
     Agent(AgentArguments),
+    /// Ask for each new commit of the branches that watches/ of the catalog names
+    Watch(WatchArguments),
     /// Show what was asked for and has not ended, and the hosts
     Queue(QueueArguments),
     /// Cancel a request, or one of its jobs

@@ -14,7 +14,7 @@ use dyno_job::reproduce::reproduce;
 use dyno_job::{execute, plan_text, selfcheck};
 use dyno_model::budget::Budget;
 use dyno_model::catalog::image::debian_architecture;
-use dyno_model::queue::{Ending, JobResult};
+use dyno_model::queue::Ending;
 use dyno_model::record::Trust;
 use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
 use dyno_model::text::plural;
@@ -35,9 +35,10 @@ use crate::environment::{
 };
 use crate::options::{Global, Measuring, Output, REQUESTER, ROUNDS_MOST};
 use crate::prompt;
-use crate::queue_command::{Queue, RequestArguments, result_text};
+use crate::queue_command::{Queue, RequestArguments, is_answered, result_text};
 use crate::show::{self, Detail, print_as, terminal, write_stdout};
 use crate::suite_command::{self, SuiteCommand};
+use crate::watch_command;
 
 /// Carries out a command; returns the exit code.
 pub async fn main(cli: Cli, cleanup: CleanupHandle) -> Result<u8> {
@@ -98,6 +99,9 @@ impl Call<'_> {
             Command::Request(arguments) => self.request(arguments).await,
             Command::Agent(arguments) => {
                 agent_command::run(arguments, self.global, self.events).await.map(|()| 0)
+            }
+            Command::Watch(arguments) => {
+                watch_command::run(arguments, self.global, self.events).await.map(|()| 0)
             }
             Command::Queue(arguments) => {
                 let queue = Queue::open_to_read(self.global).await?;
@@ -169,8 +173,6 @@ impl Call<'_> {
         }
         self.events.notice(format!("request {id}: {state}; waiting for {}", plural(jobs, "job")));
         let results = queue.wait(&submitted, self.events).await?;
-        let is_answered =
-            |result: &JobResult| matches!(result.ending, Ending::Done { .. } | Ending::Held { .. });
         if let Some(unanswered) = results.iter().find(|result| !is_answered(result)) {
             let kind = match unanswered.ending {
                 Ending::Cancelled => Kind::Interrupted,
@@ -184,9 +186,17 @@ impl Call<'_> {
         let request = &submitted.request.requests[0];
         let (baseline, candidate) = (request.baseline.as_str(), request.candidate.as_str());
         let filter = Filter { suite: Some(arguments.suite.clone()), host: None, job: None };
-        let store = &queue.store;
-        let answer =
-            dyno_answer::ask(store, &policy, baseline, candidate, &filter, self.events).await?;
+        let ask =
+            || dyno_answer::ask(&queue.store, &policy, baseline, candidate, &filter, self.events);
+        let mut answer = ask().await?;
+        let disputing = &answer.concluded.ask_again;
+        let follow_ups = queue.follow_up(&submitted.request, disputing, self.events).await?;
+        if !follow_ups.is_empty() {
+            for follow_up in &follow_ups {
+                queue.wait(follow_up, self.events).await?;
+            }
+            answer = ask().await?;
+        }
         print(answer, output, output.report.clone(), self.global, self.events)
     }
 

@@ -2,6 +2,7 @@
 
 mod agent_command;
 mod arguments;
+mod asking;
 mod cache_command;
 mod commands;
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod queue_command;
 mod show;
 mod store_command;
 mod suite_command;
+mod watch_command;
 
 use std::process::ExitCode;
 use std::time::Duration;

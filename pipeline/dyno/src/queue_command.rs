@@ -1,23 +1,18 @@
 //! The queue's commands: asking, measuring what others asked, looking, cancelling.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dyno_answer::error::store_error;
 use dyno_base::error::{Error, Result};
 use dyno_base::event::Events;
 use dyno_base::text::{ago, plain};
-use dyno_build::catalog::{Catalog, LoadedSuite};
+use dyno_build::catalog::Catalog;
 use dyno_build::source;
-use dyno_job::definitions::store_definition;
-use dyno_model::catalog::suite::Source;
 use dyno_model::id::{QueueJobId, RequestId};
 use dyno_model::queue::{
-    BenchmarkEstimate, Ending, HostOffer, JobName, JobResult, PRIORITY_DEFAULT, PRIORITY_MAX,
-    QUEUE_VERSION, QueueRequest, class_word, plan,
+    Ending, HostOffer, JobName, JobResult, PRIORITY_DEFAULT, PRIORITY_MAX, QueueRequest,
 };
 use dyno_model::record::Trust;
-use dyno_model::request::{HostChoice, Request};
+use dyno_model::request::Request;
 use dyno_queue::clock::SystemClock;
 use dyno_queue::request::{Submitted, cancel, load, open_jobs_like, results, submit};
 use dyno_queue::status::{Status, status};
@@ -25,12 +20,10 @@ use dyno_queue::stored::StoredObjects;
 use dyno_queue::{Clock, Trouble};
 use dyno_store::{PREFIX_DIGITS_MIN, Store};
 
-use crate::environment::{cache_folder, open_existing_store, open_store};
+use crate::asking::{Asking, Urgency, resolve_names};
+use crate::environment::{open_existing_store, open_store};
 use crate::options::{Global, Measuring, ROUNDS_MOST};
 use crate::show::{print_as, write_stdout};
-
-/// Seconds of a job beyond which its benchmarks are split.
-const SITTING_S: f64 = 3600.0;
 
 /// How often a request is looked at that is waited for.
 const LOOK: Duration = Duration::from_secs(5);
@@ -80,6 +73,11 @@ pub struct QueueArguments {
 
 pub fn queue_error(Trouble(why): Trouble) -> Error {
     Error::infrastructure(format!("the queue: {why}"))
+}
+
+/// Whether a job was answered: measured, or held already.
+pub const fn is_answered(result: &JobResult) -> bool {
+    matches!(result.ending, Ending::Done { .. } | Ending::Held { .. })
 }
 
 /// The queue of a store, opened.
@@ -139,80 +137,14 @@ impl Queue {
         let trust = if arguments.untrusted { Trust::Untrusted } else { Trust::Trusted };
         let again = arguments.again || arguments.self_check.is_some();
         let request = Request { trust, again, requester: requester(), ..request };
-        let seen = status(&self.objects, &self.clock).await.map_err(queue_error)?;
-        let offers: Vec<HostOffer> = seen.hosts.into_iter().map(|host| host.offer).collect();
-        let class = |word: &String| match offers.iter().any(|offer| offer.name == *word) {
-            true => HostChoice::Name(word.clone()),
-            false => HostChoice::Class(word.clone()),
+        let depth = match request.candidate.parse() {
+            Ok(commit) => source::depth(&suite.suite.source, &suite.folder, &commit).await,
+            Err(_) => None,
         };
-        let mut classes: Vec<HostChoice> = arguments.on.iter().map(class).collect();
-        if classes.is_empty() {
-            classes.push(request.host.clone());
-        }
-        classes.sort_unstable();
-        classes.dedup();
-        // Whoever measures takes the suite from the store, where its own catalog has another.
-        let image = catalog.image(&suite.suite.image)?;
-        store_definition(&suite, &image, None, &self.store, events).await?;
-        let mut asked = QueueRequest {
-            version: QUEUE_VERSION,
-            requests: classes
-                .iter()
-                .map(|c| Request { host: c.clone(), ..request.clone() })
-                .collect(),
-            suite_digest: suite.digest.clone(),
-            priority: arguments.priority,
-            depth: 0,
-            asked_us: self.clock.wall_us(),
-            jobs: Vec::new(),
-        };
-        let estimates = self.estimates(&suite, &request, &classes, &offers).await?;
-        let planned = plan(&asked, &estimates, &offers, SITTING_S);
-        planned.notices.iter().for_each(|notice| events.notice(notice.clone()));
-        asked.jobs = planned.jobs;
-        Ok(asked)
-    }
-
-    /// What is known of the selected benchmarks: by the newest run of the suite on a host of each
-    /// class.
-    async fn estimates(
-        &self,
-        suite: &LoadedSuite,
-        request: &Request,
-        classes: &[HostChoice],
-        offers: &[HostOffer],
-    ) -> Result<Vec<BenchmarkEstimate>> {
-        let selected = suite.suite.select(&request.selection, usize::MAX);
-        let selected = selected.map_err(|wrong| Error::input(wrong.join("; ")))?;
-        let mut benchmarks: BTreeMap<&str, u32> = BTreeMap::new();
-        for case in &selected.cases {
-            let threads = case.compiler_config().threads.unwrap_or(1);
-            let most = benchmarks.entry(&case.benchmark).or_default();
-            *most = (*most).max(threads);
-        }
-        let rows = self.store.run_rows().await.map_err(store_error)?;
-        let mut runs: Vec<_> = rows.iter().filter(|r| r.run.suite == suite.suite.name).collect();
-        runs.sort_by_key(|row| std::cmp::Reverse(row.run.finished_us));
-        let newest_of = |class: &HostChoice| {
-            let is_of = |name: &str| offers.iter().any(|o| o.name == name && o.is_of(class));
-            runs.iter().find(|row| is_of(&row.run.host))
-        };
-        let seconds = runs.first().map_or(0.0, |row| {
-            row.run.phases_s.values().sum::<f64>() / benchmarks.len().max(1) as f64
-        });
-        let history: BTreeMap<String, String> = classes
-            .iter()
-            .filter_map(|class| {
-                Some((class_word(class).to_string(), newest_of(class)?.run.host.clone()))
-            })
-            .collect();
-        let estimate = |(name, threads): (&str, u32)| BenchmarkEstimate {
-            name: name.to_string(),
-            seconds,
-            threads,
-            history: history.clone(),
-        };
-        Ok(benchmarks.into_iter().map(estimate).collect())
+        let mut asking = Asking::new(self, &catalog, suite, request, &arguments.on, events).await?;
+        let urgency = Urgency { priority: arguments.priority, depth: depth.unwrap_or(0) };
+        let request = asking.request(asking.classes.clone(), None, urgency);
+        Ok(asking.planned(request, events))
     }
 
     /// Waits until every job of a request has ended; their results.
@@ -281,34 +213,10 @@ impl Queue {
 }
 
 /// Who asks: the user and the machine.
-fn requester() -> String {
+pub fn requester() -> String {
     let user = std::env::var("USER").unwrap_or_else(|_| "somebody".into());
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     format!("{user}@{}", machine.trim())
-}
-
-/// Full ids of the two commits; names of compilers that are no commits stay as they are.
-async fn resolve_names(
-    suite: &LoadedSuite,
-    names: [String; 2],
-    global: &Global,
-    events: &Events,
-) -> Result<[String; 2]> {
-    if matches!(suite.suite.source, Source::Compiler(_)) {
-        return Ok(names);
-    }
-    let cache = cache_folder(global)?;
-    let resolved =
-        source::resolve(&suite.suite.source, &suite.folder, &names, &cache, events).await?;
-    let [baseline, candidate] = &resolved[..] else {
-        return Err(Error::infrastructure("two names, and not two commits"));
-    };
-    let is_release = matches!(suite.suite.source, Source::Crate(_));
-    // Releases of a crate have names that stay; their ids are this machine's.
-    Ok(match is_release {
-        true => names,
-        false => [baseline, candidate].map(|resolved| resolved.commit.hex().to_string()),
-    })
 }
 
 /// How a job ended, in a line.

@@ -121,6 +121,7 @@ fn draw_request(world: &Shared, number: u64, hosts: usize) -> QueueRequest {
         priority: world.random.random_range(0..10),
         depth: world.random.random_range(0..1000),
         asked_us: world.now as i64,
+        is_follow_up: false,
         jobs: Vec::new(),
     };
     let offers: Vec<HostOffer> = (0..hosts).map(offer).collect();

@@ -12,6 +12,7 @@ mod checkout;
 mod command;
 mod environment;
 mod files;
+mod history;
 mod local;
 mod own;
 pub mod releases;
@@ -31,6 +32,7 @@ use dyno_base::event::Events;
 use command::{start_error, without_configuration};
 use remote::{Remote, Repository, git_url};
 
+pub use history::{depth, first_parents};
 pub use own::{OwnCommit, make_repository};
 
 /// A commit that is in a local repository.

@@ -106,9 +106,23 @@ impl Remote {
 
     /// The repository for commits whose ids have this format.
     async fn repository(&self, format: &str, events: &Events) -> Result<Repository> {
-        let name = Digest::of(self.url.as_bytes());
         // The name of those that a dyno of before made.
         let suffix = if format == "sha1" { String::new() } else { format!("-{format}") };
+        self.own_repository(&suffix, format, events).await
+    }
+
+    /// The repository for whole branches without files. In the other one commits are alone.
+    pub(super) async fn history(&self, format: &str, events: &Events) -> Result<Repository> {
+        self.own_repository(&format!("-history-{format}"), format, events).await
+    }
+
+    async fn own_repository(
+        &self,
+        suffix: &str,
+        format: &str,
+        events: &Events,
+    ) -> Result<Repository> {
+        let name = Digest::of(self.url.as_bytes());
         let folder = self.cache.join("sources/git").join(format!("{}{suffix}.git", name.short()));
         init_repository(&folder, format, &self.cache, events).await?;
         Ok(Repository { folder, remote: Some(self.clone()) })
@@ -226,7 +240,7 @@ impl Repository {
     }
 
     /// Runs a fetch of everything, within bounds.
-    async fn run_whole(&self, fetch: tokio::process::Command) -> Result<()> {
+    pub(super) async fn run_whole(&self, fetch: tokio::process::Command) -> Result<()> {
         let watch = DiskWatch::new(vec![self.folder.clone()], WHOLE_BYTES);
         let stop = async {
             let why = tokio::select! {
@@ -288,7 +302,7 @@ impl Repository {
 }
 
 /// The format of ids that `commit` has, as git calls it.
-fn format_of(commit: &CommitId) -> &'static str {
+pub(super) fn format_of(commit: &CommitId) -> &'static str {
     const SHA256_DIGITS: usize = 64;
     if commit.hex().len() == SHA256_DIGITS { "sha256" } else { "sha1" }
 }

@@ -11,6 +11,7 @@ use super::command::{git, run_git};
 use super::remote::check_ref;
 use super::*;
 
+mod history;
 mod repositories;
 mod trees;
 
@@ -280,13 +281,8 @@ async fn a_work_tree_is_measured_as_it_is() {
     }
 }
 
-/// A remote says what its branches and tags are, and takes no expressions.
-#[tokio::test]
-async fn a_remote_is_asked_for_its_refs() {
-    let (folder, first, second) = two_commits("sha1").await;
-    let mut tag = git();
-    tag.arg("-C").arg(folder.path().join("origin")).args(["tag", "v1", &first]);
-    run_git(tag).await.unwrap();
+/// Serves the repositories below `folder`; the address of the one in `origin`.
+async fn git_daemon(folder: &Path) -> (tokio::process::Child, String) {
     let mut place = git();
     place.arg("--exec-path");
     let programs = String::from_utf8(run_git(place).await.unwrap().stdout).unwrap();
@@ -295,16 +291,26 @@ async fn a_remote_is_asked_for_its_refs() {
     let mut daemon = Command::new(Path::new(programs.trim()).join("git-daemon"));
     daemon.args(["--listen=127.0.0.1", "--export-all", "--reuseaddr"]);
     daemon.arg(format!("--port={port}"));
-    daemon.arg(format!("--base-path={}", folder.path().display())).kill_on_drop(true);
+    daemon.arg(format!("--base-path={}", folder.display())).kill_on_drop(true);
     daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut daemon = daemon.spawn().unwrap();
+    let daemon = daemon.spawn().unwrap();
     for _ in 0..100 {
         match tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
             Ok(_) => break,
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
         }
     }
-    let url = format!("git://127.0.0.1:{port}/origin");
+    (daemon, format!("git://127.0.0.1:{port}/origin"))
+}
+
+/// A remote says what its branches and tags are, and takes no expressions.
+#[tokio::test]
+async fn a_remote_is_asked_for_its_refs() {
+    let (folder, first, second) = two_commits("sha1").await;
+    let mut tag = git();
+    tag.arg("-C").arg(folder.path().join("origin")).args(["tag", "v1", &first]);
+    run_git(tag).await.unwrap();
+    let (mut daemon, url) = git_daemon(folder.path()).await;
     for (name, expected) in [("main", &second), ("v1", &first), (first.as_str(), &first)] {
         let resolved = resolve_name(folder.path(), &url, name).await.0.unwrap();
         assert_eq!(resolved.commit.hex(), expected, "{name}");

@@ -35,6 +35,7 @@ mod store;
 mod suite;
 mod trouble;
 mod trust;
+mod watch;
 mod world;
 
 pub use world::skip;
