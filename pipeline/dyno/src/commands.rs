@@ -252,6 +252,7 @@ impl Call<'_> {
         };
         let request = JobRequest::new(request, policy)?;
         let ctx = self.context().await?;
+        host_key::check(&ctx.catalog.host(host)?)?;
         if *parity {
             let parity = execute::parity(&request, &ctx).await?;
             self.events.send(Event::Finished);
