@@ -37,6 +37,7 @@ mod store;
 mod suite;
 mod trouble;
 mod trust;
+mod units;
 mod world;
 
 pub use world::skip;
