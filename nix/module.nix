@@ -82,6 +82,21 @@ in
         holds already is not measured again.
       '';
     };
+    agent = {
+      enable = mkEnableOption "an agent, which takes jobs from the store's queue (docs/queue.md)";
+      key = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "/run/secrets/dyno-host.key";
+        description = "The host's private key, where it is not /var/lib/dyno/host.key.";
+      };
+      environmentFile = mkOption {
+        type = types.nullOr types.str;
+        default = null;
+        example = "/run/secrets/dyno-agent.env";
+        description = "A file with the AWS_* variables of a store that is a bucket.";
+      };
+    };
     tune = {
       enable = mkEnableOption "making the machine quieter while it is up (dyno host tune)";
       options = mkOption {
@@ -142,6 +157,29 @@ in
           cfg.comparisons;
         # A commit that does not work (5) is a result, and the next comparison is run.
         SuccessExitStatus = "1 5";
+      };
+    };
+    # As hosts/systemd/dyno-agent.service.
+    systemd.services.dyno-agent = mkIf cfg.agent.enable {
+      description = "dyno agent: measures what is asked for in the store's queue";
+      wantedBy = [ "multi-user.target" ];
+      after = [ "network-online.target" ] ++ lib.optional cfg.tune.enable "dyno-tune.service";
+      wants = [ "network-online.target" ] ++ lib.optional cfg.tune.enable "dyno-tune.service";
+      environment =
+        environment // lib.optionalAttrs (cfg.agent.key != null) { DYNO_HOST_KEY = cfg.agent.key; };
+      serviceConfig = {
+        User = if embedded then "root" else "dyno";
+        StateDirectory = "dyno";
+        CacheDirectory = "dyno";
+        ExecStart = "${dyno} agent ${words [ "--host=${cfg.host}" ]}";
+        KillMode = "mixed";
+        TimeoutStopSec = "5min";
+        Restart = "on-failure";
+        RestartSec = 60;
+        RestartPreventExitStatus = "2 3";
+      }
+      // lib.optionalAttrs (cfg.agent.environmentFile != null) {
+        EnvironmentFile = cfg.agent.environmentFile;
       };
     };
     systemd.services.dyno-tune = mkIf cfg.tune.enable {

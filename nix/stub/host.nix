@@ -17,4 +17,5 @@ in
     }
     stub;
   docker = of { enable = true; engine = "docker"; bootCores = "2-3"; } stub;
+  agent = of { enable = true; agent = { enable = true; key = "/run/secrets/host.key"; }; } stub;
 }

@@ -3,7 +3,7 @@
 use dyno_model::id::{CommitId, JobId};
 use dyno_model::record::RunRow;
 use dyno_model::verdict::{Judged, SeriesKey};
-use dyno_store::Problem;
+use dyno_store::{Problem, Signer};
 use object_store::path::Path;
 
 use crate::pairs::Filter;
@@ -19,6 +19,8 @@ pub struct PairComparison {
     pub filter: Filter,
     /// The runs that count, oldest first.
     pub runs: Vec<RunRow>,
+    /// Who signed each run, as `runs`.
+    pub signers: Vec<Option<Signer>>,
     /// Where the samples of each run lie, as `runs`; [`dyno_store::Store::locate`] makes it a
     /// place.
     pub sample_files: Vec<Path>,

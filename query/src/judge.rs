@@ -16,6 +16,7 @@ use dyno_model::record::{Failure, RunRow, Summary};
 use dyno_model::stats::{Noise, Variance};
 use dyno_model::verdict::{self, Failing, Input, Judged, PParts};
 use dyno_store::{Folder, StoredRun};
+use object_store::path::Path;
 
 use crate::columns::Columns;
 use crate::compared::PairComparison;
@@ -42,6 +43,8 @@ pub(crate) enum PairTable {
 pub(crate) struct Judge {
     pub reader: SummaryReader,
     pub policy: Policy,
+    /// The run rows of the store that the policy lets count, ordered by job.
+    counted: Vec<Arc<StoredRun>>,
 }
 
 impl std::fmt::Debug for Judge {
@@ -59,9 +62,28 @@ struct Family {
 }
 
 impl Judge {
-    /// Every run row of the store, ordered by job.
+    /// A judge of what `reader` reads. Where the policy counts signed rows only, the others are
+    /// named as one problem; SQL over the stored tables has them all the same.
+    pub(crate) fn new(reader: SummaryReader, policy: Policy) -> Self {
+        let runs = &reader.snapshot.runs;
+        let counts = |row: &&Arc<StoredRun>| !policy.signed_only || row.is_signed_by_host();
+        let counted: Vec<Arc<StoredRun>> = runs.iter().filter(counts).cloned().collect();
+        let left_out = runs.len() - counted.len();
+        if left_out > 0 {
+            let fault = format!(
+                "{left_out} of its {} run rows are not signed by their hosts, and the policy {} \
+                 counts no others",
+                runs.len(),
+                policy.name
+            );
+            reader.snapshot.store.quarantine(&Path::from(Folder::Runs.name()), fault);
+        }
+        Self { reader, policy, counted }
+    }
+
+    /// Every run row of the store that counts, ordered by job.
     pub(crate) fn run_rows(&self) -> &[Arc<StoredRun>] {
-        &self.reader.snapshot.runs
+        &self.counted
     }
 
     /// The comparison of two commits.
@@ -87,6 +109,7 @@ impl Judge {
             candidate: pair.candidate,
             suite: pair.suite,
             filter: filter.clone(),
+            signers: comparable.iter().map(|row| row.signer.clone()).collect(),
             sample_files: comparable.iter().map(|row| row.path(Folder::Samples)).collect(),
             runs,
             excluded_jobs,

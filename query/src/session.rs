@@ -69,7 +69,7 @@ impl Session {
                 let table = StoredTable::new(Arc::clone(&snapshot), folder);
                 stored.register_table(folder.name(), Arc::new(table))?;
             }
-            let judge = Arc::new(Judge { reader: SummaryReader { snapshot, stored }, policy });
+            let judge = Arc::new(Judge::new(SummaryReader { snapshot, stored }, policy));
             let context = query_context(&judge, false).await?;
             Ok(Self { context, old_spellings: OnceCell::new(), judge })
         };
@@ -157,7 +157,7 @@ impl Session {
     /// How each case of `compared` scales with its number of threads; what has no axis `threads` is
     /// in none. [`PairComparison::sql_for_scaling`] gives the same numbers.
     pub async fn scaling_cases(&self, compared: &PairComparison) -> Result<Vec<ScalingCase>> {
-        let Judge { reader, policy } = self.judge.as_ref();
+        let Judge { reader, policy, .. } = self.judge.as_ref();
         let runs: Vec<&RunRow> = compared.runs.iter().collect();
         scaling::cases(reader, policy, &runs, &compared.filter).await
     }

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use dyno_model::id::QueueJobId;
 use dyno_model::queue::{
-    ATTEMPTS_MAX, Chooser, Ending, FailedAttempt, Holder, HostOffer, JobName, Observation,
-    QueueJob, observe, path,
+    ATTEMPTS_MAX, Chooser, Ending, FailedAttempt, HostOffer, JobName, Observation, QueueJob,
+    observe, path,
 };
 use dyno_model::record::QueueAttempt;
 use futures::future::{Either, select};
 
 use crate::claim::{self, HeldClaim, Lease, Renewal};
-use crate::objects::{Trouble, Version, from_bytes, read, remove};
-use crate::result::{clear, end, find, settle};
+use crate::objects::{Trouble, Version, remove};
+use crate::result::{clear, end, find, inspect, settle};
 use crate::{Clock, Objects};
 
 pub use host_entry::Refused;
@@ -23,6 +23,7 @@ pub use report::{Report, Worked};
 
 mod host_entry;
 mod report;
+mod take;
 
 /// What an agent is.
 #[derive(Debug, Clone)]
@@ -70,6 +71,10 @@ pub struct Agent<'a, O, C, W> {
     entry: host_entry::OwnEntry,
     /// Names of objects that are left alone.
     set_aside: BTreeSet<String>,
+    /// Jobs whose objects the store did not give or take, and until when they are let be.
+    troubled: BTreeMap<QueueJobId, Duration>,
+    /// Why nothing was to be done, at the last look.
+    idle_why: Option<String>,
     taken: u64,
     looks: u64,
     /// How many lists the last look at the jobs took.
@@ -106,6 +111,8 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             hosts: BTreeMap::new(),
             entry: host_entry::OwnEntry::default(),
             set_aside: BTreeSet::new(),
+            troubled: BTreeMap::new(),
+            idle_why: None,
             taken: 0,
             looks: 0,
             lists: 1,
@@ -134,15 +141,19 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
                 }
                 Err(Trouble(why)) => (self.report)(Report::Trouble { why: why.clone() }),
             }
-            let activity = if idle_since.is_some() { "waits for work" } else { "looks for work" };
-            self.beat_if_due(activity).await?;
+            let activity = match (&idle_since, &self.idle_why) {
+                (None, _) => "looks for work".to_string(),
+                (Some(_), None) => "waits for work".to_string(),
+                (Some(_), Some(why)) => format!("waits for work ({why})"),
+            };
+            self.beat_if_due(&activity).await?;
             let (pauses, pause) = self.pauses(&turn);
             for _ in 0..pauses {
                 let leaving = pin!(self.worker.leave());
                 if let Either::Left(_) = select(leaving, pin!(self.clock.sleep(pause))).await {
                     return Ok(());
                 }
-                self.beat_if_due(activity).await?;
+                self.beat_if_due(&activity).await?;
             }
         }
     }
@@ -168,12 +179,22 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             self.sweep_claims(&jobs).await?;
         }
         let offer = self.settings.offer.clone();
+        self.idle_why = None;
         if !jobs.iter().any(|job| offer.refusal(job).is_none()) {
-            if let Some(why) = jobs.first().and_then(|job| offer.refusal(job)) {
+            // A job of its own class says more than one that is for others.
+            let of_class = jobs.iter().find(|job| offer.is_of(&job.class));
+            let refused = of_class.or(jobs.first());
+            self.idle_why = refused
+                .and_then(|job| Some(format!("job {}: {}", job.id.short(), offer.refusal(job)?)));
+            if let Some(why) = self.idle_why.clone() {
                 (self.report)(Report::Idle { why });
             }
             return Ok(Turn::Idle { held: 0 });
         }
+        let now = self.clock.now();
+        self.troubled.retain(|_, until| *until > now);
+        let jobs: Vec<JobName> =
+            jobs.into_iter().filter(|job| !self.troubled.contains_key(&job.id)).collect();
         self.observe_claims().await?;
         let answering = self.answering(&jobs).await?;
         let claimed: BTreeSet<QueueJobId> = self.claims.keys().cloned().collect();
@@ -191,7 +212,8 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             stride = (stride * 2).min(64);
         }
         for job in &held {
-            if let Some(former) = self.expired(job).await?
+            let before = chooser.host_before(job);
+            if let Some(former) = self.expired(job, before).await?
                 && self.try_job(job, Some(former)).await?
             {
                 return Ok(Turn::Worked);
@@ -257,7 +279,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
         let old = self.claims.iter().filter(|(id, seen)| !open.contains(id) && is_old(seen));
         let old: Vec<QueueJobId> = old.map(|(id, _)| id.clone()).collect();
         for id in old {
-            if find(self.objects, self.clock, &id).await?.is_some() {
+            if let Some(Ok(_)) = inspect(self.objects, self.clock, &id).await? {
                 remove(self.objects, self.clock, &path::claim(&id)).await?;
             }
         }
@@ -285,10 +307,11 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
     }
 
     /// The claim of `job`, where it was seen unchanged for as long as its lease and this host is one
-    /// that may go on with it.
+    /// that may go on with it: the host that comes `before` it has failed, if there is one.
     async fn expired(
         &mut self,
         job: &JobName,
+        before: Option<&str>,
     ) -> Result<Option<(dyno_model::queue::Claim, Version)>, Trouble> {
         let Some(seen) = self.claims.get(&job.id).cloned() else { return Ok(None) };
         let unchanged = self.clock.now().saturating_sub(seen.since);
@@ -312,55 +335,15 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
                 return Ok(None);
             }
         };
+        let has_failed = |host: &str| claim.failed.iter().any(|attempt| attempt.host == host);
+        if before.is_some_and(|host| !has_failed(host)) {
+            return Ok(None);
+        }
         let lease = Duration::from_millis(claim.lease_ms);
         // Where it failed before, it waits for another host first.
-        let own = &self.settings.offer.name;
-        let failed_here = claim.failed.iter().any(|attempt| attempt.host == *own);
+        let failed_here = has_failed(&self.settings.offer.name);
         let patience = if failed_here { lease * 4 } else { lease };
         Ok((unchanged >= patience).then_some((claim, version)))
-    }
-
-    /// Takes `job` if nobody else is faster, and works on it; whether it was taken.
-    async fn try_job(
-        &mut self,
-        job: &JobName,
-        former: Option<(dyno_model::queue::Claim, Version)>,
-    ) -> Result<bool, Trouble> {
-        let holder = Holder {
-            host: self.settings.offer.name.clone(),
-            incarnation: self.settings.incarnation.clone(),
-            is_measuring: false,
-        };
-        let (objects, clock, lease) = (self.objects, self.clock, self.settings.lease);
-        let taking = HeldClaim::take(objects, clock, &job.id, holder, lease, former);
-        let Some(claim) = taking.await? else { return Ok(false) };
-        self.claims.remove(&job.id);
-        // It may have ended since it was listed.
-        if let Some(result) = find(objects, clock, &job.id).await? {
-            settle(objects, clock, &result).await?;
-            clear(objects, clock, job).await?;
-            return Ok(false);
-        }
-        let object = read(objects, clock, &job.path()).await?;
-        let found = object.as_ref().map(|object| from_bytes::<QueueJob>(&object.bytes));
-        match found {
-            Some(Ok(found)) if JobName::new(&found) == *job => {
-                self.taken += 1;
-                self.carry_out(job, found, claim).await?;
-                Ok(true)
-            }
-            None => {
-                self.leave_alone(job.path(), "it is gone and has no result".into());
-                claim.release(objects, clock, None).await?;
-                Ok(false)
-            }
-            Some(wrong) => {
-                let why = wrong.err().unwrap_or_else(|| "it is not what its name says".into());
-                self.leave_alone(job.path(), why);
-                claim.release(objects, clock, None).await?;
-                Ok(false)
-            }
-        }
     }
 
     async fn carry_out(

@@ -165,7 +165,7 @@ pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         version: u64,
     }
     if bytes.len() > BYTES_MAX {
-        return Err(format!("it has {} bytes, more than {BYTES_MAX}", bytes.len()));
+        return Err(format!("it has more than {BYTES_MAX} bytes"));
     }
     let Versioned { version } =
         serde_json::from_slice(bytes).map_err(|error| format!("it is damaged: {error}"))?;

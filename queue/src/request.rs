@@ -1,11 +1,11 @@
 //! Requests: asking, completing what was half asked, cancelling.
 
 use dyno_model::id::{QueueJobId, RequestId};
-use dyno_model::queue::{Ending, JobName, JobResult, QueueRequest, path};
+use dyno_model::queue::{Ending, JobName, JobResult, QueueJob, QueueRequest, path};
 use dyno_model::record::QueueAttempt;
 
 use crate::objects::{Trouble, Written, create, from_bytes, read, remove, to_bytes};
-use crate::result::{clear, end, find, settle};
+use crate::result::{clear, end, find, inspect, settle};
 use crate::{Clock, Objects};
 
 /// A request as the store has it.
@@ -31,23 +31,24 @@ pub async fn submit(
     let open = path::open(&id);
     // Another may be asking the same at this moment: either's will do.
     create(objects, clock, &open, &to_bytes(request)).await?;
-    let (request, is_new) = store_request(objects, clock, request).await?;
+    let (request, is_new) = store_request(objects, clock, request).await?.map_err(Trouble)?;
     create_jobs(objects, clock, &request).await?;
     remove(objects, clock, &open).await?;
     Ok(Submitted { id, is_new, request })
 }
 
+/// Keeps `request`, unless it was asked before. The inner error says why what was kept is none.
 async fn store_request(
     objects: &impl Objects,
     clock: &impl Clock,
     request: &QueueRequest,
-) -> Result<(QueueRequest, bool), Trouble> {
+) -> Result<Result<(QueueRequest, bool), String>, Trouble> {
     let name = path::request(&request.id());
     match create(objects, clock, &name, &to_bytes(request)).await? {
-        Written::Ours(_) => Ok((request.clone(), true)),
+        Written::Ours(_) => Ok(Ok((request.clone(), true))),
         Written::Theirs(Some(object)) => {
-            let found = from_bytes(&object.bytes);
-            Ok((found.map_err(|why| Trouble(format!("{name}: {why}")))?, false))
+            let found: Result<QueueRequest, String> = from_bytes(&object.bytes);
+            Ok(found.map(|found| (found, false)).map_err(|why| format!("{name}: {why}")))
         }
         Written::Theirs(None) => Err(Trouble(format!("{name} was created, and is gone"))),
     }
@@ -60,7 +61,8 @@ async fn create_jobs(
     request: &QueueRequest,
 ) -> Result<(), Trouble> {
     for job in &request.jobs {
-        if find(objects, clock, &job.id).await?.is_none() {
+        // What stands there and is no result ends the job too, until somebody removes it.
+        if inspect(objects, clock, &job.id).await?.is_none() {
             create(objects, clock, &JobName::new(job).path(), &to_bytes(job)).await?;
         }
     }
@@ -81,10 +83,27 @@ pub(crate) async fn complete(
     if path::open(&request.id()) != name {
         return Ok(Err("it is not the request that its name says".into()));
     }
-    let (request, _) = store_request(objects, clock, &request).await?;
+    let request = match store_request(objects, clock, &request).await? {
+        Ok((request, _)) => request,
+        Err(why) => return Ok(Err(why)),
+    };
     create_jobs(objects, clock, &request).await?;
     remove(objects, clock, name).await?;
     Ok(Ok(()))
+}
+
+/// Whether `job` is what its request asks for. The inner error says where they part.
+pub(crate) async fn check(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    job: &QueueJob,
+) -> Result<Result<(), String>, Trouble> {
+    let name = path::request(&job.of_request);
+    let Some(object) = read(objects, clock, &name).await? else {
+        return Ok(Err(format!("its request {} is gone", job.of_request)));
+    };
+    let asked = from_bytes::<QueueRequest>(&object.bytes);
+    Ok(asked.map_err(|why| format!("{name}: {why}")).and_then(|asked| job.check(&asked)))
 }
 
 /// The request `id`; `None` where nobody asked it.

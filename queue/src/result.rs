@@ -47,13 +47,32 @@ fn damaged(why: String) -> Trouble {
 }
 
 /// The result of a job; `None` while it has none.
+///
+/// # Errors
+/// [`Trouble`] also where what is there is none.
 pub async fn find(
     objects: &impl Objects,
     clock: &impl Clock,
     job: &QueueJobId,
 ) -> Result<Option<JobResult>, Trouble> {
+    inspect(objects, clock, job).await?.transpose().map_err(damaged)
+}
+
+/// What stands where the result of a job belongs: a result, or why it is none.
+pub async fn inspect(
+    objects: &impl Objects,
+    clock: &impl Clock,
+    job: &QueueJobId,
+) -> Result<Option<Result<JobResult, String>>, Trouble> {
     let object = read(objects, clock, &path::result(job)).await?;
-    object.map(|object| from_bytes(&object.bytes).map_err(damaged)).transpose()
+    let result = |bytes: &[u8]| -> Result<JobResult, String> {
+        let result: JobResult = from_bytes(bytes)?;
+        match result.job == *job {
+            true => Ok(result),
+            false => Err(format!("it is the result of job {}", result.job)),
+        }
+    };
+    Ok(object.map(|object| result(&object.bytes)))
 }
 
 /// Puts what a result stands for in its place: its run row, which its host may not have come to

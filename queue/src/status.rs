@@ -27,6 +27,8 @@ pub struct OpenJob {
     pub priority: u8,
     pub asked_us: i64,
     pub preferred: Option<String>,
+    /// The hosts of its class and why they do not take it, where none does.
+    pub refusals: Vec<(String, String)>,
     /// Who holds it, and what became of earlier attempts.
     pub claim: Option<Claim>,
 }
@@ -54,7 +56,10 @@ pub async fn status(objects: &impl Objects, clock: &impl Clock) -> Result<Status
             None => {}
         }
     }
+    let (hosts, wrong) = hosts(objects, clock).await?;
+    problems.extend(wrong);
     let job = |name: JobName| OpenJob {
+        refusals: refusals(&name, &hosts),
         claim: claims.remove(&name.id),
         class: dyno_model::queue::class_word(&name.class).to_string(),
         priority: name.order.priority,
@@ -63,7 +68,15 @@ pub async fn status(objects: &impl Objects, clock: &impl Clock) -> Result<Status
         id: name.id,
     };
     let jobs = names.into_iter().map(job).collect();
-    let mut hosts = Vec::new();
+    Ok(Status { jobs, hosts, problems })
+}
+
+/// The entries of hosts, and those that cannot be read.
+async fn hosts(
+    objects: &impl Objects,
+    clock: &impl Clock,
+) -> Result<(Vec<HostEntry>, Vec<(String, String)>), Trouble> {
+    let (mut hosts, mut problems) = (Vec::new(), Vec::new());
     for (name, _) in objects.list(path::HOSTS).await? {
         let Some(object) = read(objects, clock, &name).await? else { continue };
         match from_bytes(&object.bytes) {
@@ -71,5 +84,14 @@ pub async fn status(objects: &impl Objects, clock: &impl Clock) -> Result<Status
             Err(why) => problems.push((name, why)),
         }
     }
-    Ok(Status { jobs, hosts, problems })
+    Ok((hosts, problems))
+}
+
+/// The hosts of the class of `job` and why they do not take it; nothing where one of them does.
+fn refusals(job: &JobName, hosts: &[HostEntry]) -> Vec<(String, String)> {
+    let of_class = hosts.iter().filter(|host| host.offer.is_of(&job.class));
+    let refusals: Option<Vec<(String, String)>> = of_class
+        .map(|host| Some((host.offer.name.clone(), host.offer.refusal_with(job, host.schema)?)))
+        .collect();
+    refusals.unwrap_or_default()
 }

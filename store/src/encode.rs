@@ -23,6 +23,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::layout::{Folder, Shard};
 use crate::schema;
+use crate::signature::SIGNATURE_KEY;
 
 /// Keys of the files' key-value metadata.
 pub(crate) const SCHEMA_KEY: &str = "dyno.schema";
@@ -369,6 +370,7 @@ pub(crate) fn file_bytes(
     batch: &RecordBatch,
     run: &RunRow,
     provenance: &str,
+    signature: Option<String>,
 ) -> Result<Vec<u8>, ParquetError> {
     let metadata = [
         (SCHEMA_KEY, SCHEMA_VERSION.to_string()),
@@ -377,7 +379,9 @@ pub(crate) fn file_bytes(
         (VERSION_KEY, run.dyno_version.clone()),
         (PROVENANCE_KEY, provenance.to_string()),
     ];
-    let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_string(), value)).to_vec();
+    let signature = signature.map(|signature| (SIGNATURE_KEY, signature));
+    let metadata = metadata.into_iter().chain(signature);
+    let metadata = metadata.map(|(key, value)| KeyValue::new(key.to_string(), value)).collect();
     let options = ArrowWriterOptions::new()
         .with_properties(writer_properties(folder, batch, metadata)?)
         .with_skip_arrow_metadata(true);

@@ -22,6 +22,7 @@ use crate::encode::{JOB_KEY, SCHEMA_KEY, TABLE_KEY, VERSION_KEY};
 use crate::error::Fault;
 use crate::layout::{Folder, Shard};
 use crate::schema;
+use crate::signature::SIGNATURE_KEY;
 
 /// The bytes at the end of a file that say how long its footer is.
 const TAIL_BYTES: usize = 8;
@@ -60,13 +61,16 @@ pub(crate) fn read_footer(
     Ok(metadata)
 }
 
+/// What a file says of itself under `key`.
+fn metadata_value<'m>(metadata: &'m ParquetMetaData, key: &str) -> Option<&'m str> {
+    let pairs = metadata.file_metadata().key_value_metadata()?;
+    pairs.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref())
+}
+
 /// Checks whose a footer says that the file is, against `folder` and the name's `shard`.
 fn check_origin(metadata: &ParquetMetaData, folder: Folder, shard: &Shard) -> Result<(), Fault> {
     let file = metadata.file_metadata();
-    let pairs = file.key_value_metadata();
-    let value = |key: &str| {
-        pairs?.iter().find(|pair| pair.key == key).and_then(|pair| pair.value.as_deref())
-    };
+    let value = |key: &str| metadata_value(metadata, key);
     let Some(version) = value(SCHEMA_KEY) else {
         return Err("a Parquet file that dyno did not write".into());
     };
@@ -143,16 +147,25 @@ pub(crate) fn caught<T>(read: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fa
     catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err(PANICKED.into()))
 }
 
-/// All rows of a file, read to the last page.
-pub(crate) fn read_rows(
+/// All rows of a file of `runs`, read to the last page, and its signature.
+pub(crate) fn read_run(
     bytes: Bytes,
-    folder: Folder,
     shard: &Shard,
-) -> Result<Vec<RecordBatch>, Fault> {
+) -> Result<(Vec<RecordBatch>, Option<String>), Fault> {
     caught(|| {
-        let reader = open(bytes, folder, shard, |schema| schema)?;
-        reader.collect::<Result<_, _>>().map_err(|e| parquet_fault(&e))
+        let metadata = checked_footer(&bytes, Folder::Runs, shard)?;
+        let signature = metadata_value(&metadata, SIGNATURE_KEY).map(String::from);
+        let reader = open_checked(bytes, metadata, |schema| schema)?;
+        let rows = reader.collect::<Result<_, _>>().map_err(|e| parquet_fault(&e))?;
+        Ok((rows, signature))
     })
+}
+
+fn checked_footer(bytes: &Bytes, folder: Folder, shard: &Shard) -> Result<ParquetMetaData, Fault> {
+    if bytes.is_empty() {
+        return Err("an empty file".into());
+    }
+    read_footer(bytes, bytes.len() as u64, folder, shard)
 }
 
 /// The rows of a file, batch by batch, once its footer and the sizes of its pages are checked;
@@ -163,10 +176,15 @@ pub(crate) fn open(
     shard: &Shard,
     schema: impl FnOnce(SchemaRef) -> SchemaRef,
 ) -> Result<ParquetRecordBatchReader, Fault> {
-    if bytes.is_empty() {
-        return Err("an empty file".into());
-    }
-    let metadata = read_footer(&bytes, bytes.len() as u64, folder, shard)?;
+    let metadata = checked_footer(&bytes, folder, shard)?;
+    open_checked(bytes, metadata, schema)
+}
+
+fn open_checked(
+    bytes: Bytes,
+    metadata: ParquetMetaData,
+    schema: impl FnOnce(SchemaRef) -> SchemaRef,
+) -> Result<ParquetRecordBatchReader, Fault> {
     for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
         let (start, length) = column.byte_range();
         check_pages(&metadata, start, &bytes.slice(start as usize..(start + length) as usize))?;

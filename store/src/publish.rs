@@ -13,6 +13,7 @@ use crate::files;
 use crate::layout::{self, Folder, Shard};
 use crate::put::{PutOutcome, create};
 use crate::row_digest::row_digest;
+use crate::signature::SigningKey;
 use crate::store::Store;
 
 /// What became of the files of one attempt.
@@ -45,6 +46,7 @@ fn encode_all(
     record: &Record,
     summaries: &[Summary],
     shard: &Shard,
+    signer: Option<&SigningKey>,
 ) -> Result<(RunRow, Vec<(Folder, Bytes)>), String> {
     let mut batches = vec![
         (Folder::Samples, encode::samples(record, shard)),
@@ -63,7 +65,12 @@ fn encode_all(
     batches.push((Folder::Runs, encode::run(&run, &provenance, shard)));
     let mut encoded = Vec::new();
     for (folder, batch) in &batches {
-        let bytes = encode::file_bytes(*folder, batch, &run, &provenance);
+        let signer = signer.filter(|_| *folder == Folder::Runs);
+        let signature = signer.map(|key| {
+            let digest = row_digest::<ArrowError>([Ok(batch.clone())]);
+            digest.map(|digest| key.sign(&digest)).map_err(|e| e.to_string())
+        });
+        let bytes = encode::file_bytes(*folder, batch, &run, &provenance, signature.transpose()?);
         let bytes: Bytes = bytes.map_err(|e| e.to_string())?.into();
         // What could not be read is not written.
         drop(files::open(bytes.clone(), *folder, shard, |s| s)?);
@@ -80,7 +87,8 @@ impl Store {
     /// that nobody sees; the same record goes on with them, another one takes the next free name
     /// (`<job>.1.parquet`, …) for all of its own. If two publish one job at once, both succeed;
     /// readers take the first if both are equal, and believe neither if they differ. Each file is
-    /// on the disk before the next is begun. The run row gets a digest of the rows of each table.
+    /// on the disk before the next is begun. The run row gets a digest of the rows of each table,
+    /// and is signed where the store has a key for that.
     ///
     /// # Errors
     /// [`Error::Unstorable`] for a record whose architecture or times do not name a place, or with
@@ -107,7 +115,8 @@ impl Store {
         for attempt in 0..ATTEMPTS_MAX {
             let (job, month, arch) = (run.job.clone(), month.clone(), arch.clone());
             let shard = Shard { job, month, attempt, arch };
-            let (run, encoded) = encode_all(record, &summaries, &shard).map_err(&unstorable)?;
+            let (run, encoded) =
+                encode_all(record, &summaries, &shard, self.signer()).map_err(&unstorable)?;
             let size = encoded.iter().map(|(_, bytes)| bytes.len() as u64).sum();
             match self.create_all(&shard, &run, encoded).await? {
                 Created::All => return Ok(PublishOutcome::Written { attempt, bytes: size }),

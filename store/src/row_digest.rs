@@ -6,7 +6,7 @@
 //! dyno adds is in the digest as soon as it says something, a column without any value is as good as
 //! none, and a dyno that does not know the column still comes to the same digest, since it takes the
 //! columns from the file. Left out is what says where a file lies: `attempt`, and the parts of the
-//! path, which other programs write into a file as columns.
+//! path, which other programs write into a file as columns, as they may who signed it.
 //!
 //! A digest begins with the version of this rule: `1:` and 64 hexadecimal digits. One of a version
 //! that a reader does not know counts as none.
@@ -48,7 +48,10 @@ pub(crate) fn row_digest<E: From<ArrowError>>(
 fn hash_rows(batch: &RecordBatch, rows: &mut Vec<[u8; 32]>) -> Result<(), ArrowError> {
     let schema = batch.schema();
     let partitions = schema::partitions();
-    let says_place = |name: &str| name == "attempt" || partitions.iter().any(|p| p.name() == name);
+    let says_place = |name: &str| {
+        [schema::SIGNED_BY, "attempt"].contains(&name)
+            || partitions.iter().any(|p| p.name() == name)
+    };
     let mut columns: Vec<(&str, &ArrayRef)> = schema
         .fields()
         .iter()

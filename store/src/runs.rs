@@ -2,7 +2,8 @@
 //!
 //! A job has one run row. Two that are equal, digests of their rows included, do no harm, and the
 //! first counts. Of two that differ nobody knows which is true, so neither is believed: else who may
-//! only add files to a store could replace what is in it.
+//! only add files to a store could replace what is in it. Where one of them is signed by its host,
+//! that one is true.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -63,7 +64,17 @@ impl Store {
 
     /// The first of the run rows of one job, if all are equal; the others are set aside, and all
     /// where two differ.
-    fn believed_row(&self, rows: Vec<Arc<StoredRun>>) -> Option<Arc<StoredRun>> {
+    ///
+    /// Those that their host signed are believed before all others, so that who may only add files
+    /// takes no signed run away either.
+    fn believed_row(&self, mut rows: Vec<Arc<StoredRun>>) -> Option<Arc<StoredRun>> {
+        if rows.iter().any(|row| row.is_signed_by_host()) {
+            let unsigned = rows.extract_if(.., |row| !row.is_signed_by_host());
+            for row in unsigned {
+                let fault = "another run row of the job is signed by its host, this one is not";
+                self.quarantine(&row.path(Folder::Runs), fault.into());
+            }
+        }
         let first = rows.first()?;
         let path = |row: &StoredRun| row.path(Folder::Runs).to_string();
         if rows.iter().all(|row| row.run == first.run) {

@@ -241,9 +241,16 @@ pub fn partition_values(shard: &Shard, run: &RunRow) -> [ArrayRef; 4] {
     [text(&shard.arch), text(&shard.month), emulated, text(run.trust.name())]
 }
 
+/// The last column of the table `runs`: the host that signed the row, or the key, where the catalog
+/// has none of the row's host.
+pub const SIGNED_BY: &str = "signed_by";
+
 /// The schema of the table over `folder`.
 pub fn table_schema(folder: Folder) -> SchemaRef {
     let mut fields = scan_schema(folder).fields().to_vec();
     fields.extend(partitions());
+    if folder == Folder::Runs {
+        fields.push(Arc::new(Field::new(SIGNED_BY, DataType::Utf8View, true)));
+    }
     Arc::new(Schema::new(fields))
 }

@@ -17,6 +17,7 @@ use crate::gate::RunGate;
 use crate::layout::{Folder, Shard};
 use crate::put::LocalFolder;
 use crate::remote::{Patience, Settings, remote_objects};
+use crate::signature::{HostKeys, SigningKey};
 use crate::stored_run::StoredRun;
 
 /// How many files are read at once while a store is looked through.
@@ -28,6 +29,8 @@ pub struct Store {
     inner: Arc<Inner>,
     watch: PublishWatch,
     gate: Option<Arc<dyn RunGate>>,
+    signer: Option<Arc<SigningKey>>,
+    keys: Arc<HostKeys>,
 }
 
 /// A function called before (`false`) and after (`true`) each file that a record is written as,
@@ -120,7 +123,8 @@ impl Store {
             sound_rows,
         };
         let inner = Arc::new(inner);
-        let store = Self { inner, watch: |_, _| (), gate: None };
+        let (signer, keys) = (None, Arc::default());
+        let store = Self { inner, watch: |_, _| (), gate: None, signer, keys };
         store
             .objects()
             .list_with_delimiter(None)
@@ -137,6 +141,21 @@ impl Store {
     /// This store, with what decides which attempt of a job of the queue counts.
     pub fn with_gate(self, gate: Arc<dyn RunGate>) -> Self {
         Self { gate: Some(gate), ..self }
+    }
+
+    /// This store, with the key that run rows are signed with.
+    pub fn with_signer(self, signer: Option<SigningKey>) -> Self {
+        Self { signer: signer.map(Arc::new), ..self }
+    }
+
+    /// This store, with the keys of hosts that run rows are checked against; to be said before
+    /// anything is read, since rows that were read are kept.
+    pub fn with_keys(self, keys: HostKeys) -> Self {
+        Self { keys: Arc::new(keys), ..self }
+    }
+
+    pub(crate) fn signer(&self) -> Option<&SigningKey> {
+        self.signer.as_deref()
     }
 
     pub(crate) fn gate(&self) -> Option<&dyn RunGate> {
@@ -290,8 +309,9 @@ impl Store {
             return None;
         }
         let bytes = self.bytes(&path).await?;
-        let decoded = files::read_rows(bytes, Folder::Runs, &shard)
-            .and_then(|batches| StoredRun::decode(shard, &batches));
+        let decoded = files::read_run(bytes, &shard).and_then(|(batches, signature)| {
+            StoredRun::decode(shard, &batches, signature.as_deref(), &self.keys)
+        });
         match decoded {
             Ok(row) => {
                 let row = Arc::new(row);

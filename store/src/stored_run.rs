@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
+use arrow::error::ArrowError;
 use dyno_model::id::Digest;
 use dyno_model::record::RunRow;
 use object_store::path::Path;
@@ -11,7 +12,9 @@ use object_store::path::Path;
 use crate::error::Fault;
 use crate::files::parquet_fault;
 use crate::layout::{Folder, Shard, month};
+use crate::row_digest::row_digest;
 use crate::schema;
+use crate::signature::{HostKeys, Signer, verify};
 
 /// One run row that was read.
 #[derive(Debug)]
@@ -20,6 +23,8 @@ pub struct StoredRun {
     /// that was published as a further attempt lies under another name than its first.
     pub shard: Shard,
     pub run: RunRow,
+    /// Who signed it; `None` of a row without a signature.
+    pub signer: Option<Signer>,
     /// The environment of the run, as [`environment`] gives it.
     pub environment: String,
     /// The row as the table `runs` shows it, with the columns of [`schema::partitions`] behind.
@@ -32,8 +37,18 @@ impl StoredRun {
         self.shard.path(folder)
     }
 
+    /// Whether its host signed it, with a key that the catalog has for that host.
+    pub const fn is_signed_by_host(&self) -> bool {
+        matches!(self.signer, Some(Signer::Host(_)))
+    }
+
     /// Decodes the rows of a checked file of `runs`.
-    pub(crate) fn decode(shard: Shard, batches: &[RecordBatch]) -> Result<Self, Fault> {
+    pub(crate) fn decode(
+        shard: Shard,
+        batches: &[RecordBatch],
+        signature: Option<&str>,
+        keys: &HostKeys,
+    ) -> Result<Self, Fault> {
         let [batch] = batches else { return Err("holds no run row".into()) };
         if batch.num_rows() != 1 {
             return Err(format!("holds {} run rows, not one", batch.num_rows()));
@@ -51,12 +66,21 @@ impl StoredRun {
         if run.fingerprint.architecture != shard.arch {
             return Err("its run is of another architecture than its name says".into());
         }
+        let signer = signature.map(|signature| {
+            let digest = row_digest::<ArrowError>([Ok(batch.clone())]);
+            let key = verify(signature, &digest.map_err(|e| parquet_fault(&e))?)?;
+            Signer::new(&run.host, key, keys)
+        });
+        let signer = signer.transpose()?;
         let schema = schema::table_schema(Folder::Runs);
         let partitions = schema::partitions();
         let constants = schema::partition_values(&shard, &run);
+        let signed_by: ArrayRef =
+            Arc::new(StringArray::from(vec![signer.as_ref().map(ToString::to_string)]));
         let value = |name: &str, kind| -> Result<ArrayRef, Fault> {
             let array = match partitions.iter().position(|constant| constant.name() == name) {
                 Some(place) => &constants[place],
+                None if name == schema::SIGNED_BY => &signed_by,
                 None => column(name)?,
             };
             cast(array, kind).map_err(|e| parquet_fault(&e))
@@ -65,7 +89,7 @@ impl StoredRun {
         let columns = RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_, _>>()?)
             .map_err(|e| parquet_fault(&e))?;
         let environment = environment(&run);
-        Ok(Self { shard, run, environment, columns })
+        Ok(Self { shard, run, signer, environment, columns })
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::reader::{Located, Table, read};
+use crate::host_key::PublicKey;
 use crate::mistake::Mistakes;
 use crate::taint::SHARE_MAX;
 
@@ -47,6 +48,10 @@ pub struct Host {
     /// The share of a process's wall time that others may take on its cores before it is tainted.
     pub disturbance_max: f64,
     pub labels: Vec<String>,
+    /// The public half of the key that its run rows are signed with; `None` where they are not.
+    pub public_key: Option<PublicKey>,
+    /// Keys that it had: rows signed with them count too.
+    pub former_public_keys: Vec<PublicKey>,
 }
 
 /// Reads `hosts/<name>.toml`.
@@ -73,6 +78,11 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Host, Mistakes> {
         let disturbance_max =
             table.optional_number("disturbance_max", 0.0..=1000.0).unwrap_or(SHARE_MAX);
         let labels = table.strings("labels").into_iter().map(|l| l.value).collect();
+        let public_key = table.optional_str("public_key");
+        let public_key = public_key.and_then(|text| key(table, "public_key", text));
+        let former = table.strings("former_public_keys").into_iter();
+        let former_public_keys =
+            former.filter_map(|text| key(table, "former_public_keys", text)).collect();
         Some(Host {
             name: name.to_string(),
             architecture,
@@ -85,8 +95,27 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Host, Mistakes> {
             load_max,
             disturbance_max,
             labels,
+            public_key,
+            former_public_keys,
         })
     })
+}
+
+fn key(
+    table: &mut Table<'_>,
+    name: &'static str,
+    Located { value, span }: Located<String>,
+) -> Option<PublicKey> {
+    let key = value.parse().ok();
+    if key.is_none() {
+        table.note(
+            span,
+            format!("`{name}` is \"{}\"", value.escape_debug()),
+            "\"ed25519:\" and 64 hexadecimal digits, as `dyno host key` prints it",
+            None,
+        );
+    }
+    key
 }
 
 fn cores(table: &mut Table<'_>, key: &'static str) -> Cores {
@@ -176,14 +205,14 @@ mod tests {
 
     #[test]
     fn all_mistakes_at_once() {
-        let text =
-            "architecture = 5\nbenchmark_core = \"1\"\nengine = \"doker\"\nmemory = \"4 gigs\"\n";
+        let text = "architecture = 5\nbenchmark_core = \"1\"\nengine = \"doker\"\nmemory = \"4 gigs\"\npublic_key = \"ed25519:12\"\n";
         let mistakes = parse("h", "hosts/h.toml", text).unwrap_err();
         insta::assert_snapshot!(mistakes, @r#"
         hosts/h.toml:1:16: `architecture` is an integer; expected a string
-        hosts/h.toml:2:1: `benchmark_core` is not known in the file; expected one of architecture, aslr, benchmark_cores, disturbance_max, engine, housekeeping_cores, labels, load_max, memory, socket; hint: did you mean `benchmark_cores`?
+        hosts/h.toml:2:1: `benchmark_core` is not known in the file; expected one of architecture, aslr, benchmark_cores, disturbance_max, engine, former_public_keys, housekeeping_cores, labels, load_max, memory, public_key, socket; hint: did you mean `benchmark_cores`?
         hosts/h.toml:3:10: `engine` is "doker"; expected one of auto, docker, embedded; hint: did you mean `docker`?
         hosts/h.toml:4:10: `memory` is "4 gigs"; expected a size like "512MiB" or "4GiB", at least 1MiB
+        hosts/h.toml:5:14: `public_key` is "ed25519:12"; expected "ed25519:" and 64 hexadecimal digits, as `dyno host key` prints it
         "#);
     }
 }

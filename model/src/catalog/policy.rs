@@ -228,6 +228,9 @@ pub struct Policy {
     /// decides.
     #[serde(default = "conflict_multiple", skip_serializing_if = "is_conflict_multiple")]
     pub conflict_multiple: f64,
+    /// Whether only runs count that are signed by their hosts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed_only: bool,
 }
 
 /// Whether it is what it is in a policy of before: the digest of such a policy stays.
@@ -328,6 +331,7 @@ pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Poli
             )
             .unwrap_or(HostConflict::AskAgain);
         let (conflicting_metrics, conflict_multiple) = metric_conflicts(table);
+        let signed_only = table.optional_bool("signed_only").unwrap_or(false);
         let inform = table.tables("inform", |table| {
             let place = place(table, &names);
             if place == SeriesFilter::default() {
@@ -366,6 +370,7 @@ pub fn parse(name: &str, file: &str, text: &str, axes: &[String]) -> Result<Poli
             conflicting_hosts,
             conflicting_metrics,
             conflict_multiple,
+            signed_only,
         })
     })
 }

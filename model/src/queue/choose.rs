@@ -21,8 +21,13 @@ impl HostOffer {
         }
     }
 
-    /// Why it may not take the job; `None` where it may.
+    /// Why it may not take the job with this dyno; `None` where it may.
     pub fn refusal(&self, job: &JobName) -> Option<String> {
+        self.refusal_with(job, SCHEMA_VERSION)
+    }
+
+    /// Why it may not take the job with a dyno that knows the stored layouts up to `schema`.
+    pub fn refusal_with(&self, job: &JobName, schema: u32) -> Option<String> {
         let needs = &job.needs;
         if !self.is_of(&job.class) {
             return Some(format!("it is for {}", class_word(&job.class)));
@@ -34,8 +39,11 @@ impl HostOffer {
         if needs.cores > self.cores {
             return Some(format!("it needs {} benchmark cores", needs.cores));
         }
-        if needs.schema > SCHEMA_VERSION {
-            return Some(format!("a newer dyno planned it (layout {})", needs.schema));
+        if needs.schema > schema {
+            let needed = needs.schema;
+            return Some(format!(
+                "a newer dyno planned it (layout {needed}, this one has {schema})"
+            ));
         }
         None
     }
@@ -62,20 +70,24 @@ pub struct Chooser<'a> {
 }
 
 impl<'a> Chooser<'a> {
+    /// The host that is to have the job first, where that is another and it answers.
+    pub fn host_before<'j>(&self, job: &'j JobName) -> Option<&'j str> {
+        let preferred = job.preferred.as_deref()?;
+        let is_other = preferred != self.offer.name && self.answering.contains(preferred);
+        is_other.then_some(preferred)
+    }
+
     /// The jobs that the host may take, in the order in which it should try, without those that are
-    /// claimed; and the claimed ones in the same order.
+    /// claimed; and the claimed ones in the same order, also of those that another is to have first:
+    /// it may have failed at them, which their claims say.
     pub fn order(&self, jobs: &'a [JobName]) -> (Vec<&'a JobName>, Vec<&'a JobName>) {
-        let is_for_us = |job: &&JobName| {
-            let elsewhere = job.preferred.as_ref().is_some_and(|preferred| {
-                *preferred != self.offer.name && self.answering.contains(preferred)
-            });
-            !elsewhere && self.offer.refusal(job).is_none()
-        };
+        let is_for_us = |job: &&JobName| self.offer.refusal(job).is_none();
         let mut ours: Vec<&JobName> = jobs.iter().filter(is_for_us).collect();
         let by_order = |job: &&JobName| (job.order.key(), job.id.clone());
         ours.sort_by_cached_key(by_order);
         let (claimed, mut free): (Vec<_>, Vec<_>) =
             ours.into_iter().partition(|job| self.claimed.contains(&job.id));
+        free.retain(|job| self.host_before(job).is_none());
         if self.taken % OLDEST_EVERY == OLDEST_EVERY - 1 {
             let age = |(_, job): &(usize, &&JobName)| (job.order.asked_us, job.id.clone());
             if let Some((oldest, _)) = free.iter().enumerate().min_by_key(age) {

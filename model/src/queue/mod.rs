@@ -229,12 +229,19 @@ pub struct HostEntry {
     /// What tells this machine from another that is called the same.
     pub machine: String,
     pub dyno_version: String,
+    /// The newest stored layout that its dyno knows: it takes no job that needs a newer one.
+    #[serde(default = "first_schema")]
+    pub schema: u32,
     /// Grows with each renewal.
     pub beat: u64,
     /// When that was, in µs since 1970, by the host's clock. For people.
     pub beat_us: i64,
     /// What it does, or why it waits.
     pub activity: String,
+}
+
+const fn first_schema() -> u32 {
+    1
 }
 
 /// Names of objects, relative to the store.

@@ -8,7 +8,7 @@ use super::{Needs, Order, QUEUE_VERSION, QueueJob, QueueRequest, class_word};
 use crate::catalog::suite::Selection;
 use crate::id::{Digest, QueueJobId, RequestId};
 use crate::record::SCHEMA_VERSION;
-use crate::request::Request;
+use crate::request::{HostChoice, Request};
 
 /// What a host offers, as its file and its machine say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,10 +154,9 @@ fn job(
         },
     };
     let part = if is_whole { String::new() } else { sitting.benchmarks.join("\n") };
-    let class = serde_json::to_string(&class_request.host).expect("plain fields serialise");
     QueueJob {
         version: QUEUE_VERSION,
-        id: QueueJobId::from(Digest::of_parts([id.hex(), &class, &part])),
+        id: job_id(id, &class_request.host, &part),
         of_request: id.clone(),
         request: Request { selection, ..class_request.clone() },
         suite_digest: request.suite_digest.clone(),
@@ -171,12 +170,53 @@ fn job(
     }
 }
 
+fn job_id(request: &RequestId, class: &HostChoice, part: &str) -> QueueJobId {
+    let class = serde_json::to_string(class).expect("plain fields serialise");
+    QueueJobId::from(Digest::of_parts([request.hex(), &class, part]))
+}
+
+impl QueueJob {
+    /// Checks that the job is a part of `asked`, and asks for nothing else: all ids are hashes of
+    /// what is asked, so that what was changed in either is seen. Whether the candidate is trusted
+    /// is part of it.
+    ///
+    /// # Errors
+    /// Where they part.
+    pub fn check(&self, asked: &QueueRequest) -> Result<(), String> {
+        let id = asked.id();
+        if id != self.of_request {
+            let name = &self.of_request;
+            return Err(format!("its request {name} was changed: what is asked there is {id}"));
+        }
+        let mut requests = asked.requests.iter();
+        let Some(whole) = requests.find(|request| request.host == self.request.host) else {
+            return Err("its request asks nothing of this class".into());
+        };
+        let benchmarks = self.request.selection.benchmarks.clone();
+        let selection = Selection { benchmarks, ..whole.selection.clone() };
+        let is_whole = selection == whole.selection;
+        if self.request != (Request { selection, ..whole.clone() })
+            || self.suite_digest != asked.suite_digest
+        {
+            return Err("it asks for something else than its request".into());
+        }
+        let part = match is_whole {
+            true => String::new(),
+            false => self.request.selection.benchmarks.join("\n"),
+        };
+        if self.id != job_id(&id, &whole.host, &part) {
+            return Err("its id is not that of what it asks".into());
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use crate::budget::Budget;
     use crate::record::Trust;
-    use crate::request::{HostChoice, PolicyReference, REQUEST_VERSION};
+    use crate::request::{PolicyReference, REQUEST_VERSION};
 
     pub fn request(classes: &[&str]) -> QueueRequest {
         let class_request = |class: &&str| Request {
@@ -247,6 +287,48 @@ pub(super) mod tests {
             request.id()
         };
         assert_ne!(anew(1), anew(2));
+    }
+
+    #[test]
+    fn a_job_is_what_its_request_asks_or_is_seen_to_be_changed() {
+        let mut asked = request(&["quiet", "aarch64"]);
+        asked.requests.iter_mut().for_each(|request| request.trust = Trust::Untrusted);
+        let benchmarks = [benchmark("fib", 60.0, &[]), benchmark("sort", 60.0, &[])];
+        let jobs = plan(&asked, &benchmarks, &[host("a", "x86_64", 1)], 100.0).jobs;
+        assert_eq!(jobs.len(), 4);
+        jobs.iter().for_each(|job| assert_eq!(job.check(&asked), Ok(())));
+        let whole = plan(&asked, &benchmarks, &[], 1000.0).jobs;
+        whole.iter().for_each(|job| assert_eq!(job.check(&asked), Ok(())));
+        type Change = fn(&mut QueueJob, &mut QueueRequest);
+        let changes: [(&str, Change, &str); 6] = [
+            ("trust of the job", |job, _| job.request.trust = Trust::Trusted, "something else"),
+            (
+                "trust of the request",
+                |job, asked| {
+                    asked.requests.iter_mut().for_each(|r| r.trust = Trust::Trusted);
+                    job.request.trust = Trust::Trusted;
+                },
+                "was changed",
+            ),
+            ("suite", |job, _| job.suite_digest = Digest::of(b"other"), "something else"),
+            ("commit", |job, _| job.request.candidate = "c".repeat(40), "something else"),
+            (
+                "selection",
+                |job, _| job.request.selection.benchmarks = vec!["scan".into()],
+                "its id is not",
+            ),
+            (
+                "class",
+                |job, _| job.request.host = HostChoice::Class("loud".into()),
+                "nothing of this class",
+            ),
+        ];
+        for (what, change, why) in changes {
+            let (mut job, mut asked) = (jobs[0].clone(), asked.clone());
+            change(&mut job, &mut asked);
+            let found = job.check(&asked).unwrap_err();
+            assert!(found.contains(why), "{what}: {found}");
+        }
     }
 
     #[test]

@@ -7,15 +7,17 @@ pub mod estimate;
 pub mod explain;
 pub mod selfcheck;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::policy::Policy;
 use dyno_model::notice::Notice;
+use dyno_model::text::plural;
 use dyno_model::verdict::{Concluded, Failing, SeriesKey, conclude};
 use dyno_query::{Filter, MeasuredBuild, PairComparison, Pipelining, Session};
 use dyno_reports::view::{BuildShown, ScalingShown};
 use dyno_reports::{Input, Links, View};
-use dyno_store::Store;
+use dyno_store::{Signer, Store};
 
 use crate::error::query_error;
 use crate::selfcheck::selfchecks;
@@ -78,7 +80,8 @@ pub async fn ask(
             Some(BuildShown { host: &p.host, build: measured.build.as_ref().ok()?, gain, sql })
         })
         .collect();
-    let set_aside = files_set_aside(&session, events);
+    let mut set_aside = files_set_aside(&session, events);
+    set_aside.extend(signatures_text(&compared.signers).map(Notice::from));
     let view = View::new(Input {
         runs: &compared.runs,
         set_aside: &set_aside,
@@ -122,6 +125,23 @@ fn files_set_aside(session: &Session, events: &Events) -> Vec<Notice> {
     texts.inspect(|text| events.notice(text.clone())).map(Notice::from).collect()
 }
 
+/// Who signed the runs of a comparison, in a line; `None` where nobody signed any.
+fn signatures_text(signers: &[Option<Signer>]) -> Option<String> {
+    let signed: Vec<&Signer> = signers.iter().flatten().collect();
+    let names = |is_known: bool| -> BTreeSet<String> {
+        let named = signed.iter().filter(|s| matches!(s, Signer::Host(_)) == is_known);
+        named.map(ToString::to_string).collect()
+    };
+    let [hosts, keys] = [true, false].map(|is_known| Vec::from_iter(names(is_known)).join(", "));
+    let who = match (hosts.is_empty(), keys.is_empty()) {
+        (true, true) => return None,
+        (false, true) => format!("by {hosts}"),
+        (true, false) => format!("with keys that hosts/ does not have: {keys}"),
+        (false, false) => format!("by {hosts}; with keys that hosts/ does not have: {keys}"),
+    };
+    Some(format!("signed: {} of {}, {who}", signed.len(), plural(signers.len(), "run")))
+}
+
 /// Writes page, comment and JSON into `folder`; returns the page's path.
 pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
     let doing = || format!("writing the report into {}", folder.display());
@@ -137,4 +157,34 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf> {
         fault::at("report.write", write_file).context(doing)?;
     }
     page.canonicalize().context(doing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dyno_model::host_key::PublicKey;
+
+    #[test]
+    fn who_signed_is_said_in_a_line() {
+        let host = |name: &str| Some(Signer::Host(name.into()));
+        let unknown = || Some(Signer::Unknown(PublicKey::new([1; 32])));
+        for (signers, expected) in [
+            (vec![], None),
+            (vec![None, None], None),
+            (vec![host("b"), None, host("a"), host("b")], Some("signed: 3 of 4 runs, by a, b")),
+            (
+                vec![unknown()],
+                Some("signed: 1 of 1 run, with keys that hosts/ does not have: ed25519:0101"),
+            ),
+            (
+                vec![unknown(), host("a")],
+                Some("signed: 2 of 2 runs, by a; with keys that hosts/ does not have: ed25519:01"),
+            ),
+        ] {
+            let text = signatures_text(&signers);
+            assert_eq!(text.is_some(), expected.is_some(), "{text:?}");
+            let text = text.unwrap_or_default();
+            assert!(text.starts_with(expected.unwrap_or_default()), "{text}");
+        }
+    }
 }

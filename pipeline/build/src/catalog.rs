@@ -1,7 +1,7 @@
 //! The catalog: the folder with `suites/`, `images/`, `hosts/`, `policies/` and `watches/`, and the
 //! second reading of what is in them: whether the files they name are there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +10,7 @@ use dyno_model::catalog::policy::{self, Policy};
 use dyno_model::catalog::reader::{is_name, suggest};
 use dyno_model::catalog::suite::{self, CrateSource, Suite, Workload};
 use dyno_model::catalog::watch::{self, Watch};
+use dyno_model::host_key::PublicKey;
 use dyno_model::id::Digest;
 
 use crate::definition::Definition;
@@ -118,6 +119,23 @@ impl Catalog {
     pub fn host(&self, name: &str) -> Result<Host> {
         let file = self.find("hosts", "host", name, "")?;
         Ok(host::parse(name, &self.display_path(&file), &read(&file)?)?)
+    }
+
+    /// The keys that the rows of each host may be signed with.
+    ///
+    /// # Errors
+    /// What is wrong with any host's file: a key that is passed over in silence would let rows count
+    /// that should not.
+    pub fn host_keys(&self) -> Result<BTreeMap<String, Vec<PublicKey>>> {
+        let entries = fs::read_dir(self.root.join("hosts")).into_iter().flatten().flatten();
+        let paths = entries.map(|entry| entry.path());
+        let files = paths.filter(|path| path.extension().is_some_and(|end| end == "toml"));
+        let names = files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_string()));
+        let keys = names.filter(|name| is_name(name)).map(|name| {
+            let host = self.host(&name)?;
+            Ok((name, host.public_key.into_iter().chain(host.former_public_keys).collect()))
+        });
+        keys.collect()
     }
 
     pub fn policy(&self, name: &str) -> Result<Policy> {
@@ -241,7 +259,10 @@ impl Catalog {
         }
         let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
         let mut known_names: Vec<String> = entries
-            .filter(|entry| inner.is_empty() || entry.path().join(inner).is_file())
+            .filter(|entry| match inner {
+                "" => entry.path().extension().is_some_and(|end| end == "toml"),
+                inner => entry.path().join(inner).is_file(),
+            })
             .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_string()))
             .collect();
         known_names.sort();

@@ -3,6 +3,7 @@
 //! Each job runs as `dyno __job FILE`, a process of its own: it ends as `dyno run` does on an
 //! interrupt, and an agent outlives whatever it does.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use dyno_answer::error::store_error;
 use dyno_base::error::{Error, Kind, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::scratch::Scratch;
+use dyno_base::text::ago;
 use dyno_build::catalog::Catalog;
 use dyno_build::definition::Definition;
 use dyno_host::assign;
@@ -30,7 +32,8 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::watch;
 
-use crate::environment::{cache_folder, own_program};
+use crate::environment::{cache_folder, data_folder, own_program};
+use crate::host_key;
 use crate::options::Global;
 use crate::queue_command::{Queue, queue_error};
 
@@ -63,8 +66,10 @@ pub async fn run(arguments: &AgentArguments, global: &Global, events: &Events) -
     let catalog = Catalog::open(global.catalog.as_deref())?;
     let host = catalog.host(&arguments.host)?;
     let cores = assign(&host)?;
+    host_key::check(&host)?;
     let queue = Queue::open(global).await?.prompt();
     queue.store.check_writable().await.map_err(store_error)?;
+    let _alone = lock_name(&host.name, &queue.store.place())?;
     let lease = Duration::from_secs(arguments.lease);
     let settings = Settings {
         offer: HostOffer {
@@ -100,19 +105,43 @@ pub async fn run(arguments: &AgentArguments, global: &Global, events: &Events) -
     let outcome = agent.run(arguments.once).await;
     interrupts.abort();
     outcome.map_err(|refused| {
-        Error::host(refused.to_string())
+        let ago_us = dyno_queue::Clock::wall_us(&queue.clock).saturating_sub(refused.beat_us);
+        let seen = ago(ago_us.max(0) as u64 / 1_000_000);
+        Error::host(format!("{refused} (seen {seen})"))
             .hint("give this machine a name of its own: a file in hosts/, and --host NAME")
     })
 }
 
-/// What tells this machine from others: its id, as systemd gives it, else that of this boot.
+/// What tells this machine from others: its name, and its id, as systemd gives it, else that of this
+/// boot. Machines made from one image may share either.
 fn machine_id() -> String {
-    ["/etc/machine-id", "/proc/sys/kernel/random/boot_id"]
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .map(|text| text.trim().to_string())
-        .find(|id| !id.is_empty())
-        .unwrap_or_else(|| "unknown".into())
+    let first_of = |paths: &[&str]| {
+        let texts = paths.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+        let mut words = texts.map(|text| text.trim().to_string());
+        words.find(|word| !word.is_empty()).unwrap_or_else(|| "unknown".into())
+    };
+    let name = first_of(&["/proc/sys/kernel/hostname"]);
+    format!("{name} ({})", first_of(&["/etc/machine-id", "/proc/sys/kernel/random/boot_id"]))
+}
+
+/// Keeps another agent of this name and store from beginning on this machine, for as long as the
+/// file is open.
+fn lock_name(host: &str, store: &str) -> Result<File> {
+    let folder = data_folder()?.join("agents");
+    let store = Digest::of(store.as_bytes());
+    let path = folder.join(format!("{host}-{}.lock", store.short()));
+    let doing = || format!("locking {}", path.display());
+    std::fs::create_dir_all(&folder).context(doing)?;
+    let file = File::options().create(true).append(true).open(&path).context(doing)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            let problem =
+                format!("an agent for the host {host} is at work on this machine already");
+            Err(Error::host(problem).hint(format!("it holds the lock {}", path.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(error).context(doing),
+    }
 }
 
 fn report_text(report: &Report) -> String {
@@ -184,10 +213,9 @@ impl ChildWorker<'_> {
         }
         let why = std::fs::read_to_string(reason_file(&file)).unwrap_or_default();
         let why = if why.is_empty() { format!("dyno ended with {status}") } else { why };
-        let is_of_the_request = [Kind::Input, Kind::Case]
-            .iter()
-            .any(|kind| status.code() == Some(i32::from(kind.exit_code())));
-        Ok(if is_of_the_request { Worked::Failed(why) } else { Worked::Trouble(why) })
+        // What is wrong with this host's files is right elsewhere, perhaps: it is no end for all.
+        let is_of_the_commit = status.code() == Some(i32::from(Kind::Case.exit_code()));
+        Ok(if is_of_the_commit { Worked::Failed(why) } else { Worked::Trouble(why) })
     }
 
     /// The process that measures; it is interrupted where this future is dropped, which is where the

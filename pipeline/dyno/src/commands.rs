@@ -33,6 +33,7 @@ use crate::environment::{
     cache_folder, cache_path, data_folder, environment, machine_scope, open_existing_store,
     open_store, state_folder,
 };
+use crate::host_key;
 use crate::options::{Global, Measuring, Output, REQUESTER, ROUNDS_MOST};
 use crate::prompt;
 use crate::queue_command::{Queue, RequestArguments, is_answered, result_text};
@@ -122,8 +123,7 @@ impl Call<'_> {
                 command.run(&open_existing_store(self.global).await?).await
             }
             Command::Host { command } => {
-                let (catalog, scope) = (self.global.catalog.as_deref(), machine_scope()?);
-                command.run(catalog, self.global.verbose, &scope, self.events).await
+                command.run(self.global, &machine_scope()?, self.events).await
             }
             Command::Suite { command } => self.suite(command).await,
             Command::Image { command } => images(command, self.global, self.events).await,
@@ -262,6 +262,7 @@ impl Call<'_> {
         };
         let request = JobRequest::new(request, policy)?;
         let ctx = self.context().await?;
+        host_key::check(&ctx.catalog.host(host)?)?;
         if *parity {
             let parity = execute::parity(&request, &ctx).await?;
             self.events.send(Event::Finished);
@@ -279,6 +280,7 @@ impl Call<'_> {
     /// Measures, then asks the store for the answer: what is shown is what is stored.
     async fn measure_and_answer(&self, request: &JobRequest, measuring: &Measuring) -> Result<u8> {
         let ctx = self.context().await?;
+        host_key::check(&ctx.catalog.host(&request.host)?)?;
         let outcome = execute::run(request, &ctx).await?;
         let run = ctx.store.run(&outcome.job).await.map_err(store_error)?;
         let run = run.ok_or_else(|| {

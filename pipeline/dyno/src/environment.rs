@@ -10,6 +10,7 @@ use dyno_base::cache::CacheLock;
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_base::event::Events;
 use dyno_base::fault;
+use dyno_build::catalog::Catalog;
 use dyno_host::scope::MachineScope;
 use dyno_job::context::{
     CaseEstimate, CleanupHandle, Environment, Estimate, JobHistory, RunHistory,
@@ -19,8 +20,9 @@ use dyno_model::catalog::suite::Suite;
 use dyno_model::plan::Job;
 use dyno_query::Session;
 use dyno_queue::stored::ResultGate;
-use dyno_store::Store;
+use dyno_store::{HostKeys, Store};
 
+use crate::host_key;
 use crate::options::Global;
 
 /// The runs that the store holds.
@@ -83,25 +85,35 @@ pub fn own_program() -> Result<PathBuf> {
     std::env::current_exe().context(|| "finding dyno's own program".into())
 }
 
+/// The keys that run rows are checked against: those of the catalog, where there is one.
+fn host_keys(global: &Global) -> Result<HostKeys> {
+    match Catalog::open(global.catalog.as_deref()) {
+        Ok(catalog) => catalog.host_keys(),
+        Err(_) => Ok(HostKeys::new()),
+    }
+}
+
 /// The store, which is made where it is not there.
 pub async fn open_store(global: &Global) -> Result<Store> {
     let store = Store::open(&store_url(global)?).await.map_err(store_error)?;
+    let store = store.with_keys(host_keys(global)?).with_signer(host_key::load()?);
     Ok(ResultGate::guard(store.with_watch(fault::publish_point)))
 }
 
 /// The store for a command that only reads: one that is not there is a mistake.
 pub async fn open_existing_store(global: &Global) -> Result<Store> {
-    Store::open_existing(&store_url(global)?).await.map_err(|error| {
+    let opened = Store::open_existing(&store_url(global)?).await.map_err(|error| {
         let is_missing = matches!(error, dyno_store::Error::NoStore { .. });
         let error = store_error(error);
         match is_missing {
             true => error.hint("`dyno run` makes it; --store or DYNO_STORE names another"),
             false => error,
         }
-    })
+    });
+    Ok(opened?.with_keys(host_keys(global)?))
 }
 
-fn store_url(global: &Global) -> Result<String> {
+pub fn store_url(global: &Global) -> Result<String> {
     match &global.store {
         Some(url) => Ok(url.clone()),
         None => Ok(data_folder()?.join("store").display().to_string()),

@@ -1,10 +1,13 @@
 //! `dyno host`: its command line, and glue between the machine, the state file and the answer.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use dyno_model::catalog::host::Host;
 
+use crate::environment::store_url;
+use crate::host_key;
+use crate::options::Global;
 use crate::show::write_stdout;
 use dyno_base::error::{Error, Result};
 use dyno_base::event::{Event, Events};
@@ -50,6 +53,11 @@ pub enum HostCommand {
         #[command(flatten)]
         setting: Setting,
     },
+    /// The public key of this machine, as hosts/NAME.toml takes it; the key is made where there is none
+    ///
+    /// With a key, every run row that this machine publishes is signed. The private half lies in
+    /// host.key of the user's data folder, or where DYNO_HOST_KEY says.
+    Key,
     /// Set back what `dyno host tune` has set; needs root
     Untune {
         #[command(flatten)]
@@ -78,14 +86,8 @@ pub struct Setting {
 
 impl HostCommand {
     /// Carries it out. Returns the exit code.
-    pub async fn run(
-        &self,
-        catalog: Option<&Path>,
-        all: bool,
-        scope: &MachineScope,
-        events: &Events,
-    ) -> Result<u8> {
-        let host = |name: &str| Catalog::open(catalog)?.host(name);
+    pub async fn run(&self, global: &Global, scope: &MachineScope, events: &Events) -> Result<u8> {
+        let host = |name: &str| Catalog::open(global.catalog.as_deref())?.host(name);
         match self {
             Self::Doctor { host: name, json, place } => {
                 let machine = Root::new(&place.root);
@@ -96,13 +98,19 @@ impl HostCommand {
                 write_stdout(&if *json {
                     serde_json::to_string_pretty(&examined).expect("plain fields serialise") + "\n"
                 } else {
-                    examined.text(all)
+                    examined.text(global.verbose)
                 })?;
                 Ok(0)
             }
             Self::Tune { host: name, smt_off, perf, setting } => {
                 let options = TuneOptions { perf: *perf, smt_off: *smt_off };
                 setting.tune(&host(name)?, options, scope, events).await
+            }
+            Self::Key => {
+                let key = host_key::make(&store_url(global)?)?;
+                events.send(Event::Finished);
+                write_stdout(&format!("public_key = \"{key}\"\n"))?;
+                Ok(0)
             }
             Self::Untune { setting } => setting.untune(scope, events).await,
         }

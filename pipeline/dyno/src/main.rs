@@ -9,6 +9,7 @@ mod commands;
 mod docs_tests;
 mod environment;
 mod host_command;
+mod host_key;
 mod options;
 mod prompt;
 mod queue_command;

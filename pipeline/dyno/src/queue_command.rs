@@ -251,6 +251,9 @@ fn status_text(status: &Status, now_us: i64) -> String {
         text.push_str(&format!(
             "  {id}  for {class}, priority {priority}, asked {asked}: {state}\n"
         ));
+        for (host, why) in job.refusals.iter().filter(|_| job.claim.is_none()) {
+            text.push_str(&format!("                not on {}: {}\n", plain(host), plain(why)));
+        }
         for failed in job.claim.iter().flat_map(|claim| &claim.failed) {
             let (host, why) = (plain(&failed.host), plain(&failed.why));
             text.push_str(&format!("                failed on {host}: {why}\n"));

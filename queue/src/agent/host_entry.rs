@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dyno_model::queue::{HostEntry, QUEUE_VERSION, path};
+use dyno_model::record::SCHEMA_VERSION;
 
 use super::{Agent, Report, Worker};
 use crate::objects::{
@@ -17,6 +18,8 @@ pub struct Refused {
     pub name: String,
     pub machine: String,
     pub activity: String,
+    /// When it last said so, in µs since 1970, by its clock.
+    pub beat_us: i64,
 }
 
 /// The entry as this agent wrote it last.
@@ -44,13 +47,14 @@ impl<O: Objects, C: Clock, W: Worker> Agent<'_, O, C, W> {
         if let Some(object) = seen {
             let entry: Option<HostEntry> = from_bytes(&object.bytes).ok();
             self.entry.beat = entry.as_ref().map_or(0, |entry| entry.beat);
-            let is_foreign = entry.is_some_and(|entry| entry.machine != self.settings.machine);
+            // What cannot be read may be that of a newer dyno, on whatever machine.
+            let is_foreign = entry.is_none_or(|entry| entry.machine != self.settings.machine);
             former = Some(object.version.clone());
             if is_foreign {
                 let watched = self.settings.beat * 2;
                 (self.report)(Report::Idle {
                     why: format!(
-                        "another machine was called {}: watching for {} s whether it still is",
+                        "another machine is or was called {}: watching for {} s whether it still is",
                         self.settings.offer.name,
                         watched.as_secs()
                     ),
@@ -70,9 +74,10 @@ impl<O: Objects, C: Clock, W: Worker> Agent<'_, O, C, W> {
         }
         let name = self.settings.offer.name.clone();
         let entry: Option<HostEntry> = from_bytes(&now.bytes).ok();
-        let (machine, activity) =
-            entry.map_or_else(Default::default, |entry| (entry.machine, entry.activity));
-        Err(Refused { name, machine, activity })
+        let unknown = || ("an unknown one".to_string(), "its entry cannot be read".to_string(), 0);
+        let (machine, activity, beat_us) =
+            entry.map_or_else(unknown, |entry| (entry.machine, entry.activity, entry.beat_us));
+        Err(Refused { name, machine, activity, beat_us })
     }
 
     /// Says again that this host is there, where that is due.
@@ -96,6 +101,7 @@ impl<O: Objects, C: Clock, W: Worker> Agent<'_, O, C, W> {
             incarnation: self.settings.incarnation.clone(),
             machine: self.settings.machine.clone(),
             dyno_version: self.settings.dyno_version.clone(),
+            schema: SCHEMA_VERSION,
             beat: self.entry.beat + 1,
             beat_us: self.clock.wall_us(),
             activity: activity.to_string(),

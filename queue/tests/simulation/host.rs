@@ -246,6 +246,11 @@ impl Worker for SimulatedWorker {
             std::future::pending::<()>().await;
         }
         let settled = match ended {
+            // Dying here is rare where it is left to luck, and leaves the row to others.
+            Ok((_, true)) if lock(&self.world).chance(0.02) => {
+                self.crash();
+                std::future::pending().await
+            }
             Ok((result, true)) => settle(&self.objects, &self.clock, &result).await,
             Ok((_, false)) => Ok(()),
             Err(trouble) => Err(trouble),

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 #[allow(dead_code)]
 mod common;
+mod signatures;
 
 use std::fs;
 use std::path::{Path, PathBuf};

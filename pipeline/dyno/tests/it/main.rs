@@ -7,6 +7,7 @@
 //! Each test has its own store, cache, lock and cgroup (`World`), so that tests run beside each
 //! other. Those of the machine's own lock and cores are in `tests/it_alone`.
 
+mod agent;
 mod attack;
 mod attack_count;
 mod attack_job;
@@ -29,12 +30,14 @@ mod names;
 mod queue;
 mod reproduce;
 mod sample;
+mod signing;
 mod source;
 mod sql;
 mod store;
 mod suite;
 mod trouble;
 mod trust;
+mod units;
 mod watch;
 mod world;
 

@@ -47,7 +47,7 @@ fn what_is_cancelled_is_never_measured() {
     prints(&asked, &["no host of the class nobody was seen: its jobs wait for one"]);
     let id = asked.out.split(' ').next().unwrap().to_string();
     let agent = ["agent", "--once", "--poll", "1", "--lease", "4"];
-    prints(&world.dyno(&agent), &["nothing to do: it is for nobody"]);
+    prints(&world.dyno(&agent), &["nothing to do: job ", ": it is for nobody"]);
     prints(&world.dyno(&["cancel", &id]), &[": cancelled by "]);
     prints(&world.dyno(&["queue"]), &["nothing is open"]);
     prints(&world.dyno(&["cancel", &id]), &[": cancelled by "]);
