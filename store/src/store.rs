@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
+use dyno_model::host_key::PublicKey;
 use futures::TryStreamExt;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -152,6 +153,11 @@ impl Store {
     /// anything is read, since rows that were read are kept.
     pub fn with_keys(self, keys: HostKeys) -> Self {
         Self { keys: Arc::new(keys), ..self }
+    }
+
+    /// The public half of the key that run rows are signed with.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.signer().map(SigningKey::public_key)
     }
 
     pub(crate) fn signer(&self) -> Option<&SigningKey> {

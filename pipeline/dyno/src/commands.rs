@@ -262,7 +262,7 @@ impl Call<'_> {
         };
         let request = JobRequest::new(request, policy)?;
         let ctx = self.context().await?;
-        host_key::check(&ctx.catalog.host(host)?)?;
+        host_key::check(&ctx.catalog.host(host)?, &ctx.store)?;
         if *parity {
             let parity = execute::parity(&request, &ctx).await?;
             self.events.send(Event::Finished);
@@ -280,7 +280,7 @@ impl Call<'_> {
     /// Measures, then asks the store for the answer: what is shown is what is stored.
     async fn measure_and_answer(&self, request: &JobRequest, measuring: &Measuring) -> Result<u8> {
         let ctx = self.context().await?;
-        host_key::check(&ctx.catalog.host(&request.host)?)?;
+        host_key::check(&ctx.catalog.host(&request.host)?, &ctx.store)?;
         let outcome = execute::run(request, &ctx).await?;
         let run = ctx.store.run(&outcome.job).await.map_err(store_error)?;
         let run = run.ok_or_else(|| {

@@ -85,6 +85,14 @@ pub fn own_program() -> Result<PathBuf> {
     std::env::current_exe().context(|| "finding dyno's own program".into())
 }
 
+/// Where the key of this machine is, or would be.
+pub fn host_key_path() -> Result<PathBuf> {
+    match std::env::var_os(host_key::VARIABLE).filter(|path| !path.is_empty()) {
+        Some(path) => Ok(path.into()),
+        None => Ok(data_folder()?.join("host.key")),
+    }
+}
+
 /// The keys that run rows are checked against: those of the catalog, where there is one.
 fn host_keys(global: &Global) -> Result<HostKeys> {
     match Catalog::open(global.catalog.as_deref()) {
@@ -96,7 +104,9 @@ fn host_keys(global: &Global) -> Result<HostKeys> {
 /// The store, which is made where it is not there.
 pub async fn open_store(global: &Global) -> Result<Store> {
     let store = Store::open(&store_url(global)?).await.map_err(store_error)?;
-    let store = store.with_keys(host_keys(global)?).with_signer(host_key::load()?);
+    // Whoever has no home has no key either.
+    let signer = host_key_path().map_or(Ok(None), |path| host_key::load(&path))?;
+    let store = store.with_keys(host_keys(global)?).with_signer(signer);
     Ok(ResultGate::guard(store.with_watch(fault::publish_point)))
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use dyno_model::catalog::host::Host;
 
-use crate::environment::store_url;
+use crate::environment::{host_key_path, store_url};
 use crate::host_key;
 use crate::options::Global;
 use crate::show::write_stdout;
@@ -107,7 +107,7 @@ impl HostCommand {
                 setting.tune(&host(name)?, options, scope, events).await
             }
             Self::Key => {
-                let key = host_key::make(&store_url(global)?)?;
+                let key = host_key::make(&host_key_path()?, &store_url(global)?)?;
                 events.send(Event::Finished);
                 write_stdout(&format!("public_key = \"{key}\"\n"))?;
                 Ok(0)

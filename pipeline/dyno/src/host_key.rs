@@ -2,33 +2,19 @@
 
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use dyno_base::atomic_file;
 use dyno_base::error::{Error, Result, WithContext};
 use dyno_model::catalog::host::Host;
 use dyno_model::host_key::PublicKey;
-use dyno_store::SigningKey;
-
-use crate::environment::data_folder;
+use dyno_store::{SigningKey, Store};
 
 /// Names another place for the key, such as one that the service manager fills.
-const VARIABLE: &str = "DYNO_HOST_KEY";
+pub const VARIABLE: &str = "DYNO_HOST_KEY";
 
-fn path() -> Result<PathBuf> {
-    match std::env::var_os(VARIABLE).filter(|path| !path.is_empty()) {
-        Some(path) => Ok(path.into()),
-        None => Ok(data_folder()?.join("host.key")),
-    }
-}
-
-/// The key of this machine; `None` where it has none.
-pub fn load() -> Result<Option<SigningKey>> {
-    // Whoever has no home has no key either.
-    path().map_or(Ok(None), |path| load_from(&path))
-}
-
-fn load_from(path: &Path) -> Result<Option<SigningKey>> {
+/// The key of this machine, which is at `path`; `None` where it has none.
+pub fn load(path: &Path) -> Result<Option<SigningKey>> {
     let shown = path.display();
     let mode = match path.metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -46,10 +32,9 @@ fn load_from(path: &Path) -> Result<Option<SigningKey>> {
     key.map(Some).map_err(|why| Error::host(format!("{shown} holds no private key: {why}")))
 }
 
-/// The public half of this machine's key, which is made where there is none. It never lies in the
-/// store at `store`, which others read.
-pub fn make(store: &str) -> Result<PublicKey> {
-    let path = path()?;
+/// The public half of this machine's key at `path`, which is made where there is none. It never lies
+/// in the store at `store`, which others read.
+pub fn make(path: &Path, store: &str) -> Result<PublicKey> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new(".")).to_path_buf();
     let mut builder = std::fs::DirBuilder::new();
@@ -62,20 +47,20 @@ pub fn make(store: &str) -> Result<PublicKey> {
         let problem = format!("the key would lie in the store, as {}", path.display());
         return Err(Error::input(problem).hint(format!("{VARIABLE} names another place for it")));
     }
-    if let Some(key) = load_from(&path)? {
+    if let Some(key) = load(path)? {
         return Ok(key.public_key());
     }
     let key = SigningKey::generate().map_err(Error::host)?;
-    let written = atomic_file::replace(&path, key.to_text().as_bytes(), 0o600);
+    let written = atomic_file::replace(path, key.to_text().as_bytes(), 0o600);
     written.context(|| format!("writing {}", path.display()))?;
     Ok(key.public_key())
 }
 
-/// Fails where the file of `host` has a public key and this machine has not the private one: its
+/// Fails where the file of `host` has a public key and `store` signs with another, or none: its
 /// rows would be set aside by everybody who reads them.
-pub fn check(host: &Host) -> Result<()> {
+pub fn check(host: &Host, store: &Store) -> Result<()> {
     let Some(expected) = &host.public_key else { return Ok(()) };
-    let found = load()?.map(|key| key.public_key());
+    let found = store.public_key();
     if found.as_ref() == Some(expected) {
         return Ok(());
     }
