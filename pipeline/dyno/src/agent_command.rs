@@ -32,10 +32,9 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::watch;
 
-use crate::environment::{cache_folder, data_folder, own_program};
+use crate::environment::{Queue, cache_folder, data_folder, own_program, queue_error};
 use crate::host_key;
 use crate::options::Global;
-use crate::queue_command::{Queue, queue_error};
 
 #[derive(Debug, clap::Args)]
 pub struct AgentArguments {

@@ -1,5 +1,5 @@
-//! From what somebody wants compared to a planned request, whoever asks: a person or a watched
-//! branch.
+//! The way from what somebody wants compared to a planned request, whoever asks: a person or a
+//! watched branch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,9 +20,8 @@ use dyno_queue::request::{Submitted, load, submit};
 use dyno_queue::status::status;
 use dyno_store::StoredRun;
 
-use crate::environment::cache_folder;
+use crate::environment::{Queue, cache_folder, queue_error};
 use crate::options::Global;
-use crate::queue_command::{Queue, queue_error};
 
 /// Seconds of a job beyond which its benchmarks are split.
 const SITTING_S: f64 = 3600.0;

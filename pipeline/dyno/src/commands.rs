@@ -30,13 +30,13 @@ use crate::arguments::{
 };
 use crate::cache_command::CacheCommand;
 use crate::environment::{
-    cache_folder, cache_path, data_folder, environment, machine_scope, open_existing_store,
+    Queue, cache_folder, cache_path, data_folder, environment, machine_scope, open_existing_store,
     open_store, state_folder,
 };
 use crate::host_key;
 use crate::options::{Global, Measuring, Output, REQUESTER, ROUNDS_MOST};
 use crate::prompt;
-use crate::queue_command::{Queue, RequestArguments, is_answered, result_text};
+use crate::queue_command::{RequestArguments, is_answered, result_text};
 use crate::show::{self, Detail, print_as, terminal, write_stdout};
 use crate::suite_command::{self, SuiteCommand};
 use crate::watch_command;

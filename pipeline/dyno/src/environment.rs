@@ -19,7 +19,9 @@ use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Suite;
 use dyno_model::plan::Job;
 use dyno_query::Session;
-use dyno_queue::stored::ResultGate;
+use dyno_queue::Trouble;
+use dyno_queue::clock::SystemClock;
+use dyno_queue::stored::{ResultGate, StoredObjects};
 use dyno_store::{HostKeys, Store};
 
 use crate::host_key;
@@ -121,6 +123,39 @@ pub async fn open_existing_store(global: &Global) -> Result<Store> {
         }
     });
     Ok(opened?.with_keys(host_keys(global)?))
+}
+
+/// The queue of a store, opened.
+pub struct Queue {
+    pub store: Store,
+    pub objects: StoredObjects,
+    pub clock: SystemClock,
+}
+
+impl Queue {
+    pub async fn open(global: &Global) -> Result<Self> {
+        let store = open_store(global).await?;
+        let objects = StoredObjects::open(&store).await.map_err(queue_error)?;
+        Ok(Self { store, objects, clock: SystemClock::default() })
+    }
+
+    /// This queue for an agent: what the store does not answer within seconds is reported, and tried
+    /// again.
+    pub fn prompt(self) -> Self {
+        Self { objects: StoredObjects::prompt(&self.store), ..self }
+    }
+
+    /// The queue for a command that only looks.
+    pub async fn open_to_read(global: &Global) -> Result<Self> {
+        let store = open_existing_store(global).await?;
+        let objects = StoredObjects::new(&store);
+        Ok(Self { store, objects, clock: SystemClock::default() })
+    }
+}
+
+/// An error of the queue, as a person reads it.
+pub fn queue_error(Trouble(why): Trouble) -> Error {
+    Error::infrastructure(format!("the queue: {why}"))
 }
 
 pub fn store_url(global: &Global) -> Result<String> {

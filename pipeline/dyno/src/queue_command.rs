@@ -13,15 +13,13 @@ use dyno_model::queue::{
 };
 use dyno_model::record::Trust;
 use dyno_model::request::Request;
-use dyno_queue::clock::SystemClock;
+use dyno_queue::Clock;
 use dyno_queue::request::{Submitted, cancel, load, open_jobs_like, results, submit};
 use dyno_queue::status::{Status, status};
-use dyno_queue::stored::StoredObjects;
-use dyno_queue::{Clock, Trouble};
-use dyno_store::{PREFIX_DIGITS_MIN, Store};
+use dyno_store::PREFIX_DIGITS_MIN;
 
 use crate::asking::{Asking, Urgency, resolve_names};
-use crate::environment::{open_existing_store, open_store};
+use crate::environment::{Queue, queue_error};
 use crate::options::{Global, Measuring, ROUNDS_MOST};
 use crate::show::{print_as, write_stdout};
 
@@ -71,42 +69,12 @@ pub struct QueueArguments {
     pub follow: bool,
 }
 
-pub fn queue_error(Trouble(why): Trouble) -> Error {
-    Error::infrastructure(format!("the queue: {why}"))
-}
-
 /// Whether a job was answered: measured, or held already.
 pub const fn is_answered(result: &JobResult) -> bool {
     matches!(result.ending, Ending::Done { .. } | Ending::Held { .. })
 }
 
-/// The queue of a store, opened.
-pub struct Queue {
-    pub store: Store,
-    pub objects: StoredObjects,
-    pub clock: SystemClock,
-}
-
 impl Queue {
-    pub async fn open(global: &Global) -> Result<Self> {
-        let store = open_store(global).await?;
-        let objects = StoredObjects::open(&store).await.map_err(queue_error)?;
-        Ok(Self { store, objects, clock: SystemClock::default() })
-    }
-
-    /// This queue for an agent: what the store does not answer within seconds is reported, and tried
-    /// again.
-    pub fn prompt(self) -> Self {
-        Self { objects: StoredObjects::prompt(&self.store), ..self }
-    }
-
-    /// The queue for a command that only looks.
-    pub async fn open_to_read(global: &Global) -> Result<Self> {
-        let store = open_existing_store(global).await?;
-        let objects = StoredObjects::new(&store);
-        Ok(Self { store, objects, clock: SystemClock::default() })
-    }
-
     /// Asks for what the arguments say; the notices of its plan are sent.
     pub async fn request(
         &self,

@@ -23,9 +23,8 @@ use dyno_query::Filter;
 use dyno_queue::request::{load, open_jobs_like, results, submit};
 
 use crate::asking::{Asking, Urgency};
-use crate::environment::cache_folder;
+use crate::environment::{Queue, cache_folder, queue_error};
 use crate::options::{Global, ROUNDS_LEAST};
-use crate::queue_command::{Queue, queue_error};
 use crate::show::report_error;
 
 #[derive(Debug, clap::Args)]
