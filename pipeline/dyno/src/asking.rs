@@ -216,6 +216,10 @@ pub async fn resolve_names(
     if matches!(suite.suite.source, Source::Compiler(_)) {
         return Ok(names);
     }
+    if names.iter().any(|name| name == ".") {
+        return Err(Error::input("`.` is what is not committed here: other hosts cannot get it")
+            .hint("commit it, and push it to where the suite's `[source]` takes commits from; or measure it here with `dyno run`"));
+    }
     let cache = cache_folder(global)?;
     let resolved =
         source::resolve(&suite.suite.source, &suite.folder, &names, &cache, events).await?;

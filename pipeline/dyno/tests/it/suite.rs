@@ -163,6 +163,28 @@ fn a_flaky_case_is_told_from_one_that_fails() {
 }
 
 #[test]
+fn a_build_learns_its_commit_where_the_suite_says_so() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    world.edit(
+        "suites/made/suite.toml",
+        "[build]\n",
+        "[build]\nenv = { ASKED = \"0+{commit}\", BRACES = \"{{commit}}\" }\n",
+    );
+    let build = "environment\ncopy /nothing /build/tool\n";
+    let commits = ["v3", "v4"].map(|tag| world.commit(tag, build, "print hello\n"));
+    let told = world.dyno(&["run", "made", "v3", "v4", "--json"]);
+    assert_eq!(told.code, Some(5), "{told:?}");
+    let logs = json(&told)["failures"].to_string();
+    for commit in commits {
+        assert!(logs.contains(&format!("ASKED=0+{commit}\\n")), "{logs}");
+    }
+    assert!(logs.contains("BRACES={commit}\\n"), "{logs}");
+}
+
+#[test]
 fn a_repeated_program_is_one_sample() {
     if !embedded() {
         return;

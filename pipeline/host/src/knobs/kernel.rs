@@ -57,14 +57,13 @@ pub fn aslr(view: &HostView<'_>) -> Finding {
 
 pub fn perf_event_paranoid(view: &HostView<'_>) -> Finding {
     let path = "/proc/sys/kernel/perf_event_paranoid";
-    let most = if view.options.perf { 1 } else { 2 };
     let knob = Knob::new(
         "perf_event_paranoid",
-        format!("{most} or lower"),
+        "1 or lower",
         "above 2 no user may read hardware counters, above 1 none those of the kernel",
     );
     let found = knob.judge(path, &view.read(path), |knob, text| match text.parse::<i32>() {
-        Ok(now) if now <= most => knob.good(text),
+        Ok(now) if now <= 1 => knob.good(text),
         Ok(_) => knob.bad(text).settable_by(vec![Change::new(path, "1")]),
         Err(_) => knob.odd(path, text),
     });

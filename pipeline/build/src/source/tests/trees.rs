@@ -13,6 +13,23 @@ async fn run_in(folder: &Path, words: &[&str]) -> String {
     String::from_utf8(run_git(git).await.unwrap().stdout).unwrap().trim().to_string()
 }
 
+/// Holds that a pointer whose object `origin` has becomes its content.
+async fn resolved_pointers(folder: &Path, origin: &Path) {
+    let content = "what is large\n";
+    let id = dyno_model::id::Digest::of(content.as_bytes()).hex().to_string();
+    let objects = origin.join(".git/lfs/objects").join(&id[..2]).join(&id[2..4]);
+    fs::create_dir_all(&objects).unwrap();
+    fs::write(objects.join(&id), content).unwrap();
+    let size = content.len();
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{id}\nsize {size}\n");
+    fs::write(origin.join("data/large.bin"), pointer).unwrap();
+    commit_file(origin, "object").await;
+    let (tree, left_out) = check_out_head(folder, Checkout { submodules: false, lfs: true }).await;
+    assert_eq!(left_out.unwrap(), None);
+    assert_eq!(fs::read_to_string(tree.join("data/large.bin")).unwrap(), content);
+}
+
 /// Adds `repository` with a commit of `file`, which is its own name.
 async fn repository(folder: &Path, name: &str) -> PathBuf {
     let repository = folder.join(name);
@@ -85,7 +102,9 @@ async fn pointers_are_named_and_all_files_have_one_time() {
     let folder = folder.path();
     let origin = repository(folder, "origin").await;
     fs::create_dir(origin.join("data")).unwrap();
-    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 7\n";
+    let absent = "1".repeat(64);
+    let pointer =
+        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{absent}\nsize 7\n");
     fs::write(origin.join("data/large.bin"), pointer).unwrap();
     fs::write(origin.join(".gitattributes"), "*.bin filter=lfs\n").unwrap();
     std::os::unix::fs::symlink("/etc/passwd", origin.join("link")).unwrap();
@@ -103,7 +122,10 @@ async fn pointers_are_named_and_all_files_have_one_time() {
     let found = check_out_head(folder, Checkout { submodules: false, lfs: true }).await.1;
     let error = found.unwrap_err();
     match Command::new("git-lfs").arg("version").output().await {
-        Ok(_) => assert_eq!(error.kind, Kind::Case, "nobody has that object: {error}"),
+        Ok(_) => {
+            assert_eq!(error.kind, Kind::Case, "nobody has that object: {error}");
+            resolved_pointers(folder, &origin).await;
+        }
         Err(_) => {
             assert_eq!(error.kind, Kind::Host, "{error}");
             assert!(error.hint.unwrap().contains("install git-lfs"));
