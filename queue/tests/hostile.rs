@@ -24,6 +24,9 @@ use dyno_queue::status::status;
 use dyno_queue::stored::StoredObjects;
 use dyno_store::Store;
 
+const POLL: Duration = Duration::from_secs(60);
+const LEASE: Duration = Duration::from_secs(90);
+
 /// A clock whose time passes only where somebody sleeps, and what happens each time.
 #[derive(Clone, Default)]
 struct HandClock {
@@ -41,6 +44,10 @@ impl Clock for HandClock {
     }
 
     async fn sleep(&self, duration: Duration) {
+        // Who waits for a renewal no longer than its lease: the answer comes first.
+        if duration > POLL && duration <= LEASE {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        }
         tokio::task::yield_now().await;
         *self.now.lock().unwrap() += duration;
         self.on_sleep.iter().for_each(|act| act());
@@ -167,8 +174,8 @@ impl Place {
             machine: machine.into(),
             incarnation: format!("{name} at {:?}", self.clock.now()),
             dyno_version: "0.1.0".into(),
-            lease: Lease::default(),
-            poll: Duration::from_secs(60),
+            lease: Lease { duration: LEASE, ..Lease::default() },
+            poll: POLL,
             beat: Duration::from_secs(60),
         };
         let reports = Mutex::new(Vec::new());
