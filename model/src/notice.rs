@@ -47,8 +47,10 @@ pub enum NoticeKind {
     NoValgrind,
     /// Counting instructions failed.
     NotCounted,
-    /// The kernel does not give all events that were asked for.
+    /// The machine does not have all events that were asked for.
     EventsMissing,
+    /// The kernel lets nobody count some of the events that were asked for.
+    EventsForbidden,
     /// Counters were shared, so that some counts are estimates.
     CountsScaled,
     /// A file of the store was not believed.
@@ -87,7 +89,11 @@ impl NoticeKind {
             let (_, after) = rest.split_once(' ').unwrap_or_default();
             let is_of_cases =
                 ["case, ", "cases, ", "case(s), "].iter().any(|noun| after.starts_with(noun));
-            return Some(if is_of_cases { Self::CasesUnsupported } else { Self::EventsMissing });
+            return Some(match text.contains("perf_event_paranoid") {
+                _ if is_of_cases => Self::CasesUnsupported,
+                true => Self::EventsForbidden,
+                false => Self::EventsMissing,
+            });
         }
         MARKERS.iter().find(|(_, marker)| text.contains(marker)).map(|(kind, _)| *kind)
     }
@@ -124,8 +130,8 @@ impl NoticeKind {
                 "Add the package `valgrind` to the image, or measure with --no-counting."
             }
             Self::NotCounted => "Measure with --no-counting where instructions do not matter.",
-            Self::EventsMissing => {
-                "Let the kernel count: `dyno host tune --perf`, where there is a PMU."
+            Self::EventsForbidden => {
+                "Let the kernel count, until the next boot: `dyno host tune --perf`."
             }
             Self::CountsScaled => "Ask for fewer events: leave some out of `metrics` in the suite.",
             Self::FetchHadNetwork => {
@@ -134,7 +140,9 @@ impl NoticeKind {
             Self::FileSetAside => {
                 "See who can write to the store, and move the file away; docs/store.md has the reasons."
             }
-            Self::CasesLeftOut | Self::ThreadsIgnored | Self::Untrusted => return None,
+            Self::CasesLeftOut | Self::ThreadsIgnored | Self::Untrusted | Self::EventsMissing => {
+                return None;
+            }
         })
     }
 }
@@ -225,8 +233,8 @@ mod tests {
             ("not measured: cycles: this machine has no such counter", Some(Kind::EventsMissing)),
             ("not measured: cycles: the kernel never switched it on", Some(Kind::EventsMissing)),
             (
-                "measured in user mode only: page-faults: the kernel does not allow it",
-                Some(Kind::EventsMissing),
+                "measured in user mode only: page-faults: the kernel does not allow it (perf_event_paranoid is 2)",
+                Some(Kind::EventsForbidden),
             ),
             (
                 "instructions were not counted: the image rust has no Valgrind",

@@ -34,11 +34,7 @@ pub fn counter_notices(sandbox: &Sandbox, samples: &[Sample]) -> Vec<String> {
         let shown: Vec<&str> =
             names.iter().copied().filter(|name| !is_shown_without_suffix(name)).collect();
         let what = if in_user_mode { "measured in user mode only" } else { "not measured" };
-        let allow = match reason.contains("perf_event_paranoid") {
-            true => "; `dyno host tune --perf` makes it, until the next boot",
-            false => "",
-        };
-        notices.push(format!("{what}: {}: {reason}{allow}", shown.join(", ")));
+        notices.push(format!("{what}: {}: {reason}", shown.join(", ")));
     }
     let is_never_counted = |name: &&String| samples.iter().all(|sample| sample.metric != **name);
     let uncounted: Vec<&str> =
@@ -126,11 +122,11 @@ mod tests {
         ];
         insta::assert_snapshot!(cases.map(|notices| notices.join("\n")).join("\n--\n"), @"
         --
-        not measured: cpu-migrations: the kernel does not allow it (perf_event_paranoid is 2); `dyno host tune --perf` makes it, until the next boot
-        measured in user mode only: page-faults: the kernel does not allow it (perf_event_paranoid is 2); `dyno host tune --perf` makes it, until the next boot
+        not measured: cpu-migrations: the kernel does not allow it (perf_event_paranoid is 2)
+        measured in user mode only: page-faults: the kernel does not allow it (perf_event_paranoid is 2)
         not measured: cycles: this machine has no such counter
         --
-        measured in user mode only: cycles: the kernel does not allow it (perf_event_paranoid is 2); `dyno host tune --perf` makes it, until the next boot
+        measured in user mode only: cycles: the kernel does not allow it (perf_event_paranoid is 2)
         not measured: cache-misses:u: the kernel never switched it on
         samples that are estimates, since their counter was shared and counted for some of the time only: cycles:u (1); they are marked `multiplexed` and left out
         --
