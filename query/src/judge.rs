@@ -101,8 +101,15 @@ impl Judge {
         let history = History::read(&self.reader, &history_runs).await?.pooled(&history_runs);
         let mut summaries = self.reader.summaries_to_judge(&runs).await?;
         bound_by_job(&mut summaries, &runs, filter, series_name);
-        let runs = bounded_failures(&runs, &summaries, filter);
+        let mut runs = bounded_failures(&runs, &summaries, filter);
         let (judged, jobs) = judge_family(&summaries, &runs, &history, &self.policy);
+        // Another job of the pair that measured none of these cases has nothing to say of them.
+        let shown: Vec<bool> =
+            runs.iter().map(|run| is_of_cases(run, &summaries, filter)).collect();
+        let comparable: Vec<_> =
+            comparable.into_iter().zip(&shown).filter_map(|(row, is)| is.then_some(row)).collect();
+        let mut is_shown = shown.iter();
+        runs.retain(|_| is_shown.next() == Some(&true));
         Ok(PairComparison {
             history_runs: history_runs.into_iter().map(|run| run.job.clone()).collect(),
             baseline: pair.baseline,
@@ -262,6 +269,17 @@ fn bounded_failures(runs: &[&RunRow], summaries: &[StoredSummary], filter: &Filt
         run.failures.retain(|f| f.benchmark.is_none() || cases.contains(&scope(f)));
     }
     runs
+}
+
+/// Whether `run` is the job that bounds the answer, or measured one of its cases; `summaries` are
+/// those of the answer. Artifacts, which every job has, are no cases.
+fn is_of_cases(run: &RunRow, summaries: &[StoredSummary], filter: &Filter) -> bool {
+    let is_case = |stored: &StoredSummary| {
+        stored.job == run.job && stored.summary.metric != metric::ARTIFACT_SIZE
+    };
+    filter.is_of_job(run)
+        || summaries.iter().any(is_case)
+        || run.failures.iter().any(|failure| failure.benchmark.is_some())
 }
 
 /// Judges one family: pools each series' summaries, estimates with `history`, adjusts, decides; what

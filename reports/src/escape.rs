@@ -94,10 +94,14 @@ pub(crate) fn prose_with_names(text: &str, names: &[String]) -> String {
     let list = (number > 0 && text[number..].starts_with(['.', ')'])).then_some(number);
     let mut at = 0;
     let mut is_in_interval = false;
+    let mut follows_code = false;
     while let Some(c) = text[at..].chars().next() {
         let rest = &text[at..];
-        let before = text[..at].chars().next_back();
-        if let Some((inner, length)) = code_at(rest, before, names) {
+        // What follows a code span begins a word of its own.
+        let before = text[..at].chars().next_back().filter(|_| !follows_code);
+        let span = code_at(rest, before, names);
+        follows_code = span.is_some();
+        if let Some((inner, length)) = span {
             out.push_str(&code(inner));
             at += length;
             continue;
@@ -126,6 +130,7 @@ pub(crate) fn prose_with_names(text: &str, names: &[String]) -> String {
 /// What at the beginning of `rest` is to be a code span, and how many bytes it takes.
 fn code_at<'t>(rest: &'t str, before: Option<char>, names: &[String]) -> Option<(&'t str, usize)> {
     if let Some(inside) = rest.strip_prefix('`') {
+        // One that is not closed is text, and the next word begins behind it.
         let end = inside.find('`')?;
         return Some((&inside[..end], end + 2));
     }
@@ -139,7 +144,7 @@ fn code_at<'t>(rest: &'t str, before: Option<char>, names: &[String]) -> Option<
     if let Some(name) = names.iter().find(is_word) {
         return Some((&rest[..name.len()], name.len()));
     }
-    if before.is_some_and(|c| !c.is_whitespace() && !"([\"'".contains(c)) {
+    if before.is_some_and(|c| !c.is_whitespace() && !"([\"'`".contains(c)) {
         return has_power(rest).then(|| word_of(rest));
     }
     let word = word_of(rest);
@@ -291,6 +296,8 @@ mod tests {
             ("wall of instructions:cachegrind: +1 %", "wall of `instructions:cachegrind`: +1 %"),
             ("do `dyno host tune --perf`, then", "do `dyno host tune --perf`, then"),
             ("one ` alone", "one &#96; alone"),
+            ("`https://x", "&#96;`https://x`"),
+            ("`a`:b: c", "`a``:b`: c"),
             ("x@a", "`x@a`"),
             ("-@a", "`-@a`"),
             ("- a_b_\n", "&#45; a_b&#95;␊"),

@@ -231,10 +231,14 @@ impl Catalog {
             missing.push(format!("{path} (the build's folder)"));
         }
         if !missing.is_empty() {
-            return Err(Error::input(format!(
+            let wrong = format!(
                 "{} names files that are not there: {}",
                 self.display_path(&file),
                 missing.join(", ")
+            );
+            let name = &suite.name;
+            return Err(Error::input(wrong).hint(format!(
+                "`dyno suite expect {name} COMMIT` writes the files of `expected` from a commit that you trust"
             )));
         }
         let definition = Definition::read(&folder)?;

@@ -46,7 +46,8 @@ impl std::error::Error for UnclearSeries {}
 
 /// The row that `written` means: `BENCHMARK/METRIC`, `BENCHMARK[PART OF CONFIG]/METRIC`, either with
 /// `@HOST`, or the id of a row (`s3`). A part that is left out may be anything, as long as one
-/// series alone fits; a benchmark without config is preferred where there is one.
+/// series alone fits; a benchmark without config is preferred where there is one. Where nothing has
+/// that name, it may be the beginning of one.
 ///
 /// # Errors
 /// [`UnclearSeries`], with the candidates.
@@ -62,6 +63,10 @@ pub fn find<'v>(view: &'v View, written: &str) -> Result<&'v Row, UnclearSeries>
     }
     if rows.is_empty() {
         rows = view.rows().filter(|row| has_part_of_config(row, &plain_name)).collect();
+    }
+    if rows.is_empty() && plain_name.contains('/') {
+        let begins = |row: &&Row| names(row).iter().any(|name| name.starts_with(&plain_name));
+        rows = view.rows().filter(begins).collect();
     }
     match rows.as_slice() {
         [row] => Ok(row),

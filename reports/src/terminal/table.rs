@@ -48,6 +48,12 @@ pub(crate) fn table(
         if most == 0 {
             break;
         }
+        // What goes leaves its heading to the column behind it that has none.
+        for i in 1..columns.len() {
+            if columns[i - 1].dispensable == most && columns[i].heading.is_empty() {
+                columns[i].heading = std::mem::take(&mut columns[i - 1].heading);
+            }
+        }
         columns.retain(|c| c.dispensable < most);
     }
     let mut widths: Vec<usize> = columns.iter().map(Column::width).collect();

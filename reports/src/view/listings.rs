@@ -32,7 +32,7 @@ pub(super) const INCONCLUSIVE: Section = Section {
         data: no_data,
     }),
     markdown: Some(Markdown { name: "inconclusive series", write: inconclusive_markdown }),
-    text: None,
+    text: Some(inconclusive_text),
 };
 
 /// The section of unchanged series, on the page alone: elsewhere their number says enough.
@@ -135,21 +135,50 @@ fn changed_markdown(view: &View) -> String {
     out
 }
 
+/// What is inconclusive, but for conflicts, which stand in the table of what changed.
+fn inconclusive(view: &View) -> Vec<&Row> {
+    view.inconclusive.iter().filter(|row| !row.is_conflict()).collect()
+}
+
+/// Why a series is inconclusive, or what would settle it.
+fn why_inconclusive(row: &Row) -> String {
+    match (&row.effect, row.rounds_needed) {
+        (Some(effect), Some(rounds)) => {
+            let rounds = words::plural(rounds as usize, "round");
+            format!("{} {}; about {rounds} in all would do", effect.text, effect.interval)
+        }
+        _ => row.why.clone(),
+    }
+}
+
+fn inconclusive_text(view: &View, terminal: Terminal) -> String {
+    let rows = inconclusive(view);
+    if rows.is_empty() {
+        return String::new();
+    }
+    let mut out = String::from("\n");
+    for row in rows.iter().take(FOLDED_ROWS_MAX) {
+        let host = if view.many_hosts { format!(", {}", row.host) } else { String::new() };
+        let text = format!("? {}, {}{host}: {}", row.case, row.metric, why_inconclusive(row));
+        out.push_str(&terminal.paragraph(&text));
+    }
+    if let more @ 1.. = rows.len().saturating_sub(FOLDED_ROWS_MAX) {
+        let _ = writeln!(out, "… and {more} more that are inconclusive");
+    }
+    out
+}
+
 fn inconclusive_markdown(view: &View) -> String {
-    // Conflicts stand in the table of what changed.
-    let rows: Vec<&Row> = view.inconclusive.iter().filter(|row| !row.is_conflict()).collect();
+    let rows = inconclusive(view);
     if rows.is_empty() {
         return String::new();
     }
     let mut body = String::new();
     for row in rows.iter().take(FOLDED_ROWS_MAX) {
         let host = if view.many_hosts { format!(", {}", code(&row.host)) } else { String::new() };
-        let why = match (&row.effect, row.rounds_needed) {
-            (Some(effect), Some(rounds)) => {
-                let rounds = words::plural(rounds as usize, "round");
-                format!("{} {}; about {rounds} in all would do", effect.text, effect.interval)
-            }
-            _ => sentence(&row.why),
+        let why = match row.rounds_needed {
+            Some(_) => why_inconclusive(row),
+            None => sentence(&row.why),
         };
         let _ = writeln!(body, "- {}, {}{host}: {}", code(&row.case), code(&row.metric), why);
     }

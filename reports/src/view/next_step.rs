@@ -1,5 +1,6 @@
 //! What a reader can do now, in plain words.
 
+use dyno_model::budget::ROUNDS_MAX;
 use dyno_model::verdict::Standing;
 
 use super::{View, failing};
@@ -34,7 +35,8 @@ pub(super) fn next_step(view: &View) -> String {
 fn step_for_series(view: &View) -> Option<String> {
     if let Some(row) = view.conflicting.first() {
         return Some(format!(
-            "Look at {} first: two of its metrics say different things, and only one of them gates.",
+            "Look at {} first: two of its metrics say different things, and only one of them gates. \
+             The same instructions in another time are often a matter of where code and data lie.",
             row.case
         ));
     }
@@ -65,10 +67,21 @@ fn step_if_inconclusive(view: &View) -> String {
     if counts.deciding.series == 0 {
         return "Take a policy in which a metric that was measured gates (--policy).".to_string();
     }
-    match view.inconclusive.iter().filter_map(|row| row.rounds_needed).max() {
-        Some(rounds) => format!(
-            "Measure again with more rounds (--again --rounds {rounds}) or on a quieter machine: \
-             until then neither a change nor its absence is shown."
+    let needed = || view.inconclusive.iter().filter_map(|row| row.rounds_needed);
+    match needed().filter(|rounds| *rounds <= ROUNDS_MAX).max() {
+        Some(rounds) => {
+            let settles = match needed().any(|rounds| rounds > ROUNDS_MAX) {
+                true => "which settles a part of them",
+                false => "which may settle them",
+            };
+            format!(
+                "Measure again with more rounds (--again --rounds {rounds}), {settles}, or on a \
+                 quieter machine: until then neither a change nor its absence is shown."
+            )
+        }
+        None if needed().next().is_some() => format!(
+            "Measure again on a quieter machine: here it would take more than {ROUNDS_MAX} rounds \
+             to show a change or its absence."
         ),
         None if counts.deciding.inconclusive > 0 => {
             "Read below why these are inconclusive: neither a change nor its absence is shown."

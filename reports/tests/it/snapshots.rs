@@ -71,6 +71,9 @@ fn a_terminal_shows_every_case() {
     let shown = |view: &View| matrix(view, Terminal { width: Terminal::UNBOUNDED, color: false });
     insta::assert_snapshot!("mixed.matrix", shown(&scenarios::mixed().view()));
     insta::assert_snapshot!("axes.matrix", shown(&scenarios::axes().view()));
+    // Where there is no room for the values, the headings stay.
+    let narrow = Terminal { width: 80, color: false };
+    insta::assert_snapshot!("mixed.matrix-narrow", matrix(&scenarios::mixed().view(), narrow));
 }
 
 #[test]

@@ -61,11 +61,19 @@ fn the_answer_is_of_what_was_asked() {
     let text = answer.to_string();
     assert!(!text.contains("\"again\"") && !text.contains("\"wrong\""), "{text}");
     assert!(text.contains("\"greet\""), "{text}");
+    let runs: Vec<String> =
+        answer["runs"].as_array().unwrap().iter().map(|run| run["job"].to_string()).collect();
+    assert_eq!(runs.len(), 2, "the job of all has a part in it: {runs:?}");
     let command = answer["links"]["command"].as_str().unwrap_or_default();
     let job = command.split(" --job ").nth(1).unwrap_or_default();
     let bounded = vec!["compare", "v1", "v2", "--job", job, "--json"];
     let compared = all_end_with(&world, 0, &[bounded]);
     assert_eq!(compared["counts"], answer["counts"]);
+    // A job that has no case in common has no part in it: neither notices nor provenance.
+    let again = [&run[..], &["--benchmark", "again"]].concat();
+    all_end_with(&world, 0, std::slice::from_ref(&again));
+    let compared = all_end_with(&world, 0, &[vec!["compare", "v1", "v2", "--job", job, "--json"]]);
+    assert_eq!(compared["runs"].as_array().unwrap().len(), 2, "{compared}");
     // Without it the store answers with all that it has.
     all_end_with(&world, 5, &[vec!["compare", "v1", "v2", "--json"]]);
 }
