@@ -1,6 +1,7 @@
 //! Where a wrong answer departs from the right one, in words.
 
 use crate::id::Digest;
+use crate::text::plural;
 
 /// The most of an answer that is looked at, in bytes.
 pub const ANSWER_MAX: usize = 16 << 20;
@@ -13,9 +14,9 @@ const SHOWN_BEFORE: usize = 20;
 
 /// How `got`, which is another answer, departs from `expected`: the end of "a wrong answer: …".
 pub fn difference(expected: &[u8], got: &[u8]) -> String {
-    let sizes = format!("{} bytes instead of {}", got.len(), expected.len());
+    let sizes = format!("{} instead of {}", plural(got.len(), "byte"), expected.len());
     if got.is_empty() {
-        return format!("nothing at all instead of {} bytes", expected.len());
+        return format!("nothing at all instead of {}", plural(expected.len(), "byte"));
     }
     if let Some(phrase) = difference_of_ends(expected, got) {
         return format!("{phrase} ({sizes})");
@@ -70,7 +71,8 @@ fn excerpt(text: &[u8], line_start: usize, place: usize) -> String {
 
 /// How `got` departs from an answer of which only the digest is known.
 pub fn digest_difference(expected: &Digest, found: &str, got: &[u8]) -> String {
-    let sha = format!("{} bytes with the SHA-256 {found} instead of {}", got.len(), expected.hex());
+    let size = plural(got.len(), "byte");
+    let sha = format!("{size} with the SHA-256 {found} instead of {}", expected.hex());
     let with_line_feed = [got, b"\n"].concat();
     let is_right = |text: &[u8]| Digest::of(text) == *expected;
     if got.strip_suffix(b"\n").is_some_and(is_right) {
@@ -106,7 +108,7 @@ mod tests {
                 "right but for how its lines end: CR LF on one side, LF on the other (6 bytes instead of 4)",
             ),
             ("a\n", "a  \n", "right but for blanks at its end (4 bytes instead of 2)"),
-            ("a", "", "nothing at all instead of 1 bytes"),
+            ("a", "", "nothing at all instead of 1 byte"),
             (
                 "one\ntwo\n",
                 "one\ntuo\n",
@@ -140,7 +142,7 @@ mod tests {
         );
         assert!(digest_difference(&Digest::of(b"a\n"), "f", b"a").contains("no line feed where"));
         assert!(
-            digest_difference(&known, "f", b"x").starts_with("1 bytes with the SHA-256 f instead")
+            digest_difference(&known, "f", b"x").starts_with("1 byte with the SHA-256 f instead")
         );
     }
 }

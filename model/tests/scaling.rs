@@ -167,17 +167,17 @@ fn what_makes_no_curve() {
         (
             vec![one.clone(), times(2, &[50])],
             NoCurve::TooFewRounds { threads: 2, rounds: 1 },
-            "1 round(s) with 2 thread(s): two are needed",
+            "1 round with 2 threads: two are needed",
         ),
         (
             vec![one.clone(), times(2, &[50, 0])],
             NoCurve::NotPositive { threads: 2 },
-            "a time with 2 thread(s) is not positive",
+            "a time with 2 threads is not positive",
         ),
         (
             vec![one.clone(), times(0, &[50, 51])],
             NoCurve::NotPositive { threads: 0 },
-            "a time with 0 thread(s) is not positive",
+            "a time with 0 threads is not positive",
         ),
     ] {
         let got = Curve::from_times(&input).unwrap_err();

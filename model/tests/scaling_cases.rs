@@ -192,7 +192,7 @@ fn no_curve_says_why() {
             &none,
             |s| s.round == 0 || !s.config.ends_with('4'),
             Side::Baseline,
-            "1 round(s) with 4 thread(s): two are needed",
+            "1 round with 4 threads: two are needed",
         ),
     ];
     for (ignored, kept, side, reason) in rows {

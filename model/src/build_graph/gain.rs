@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::stats::{moments, satterthwaite, t_quantile};
+use crate::text::plural;
 
 /// 1 − T(on)/T(off), by geometric means: 0.1 is a tenth of the time saved, below 0 is time lost.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -30,7 +31,8 @@ impl fmt::Display for NoGain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooFewRounds { pipelining, rounds } => {
-                write!(f, "{rounds} round(s) with pipelining {pipelining}: two are needed")
+                let rounds = plural(*rounds as usize, "round");
+                write!(f, "{rounds} with pipelining {pipelining}: two are needed")
             }
             Self::NotPositive { pipelining } => {
                 write!(f, "a wall time with pipelining {pipelining} is not positive")
@@ -89,8 +91,8 @@ mod tests {
     #[test]
     fn what_gives_no_gain() {
         for (on, off, text) in [
-            (&[][..], &[1, 2][..], "0 round(s) with pipelining on: two are needed"),
-            (&[1, 2], &[1], "1 round(s) with pipelining off: two are needed"),
+            (&[][..], &[1, 2][..], "0 rounds with pipelining on: two are needed"),
+            (&[1, 2], &[1], "1 round with pipelining off: two are needed"),
             (&[1, 0], &[1, 2], "a wall time with pipelining on is not positive"),
             (&[1, 2], &[i64::MIN, 2], "a wall time with pipelining off is not positive"),
         ] {

@@ -11,6 +11,7 @@ use crate::record::Side;
 use crate::states::Shares;
 use crate::stats::scaling::NoCurve;
 use crate::stats::{self, Estimate, Variance};
+use crate::text::plural;
 
 /// Why nothing can be said of a series.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -48,7 +49,7 @@ impl std::fmt::Display for Reason {
         match self {
             Self::MissingSide { side } => write!(f, "no usable sample of the {side}"),
             Self::TooFewRounds { rounds } => {
-                write!(f, "{rounds} round(s): two are needed for a variance")
+                write!(f, "{}: two are needed for a variance", plural(*rounds as usize, "round"))
             }
             Self::ZeroValue { total: 0, .. } => write!(f, "a value is zero on one side only"),
             Self::ZeroValue { rounds, total } => write!(
@@ -58,7 +59,8 @@ impl std::fmt::Display for Reason {
             ),
             Self::NoCommonRound => write!(f, "no round has a usable sample of both sides"),
             Self::Disturbed { tainted, rounds } => {
-                write!(f, "noisy: {tainted} samples were disturbed, {rounds} round(s) are left")
+                let left = plural(*rounds as usize, "round");
+                write!(f, "noisy: {tainted} samples were disturbed, {left} left")
             }
             Self::TooWide { rounds } => {
                 write!(f, "too noisy yet: about {rounds} rounds would settle it")

@@ -263,8 +263,8 @@ async fn a_gain_is_of_builds_that_nothing_disturbed() {
     let ask = "SELECT on_builds, off_builds, no_gain FROM pipelining WHERE side = 'baseline'";
     for (sequences, told) in [
         (&[0][..], "| 2         | 3          | -"),
-        (&[0, 10], "| 1         | 3          | 1 round(s) with pipelining on: two are needed"),
-        (&[0, 10, 20], "| 0         | 3          | 0 round(s) with pipelining on: two are needed"),
+        (&[0, 10], "| 1         | 3          | 1 round with pipelining on: two are needed"),
+        (&[0, 10, 20], "| 0         | 3          | 0 rounds with pipelining on: two are needed"),
     ] {
         let place = TestStore::with_records(&[changed_record("one", |r| {
             sequences.iter().for_each(|s| disturb(r, *s))

@@ -37,7 +37,8 @@ const SET_ASIDE_MAX: usize = 8;
 pub(super) fn notices(runs: &[RunRow], set_aside: &[Notice]) -> Vec<Notice> {
     let mut notices: Vec<Notice> = set_aside.iter().take(SET_ASIDE_MAX).cloned().collect();
     if let Some(more) = set_aside.len().checked_sub(SET_ASIDE_MAX).filter(|more| *more > 0) {
-        notices.push(format!("{more} more file(s) of the store are bad; set aside").into());
+        notices
+            .push(format!("{} of the store, bad too; set aside", plural(more, "more file")).into());
     }
     let several = runs.iter().map(|r| &r.host).collect::<BTreeSet<_>>().len() > 1;
     for run in runs {

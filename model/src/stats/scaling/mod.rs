@@ -35,6 +35,7 @@ use serde::Serialize;
 
 use super::{Estimate, Moments, Variance, estimate, moments, satterthwaite, t_quantile};
 use crate::record::Side;
+use crate::text::plural;
 
 mod fit;
 mod solve;
@@ -71,10 +72,12 @@ impl fmt::Display for NoCurve {
             Self::NoSingleThread => write!(f, "no time with one thread"),
             Self::OneCount => write!(f, "no time with more than one thread"),
             Self::TooFewRounds { threads, rounds } => {
-                write!(f, "{rounds} round(s) with {threads} thread(s): two are needed")
+                let (rounds, threads) =
+                    (plural(*rounds as usize, "round"), plural(*threads as usize, "thread"));
+                write!(f, "{rounds} with {threads}: two are needed")
             }
             Self::NotPositive { threads } => {
-                write!(f, "a time with {threads} thread(s) is not positive")
+                write!(f, "a time with {} is not positive", plural(*threads as usize, "thread"))
             }
             Self::ThreadsIgnored => write!(f, "the compiler takes -Zthreads and ignores it"),
         }

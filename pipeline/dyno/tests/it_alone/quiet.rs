@@ -172,7 +172,7 @@ fn disturbed_rounds_come_again_and_end_in_noisy() {
     assert!(told.err.contains("0 rounds and 3 that were disturbed (1 case too noisy)"), "{told:?}");
     let view: serde_json::Value = serde_json::from_str(&told.out).unwrap();
     let wall = &view["inconclusive"][0];
-    assert_eq!(wall["why"], "noisy: 6 samples were disturbed, 0 round(s) are left", "{wall}");
+    assert_eq!(wall["why"], "noisy: 6 samples were disturbed, 0 rounds left", "{wall}");
     let notices = view["notices"].to_string();
     assert!(notices.contains("too noisy to get all theirs: greet"), "{notices}");
     // Every attempt is kept, with what disturbed it; what a disturbance does not move is as good as
