@@ -93,7 +93,10 @@ fn an_explanation_is_what_its_sql_says() {
     assert!(text.out.starts_with("greet/wall@local (made: v1 → v3)\n"), "{text:?}");
     let sql = explained["queries"][0]["sql"].as_str().unwrap();
     assert!(text.out.contains(sql), "{text:?}");
-    let unknown = world.dyno(&["compare", "v1", "v3", "--explain", "greet/wal"]);
+    // The beginning of a name is enough where it is that of one alone.
+    let begun = world.dyno(&["compare", "v1", "v3", "--explain", "greet/wal"]);
+    assert_eq!(begun.out, text.out);
+    let unknown = world.dyno(&["compare", "v1", "v3", "--explain", "greet/walk"]);
     assert_eq!((unknown.code, unknown.out.as_str()), (Some(2), ""));
     assert!(unknown.err.contains("the nearest are greet/wall@local"), "{unknown:?}");
 }
