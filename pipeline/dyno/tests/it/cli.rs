@@ -32,7 +32,14 @@ fn unknown_names_are_wrong_input() {
         ("image build gest", &["there is no image \"gest\"", "did you mean `guest`?"]),
         ("image build guest", &["the image guest is not pinned", "run: dyno image lock guest"]),
         ("image build guest --arch vax", &["the image guest is not pinned"]),
-        ("compare v1 v2", &["the store has no comparison of `v1` with `v2`", "none at all yet"]),
+        (
+            "compare v1 v2",
+            &[
+                "the store has no comparison of `v1` with `v2`",
+                "none at all yet",
+                "dyno store list",
+            ],
+        ),
         ("reproduce 1234567 --store nowhere", &["there is no store at nowhere", "DYNO_STORE"]),
         ("run made v1 v1 --bisect --fail-on-regression", &["cannot be used with"]),
         ("sql --policy strict SELECT", &["there is no policy \"strict\""]),
