@@ -101,15 +101,14 @@ impl Judge {
         let history = History::read(&self.reader, &history_runs).await?.pooled(&history_runs);
         let mut summaries = self.reader.summaries_to_judge(&runs).await?;
         bound_by_job(&mut summaries, &runs, filter, series_name);
-        let mut runs = bounded_failures(&runs, &summaries, filter);
+        let runs = bounded_failures(&runs, &summaries, filter);
         let (judged, jobs) = judge_family(&summaries, &runs, &history, &self.policy);
         // Another job of the pair that measured none of these cases has nothing to say of them.
-        let shown: Vec<bool> =
-            runs.iter().map(|run| is_of_cases(run, &summaries, filter)).collect();
-        let comparable: Vec<_> =
-            comparable.into_iter().zip(&shown).filter_map(|(row, is)| is.then_some(row)).collect();
-        let mut is_shown = shown.iter();
-        runs.retain(|_| is_shown.next() == Some(&true));
+        let (comparable, runs): (Vec<_>, Vec<_>) = comparable
+            .into_iter()
+            .zip(runs)
+            .filter(|(_, run)| is_of_cases(run, &summaries, filter))
+            .unzip();
         Ok(PairComparison {
             history_runs: history_runs.into_iter().map(|run| run.job.clone()).collect(),
             baseline: pair.baseline,

@@ -49,8 +49,12 @@ impl StoredObjects {
 
     /// The objects of `store`, untried, by a client that gives up within seconds: for an agent, which
     /// tries again and says why it waits.
-    pub fn prompt(store: &Store) -> Self {
-        Self { objects: Arc::clone(store.prompt_objects()), ..Self::new(store) }
+    ///
+    /// # Errors
+    /// Why no such client can be set up.
+    pub fn prompt(store: &Store) -> Result<Self, Trouble> {
+        let objects = store.prompt_objects().map_err(|error| Trouble(error.to_string()))?;
+        Ok(Self { objects, ..Self::new(store) })
     }
 
     /// Tries conditional writes, on an object of this process alone.

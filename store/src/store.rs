@@ -42,8 +42,8 @@ pub type PublishWatch = fn(table: &'static str, done: bool);
 struct Inner {
     url: String,
     objects: Arc<dyn ObjectStore>,
-    /// The same by a client that gives up within seconds.
-    prompt_objects: Arc<dyn ObjectStore>,
+    /// What sets up another client of the same, where the store is remote.
+    remote: Option<(Url, Settings)>,
     /// Where the store is a folder.
     local: Option<LocalFolder>,
     problems: Mutex<BTreeMap<String, String>>,
@@ -89,7 +89,7 @@ impl Store {
     pub async fn open_with(url: &str, settings: Settings) -> Result<Self> {
         let unavailable = |why: String| Error::Unavailable { url: url.to_string(), why };
         let invalid = |why: String| Error::InvalidUrl { url: url.escape_debug().to_string(), why };
-        let (objects, prompt_objects, local) = match local_path(url).map_err(invalid)? {
+        let (objects, remote, local) = match local_path(url).map_err(invalid)? {
             Some(path) => {
                 let display = path.display();
                 if path.metadata().is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
@@ -101,28 +101,18 @@ impl Store {
                 let files = Arc::new(files.map_err(|e| open(e.to_string()))?);
                 let local = LocalFolder::new(Arc::clone(&files), path.clone());
                 let files: Arc<dyn ObjectStore> = files;
-                (Arc::clone(&files), files, Some(local.map_err(|e| open(e.to_string()))?))
+                (files, None, Some(local.map_err(|e| open(e.to_string()))?))
             }
             None => {
                 let parsed = Url::parse(url).map_err(|e| invalid(format!("not a URL: {e}")))?;
-                let [objects, prompt_objects] = [Patience::Minutes, Patience::Seconds]
-                    .map(|patience| remote_objects(&parsed, &settings, patience));
-                let checked = |objects: object_store::Result<_>| {
-                    objects.map_err(|error| invalid(error.to_string()))
-                };
-                (checked(objects)?, checked(prompt_objects)?, None)
+                let objects = remote_objects(&parsed, &settings, Patience::Minutes);
+                let objects = objects.map_err(|error| invalid(error.to_string()))?;
+                (objects, Some((parsed, settings)), None)
             }
         };
         let (problems, runs, sound_rows) = Default::default();
-        let inner = Inner {
-            url: url.to_string(),
-            objects,
-            prompt_objects,
-            local,
-            problems,
-            runs,
-            sound_rows,
-        };
+        let inner =
+            Inner { url: url.to_string(), objects, remote, local, problems, runs, sound_rows };
         let inner = Arc::new(inner);
         let (signer, keys) = (None, Arc::default());
         let store = Self { inner, watch: |_, _| (), gate: None, signer, keys };
@@ -249,8 +239,17 @@ impl Store {
 
     /// The files, by a client that gives up within seconds: for who tries again by itself, and says
     /// why it waits.
-    pub fn prompt_objects(&self) -> &Arc<dyn ObjectStore> {
-        &self.inner.prompt_objects
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`] if no such client can be set up.
+    pub fn prompt_objects(&self) -> Result<Arc<dyn ObjectStore>> {
+        let Some((url, settings)) = &self.inner.remote else {
+            return Ok(Arc::clone(self.objects()));
+        };
+        remote_objects(url, settings, Patience::Seconds).map_err(|error| Error::InvalidUrl {
+            url: self.url().escape_debug().to_string(),
+            why: error.to_string(),
+        })
     }
 
     /// The folder, where the store is one.

@@ -22,12 +22,7 @@ pub fn follow_ups(request: &QueueRequest, hosts: &BTreeSet<String>) -> Vec<Queue
             jobs: Vec::new(),
             ..request.clone()
         };
-        let whole = BenchmarkEstimate {
-            name: String::new(),
-            seconds: 0.0,
-            threads,
-            history: Default::default(),
-        };
+        let whole = BenchmarkEstimate { threads, ..BenchmarkEstimate::default() };
         let jobs = plan(&asked, &[whole], &[], f64::INFINITY).jobs;
         QueueRequest { jobs, ..asked }
     };

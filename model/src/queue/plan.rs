@@ -23,7 +23,7 @@ pub struct HostOffer {
 }
 
 /// What is known of a benchmark before it is planned.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct BenchmarkEstimate {
     pub name: String,
     /// Seconds that all its cases are expected to take; 0 where nobody knows.

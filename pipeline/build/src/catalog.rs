@@ -106,16 +106,6 @@ impl Catalog {
         self.root.join("suites").join(name)
     }
 
-    /// The names of the folders of a kind that have the file `inner`.
-    fn names(&self, kind: &str, inner: &str) -> Vec<String> {
-        let folders = fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten();
-        let named = folders.filter(|entry| entry.path().join(inner).is_file());
-        let mut names: Vec<String> =
-            named.filter_map(|entry| Some(entry.file_name().to_str()?.to_string())).collect();
-        names.sort();
-        names
-    }
-
     pub fn host(&self, name: &str) -> Result<Host> {
         let file = self.find("hosts", "host", name, "")?;
         Ok(host::parse(name, &self.display_path(&file), &read(&file)?)?)
@@ -127,11 +117,8 @@ impl Catalog {
     /// What is wrong with any host's file: a key that is passed over in silence would let rows count
     /// that should not.
     pub fn host_keys(&self) -> Result<BTreeMap<String, Vec<PublicKey>>> {
-        let entries = fs::read_dir(self.root.join("hosts")).into_iter().flatten().flatten();
-        let paths = entries.map(|entry| entry.path());
-        let files = paths.filter(|path| path.extension().is_some_and(|end| end == "toml"));
-        let names = files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_string()));
-        let keys = names.filter(|name| is_name(name)).map(|name| {
+        let names = self.names("hosts", "").into_iter().filter(|name| is_name(name));
+        let keys = names.map(|name| {
             let host = self.host(&name)?;
             Ok((name, host.public_key.into_iter().chain(host.former_public_keys).collect()))
         });
@@ -156,12 +143,7 @@ impl Catalog {
     /// The watched branches `names`, or all where none is named; the mistakes of all of their files at
     /// once.
     pub fn watches(&self, names: &[String]) -> Result<Vec<Watch>> {
-        let entries = fs::read_dir(self.watches_folder()).into_iter().flatten().flatten();
-        let files = entries.map(|entry| entry.path());
-        let files = files.filter(|file| file.extension().is_some_and(|ending| ending == "toml"));
-        let mut all: Vec<String> =
-            files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_string())).collect();
-        all.sort();
+        let all = self.names("watches", "");
         let (mut watches, mut wrong) = (Vec::new(), Vec::new());
         for name in if names.is_empty() { &all } else { names } {
             let file = self.find("watches", "watch", name, "")?;
@@ -236,10 +218,14 @@ impl Catalog {
                 self.display_path(&file),
                 missing.join(", ")
             );
-            let name = &suite.name;
-            return Err(Error::input(wrong).hint(format!(
-                "`dyno suite expect {name} COMMIT` writes the files of `expected` from a commit that you trust"
-            )));
+            let error = Error::input(wrong);
+            // Answers can be written; what programs read cannot.
+            return Err(match needs_answers && self.load_suite(name, false).is_ok() {
+                true => error.hint(format!(
+                    "`dyno suite expect {name} COMMIT` writes the files of `expected` from a commit that you trust"
+                )),
+                false => error,
+            });
         }
         let definition = Definition::read(&folder)?;
         Ok(LoadedSuite { suite, folder, digest: definition.digest(), definition })
@@ -248,6 +234,21 @@ impl Catalog {
     /// Path as a person in the catalog's folder would write it.
     fn display_path(&self, file: &Path) -> String {
         file.strip_prefix(&self.root).unwrap_or(file).display().to_string()
+    }
+
+    /// The names that there are of a kind, sorted; [`Self::find`] has the meaning of `inner`.
+    fn names(&self, kind: &str, inner: &str) -> Vec<String> {
+        let name = |entry: fs::DirEntry| {
+            let (path, name) = (entry.path(), entry.file_name().into_string().ok()?);
+            match inner {
+                "" => name.strip_suffix(".toml").map(String::from),
+                inner => path.join(inner).is_file().then_some(name),
+            }
+        };
+        let entries = fs::read_dir(self.root.join(kind)).into_iter().flatten().flatten();
+        let mut names: Vec<String> = entries.filter_map(name).collect();
+        names.sort();
+        names
     }
 
     /// `<kind>/<name>/<inner>`, or `<kind>/<name>.toml` where `inner` is empty.
@@ -261,15 +262,7 @@ impl Catalog {
         if is_name(name) && file.is_file() {
             return Ok(file);
         }
-        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
-        let mut known_names: Vec<String> = entries
-            .filter(|entry| match inner {
-                "" => entry.path().extension().is_some_and(|end| end == "toml"),
-                inner => entry.path().join(inner).is_file(),
-            })
-            .filter_map(|entry| Some(entry.path().file_stem()?.to_str()?.to_string()))
-            .collect();
-        known_names.sort();
+        let known_names = self.names(kind, inner);
         let hint = suggest(name, known_names.iter().map(String::as_str))
             .unwrap_or_else(|| format!("{kind}/ has: {}", known_names.join(", ")));
         Err(Error::input(format!("there is no {noun} \"{}\"", name.escape_debug())).hint(hint))

@@ -65,7 +65,7 @@ pub async fn run(arguments: &AgentArguments, global: &Global, events: &Events) -
     let catalog = Catalog::open(global.catalog.as_deref())?;
     let host = catalog.host(&arguments.host)?;
     let cores = assign(&host)?;
-    let queue = Queue::open(global).await?.prompt();
+    let queue = Queue::open(global).await?.prompt()?;
     host_key::check(&host, &queue.store)?;
     queue.store.check_writable().await.map_err(store_error)?;
     let _alone = lock_name(&host.name, &queue.store.place())?;

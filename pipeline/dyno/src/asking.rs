@@ -44,8 +44,8 @@ pub struct Asking {
     pub runs: Vec<Arc<StoredRun>>,
     estimates: Vec<BenchmarkEstimate>,
     asked_us: i64,
-    /// Notices of plans that were told.
-    told: BTreeSet<String>,
+    /// Notices of plans that were given.
+    notices: BTreeSet<String>,
 }
 
 impl Asking {
@@ -77,8 +77,8 @@ impl Asking {
         let mut runs = queue.store.run_rows().await.map_err(store_error)?;
         runs.retain(|row| row.run.suite == suite.suite.name);
         let estimates = estimates(&runs, &suite, &template, &classes, &offers)?;
-        let (asked_us, told) = (queue.clock.wall_us(), BTreeSet::new());
-        Ok(Self { suite, template, classes, offers, runs, estimates, asked_us, told })
+        let (asked_us, notices) = (queue.clock.wall_us(), BTreeSet::new());
+        Ok(Self { suite, template, classes, offers, runs, estimates, asked_us, notices })
     }
 
     /// The request of these classes, of the template's commits or of `commits`; not planned yet.
@@ -109,7 +109,7 @@ impl Asking {
     pub fn planned(&mut self, request: QueueRequest, events: &Events) -> QueueRequest {
         let planned = plan(&request, &self.estimates, &self.offers, SITTING_S);
         for notice in planned.notices {
-            if self.told.insert(notice.clone()) {
+            if self.notices.insert(notice.clone()) {
                 events.notice(notice);
             }
         }

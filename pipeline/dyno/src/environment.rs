@@ -141,8 +141,9 @@ impl Queue {
 
     /// This queue for an agent: what the store does not answer within seconds is reported, and tried
     /// again.
-    pub fn prompt(self) -> Self {
-        Self { objects: StoredObjects::prompt(&self.store), ..self }
+    pub fn prompt(self) -> Result<Self> {
+        let objects = StoredObjects::prompt(&self.store).map_err(queue_error)?;
+        Ok(Self { objects, ..self })
     }
 
     /// The queue for a command that only looks.

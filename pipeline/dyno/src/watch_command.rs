@@ -61,9 +61,9 @@ pub async fn run(arguments: &WatchArguments, global: &Global, events: &Events) -
         global,
         events,
         newest: BTreeMap::new(),
-        asked: BTreeSet::new(),
-        settled: BTreeSet::new(),
-        told: BTreeSet::new(),
+        known_requests: BTreeSet::new(),
+        undisputed_pairs: BTreeSet::new(),
+        notices: BTreeSet::new(),
     };
     let mut known_troubles = BTreeSet::new();
     loop {
@@ -99,11 +99,11 @@ struct Watcher<'a> {
     /// Watch → its newest commit and the depth of that.
     newest: BTreeMap<String, (CommitId, u32)>,
     /// Requests that were seen in the store.
-    asked: BTreeSet<RequestId>,
+    known_requests: BTreeSet<RequestId>,
     /// Pairs whose hosts do not contradict each other, or were asked again.
-    settled: BTreeSet<Pair>,
+    undisputed_pairs: BTreeSet<Pair>,
     /// Notices that were given.
-    told: BTreeSet<String>,
+    notices: BTreeSet<String>,
 }
 
 impl Watcher<'_> {
@@ -129,8 +129,8 @@ impl Watcher<'_> {
         troubles
     }
 
-    fn tell(&mut self, notice: String) {
-        if self.told.insert(notice.clone()) {
+    fn notice_once(&mut self, notice: String) {
+        if self.notices.insert(notice.clone()) {
             self.events.notice(notice);
         }
     }
@@ -146,14 +146,14 @@ impl Watcher<'_> {
         if let Some((before, depth)) = self.newest.insert(name.clone(), (newest, chain.depth))
             && chain.has_lost(&before, depth)
         {
-            self.tell(format!(
+            self.notice_once(format!(
                 "watch {name}: {branch} was rewritten: {} is not on it any more. What was asked of \
                  it stays asked",
                 before.short()
             ));
         }
         if let Some(first) = chain.commits.last().filter(|_| chain.depth < *look_back) {
-            self.tell(format!(
+            self.notice_once(format!(
                 "watch {name}: {} has no parent, and nothing to be compared with",
                 first.short()
             ));
@@ -203,7 +203,7 @@ impl Watcher<'_> {
             }
         };
         if let Some(url) = elsewhere {
-            self.tell(format!(
+            self.notice_once(format!(
                 "watch {}: hosts take the commits of {} from {url}, and not from {}",
                 watch.name, suite.suite.name, watch.repository
             ));
@@ -221,17 +221,11 @@ impl Watcher<'_> {
         free: usize,
     ) -> Result<usize> {
         let measured = measured_by(asking, class);
-        let request = |asking: &Asking, step: &Step| {
-            let priority = watch.priority.saturating_sub(u8::from(step.distance > 1));
-            let urgency = Urgency { priority, depth: step.depth };
-            let commits = [&step.baseline, &step.candidate].map(|commit| commit.hex().to_string());
-            asking.request(vec![class.clone()], Some(commits), urgency)
-        };
         let mut is_asked = BTreeSet::new();
         // Where there is no room for older ancestors, nobody needs to know which were asked.
         for step in steps.iter().filter(|step| step.distance == 1 || free > 0) {
             let pair = (step.baseline.clone(), step.candidate.clone());
-            let id = request(asking, step).id();
+            let id = request_for(watch, asking, class, step).id();
             if measured.contains(&pair) || self.is_asked(&id).await? {
                 is_asked.insert(pair);
             }
@@ -240,22 +234,22 @@ impl Watcher<'_> {
             |step: &Step| is_asked.contains(&(step.baseline.clone(), step.candidate.clone()));
         let due = due(steps, is_asked, free);
         for step in &due {
-            let request = asking.planned(request(asking, step), self.events);
+            let request = asking.planned(request_for(watch, asking, class, step), self.events);
             let asked = submit(&self.queue.objects, &self.queue.clock, &request).await;
-            self.asked.insert(asked.map_err(queue_error)?.id);
+            self.known_requests.insert(asked.map_err(queue_error)?.id);
         }
         Ok(due.len())
     }
 
     async fn is_asked(&mut self, id: &RequestId) -> Result<bool> {
-        if self.asked.contains(id) {
+        if self.known_requests.contains(id) {
             return Ok(true);
         }
         let name = dyno_model::queue::path::request(id);
         let found = dyno_queue::objects::read(&self.queue.objects, &self.queue.clock, &name).await;
         let is_there = found.map_err(queue_error)?.is_some();
         if is_there {
-            self.asked.insert(id.clone());
+            self.known_requests.insert(id.clone());
         }
         Ok(is_there)
     }
@@ -271,7 +265,7 @@ impl Watcher<'_> {
         let suite = &asking.suite.suite.name;
         for step in steps {
             let pair = (suite.clone(), step.baseline.clone(), step.candidate.clone());
-            if self.settled.contains(&pair) || !has_several_hosts(asking, step) {
+            if self.undisputed_pairs.contains(&pair) || !has_several_hosts(asking, step) {
                 continue;
             }
             let Some(request) = self.answered(watch, asking, step).await? else { continue };
@@ -282,7 +276,7 @@ impl Watcher<'_> {
             let answer =
                 dyno_answer::ask(store, policy, baseline, candidate, &filter, &nobody).await?;
             self.queue.follow_up(&request, &answer.concluded.ask_again, self.events).await?;
-            self.settled.insert(pair);
+            self.undisputed_pairs.insert(pair);
         }
         Ok(())
     }
@@ -295,11 +289,9 @@ impl Watcher<'_> {
         step: &Step,
     ) -> Result<Option<QueueRequest>> {
         let (objects, clock) = (&self.queue.objects, &self.queue.clock);
-        let commits = [&step.baseline, &step.candidate].map(|commit| commit.hex().to_string());
-        let urgency = Urgency { priority: watch.priority, depth: step.depth };
         let mut first = None;
         for class in &asking.classes {
-            let id = asking.request(vec![class.clone()], Some(commits.clone()), urgency).id();
+            let id = request_for(watch, asking, class, step).id();
             let Some(request) = load(objects, clock, &id).await.map_err(queue_error)? else {
                 continue;
             };
@@ -312,6 +304,14 @@ impl Watcher<'_> {
         }
         Ok(first)
     }
+}
+
+/// What a watch asks of a class for a step; not planned yet.
+fn request_for(watch: &Watch, asking: &Asking, class: &HostChoice, step: &Step) -> QueueRequest {
+    let priority = watch.priority.saturating_sub(u8::from(step.distance > 1));
+    let urgency = Urgency { priority, depth: step.depth };
+    let commits = [&step.baseline, &step.candidate].map(|commit| commit.hex().to_string());
+    asking.request(vec![class.clone()], Some(commits), urgency)
 }
 
 /// What a watch asks for, without commits and a class.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use dyno_model::catalog::host::format_cores;
 
 use super::knobs::core_names;
-use super::nested::give_controllers;
+use super::nested;
 use super::scope::MachineScope;
 use dyno_base::fault;
 
@@ -118,7 +118,7 @@ impl ExclusiveCores {
         // systemd leaves the cpuset controller off at the top until somebody wants it. They stay on
         // until the machine goes down: whoever came to use them meanwhile would lose what it has
         // set, without being told.
-        give_controllers(&self.mount, &["cpu", "cpuset"])?;
+        nested::give_controllers(&self.mount, &["cpu", "cpuset"])?;
         make(&folder)?;
         write(&folder.join("cpuset.cpus"), &format_cores(&self.cores))?;
         write(&folder.join("cpu.weight"), WEIGHT)
@@ -246,12 +246,7 @@ fn has_processes(folder: &Path) -> bool {
 }
 
 fn make(folder: &Path) -> Result<(), String> {
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(format!("making {}: {error}", folder.display()))
-        }
-        _ => Ok(()),
-    }
+    nested::make(folder).map_err(|error| format!("making {}: {error}", folder.display()))
 }
 
 fn read(path: &Path) -> Result<String, String> {
@@ -262,9 +257,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 fn write(path: &Path, value: &str) -> Result<(), String> {
-    // No file is made: a cgroup's files are all there.
-    let file = fs::OpenOptions::new().write(true).open(path);
-    file.and_then(|mut file| io::Write::write_all(&mut file, value.as_bytes()))
+    nested::write(path, value)
         .map_err(|error| format!("writing {value} to {}: {error}", path.display()))
 }
 

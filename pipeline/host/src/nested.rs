@@ -63,12 +63,7 @@ pub fn give_controllers(top: &Path, controllers: &[&str]) -> Result<(), String> 
 /// Moves the processes of the cgroup at `top` into its leaf.
 fn move_to_leaf(top: &Path) -> Result<(), String> {
     let leaf = top.join(LEAF);
-    match fs::create_dir(&leaf) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(explained(top, &error));
-        }
-        _ => {}
-    }
+    make(&leaf).map_err(|error| explained(top, &error))?;
     for id in fs::read_to_string(top.join("cgroup.procs")).unwrap_or_default().lines() {
         match write(&leaf.join("cgroup.procs"), id) {
             // It has ended meanwhile.
@@ -93,8 +88,16 @@ fn explained(top: &Path, error: &io::Error) -> String {
     format!("no cgroups can be made at {}: {error}: {what}", top.display())
 }
 
-/// Writes one value at once into a file that is there.
-fn write(path: &Path, value: &str) -> io::Result<()> {
+/// Makes a cgroup, unless it is there.
+pub(crate) fn make(folder: &Path) -> io::Result<()> {
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes one value at once. No file is made: a cgroup's files are all there.
+pub(crate) fn write(path: &Path, value: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).open(path)?;
     io::Write::write_all(&mut file, value.as_bytes())
 }

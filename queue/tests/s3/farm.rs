@@ -112,7 +112,7 @@ impl Host {
 
     /// Runs the agent with the defaults of `dyno agent`, but for the pause between looks.
     pub async fn run(&self, once: bool, poll: u64) {
-        let objects = StoredObjects::prompt(&self.store);
+        let objects = StoredObjects::prompt(&self.store).unwrap();
         let settings = Settings {
             offer: offer(self.name),
             machine: self.name.into(),
@@ -141,7 +141,7 @@ impl Host {
 impl Worker for Host {
     async fn work(&self, job: QueueJob, attempt: QueueAttempt) -> Worked {
         self.clock.sleep(self.work).await;
-        let objects = StoredObjects::prompt(&self.store);
+        let objects = StoredObjects::prompt(&self.store).unwrap();
         let run = Digest::of(attempt.incarnation.as_bytes()).into();
         let place = format!("runs/{}/{}", job.id, attempt.incarnation.replace('/', "-"));
         let ending = done(run, place, attempt.incarnation.as_bytes());

@@ -140,15 +140,12 @@ fn inconclusive(view: &View) -> Vec<&Row> {
     view.inconclusive.iter().filter(|row| !row.is_conflict()).collect()
 }
 
-/// Why a series is inconclusive, or what would settle it.
-fn why_inconclusive(row: &Row) -> String {
-    match (&row.effect, row.rounds_needed) {
-        (Some(effect), Some(rounds)) => {
-            let rounds = words::plural(rounds as usize, "round");
-            format!("{} {}; about {rounds} in all would do", effect.text, effect.interval)
-        }
-        _ => row.why.clone(),
-    }
+/// What would settle an inconclusive series, beside what is known of it; `None` where more rounds
+/// would not.
+fn effect_and_rounds(row: &Row) -> Option<String> {
+    let (effect, rounds) = (row.effect.as_ref()?, row.rounds_needed?);
+    let rounds = words::plural(rounds as usize, "round");
+    Some(format!("{} {}; about {rounds} in all would do", effect.text, effect.interval))
 }
 
 fn inconclusive_text(view: &View, terminal: Terminal) -> String {
@@ -159,7 +156,8 @@ fn inconclusive_text(view: &View, terminal: Terminal) -> String {
     let mut out = String::from("\n");
     for row in rows.iter().take(FOLDED_ROWS_MAX) {
         let host = if view.many_hosts { format!(", {}", row.host) } else { String::new() };
-        let text = format!("? {}, {}{host}: {}", row.case, row.metric, why_inconclusive(row));
+        let why = effect_and_rounds(row).unwrap_or_else(|| row.why.clone());
+        let text = format!("? {}, {}{host}: {why}", row.case, row.metric);
         out.push_str(&terminal.paragraph(&text));
     }
     if let more @ 1.. = rows.len().saturating_sub(FOLDED_ROWS_MAX) {
@@ -176,10 +174,7 @@ fn inconclusive_markdown(view: &View) -> String {
     let mut body = String::new();
     for row in rows.iter().take(FOLDED_ROWS_MAX) {
         let host = if view.many_hosts { format!(", {}", code(&row.host)) } else { String::new() };
-        let why = match row.rounds_needed {
-            Some(_) => why_inconclusive(row),
-            None => sentence(&row.why),
-        };
+        let why = effect_and_rounds(row).unwrap_or_else(|| sentence(&row.why));
         let _ = writeln!(body, "- {}, {}{host}: {}", code(&row.case), code(&row.metric), why);
     }
     body.push_str(&left_out(rows.len(), FOLDED_ROWS_MAX, "series"));
