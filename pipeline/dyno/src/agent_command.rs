@@ -15,6 +15,8 @@ use dyno_base::scratch::Scratch;
 use dyno_base::text::ago;
 use dyno_build::catalog::Catalog;
 use dyno_build::definition::Definition;
+use dyno_build::source::check_git;
+use dyno_engine::Engines;
 use dyno_host::assign;
 use dyno_job::context::{Context, JobRequest};
 use dyno_job::execute;
@@ -32,7 +34,9 @@ use serde::{Deserialize, Serialize};
 use tokio::process::Command;
 use tokio::sync::watch;
 
-use crate::environment::{Queue, cache_folder, data_folder, own_program, queue_error};
+use crate::environment::{
+    Queue, cache_folder, data_folder, machine_scope, own_program, queue_error,
+};
 use crate::host_key;
 use crate::options::Global;
 
@@ -67,6 +71,10 @@ pub async fn run(arguments: &AgentArguments, global: &Global, events: &Events) -
     let cores = assign(&host)?;
     let queue = Queue::open(global).await?.prompt()?;
     host_key::check(&host, &queue.store)?;
+    // What every job would fail for is said before one is taken, and costs none an attempt.
+    check_git().await?;
+    let (cache, program) = (cache_folder(global)?, own_program()?);
+    Engines::open(&host, &cache, &program, &machine_scope()?).await?;
     queue.store.check_writable().await.map_err(store_error)?;
     let _alone = lock_name(&host.name, &queue.store.place())?;
     let lease = Duration::from_secs(arguments.lease);

@@ -28,6 +28,13 @@ pub(super) async fn run_git(mut git: Command) -> Result<Output> {
     if output.status.success() { Ok(output) } else { Err(git_error(&output.stderr)) }
 }
 
+/// Whether this machine has git; an error says how to get it.
+pub async fn check_git() -> Result<()> {
+    let mut git = git();
+    git.arg("--version");
+    run_git(git).await.map(drop)
+}
+
 /// The error of a git that could not be started.
 pub(super) fn start_error(error: &std::io::Error) -> Error {
     match error.kind() {

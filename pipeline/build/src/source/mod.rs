@@ -32,6 +32,7 @@ use dyno_base::event::Events;
 use command::{start_error, without_configuration};
 use remote::{Remote, Repository, git_url};
 
+pub use command::check_git;
 pub use history::{depth, first_parents};
 pub use own::{OwnCommit, make_repository};
 

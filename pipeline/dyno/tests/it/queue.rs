@@ -1,6 +1,6 @@
 //! The queue of a folder: from a request to a published row, by an agent.
 
-use crate::world::{Told, World, check, embedded};
+use crate::world::{Told, World, check, embedded, names};
 
 /// Checks that it ended well, and printed these on either stream.
 fn prints(told: &Told, parts: &[&str]) {
@@ -39,6 +39,24 @@ fn what_is_asked_is_measured_once() {
     prints(&world.dyno(&waited), &["asked before", "done by local", "Unchanged"]);
     prints(&world.dyno(&agent), &[]);
     prints(&world.dyno(&["sql", count, "--output", "csv"]), &["\n1\n"]);
+}
+
+/// A machine that lacks what every job needs takes none, and costs none an attempt.
+#[test]
+fn an_agent_that_cannot_measure_takes_nothing() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    prints(&world.dyno(&["request", "made", "v1", "v2", "--rounds", "2"]), &[" asked, 1 job"]);
+    let mut without_git = world.command(&["agent", "--once", "--poll", "1", "--lease", "4"]);
+    without_git.env("PATH", world.path());
+    check(&world.told(without_git), 3, &["git is not installed", "hint: install git"]);
+    world.write("hosts/away.toml", "engine = \"docker\"\nsocket = \"/nonexistent/docker.sock\"\n");
+    let without_engine = ["agent", "--host", "away", "--once", "--poll", "1", "--lease", "4"];
+    check(&world.dyno(&without_engine), 3, &["/nonexistent/docker.sock"]);
+    assert!(names(&world.path().join("store/queue/claims"), "").is_empty());
+    prints(&world.dyno(&["queue"]), &["1 job is open", "no host was seen"]);
 }
 
 #[test]

@@ -277,10 +277,11 @@ fn the_time_of_a_job_by_an_agent_beside_that_of_a_run() {
         assert_eq!(told.code, Some(0), "{told:?}");
         begun.elapsed().as_secs_f64()
     };
-    let mut sums = (0.0, 0.0);
+    let turns = std::env::var("AGENT_TURNS").map_or(2, |text| text.parse().unwrap());
+    let mut ratios = Vec::new();
     // The first builds; both begin once.
     timed(&[&["run"], &job[..]].concat());
-    for turn in 0..2 {
+    for turn in 0..turns {
         let run = || timed(&[&["run"], &job[..]].concat());
         let agent = || {
             timed(&[&["request"], &job[..]].concat());
@@ -294,9 +295,13 @@ fn the_time_of_a_job_by_an_agent_beside_that_of_a_run() {
             }
         };
         println!("run: {run:.2} s, agent: {agent:.2} s, ratio {:.4}", agent / run);
-        sums = (sums.0 + run, sums.1 + agent);
+        ratios.push((agent / run).ln());
     }
-    println!("of all: {:.4}", sums.1 / sums.0);
+    let count = ratios.len() as f64;
+    let mean = ratios.iter().sum::<f64>() / count;
+    let variance = ratios.iter().map(|ratio| (ratio - mean).powi(2)).sum::<f64>() / (count - 1.0);
+    let error = (variance / count).sqrt();
+    println!("of {count} turns: {:.4}, standard error {error:.4}", mean.exp());
     let runs: usize = world.runs().parse().unwrap();
-    assert_eq!(runs, 5);
+    assert_eq!(runs, 1 + 2 * turns);
 }
