@@ -8,6 +8,7 @@ use dyno_model::budget::ROUNDS_MAX;
 use crate::agent_command::AgentArguments;
 use crate::cache_command::CacheCommand;
 use crate::host_command::HostCommand;
+use crate::image_command::ImageCommand;
 use crate::options::{Global, Measuring, Output, ROUNDS_LEAST, SelectionArguments};
 use crate::prompt;
 use crate::queue_command::{QueueArguments, RequestArguments};
@@ -126,6 +127,9 @@ pub enum Command {
     },
     /// What the cache holds, and removing what was not used for long
     Cache {
+        /// Print it as JSON, every thing by itself
+        #[arg(long, global = true)]
+        json: bool,
         #[command(subcommand)]
         command: Option<CacheCommand>,
     },
@@ -139,7 +143,7 @@ pub enum Command {
         #[command(subcommand)]
         command: SuiteCommand,
     },
-    /// Pin, build and verify images
+    /// List, pin, build and verify images
     Image {
         #[command(subcommand)]
         command: ImageCommand,
@@ -153,31 +157,6 @@ pub enum Command {
     Man {
         /// The folder they go to; made where it is not there
         folder: PathBuf,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub enum ImageCommand {
-    /// Pin an image to what its suite or registry has now, and write image.lock
-    Lock {
-        /// An image of the catalog
-        name: String,
-    },
-    /// Build an image from its lock
-    Build {
-        /// An image of the catalog
-        name: String,
-        /// A Debian architecture [default: this machine's]
-        #[arg(long)]
-        arch: Option<String>,
-        /// Write the archive for `docker load` too, and print its path
-        #[arg(long)]
-        archive: bool,
-    },
-    /// Build every architecture anew and compare with the lock
-    Verify {
-        /// An image of the catalog
-        name: String,
     },
 }
 

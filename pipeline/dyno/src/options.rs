@@ -192,8 +192,8 @@ pub struct Output {
     /// A policy of the catalog
     #[arg(long, default_value = "default")]
     pub policy: String,
-    /// Folder for report.html, comment.md and report.json [default: dyno/reports/JOB in the user's
-    /// data folder]
+    /// Folder for report.html, comment.md and report.json [default: JOB in the folder of reports,
+    /// which is DYNO_REPORTS, else dyno/reports in the user's data folder]
     #[arg(long, value_name = "FOLDER")]
     pub report: Option<PathBuf>,
     /// The address at which the page will be, for the comment to link to

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dyno_base::error::{Error, Result};
+use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::{Phase, Stage};
 use dyno_build::catalog::LoadedSuite;
 use dyno_build::source::{self, Origin, Resolved};
@@ -50,16 +50,19 @@ pub async fn resolve_sides(
         .filter(|(_, name)| image_of(name).is_none())
         .map(|(side, name)| (*side, (*name).clone()))
         .collect();
-    let mut commits = Vec::new();
+    let (mut commits, mut unknown) = (Vec::new(), Vec::new());
     for (side, name) in others {
         let imported = if is_compiler { import_compiler(&name, ctx).await? } else { None };
         match imported {
             Some(compiler) => drop(resolved.insert(side, compiler)),
             None if suite.suite.source == Source::Compiler(None) => {
-                return Err(compiler::unknown_compiler(&name, &known_images, false));
+                unknown.push(name);
             }
             None => commits.push((side, name)),
         }
+    }
+    if !unknown.is_empty() {
+        return Err(compiler::unknown_compilers(&unknown, &known_images));
     }
     let commit_names: Vec<String> = commits.iter().map(|(_, name)| name.clone()).collect();
     if !commits.is_empty() {
@@ -71,7 +74,14 @@ pub async fn resolve_sides(
             &ctx.cache,
             &ctx.events,
         );
-        let found = clock.time("source", resolving).await?;
+        // What is no commit may be meant for an image.
+        let found = clock.time("source", resolving).await.map_err(|error| {
+            if !is_compiler || error.kind != Kind::Input {
+                return error;
+            }
+            let others = ", a branch, tag or commit";
+            error.hint(compiler::compiler_hint(&commit_names, &known_images, others))
+        })?;
         resolved.extend(commits.into_iter().map(|(side, _)| side).zip(found));
     }
     ctx.events.stage(Stage::Image, None);

@@ -238,7 +238,7 @@ async fn commits_are_found_by_id_prefix_or_what_was_asked() {
         ("nonsense".into(), Err("in none of its runs")),
         ("".into(), Err("no comparison")),
     ] {
-        match (session.compare("aaaaaaa", &asked, &Filter::default()).await, expected) {
+        match (session.compare("aaaaaaa", &*asked, &Filter::default()).await, expected) {
             (Ok(compared), Ok('t')) => assert!(compared.candidate.hex().ends_with('c')),
             (Ok(compared), Ok(letter)) => assert_eq!(compared.candidate, commit(letter)),
             (Err(error), Err(part)) => {
@@ -251,7 +251,7 @@ async fn commits_are_found_by_id_prefix_or_what_was_asked() {
     insta::assert_snapshot!(missing);
     let newest = session.compare("v1", "main", &Filter::default()).await.unwrap();
     assert_eq!(
-        newest.older_pairs,
+        newest.other_pairs,
         ["2026-11-20 12:00 v1 … main is `aaaaaaaaaaaa bbbbbbbbbbbb --suite wasmi`"]
     );
     let ambiguous = session.compare("v1", "bbbbbbb", &Filter::default()).await.unwrap_err();
