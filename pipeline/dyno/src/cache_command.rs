@@ -16,7 +16,7 @@ use crate::show::print_as;
 
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// What the cache holds: what for, how large, and when it was used last
+    /// List what the cache holds: what for, how large, and when it was used last
     List,
     /// Remove what can be made or fetched again; records that wait to be published stay
     Prune(Prune),

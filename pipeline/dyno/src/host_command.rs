@@ -30,7 +30,7 @@ pub enum HostCommand {
         #[arg(long)]
         json: bool,
     },
-    /// What moves a measurement on this machine: how it is, how it should be, and how to set it
+    /// Say what moves a measurement on this machine: how it is, how it should be, and how to set it
     ///
     /// Ends with 0 whatever it finds; 2 or 3 if the host's file is wrong or of another machine.
     /// With --verbose it says of good knobs too why they matter.
@@ -61,7 +61,7 @@ pub enum HostCommand {
         #[command(flatten)]
         setting: Setting,
     },
-    /// The public key of this machine, as hosts/NAME.toml takes it; the key is made where there is none
+    /// Print the public key of this machine, as hosts/NAME.toml takes it; make it where there is none
     ///
     /// With a key, every run row that this machine publishes is signed. The private half lies in
     /// host.key of the user's data folder, or where DYNO_HOST_KEY says.

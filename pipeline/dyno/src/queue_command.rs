@@ -30,10 +30,10 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct RequestArguments {
     /// A suite of the catalog
     pub suite: String,
-    /// The commit to compare with
+    /// The commit to compare with, named as for run, but for the work tree
     #[arg(required_unless_present = "self_check")]
     pub baseline: Option<String>,
-    /// The commit in question
+    /// The commit in question, named alike
     #[arg(required_unless_present = "self_check")]
     pub candidate: Option<String>,
     /// Compare this commit with itself

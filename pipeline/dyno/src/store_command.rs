@@ -17,7 +17,7 @@ use crate::show::print_as;
 
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
-    /// What was measured: suite, commits, host, date and rounds of each run, the newest first
+    /// List what was measured: suite, commits, host, date and rounds of each run, the newest first
     List {
         /// Only this suite
         #[arg(long)]

@@ -68,7 +68,10 @@ fn names_of_commits() {
     }
     let told = world.dyno(&["run", "made", "nope", "neither"]);
     assert!(told.err.contains("\"nope\"") && told.err.contains("\"neither\""), "both: {told:?}");
-    world.edit("suites/made/suite.toml", "../../target", "../../gone");
+    world.edit("suites/made/suite.toml", "../../target", "../../hosts");
+    let told = plan("v1");
+    check(&told, 2, &["there is no git repository in [world]/hosts", "`git status` works in"]);
+    world.edit("suites/made/suite.toml", "../../hosts", "../../gone");
     let told = plan("v1");
     assert_eq!(told.code, Some(2), "{told:?}");
     assert!(told.err.contains("no repository at"), "{told:?}");
