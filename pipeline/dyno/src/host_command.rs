@@ -188,10 +188,9 @@ fn list(catalog: &Catalog, json: bool) -> Result<u8> {
             if host.signed { "signs" } else { "–" }.into(),
         ],
         None => {
-            vec![
-                name.clone(),
-                format!("cannot be read: {}", mistake.as_deref().unwrap_or_default()),
-            ]
+            let why = format!("cannot be read: {}", mistake.as_deref().unwrap_or_default());
+            let none = || "–".to_string();
+            vec![name.clone(), none(), none(), none(), none(), why]
         }
     }));
     print_as(json, &hosts, &columns(&rows, &[]))?;
