@@ -111,8 +111,9 @@ impl CommitName {
             };
             return Label { text, word: commit.to_string() };
         }
-        if is_today || (meaning.is_none() && !self.is_relative()) {
-            return Label { text: name.into(), word: self.name.clone() };
+        // A page is read on other days too, when a relative name means something else.
+        if !self.is_relative() && (is_today || meaning.is_none()) {
+            return Label { text: name.into(), word: name.into() };
         }
         Label { text: format!("{name} ({})", commit.short()), word: commit.to_string() }
     }
@@ -142,10 +143,9 @@ mod tests {
             ("v1", Some((&a, None)), "v1"),
             // What it means today is another commit than the one that is reported.
             ("main", Some((&b, Some("later"))), "main (aaaaaaaaaaaa)"),
-            ("HEAD~1", Some((&a, None)), "HEAD~1"),
-            // Nobody knows what it means today.
+            ("HEAD~1", Some((&a, None)), "HEAD~1 (aaaaaaaaaaaa)"),
             ("HEAD~1", None, "HEAD~1 (aaaaaaaaaaaa)"),
-            (".", Some((&a, None)), "work tree"),
+            (".", Some((&a, None)), "work tree (aaaaaaaaaaaa)"),
             (".", None, "work tree (aaaaaaaaaaaa)"),
             ("aaaaaaaa", None, "aaaaaaaaaaaa"),
             ("AAAAAAAA", Some((&a, Some("Speed up"))), "aaaaaaaaaaaa (Speed up)"),

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::DateTime;
+use dyno_model::catalog::reader::suggest;
 use dyno_model::commit_name::{CommitName, Label, PREFIX_DIGITS_MIN, is_hex};
 use dyno_model::id::{CommitId, Digest, JobId};
 use dyno_model::record::{Built, RunRow, Side, Trust};
@@ -264,8 +265,13 @@ fn missing_hint(rows: &[&Arc<StoredRun>], names: Names<'_>) -> String {
     } else if let Some(name) = names.into_iter().find(|n| is_short(&n.name) && !is_known(n)) {
         let name = &name.name;
         format!("`{name}` is too short for a commit: {PREFIX_DIGITS_MIN} digits are needed")
-    } else if let Some(name) = unknown {
-        format!("`{}` is in none of its runs", name.name)
+    } else if let Some(CommitName { name, .. }) = unknown {
+        let known = runs().flat_map(|run| [&run.baseline, &run.candidate]);
+        // Any two short names are near each other.
+        let is_telling = |asked: &&str| name.len() > 3 && asked.len() > 3;
+        let near = suggest(name, known.map(|built| built.asked.as_str()).filter(is_telling));
+        let near = near.map(|near| format!("; {near}")).unwrap_or_default();
+        format!("`{name}` is in none of its runs{near}")
     } else {
         String::new()
     }

@@ -187,15 +187,19 @@ fn markdown_lines(view: &View) -> String {
 }
 
 fn markdown_line(run: &Provenance) -> String {
-    let digest = |text: &str| code(text.trim_start_matches("sha256:").get(..12).unwrap_or(text));
+    let short =
+        |text: &str| text.trim_start_matches("sha256:").get(..12).unwrap_or(text).to_string();
+    let digest = |text: &str| code(&short(text));
+    let side = |built: &BuiltView| match built.asked.contains(&short(&built.commit)) {
+        true => code(&built.asked),
+        false => format!("{} ({})", code(&built.asked), digest(&built.commit)),
+    };
     format!(
-        "<sub>{} {} ({}) → {} ({}) · suite {} {} · image {} {} · host {} · engine {} · {} · \
+        "<sub>{} {} → {} · suite {} {} · image {} {} · host {} · engine {} · {} · \
          {} · dyno {} · job {}</sub>",
         code(&run.target),
-        code(&run.baseline.asked),
-        digest(&run.baseline.commit),
-        code(&run.candidate.asked),
-        digest(&run.candidate.commit),
+        side(&run.baseline),
+        side(&run.candidate),
         code(&run.suite),
         digest(&run.suite_digest),
         code(&run.image),
