@@ -75,11 +75,11 @@ pub(crate) struct Resolved {
 /// Where it stood what the names of a comparison mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamesFrom {
-    /// In the store alone: an id, or what was asked for when it was measured.
+    /// The store alone: an id, or what was asked for when it was measured.
     Store,
-    /// In the suite's source as it is today.
+    /// The suite's source as it is today.
     Source,
-    /// In the store, since it has no comparison of what the source says today.
+    /// The store, since it has no comparison of what the source says today.
     StoreInstead,
 }
 

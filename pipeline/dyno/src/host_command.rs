@@ -141,7 +141,7 @@ struct ListedHost {
 /// What its file says of a host.
 #[derive(Debug, Serialize)]
 struct HostFacts {
-    /// As `uname -m` says; `None` where it is whatever the machine is.
+    /// The architecture as `uname -m` says it; `None` where it is whatever the machine is.
     architecture: Option<String>,
     engine: EngineChoice,
     benchmark_cores: String,
