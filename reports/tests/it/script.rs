@@ -94,12 +94,16 @@ fn read_page(page: &str) -> Option<Value> {
     Some(serde_json::from_str(&answers.replace("&nbsp;", "\u{a0}")).unwrap())
 }
 
-/// A cell's text, in which equal numbers are equal.
+/// What a cell is sorted by: its first number and the unit of that, or its text.
 fn plain(word: &str) -> String {
-    let word = &word.replace('−', "-");
-    let end = word.find(|c: char| !c.is_ascii_digit() && !"+-.".contains(c)).unwrap_or(word.len());
-    match word[..end].parse::<f64>() {
-        Ok(number) => format!("{number}{}", &word[end..]),
+    let dense: String = word.chars().filter(|c| !c.is_whitespace() && *c != ',').collect();
+    let dense = dense.replace('−', "-");
+    let dense = dense.trim_start_matches('<');
+    let is_of_number = |c: char| c.is_ascii_digit() || "+-.".contains(c);
+    let end = dense.find(|c| !is_of_number(c)).unwrap_or(dense.len());
+    let unit: String = dense[end..].chars().take_while(|c| c.is_alphabetic()).collect();
+    match dense[..end].parse::<f64>() {
+        Ok(number) => format!("{number}{unit}"),
         Err(_) => word.to_string(),
     }
 }
