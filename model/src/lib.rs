@@ -9,6 +9,7 @@ pub mod answer;
 pub mod budget;
 pub mod build_graph;
 pub mod catalog;
+pub mod commit_name;
 pub mod host_key;
 pub mod id;
 pub mod metric;

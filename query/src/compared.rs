@@ -1,12 +1,13 @@
 //! What the store says of two commits, and the SQL that gives each number of it.
 
+use dyno_model::commit_name::Label;
 use dyno_model::id::{CommitId, JobId};
 use dyno_model::record::RunRow;
 use dyno_model::verdict::{Judged, SeriesKey};
 use dyno_store::{Problem, Signer};
 use object_store::path::Path;
 
-use crate::pairs::Filter;
+use crate::pairs::{Filter, NamesFrom};
 use crate::sql_text::quoted;
 
 /// What the store says of two commits.
@@ -27,8 +28,11 @@ pub struct PairComparison {
     /// Jobs of the same pair that measured something else (another kernel, image …) than the
     /// newest.
     pub excluded_jobs: Vec<JobId>,
-    /// Older pairs of commits that the two names stood for as well, in words, newest first.
-    pub older_pairs: Vec<String>,
+    /// How a report calls the two sides, the baseline first.
+    pub labels: [Label; 2],
+    pub names_from: NamesFrom,
+    /// Other pairs of commits that were measured under the two names, in words, newest first.
+    pub other_pairs: Vec<String>,
     /// The series, ordered by benchmark, config, metric, host.
     pub judged: Vec<Judged>,
     /// Past runs whose noise the estimates borrow.

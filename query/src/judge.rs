@@ -24,8 +24,8 @@ use crate::error::Result;
 use crate::noise::{History, PastRuns, PastSeriesById};
 use crate::pair_columns::{PairColumns, reason};
 use crate::pairs::{
-    Filter, Pair, Resolved, bound_by_job, comparable_pairs, comparable_runs, pairs_with_runs,
-    resolve,
+    Filter, Names, Pair, Resolved, bound_by_job, comparable_pairs, comparable_runs, labels,
+    pairs_with_runs, resolve,
 };
 use crate::reader::{StoredSummary, SummaryReader};
 use crate::scaling;
@@ -89,12 +89,11 @@ impl Judge {
     /// The comparison of two commits.
     pub(crate) async fn compare(
         &self,
-        baseline: &str,
-        candidate: &str,
+        names: Names<'_>,
         filter: &Filter,
     ) -> Result<PairComparison> {
-        let Resolved { pair, runs: rows, older: older_pairs } =
-            resolve(self.run_rows(), baseline, candidate, filter)?;
+        let Resolved { pair, runs: rows, others: other_pairs, names_from } =
+            resolve(self.run_rows(), names, filter)?;
         let (comparable, excluded_jobs) = comparable_runs(&rows, filter);
         let runs: Vec<&RunRow> = comparable.iter().map(|row| &row.run).collect();
         let history_runs = PastRuns::new(self.run_rows()).history_runs(&runs);
@@ -111,6 +110,8 @@ impl Judge {
             .unzip();
         Ok(PairComparison {
             history_runs: history_runs.into_iter().map(|run| run.job.clone()).collect(),
+            labels: labels(&pair, names),
+            names_from,
             baseline: pair.baseline,
             candidate: pair.candidate,
             suite: pair.suite,
@@ -119,7 +120,7 @@ impl Judge {
             sample_files: comparable.iter().map(|row| row.path(Folder::Samples)).collect(),
             runs,
             excluded_jobs,
-            older_pairs,
+            other_pairs,
             judged,
             jobs,
             problems: self.reader.snapshot.store.problems(),

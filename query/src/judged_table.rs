@@ -13,6 +13,7 @@ use datafusion::common::{DataFusionError, Result as DfResult, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use dyno_model::commit_name::CommitName;
 use dyno_store::StoredRun;
 use futures::future::BoxFuture;
 
@@ -121,7 +122,8 @@ impl TableProvider for JudgedTable {
                 (&no_filter, matching.map(|(row, _)| Arc::clone(row)).collect())
             }
             Selection::OnePair { baseline, candidate, filter } => {
-                (filter, resolve(rows, baseline, candidate, filter)?.runs)
+                let names = [baseline, candidate].map(CommitName::from);
+                (filter, resolve(rows, [&names[0], &names[1]], filter)?.runs)
             }
         };
         let (judge, table, has_old_columns) =

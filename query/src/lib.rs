@@ -48,7 +48,7 @@ pub use compared::PairComparison;
 pub use error::{Error, Result};
 pub use evidence::Evidence;
 pub use null_comparisons::NullComparisons;
-pub use pairs::Filter;
+pub use pairs::{Filter, NamesFrom};
 pub use print::{write_csv, write_expanded, write_json, write_parquet, write_table};
 pub use reader::StoredSummary;
 pub use session::Session;

@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::DateTime;
+use dyno_model::catalog::reader::suggest;
+use dyno_model::commit_name::{CommitName, Label, PREFIX_DIGITS_MIN, is_hex};
 use dyno_model::id::{CommitId, Digest, JobId};
 use dyno_model::record::{Built, RunRow, Side, Trust};
 use dyno_model::text::shell_word;
-use dyno_store::{PREFIX_DIGITS_MIN, StoredRun, is_hex};
+use dyno_store::StoredRun;
 
 use crate::error::{Error, Result};
 
@@ -65,66 +67,148 @@ pub(crate) type PairRuns = (Pair, Vec<Arc<StoredRun>>);
 pub(crate) struct Resolved {
     pub pair: Pair,
     pub runs: Vec<Arc<StoredRun>>,
-    /// Older pairs of the suite that the two names stood for as well, in words, newest first.
-    pub older: Vec<String>,
+    /// Other pairs of the suite that were measured under the two names, in words, newest first.
+    pub others: Vec<String>,
+    pub names_from: NamesFrom,
 }
 
-/// The one pair that `baseline` and `candidate` mean, and its runs.
+/// Where it stood what the names of a comparison mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamesFrom {
+    /// The store alone: an id, or what was asked for when it was measured.
+    Store,
+    /// The suite's source as it is today.
+    Source,
+    /// The store, since it has no comparison of what the source says today.
+    StoreInstead,
+}
+
+/// The two names of a comparison, the baseline's first.
+pub(crate) type Names<'a> = [&'a CommitName; 2];
+
+/// Whether `run` is of what the names mean, by their meanings of today where these are known and
+/// `by_source` says so.
+fn is_of(names: Names<'_>, by_source: bool, run: &RunRow) -> bool {
+    let is_meant = |name: &CommitName, built: &Built| match name.commit_in(&run.suite) {
+        Some(commit) if by_source => *commit == built.commit,
+        _ => stands_for(&name.name, built),
+    };
+    is_meant(names[0], &run.baseline) && is_meant(names[1], &run.candidate)
+}
+
+fn pairs_of(
+    rows: &[&Arc<StoredRun>],
+    names: Names<'_>,
+    by_source: bool,
+) -> BTreeMap<Pair, Vec<Arc<StoredRun>>> {
+    let mut pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>> = BTreeMap::new();
+    for row in rows.iter().filter(|row| is_of(names, by_source, &row.run)) {
+        pairs.entry(Pair::from_run(&row.run)).or_default().push(Arc::clone(row));
+    }
+    pairs
+}
+
+/// The one pair that `names` mean, and its runs.
 ///
-/// Each may be a commit id, a prefix of one (7 digits or more) or what a person asked for when the
-/// job was requested. A name such as `main` stands for other commits in time: of several pairs of
-/// one suite the newest is meant, and one of a trusted candidate before all others. A prefix that
-/// fits several commits means none, and neither do names that several suites have.
+/// Each may be a commit id, a prefix of one (7 digits or more), a name with a meaning in the source
+/// of the suite, or what a person asked for when the job was requested. A name such as `main` stands
+/// for other commits in time: what it means today counts, where that is known and was measured; else
+/// the newest of several pairs of one suite, and one of a trusted candidate before all others, unless
+/// the name is a relative one. A prefix that fits several commits means none, and neither do names
+/// that several suites have.
 pub(crate) fn resolve(
     rows: &[Arc<StoredRun>],
-    baseline: &str,
-    candidate: &str,
+    names: Names<'_>,
     filter: &Filter,
 ) -> Result<Resolved> {
+    let eligible = eligible(rows, filter);
+    let by_source = pairs_of(&eligible, names, true);
+    let under_names = pairs_of(&eligible, names, false);
+    let knows_today = |pair: &Pair| names.iter().any(|name| name.commit_in(&pair.suite).is_some());
+    let is_stale = |pair: &Pair| {
+        names.iter().any(|name| name.is_relative() && name.commit_in(&pair.suite).is_some())
+    };
+    let instead: BTreeMap<_, _> = under_names.iter().filter(|(pair, _)| !is_stale(pair)).collect();
+    let is_found = !by_source.is_empty();
+    let pairs = match is_found {
+        true => by_source,
+        false => instead.into_iter().map(|(pair, runs)| (pair.clone(), runs.clone())).collect(),
+    };
+    let mut pairs = newest_first(pairs);
+    let under_names = newest_first(under_names);
+    if pairs.is_empty() {
+        return Err(Error::NoComparison {
+            baseline: today(names[0], &eligible),
+            candidate: today(names[1], &eligible),
+            hint: match under_names.first() {
+                Some((pair, runs)) => format!("under these names it has {}", meaning(pair, runs)),
+                None => missing_hint(&eligible, names),
+            },
+            stored: stored_pairs(rows),
+        });
+    }
+    refuse_ambiguous(&pairs, names)?;
+    let (pair, runs) = pairs.remove(0);
+    let names_from = match (knows_today(&pair), is_found) {
+        (false, _) => NamesFrom::Store,
+        (true, true) => NamesFrom::Source,
+        (true, false) => NamesFrom::StoreInstead,
+    };
+    let others = under_names.iter().filter(|(o, _)| o.suite == pair.suite && *o != pair);
+    let others = others.map(|(pair, runs)| meaning(pair, runs)).collect();
+    Ok(Resolved { pair, runs, others, names_from })
+}
+
+/// The rows that `filter` leaves.
+fn eligible<'a>(rows: &'a [Arc<StoredRun>], filter: &Filter) -> Vec<&'a Arc<StoredRun>> {
     let matches_filter =
         |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
     let of_job = rows.iter().filter(|row| filter.is_of_job(&row.run));
     let of_job: BTreeSet<(Pair, &str)> =
         of_job.map(|row| (Pair::from_run(&row.run), row.run.host.as_str())).collect();
-    let eligible: Vec<&Arc<StoredRun>> = rows
-        .iter()
+    rows.iter()
         .filter(|row| {
             matches_filter(&filter.suite, &row.run.suite)
                 && matches_filter(&filter.host, &row.run.host)
                 && (filter.job.is_none()
                     || of_job.contains(&(Pair::from_run(&row.run), row.run.host.as_str())))
         })
-        .collect();
-    let mut pairs: BTreeMap<Pair, Vec<Arc<StoredRun>>> = BTreeMap::new();
-    for row in &eligible {
-        if names(baseline, &row.run.baseline) && names(candidate, &row.run.candidate) {
-            pairs.entry(Pair::from_run(&row.run)).or_default().push(Arc::clone(row));
-        }
-    }
-    let mut pairs = newest_first(pairs);
-    let Some((newest, _)) = pairs.first() else {
-        return Err(Error::NoComparison {
-            baseline: baseline.into(),
-            candidate: candidate.into(),
-            hint: missing_hint(&eligible, baseline, candidate),
-            stored: stored_pairs(rows),
-        });
-    };
-    let is_one_suite = pairs.iter().all(|(pair, _)| pair.suite == newest.suite);
-    let stands_for = |asked: &str, side: Side| {
+        .collect()
+}
+
+/// # Errors
+/// Pairs of several suites, or of several commits that an id's first digits fit.
+fn refuse_ambiguous(pairs: &[PairRuns], names: Names<'_>) -> Result<()> {
+    let is_one_suite = pairs.iter().all(|(pair, _)| pair.suite == pairs[0].0.suite);
+    let by_prefix = |name: &CommitName, side: Side| {
         let built = pairs.iter().flat_map(|(_, runs)| runs).map(|row| side_of(&row.run, side));
-        let by_prefix = built.filter(|built| built.asked != asked).map(|built| &built.commit);
+        let by_prefix = built.filter(|built| built.asked != name.name).map(|built| &built.commit);
         by_prefix.collect::<BTreeSet<_>>().len()
     };
-    let are_names =
-        stands_for(baseline, Side::Baseline) < 2 && stands_for(candidate, Side::Candidate) < 2;
-    if !(is_one_suite && are_names) {
-        let meanings = pairs.iter().map(|(pair, runs)| meaning(pair, runs)).collect();
-        return Err(Error::Ambiguous { asked: format!("{baseline} {candidate}"), meanings });
+    if is_one_suite
+        && by_prefix(names[0], Side::Baseline) < 2
+        && by_prefix(names[1], Side::Candidate) < 2
+    {
+        return Ok(());
     }
-    let older = pairs.split_off(1).iter().map(|(pair, runs)| meaning(pair, runs)).collect();
-    let (pair, runs) = pairs.remove(0);
-    Ok(Resolved { pair, runs, older })
+    let meanings = pairs.iter().map(|(pair, runs)| meaning(pair, runs)).collect();
+    Err(Error::Ambiguous { asked: format!("{} {}", names[0].name, names[1].name), meanings })
+}
+
+/// A name, with the commit that it means today where that is one thing.
+fn today(name: &CommitName, rows: &[&Arc<StoredRun>]) -> String {
+    let suites: BTreeSet<&str> = rows.iter().map(|row| row.run.suite.as_str()).collect();
+    let commits: BTreeSet<&CommitId> =
+        suites.iter().filter_map(|suite| name.commit_in(suite)).collect();
+    match (commits.first(), commits.len()) {
+        (Some(commit), 1) if !name.is_id() => format!("{} ({})", name.name, commit.short()),
+        _ => name.name.clone(),
+    }
+}
+
+/// How a report calls both sides of `pair`.
+pub(crate) fn labels(pair: &Pair, names: Names<'_>) -> [Label; 2] {
+    [names[0].label(&pair.suite, &pair.baseline), names[1].label(&pair.suite, &pair.candidate)]
 }
 
 fn side_of(run: &RunRow, side: Side) -> &Built {
@@ -159,30 +243,42 @@ fn meaning(pair: &Pair, runs: &[Arc<StoredRun>]) -> String {
 }
 
 /// Why no run of `rows` compares the two; empty where there is nothing to say.
-fn missing_hint(rows: &[&Arc<StoredRun>], baseline: &str, candidate: &str) -> String {
+fn missing_hint(rows: &[&Arc<StoredRun>], names: Names<'_>) -> String {
     let runs = || rows.iter().map(|row| &row.run);
-    let is_known =
-        |name: &str| runs().any(|run| names(name, &run.baseline) || names(name, &run.candidate));
-    let is_short = |name: &str| name.len() < PREFIX_DIGITS_MIN && is_hex(name) && !is_known(name);
-    let is_reverse =
-        |run: &&RunRow| names(candidate, &run.baseline) && names(baseline, &run.candidate);
+    let is_known = |name: &CommitName| {
+        let is_meant = |suite: &str, built: &Built| {
+            name.commit_in(suite) == Some(&built.commit) || stands_for(&name.name, built)
+        };
+        runs()
+            .any(|run| is_meant(&run.suite, &run.baseline) || is_meant(&run.suite, &run.candidate))
+    };
+    let is_short = |name: &str| name.len() < PREFIX_DIGITS_MIN && is_hex(name);
+    let reverse = [names[1], names[0]];
+    let is_reverse = |run: &&RunRow| is_of(reverse, true, run);
+    let unknown = names.into_iter().find(|name| !is_known(name));
     if let Some(run) = runs().filter(is_reverse).max_by_key(|run| run.finished_us) {
         let (baseline, candidate) = (run.baseline.commit.short(), run.candidate.commit.short());
         format!(
             "it has the reverse: `dyno compare {baseline} {candidate} --suite {}`",
             shell_word(&run.suite)
         )
-    } else if let Some(name) = [baseline, candidate].into_iter().find(|name| is_short(name)) {
+    } else if let Some(name) = names.into_iter().find(|n| is_short(&n.name) && !is_known(n)) {
+        let name = &name.name;
         format!("`{name}` is too short for a commit: {PREFIX_DIGITS_MIN} digits are needed")
-    } else if let Some(name) = [baseline, candidate].into_iter().find(|name| !is_known(name)) {
-        format!("`{name}` is in none of its runs")
+    } else if let Some(CommitName { name, .. }) = unknown {
+        let known = runs().flat_map(|run| [&run.baseline, &run.candidate]);
+        // Any two short names are near each other.
+        let is_telling = |asked: &&str| name.len() > 3 && asked.len() > 3;
+        let near = suggest(name, known.map(|built| built.asked.as_str()).filter(is_telling));
+        let near = near.map(|near| format!("; {near}")).unwrap_or_default();
+        format!("`{name}` is in none of its runs{near}")
     } else {
         String::new()
     }
 }
 
 /// Whether a person who writes `asked` can mean `built`.
-fn names(asked: &str, built: &Built) -> bool {
+fn stands_for(asked: &str, built: &Built) -> bool {
     let is_prefix = asked.len() >= PREFIX_DIGITS_MIN
         && is_hex(asked)
         && built.commit.hex().starts_with(&asked.to_ascii_lowercase());

@@ -13,6 +13,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast;
 use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Case;
+use dyno_model::commit_name::CommitName;
 use dyno_model::id::JobId;
 use dyno_model::metric::CACHEGRIND;
 use dyno_model::plan::{Job, JobInputs};
@@ -122,18 +123,30 @@ impl Session {
         Ok(batches)
     }
 
-    /// Compares two commits, each given as an id, a prefix of 7 digits or more, or what was asked
-    /// for when the job was requested. What is pooled and what q is adjusted over: docs/sql.md.
+    /// Compares two commits, each given as an id, a prefix of 7 digits or more, a name with its
+    /// meaning of today, or what was asked for when the job was requested. What is pooled and what q
+    /// is adjusted over: docs/sql.md.
     ///
     /// # Errors
     /// [`Error::NoComparison`] with what the store has instead; [`Error::Ambiguous`].
     pub async fn compare(
         &self,
-        baseline: &str,
-        candidate: &str,
+        baseline: impl Into<CommitName>,
+        candidate: impl Into<CommitName>,
         filter: &Filter,
     ) -> Result<PairComparison> {
-        self.judge.compare(baseline, candidate, filter).await
+        let (baseline, candidate) = (baseline.into(), candidate.into());
+        self.judge.compare([&baseline, &candidate], filter).await
+    }
+
+    /// The suites of the runs that count, each with the names that its commits were asked for by.
+    pub fn suites(&self) -> BTreeMap<&str, BTreeSet<&str>> {
+        let mut suites: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for row in self.judge.run_rows() {
+            let names = [&row.run.baseline, &row.run.candidate].map(|built| built.asked.as_str());
+            suites.entry(&row.run.suite).or_default().extend(names);
+        }
+        suites
     }
 
     /// The stored summaries of every job of the pair that `compare` would find, none left out.
@@ -143,7 +156,8 @@ impl Session {
         candidate: &str,
         filter: &Filter,
     ) -> Result<Vec<StoredSummary>> {
-        let rows = resolve(self.judge.run_rows(), baseline, candidate, filter)?.runs;
+        let (baseline, candidate) = (CommitName::from(baseline), CommitName::from(candidate));
+        let rows = resolve(self.judge.run_rows(), [&baseline, &candidate], filter)?.runs;
         let runs: Vec<_> = rows.iter().map(|row| &row.run).collect();
         self.judge.reader.summaries(&runs).await
     }

@@ -75,7 +75,8 @@ pub fn code(text: &str) -> String {
             c => c,
         })
         .collect();
-    if inner.trim().is_empty() { "–".to_string() } else { format!("`{}`", powerless(&inner)) }
+    // With its backtick no line begins with a command.
+    if inner.trim().is_empty() { "–".to_string() } else { powerless(&format!("`{inner}`")) }
 }
 
 /// `text` as one line of Markdown prose that says just that. What GitHub would make a mention, a
@@ -285,6 +286,7 @@ mod tests {
                      x #\u{200b}#VSO[task] #\u{200b}#[error]\n## title";
         assert_eq!(fence(log), format!("```text\n{apart}\n```"));
         assert_eq!(code("x ##vso[y]"), "`x #\u{200b}#vso[y]`");
+        assert_eq!(code("::error::x"), "`::error::x`");
     }
 
     #[test]

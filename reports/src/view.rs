@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 
 use dyno_model::catalog::policy::{Gate, Policy};
+use dyno_model::commit_name::Label;
 use dyno_model::notice::Notice;
 use dyno_model::record::RunRow;
 use dyno_model::selfcheck::SelfCheck;
@@ -96,6 +97,8 @@ pub(crate) const SECTIONS: [Section; 21] = [
 pub struct Input<'a> {
     /// The jobs compared, one a host.
     pub runs: &'a [RunRow],
+    /// How the two sides are called, the baseline first.
+    pub labels: &'a [Label; 2],
     /// Files of the store that were set aside, each with its reason.
     pub set_aside: &'a [Notice],
     pub judged: &'a [Judged],
@@ -203,7 +206,7 @@ impl View {
         let many_hosts = has_many_hosts(&input);
         let mut view = Self {
             version: VERSION,
-            title: title(input.runs),
+            title: title(&input),
             conclusion: input.concluded.conclusion.name(),
             sentence: words::sentence(&facts),
             next_step: String::new(),
@@ -217,7 +220,7 @@ impl View {
             remarks: Vec::new(),
             remarks_without_row: Vec::new(),
             means: means::means(input.judged, input.policy, many_hosts),
-            selfchecks: selfchecks::selfchecks(input.runs, input.selfchecks),
+            selfchecks: selfchecks::selfchecks(&input),
             counts,
             many_hosts,
             gate_fails: input.concluded.gate_fails,
@@ -235,7 +238,7 @@ impl View {
             common,
             notices: notices::notices(input.runs, input.set_aside),
             policy: PolicyView::new(input.policy, input.judged),
-            runs: input.runs.iter().map(provenance::provenance).collect(),
+            runs: input.runs.iter().map(|run| provenance::provenance(run, input.labels)).collect(),
             links: input.links,
             marker: None,
         };
@@ -263,16 +266,11 @@ impl View {
     }
 }
 
-fn title(runs: &[RunRow]) -> String {
-    match runs.first() {
+fn title(input: &Input<'_>) -> String {
+    let [baseline, candidate] = input.labels;
+    match input.runs.first() {
         None => "Nothing compared".to_string(),
-        Some(run) => {
-            let [baseline, candidate] = [&run.baseline, &run.candidate].map(|built| {
-                // The name of a work tree as it is: docs/suites.md.
-                if built.asked == "." { "work tree" } else { built.asked.as_str() }
-            });
-            format!("{}: {baseline} → {candidate}", run.suite)
-        }
+        Some(run) => format!("{}: {} → {}", run.suite, baseline.text, candidate.text),
     }
 }
 

@@ -40,7 +40,6 @@ pub use files::{PANICKED, parquet_fault};
 pub use gate::RunGate;
 pub use layout::{Folder, Shard};
 pub use publish::PublishOutcome;
-pub use runs::{PREFIX_DIGITS_MIN, is_hex};
 pub use signature::{HostKeys, Signer, SigningKey};
 pub use store::{PublishWatch, READS_AT_ONCE, Store};
 pub use stored_run::{StoredRun, environment, environment_of};

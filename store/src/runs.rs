@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use dyno_model::commit_name::{PREFIX_DIGITS_MIN, is_hex};
 use dyno_model::id::JobId;
 use dyno_model::record::RunRow;
 use futures::StreamExt;
@@ -16,14 +17,6 @@ use crate::error::{Error, Result};
 use crate::layout::Folder;
 use crate::store::{READS_AT_ONCE, Store};
 use crate::stored_run::StoredRun;
-
-/// A prefix of the id of a commit or job must be at least this long, as git's are.
-pub const PREFIX_DIGITS_MIN: usize = 7;
-
-/// Whether `text` consists of hexadecimal digits.
-pub fn is_hex(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_hexdigit())
-}
 
 impl Store {
     /// Whether the store has a readable run row of `job`. It may have several that differ, so that

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
 use dyno_model::host_key::PublicKey;
-use futures::TryStreamExt;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -116,11 +116,14 @@ impl Store {
         let inner = Arc::new(inner);
         let (signer, keys) = (None, Arc::default());
         let store = Self { inner, watch: |_, _| (), gate: None, signer, keys };
-        store
-            .objects()
-            .list_with_delimiter(None)
-            .await
-            .map_err(|e| store.unavailable("list", &e))?;
+        match store.local() {
+            Some(local) => check_folder(local.folder())
+                .map_err(|why| unavailable(format!("cannot list it: {why}")))?,
+            None => {
+                let listed = store.objects().list_with_delimiter(None).await;
+                listed.map_err(|e| store.unavailable("list", &e))?;
+            }
+        }
         Ok(store)
     }
 
@@ -277,9 +280,8 @@ impl Store {
     /// set aside; names that begin with `_` or `.` belong to other tools and are passed over.
     pub async fn list(&self, folder: Folder) -> Result<Vec<(Shard, ObjectMeta)>> {
         let prefix = Path::from(folder.name());
-        let listed = self.objects().list(Some(&prefix)).try_collect::<Vec<_>>().await;
         let mut files = Vec::new();
-        for meta in listed.map_err(|e| self.unavailable("list", &e))? {
+        for meta in self.list_below(&prefix).await? {
             match Shard::parse(folder, &meta.location) {
                 Some(shard) => files.push((shard, meta)),
                 None if meta.location.filename().is_some_and(|n| n.starts_with(['_', '.'])) => {}
@@ -294,6 +296,36 @@ impl Store {
         }
         files.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(files)
+    }
+
+    /// All files below `prefix` that have a name a store can give. In a folder the others are set
+    /// aside, as is what cannot be read: people put things there.
+    async fn list_below(&self, prefix: &Path) -> Result<Vec<ObjectMeta>> {
+        let Some(local) = self.local() else {
+            let listed = self.objects().list(Some(prefix)).try_collect::<Vec<_>>().await;
+            return listed.map_err(|e| self.unavailable("list", &e));
+        };
+        let unavailable = |why: String| Error::Unavailable { url: self.url().to_string(), why };
+        check_folder(&local.folder().join(prefix.as_ref()))
+            .map_err(|why| unavailable(format!("cannot list it: {why}")))?;
+        let (objects, below) = (Arc::clone(self.objects()), prefix.clone());
+        let (send, listed) = tokio::sync::oneshot::channel();
+        // On the threads of tokio a listing ends at the first of these errors.
+        std::thread::spawn(move || {
+            let listed = objects.list(Some(&below)).collect::<Vec<_>>();
+            drop(send.send(listed.now_or_never()));
+        });
+        let listed = listed.await.ok().flatten();
+        let listed = listed.ok_or_else(|| unavailable("cannot list it to its end".into()))?;
+        let (files, errors): (Vec<_>, Vec<_>) = listed.into_iter().partition(|item| item.is_ok());
+        for error in errors.into_iter().filter_map(std::result::Result::err) {
+            let fault = one_line(&error);
+            tracing::warn!(%prefix, %fault, "set aside");
+            // Its name is no path of a store, and stands in the error's text alone.
+            let place = format!("{prefix}/: {}", fault.escape_debug());
+            lock(&self.inner.problems).insert(place, "cannot be listed".into());
+        }
+        Ok(files.into_iter().filter_map(std::result::Result::ok).collect())
     }
 
     /// The run row in a file; `None` (and a problem) if the file is not one.
@@ -354,6 +386,16 @@ impl Store {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is behind these locks is replaced whole, so a panic elsewhere leaves it sound.
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Whether a folder can be listed; one that is not there is empty.
+fn check_folder(folder: &std::path::Path) -> Result<(), String> {
+    match std::fs::read_dir(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("{}: {error}", folder.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An error with the system's reason (`Permission denied …`) on one line.

@@ -26,6 +26,17 @@ pub enum EngineChoice {
     Docker,
 }
 
+impl EngineChoice {
+    /// The choice as a host's file has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Embedded => "embedded",
+            Self::Docker => "docker",
+        }
+    }
+}
+
 /// [`Host::load_max`] where the file does not say: one core's worth of other programs.
 pub const LOAD_MAX: f64 = 1.0;
 
@@ -66,9 +77,9 @@ pub fn parse(name: &str, file: &str, text: &str) -> Result<Host, Mistakes> {
             .optional_choice(
                 "engine",
                 &[
-                    ("auto", EngineChoice::Auto),
-                    ("embedded", EngineChoice::Embedded),
-                    ("docker", EngineChoice::Docker),
+                    (EngineChoice::Auto.name(), EngineChoice::Auto),
+                    (EngineChoice::Embedded.name(), EngineChoice::Embedded),
+                    (EngineChoice::Docker.name(), EngineChoice::Docker),
                 ],
             )
             .unwrap_or(EngineChoice::Auto);

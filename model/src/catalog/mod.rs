@@ -7,5 +7,6 @@ pub mod host;
 pub mod image;
 pub mod policy;
 pub mod reader;
+mod suggest;
 pub mod suite;
 pub mod watch;

@@ -12,6 +12,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use super::suggest::{suggest, suggest_of};
 use crate::mistake::{Mistake, Mistakes};
 
 type Notes = RefCell<Vec<Mistake>>;
@@ -433,15 +434,6 @@ pub fn one_of<S: AsRef<str>>(names: &[S]) -> String {
         [one] => (*one).to_string(),
         _ => format!("one of {}", names.join(", ")),
     }
-}
-
-/// `did you mean …?`, if one of `names` is near enough to what was written.
-pub fn suggest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<String> {
-    names
-        .map(|name| (strsim::damerau_levenshtein(written, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .min()
-        .map(|(_, name)| format!("did you mean `{name}`?"))
 }
 
 fn article(noun: &str) -> String {

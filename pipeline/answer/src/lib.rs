@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::policy::Policy;
+use dyno_model::commit_name::CommitName;
 use dyno_model::notice::Notice;
 use dyno_model::text::plural;
 use dyno_model::verdict::{Concluded, Failing, SeriesKey, conclude};
@@ -37,17 +38,33 @@ pub struct Answer {
     pub session: Session,
 }
 
+/// Opens the store for asking under `policy`.
+pub async fn open(store: &Store, policy: &Policy) -> Result<Session> {
+    Session::open(store, policy.clone()).await.map_err(query_error)
+}
+
 /// Asks the store to compare two commits under `policy`.
 pub async fn ask(
     store: &Store,
     policy: &Policy,
-    baseline: &str,
-    candidate: &str,
+    baseline: impl Into<CommitName>,
+    candidate: impl Into<CommitName>,
+    filter: &Filter,
+    events: &Events,
+) -> Result<Answer> {
+    let session = open(store, policy).await?;
+    ask_session(session, (store, policy), [baseline.into(), candidate.into()], filter, events).await
+}
+
+/// Asks a session over `store`, opened under `policy`, to compare two commits.
+pub async fn ask_session(
+    session: Session,
+    (store, policy): (&Store, &Policy),
+    [baseline, candidate]: [CommitName; 2],
     filter: &Filter,
     events: &Events,
 ) -> Result<Answer> {
     let started = std::time::Instant::now();
-    let session = Session::open(store, policy.clone()).await.map_err(query_error)?;
     let compared = session.compare(baseline, candidate, filter).await;
     // What was set aside may be why there is no comparison.
     let compared = compared.inspect_err(|_| drop(files_set_aside(&session, events)));
@@ -84,6 +101,7 @@ pub async fn ask(
     set_aside.extend(signatures_text(&compared.signers).map(Notice::from));
     let view = View::new(Input {
         runs: &compared.runs,
+        labels: &compared.labels,
         set_aside: &set_aside,
         judged: &compared.judged,
         policy,

@@ -44,6 +44,25 @@ pub struct Error {
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What was found; or one error of wrong input that says all that was not, with the hints of each.
+pub fn all_or_errors<T>(found: T, mut unknown: Vec<Error>) -> Result<T> {
+    match unknown.len() {
+        0 => Ok(found),
+        1 => Err(unknown.remove(0)),
+        _ => {
+            let messages: Vec<&str> = unknown.iter().map(|error| error.message.as_str()).collect();
+            let mut hints: Vec<&str> = Vec::new();
+            for hint in unknown.iter().filter_map(|error| error.hint.as_deref()) {
+                if !hints.contains(&hint) {
+                    hints.push(hint);
+                }
+            }
+            let hint = (!hints.is_empty()).then(|| hints.join("; "));
+            Err(Error { hint, ..Error::input(messages.join("; ")) })
+        }
+    }
+}
+
 impl Error {
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), hint: None, mistakes: Vec::new() }

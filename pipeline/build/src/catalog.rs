@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dyno_model::catalog::host::{self, Host};
 use dyno_model::catalog::policy::{self, Policy};
-use dyno_model::catalog::reader::{is_name, suggest};
+use dyno_model::catalog::reader::{is_name, suggest_of};
 use dyno_model::catalog::suite::{self, CrateSource, Suite, Workload};
 use dyno_model::catalog::watch::{self, Watch};
 use dyno_model::host_key::PublicKey;
@@ -175,6 +175,19 @@ impl Catalog {
         self.load_suite(name, true)
     }
 
+    /// What `suite.toml` of the suite `name` says, and the suite's folder; `None` where it cannot be
+    /// read. Whether the files that it names are there is not looked at.
+    pub fn definition_of_suite(&self, name: &str) -> Option<(Suite, PathBuf)> {
+        let file = self.find("suites", "suite", name, "suite.toml").ok()?;
+        let suite = suite::parse(name, &self.display_path(&file), &read(&file).ok()?).ok()?;
+        Some((suite, file.parent()?.to_path_buf()))
+    }
+
+    /// The names of all hosts.
+    pub fn hosts(&self) -> Vec<String> {
+        self.names("hosts", "")
+    }
+
     /// The suite `name`, whose expected answers need not be there yet.
     pub fn suite_without_answers(&self, name: &str) -> Result<LoadedSuite> {
         self.load_suite(name, false)
@@ -263,8 +276,7 @@ impl Catalog {
             return Ok(file);
         }
         let known_names = self.names(kind, inner);
-        let hint = suggest(name, known_names.iter().map(String::as_str))
-            .unwrap_or_else(|| format!("{kind}/ has: {}", known_names.join(", ")));
+        let hint = suggest_of(name, &format!("{kind}/ has"), &known_names);
         Err(Error::input(format!("there is no {noun} \"{}\"", name.escape_debug())).hint(hint))
     }
 }

@@ -8,6 +8,7 @@ use dyno_model::budget::ROUNDS_MAX;
 use crate::agent_command::AgentArguments;
 use crate::cache_command::CacheCommand;
 use crate::host_command::HostCommand;
+use crate::image_command::ImageCommand;
 use crate::options::{Global, Measuring, Output, ROUNDS_LEAST, SelectionArguments};
 use crate::prompt;
 use crate::queue_command::{QueueArguments, RequestArguments};
@@ -56,9 +57,10 @@ pub enum Command {
     Run {
         /// A suite of the catalog
         suite: String,
-        /// The commit to compare with: a branch, a tag, a version or a full id
+        /// The commit to compare with: a branch, a tag, a version or an id; of a repository on this
+        /// machine all that git knows (HEAD~1, origin/main), and . for the work tree
         baseline: String,
-        /// The commit in question
+        /// The commit in question, named alike
         candidate: String,
         /// Print the plan and stop before building
         #[arg(long)]
@@ -119,17 +121,20 @@ pub enum Command {
         /// The job, and the attempt that it is
         file: PathBuf,
     },
-    /// What the store holds
+    /// List what the store holds
     Store {
         #[command(subcommand)]
         command: StoreCommand,
     },
-    /// What the cache holds, and removing what was not used for long
+    /// List what the cache holds, and remove what was not used for long
     Cache {
+        /// Print it as JSON, every thing by itself
+        #[arg(long, global = true)]
+        json: bool,
         #[command(subcommand)]
         command: Option<CacheCommand>,
     },
-    /// How quiet this machine is, and making it quieter
+    /// List hosts, say how quiet this machine is, and make it quieter
     Host {
         #[command(subcommand)]
         command: HostCommand,
@@ -139,7 +144,7 @@ pub enum Command {
         #[command(subcommand)]
         command: SuiteCommand,
     },
-    /// Pin, build and verify images
+    /// List, pin, build and verify images
     Image {
         #[command(subcommand)]
         command: ImageCommand,
@@ -156,36 +161,12 @@ pub enum Command {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub enum ImageCommand {
-    /// Pin an image to what its suite or registry has now, and write image.lock
-    Lock {
-        /// An image of the catalog
-        name: String,
-    },
-    /// Build an image from its lock
-    Build {
-        /// An image of the catalog
-        name: String,
-        /// A Debian architecture [default: this machine's]
-        #[arg(long)]
-        arch: Option<String>,
-        /// Write the archive for `docker load` too, and print its path
-        #[arg(long)]
-        archive: bool,
-    },
-    /// Build every architecture anew and compare with the lock
-    Verify {
-        /// An image of the catalog
-        name: String,
-    },
-}
-
 #[derive(Debug, Args)]
 pub struct Compare {
-    /// A commit id (7 digits or more), or what was asked for when it was measured
+    /// The commit to compare with, named as for run, or as it was when it was measured; of an id 7
+    /// digits are enough
     pub baseline: String,
-    /// The same of the commit in question
+    /// The commit in question, named alike
     pub candidate: String,
     /// Only this suite
     #[arg(long)]
@@ -208,7 +189,7 @@ pub struct Compare {
 pub struct Selfcheck {
     /// A suite of the catalog
     pub suite: String,
-    /// The commit: a branch, a tag, a version or a full id
+    /// The commit, named as for run
     pub commit: String,
     /// How many comparisons; what the store has of this host is counted with them
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]

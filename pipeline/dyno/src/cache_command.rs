@@ -16,12 +16,8 @@ use crate::show::print_as;
 
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
-    /// What the cache holds: what for, how large, and when it was used last
-    List {
-        /// Print every thing in it as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// List what the cache holds: what for, how large, and when it was used last
+    List,
     /// Remove what can be made or fetched again; records that wait to be published stay
     Prune(Prune),
 }
@@ -37,9 +33,6 @@ pub struct Prune {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     dry_run: bool,
-    /// Print what is removed as JSON
-    #[arg(long)]
-    json: bool,
 }
 
 /// The cache as it is printed.
@@ -83,26 +76,26 @@ fn seconds(text: &str) -> std::result::Result<u64, String> {
 
 impl CacheCommand {
     /// Carries it out on the folder `cache`; `reports` is where reports go.
-    pub fn run(&self, cache: &Path, reports: &Path) -> Result<u8> {
+    pub fn run(&self, cache: &Path, reports: &Path, json: bool) -> Result<u8> {
         let spooled = spooled_records(cache);
         let entries = cache::entries(cache)?;
         match self {
-            Self::List { json } => {
+            Self::List => {
                 let count = std::fs::read_dir(reports).into_iter().flatten().count();
                 let reports = ListedReports { folder: reports, count, bytes: bytes_of(reports) };
                 let bytes = entries.iter().map(|entry| entry.bytes).sum();
                 let listed = Listed { cache, bytes, entries: &entries, spooled, reports };
-                print_as(*json, &listed, &list_text(&listed))?;
+                print_as(json, &listed, &list_text(&listed))?;
             }
-            Self::Prune(prune) => prune.run(cache, entries, spooled)?,
+            Self::Prune(prune) => prune.run(cache, entries, spooled, json)?,
         }
         Ok(0)
     }
 }
 
 impl Prune {
-    fn run(&self, cache: &Path, mut entries: Vec<Entry>, spooled: usize) -> Result<()> {
-        let Self { older_than, all: _, dry_run, json } = self;
+    fn run(&self, cache: &Path, mut entries: Vec<Entry>, spooled: usize, json: bool) -> Result<()> {
+        let Self { older_than, all: _, dry_run } = self;
         if let Some(older_than_s) = older_than {
             let before_s = now_s().saturating_sub(*older_than_s);
             entries.retain(|entry| entry.used_s < before_s);
@@ -116,7 +109,7 @@ impl Prune {
         }
         let bytes = entries.iter().map(|entry| entry.bytes).sum();
         let pruned = Pruned { dry_run: *dry_run, bytes, entries: &entries, spooled };
-        print_as(*json, &pruned, &prune_text(&pruned))
+        print_as(json, &pruned, &prune_text(&pruned))
     }
 }
 

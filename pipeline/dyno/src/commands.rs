@@ -8,36 +8,34 @@ use dyno_answer::error::{query_error, store_error};
 use dyno_base::error::{Error, Kind, Result, WithContext as _};
 use dyno_base::event::{Event, Events, Phase};
 use dyno_build::catalog::Catalog;
-use dyno_image as image;
 use dyno_job::context::{CleanupHandle, Context, Environment, JobRequest};
 use dyno_job::reproduce::reproduce;
 use dyno_job::{execute, plan_text, selfcheck};
 use dyno_model::budget::Budget;
-use dyno_model::catalog::image::debian_architecture;
 use dyno_model::queue::Ending;
-use dyno_model::record::Trust;
+use dyno_model::record::{Built, Trust};
 use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
 use dyno_model::text::plural;
 use dyno_model::verdict::{Conclusion, Verdict};
-use dyno_query::{Filter, PairComparison, Session};
+use dyno_query::{Filter, Session};
 use dyno_store::Store;
 use dyno_toolchain::lock;
 
 use crate::agent_command;
 use crate::arguments::{
-    BISECT_SKIP, Cli, Command, Compare, DEMO, DEMO_EXPLANATION, ImageCommand, ROUNDS_DEMO,
-    Selfcheck,
+    BISECT_SKIP, Cli, Command, Compare, DEMO, DEMO_EXPLANATION, ROUNDS_DEMO, Selfcheck,
 };
 use crate::cache_command::CacheCommand;
 use crate::environment::{
-    Queue, cache_folder, cache_path, data_folder, environment, machine_scope, open_existing_store,
-    open_store, state_folder,
+    Queue, cache_folder, cache_path, environment, machine_scope, open_existing_store, open_store,
+    reports_folder, state_folder,
 };
 use crate::host_key;
 use crate::options::{Global, Measuring, Output, REQUESTER, ROUNDS_MOST};
 use crate::prompt;
 use crate::queue_command::{RequestArguments, is_answered, result_text};
 use crate::show::{self, Detail, print_as, terminal, write_stdout};
+use crate::source_names::{self, Sources};
 use crate::suite_command::{self, SuiteCommand};
 use crate::watch_command;
 
@@ -114,10 +112,9 @@ impl Call<'_> {
                 let context = self.context().await?;
                 agent_command::run_job(file, context).await.map(|()| 0)
             }
-            Command::Cache { command } => {
-                let list = CacheCommand::List { json: false };
-                let reports = data_folder()?.join("reports");
-                command.as_ref().unwrap_or(&list).run(&cache_path(self.global)?, &reports)
+            Command::Cache { json, command } => {
+                let command = command.as_ref().unwrap_or(&CacheCommand::List);
+                command.run(&cache_path(self.global)?, &reports_folder()?, *json)
             }
             Command::Store { command } => {
                 command.run(&open_existing_store(self.global).await?).await
@@ -126,7 +123,7 @@ impl Call<'_> {
                 command.run(self.global, &machine_scope()?, self.events).await
             }
             Command::Suite { command } => self.suite(command).await,
-            Command::Image { command } => images(command, self.global, self.events).await,
+            Command::Image { command } => command.run(self.global, self.events).await,
             Command::Completions { shell } => write_completions(*shell),
             Command::Man { folder } => write_manual(folder),
         }
@@ -184,10 +181,10 @@ impl Call<'_> {
         let output = &arguments.measuring.output;
         let policy = catalog.policy(&output.policy)?;
         let request = &submitted.request.requests[0];
-        let (baseline, candidate) = (request.baseline.as_str(), request.candidate.as_str());
         let filter = Filter { suite: Some(arguments.suite.clone()), host: None, job: None };
+        let [baseline, candidate] = arguments.names(request);
         let ask =
-            || dyno_answer::ask(&queue.store, &policy, baseline, candidate, &filter, self.events);
+            || dyno_answer::ask(&queue.store, &policy, &baseline, &candidate, &filter, self.events);
         let mut answer = ask().await?;
         let disputing = &answer.concluded.ask_again;
         let follow_ups = queue.follow_up(&submitted.request, disputing, self.events).await?;
@@ -222,10 +219,14 @@ impl Call<'_> {
         let policy = catalog.policy(&output.policy)?;
         let store = open_existing_store(self.global).await?;
         let filter = Filter { suite: suite.clone(), host: host.clone(), job: job.clone() };
-        let answer =
-            dyno_answer::ask(&store, &policy, baseline, candidate, &filter, self.events).await?;
-        if let older @ 1.. = answer.compared.older_pairs.len() {
-            self.events.notice(newest_of_several(&answer.compared, older));
+        let session = dyno_answer::open(&store, &policy).await?;
+        let cache = cache_path(self.global)?;
+        let sources = Sources { catalog: &catalog, cache: &cache, events: self.events };
+        let names = sources.names([baseline, candidate], &session, &filter).await;
+        let asking = (&store, &policy);
+        let answer = dyno_answer::ask_session(session, asking, names, &filter, self.events).await?;
+        if let Some(notice) = source_names::notice(&answer.compared) {
+            self.events.notice(notice);
         }
         if let Some(series) = explain {
             let explained =
@@ -292,7 +293,11 @@ impl Call<'_> {
             host: Some(request.host.clone()),
             job: Some(outcome.job.hex().to_string()),
         };
-        let (baseline, candidate) = (run.baseline.commit.hex(), run.candidate.commit.hex());
+        let sources = Sources { catalog: &ctx.catalog, cache: &ctx.cache, events: self.events };
+        let name =
+            async |name, built: &Built| sources.name_of(name, &run.suite, &built.commit).await;
+        let baseline = name(&request.baseline, &run.baseline).await;
+        let candidate = name(&request.candidate, &run.candidate).await;
         let (store, policy) = (&ctx.store, &request.policy);
         let answer =
             dyno_answer::ask(store, policy, baseline, candidate, &filter, self.events).await?;
@@ -305,23 +310,10 @@ impl Call<'_> {
         }
         let folder = match &measuring.output.report {
             Some(folder) => folder.clone(),
-            None => data_folder()?.join("reports").join(outcome.job.hex()),
+            None => reports_folder()?.join(outcome.job.hex()),
         };
         print(answer, &measuring.output, Some(folder), self.global, self.events)
     }
-}
-
-/// What is said of names that stood for several pairs of commits.
-fn newest_of_several(compared: &PairComparison, older: usize) -> String {
-    let PairComparison { baseline, candidate, suite, older_pairs, .. } = compared;
-    let (baseline, candidate) = (baseline.short(), candidate.short());
-    let more = if older > 1 { ", and others: dyno store list" } else { "" };
-    format!(
-        "these names stand for {} of {suite}; this is the newest, {baseline} {candidate}. Before it: \
-         {}{more}",
-        plural(older + 1, "pair"),
-        older_pairs[0]
-    )
 }
 
 /// Prints and writes the answer; returns the exit code, which is the same for a job that was just
@@ -335,6 +327,9 @@ fn print(
 ) -> Result<u8> {
     answer.view.links.report_url.clone_from(&output.report_url);
     answer.view.marker.clone_from(&output.marker);
+    if let Some(notice) = source_names::same_commit(&answer.compared) {
+        events.notice(notice);
+    }
     let page = folder.map(|folder| dyno_answer::write(&answer.view, &folder)).transpose()?;
     if let Some(page) = &page {
         events.end(Phase::Report, page.display().to_string());
@@ -408,56 +403,6 @@ async fn sql(
             prompt::run_prompt(&mut shell, &state_folder()?.join("sql_history")).await?;
         }
         None => shell.run_standard_input().await?,
-    }
-    Ok(0)
-}
-
-async fn images(command: &ImageCommand, global: &Global, events: &Events) -> Result<u8> {
-    let catalog = Catalog::open(global.catalog.as_deref())?;
-    let settings = image::Settings {
-        mirror: global.mirror.clone(),
-        cache: cache_folder(global)?,
-        keys: catalog.keys(),
-    };
-    match command {
-        ImageCommand::Lock { name } => {
-            let lock = image::lock(&catalog.image(name)?, &settings, events).await?;
-            events.send(Event::Finished);
-            for (architecture, locked) in &lock.architectures {
-                write_stdout(&format!("{architecture} {}\n", locked.id))?;
-            }
-        }
-        ImageCommand::Build { name, arch, archive } => {
-            let folder = catalog.image(name)?;
-            let machine = debian_architecture(std::env::consts::ARCH).unwrap_or("unknown");
-            let arch = arch.as_deref().unwrap_or(machine);
-            let built = image::build(&folder, arch, &settings, events).await?;
-            let place = if *archive { image::archive(&built).await? } else { built.rootfs };
-            events.send(Event::Finished);
-            write_stdout(&format!("{} {}\n", built.id, place.display()))?;
-        }
-        ImageCommand::Verify { name } => {
-            let verified = image::verify(&catalog.image(name)?, &settings, events).await?;
-            events.send(Event::Finished);
-            let mut differs = Vec::new();
-            for v in &verified {
-                let equal = v.pinned == v.found;
-                let word = if equal { "equal" } else { "DIFFERS" };
-                write_stdout(&format!(
-                    "{} pinned {} built {} {word}\n",
-                    v.architecture, v.pinned, v.found
-                ))?;
-                if !equal {
-                    differs.push(v.architecture.clone());
-                }
-            }
-            if !differs.is_empty() {
-                return Err(Error::new(
-                    Kind::Case,
-                    format!("{name} came out otherwise for {}", differs.join(", ")),
-                ));
-            }
-        }
     }
     Ok(0)
 }

@@ -192,6 +192,14 @@ pub fn data_folder() -> Result<PathBuf> {
     Ok(user_folder("XDG_DATA_HOME", ".local/share")?.join("dyno"))
 }
 
+/// The folder in which each job's report has one of its own.
+pub fn reports_folder() -> Result<PathBuf> {
+    match std::env::var_os("DYNO_REPORTS").filter(|folder| !folder.is_empty()) {
+        Some(folder) => Ok(folder.into()),
+        None => Ok(data_folder()?.join("reports")),
+    }
+}
+
 /// XDG Base Directory Specification: the variable if it holds an absolute path, else below HOME.
 fn user_folder(variable: &str, below_home: &str) -> Result<PathBuf> {
     let absolute =

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use dyno_model::catalog::host::Host;
+use dyno_model::catalog::host::{Cores, EngineChoice, Host};
+use serde::Serialize;
 
 use crate::environment::{host_key_path, store_url};
 use crate::host_key;
 use crate::options::Global;
-use crate::show::write_stdout;
+use crate::show::{print_as, write_stdout};
 use dyno_base::error::{Error, Result};
 use dyno_base::event::{Event, Events};
+use dyno_base::text::columns;
 use dyno_build::catalog::Catalog;
 use dyno_host::doctor::DoctorReport;
 use dyno_host::knobs::{TuneOptions, examine};
@@ -22,7 +24,13 @@ use dyno_host::{MeasuringLock, assign_on};
 
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
-    /// What moves a measurement on this machine: how it is, how it should be, and how to set it
+    /// List the hosts of the catalog
+    List {
+        /// Print the list as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what moves a measurement on this machine: how it is, how it should be, and how to set it
     ///
     /// Ends with 0 whatever it finds; 2 or 3 if the host's file is wrong or of another machine.
     /// With --verbose it says of good knobs too why they matter.
@@ -53,7 +61,7 @@ pub enum HostCommand {
         #[command(flatten)]
         setting: Setting,
     },
-    /// The public key of this machine, as hosts/NAME.toml takes it; the key is made where there is none
+    /// Print the public key of this machine, as hosts/NAME.toml takes it; make it where there is none
     ///
     /// With a key, every run row that this machine publishes is signed. The private half lies in
     /// host.key of the user's data folder, or where DYNO_HOST_KEY says.
@@ -89,6 +97,7 @@ impl HostCommand {
     pub async fn run(&self, global: &Global, scope: &MachineScope, events: &Events) -> Result<u8> {
         let host = |name: &str| Catalog::open(global.catalog.as_deref())?.host(name);
         match self {
+            Self::List { json } => list(&Catalog::open(global.catalog.as_deref())?, *json),
             Self::Doctor { host: name, json, place } => {
                 let machine = Root::new(&place.root);
                 let cores = assign_on(&machine, &host(name)?)?;
@@ -115,6 +124,77 @@ impl HostCommand {
             Self::Untune { setting } => setting.untune(scope, events).await,
         }
     }
+}
+
+/// A host of the catalog in a list.
+#[derive(Debug, Serialize)]
+struct ListedHost {
+    name: String,
+    /// `None` where its file cannot be read.
+    #[serde(flatten)]
+    host: Option<HostFacts>,
+    /// Why it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mistake: Option<String>,
+}
+
+/// What its file says of a host.
+#[derive(Debug, Serialize)]
+struct HostFacts {
+    /// The architecture as `uname -m` says it; `None` where it is whatever the machine is.
+    architecture: Option<String>,
+    engine: EngineChoice,
+    benchmark_cores: String,
+    labels: Vec<String>,
+    /// Whether its run rows are signed.
+    signed: bool,
+}
+
+impl From<Host> for HostFacts {
+    fn from(host: Host) -> Self {
+        Self {
+            benchmark_cores: match &host.benchmark_cores {
+                Cores::Auto => "auto".into(),
+                Cores::Explicit(cores) => {
+                    cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+                }
+            },
+            architecture: host.architecture,
+            engine: host.engine,
+            labels: host.labels,
+            signed: host.public_key.is_some(),
+        }
+    }
+}
+
+fn list(catalog: &Catalog, json: bool) -> Result<u8> {
+    let listed = |name: String| match catalog.host(&name) {
+        Ok(host) => ListedHost { name, host: Some(host.into()), mistake: None },
+        Err(error) => {
+            let mistake = error.to_string().lines().next().map(String::from);
+            ListedHost { name, host: None, mistake }
+        }
+    };
+    let hosts: Vec<ListedHost> = catalog.hosts().into_iter().map(listed).collect();
+    let header = ["host", "architecture", "engine", "benchmark cores", "labels", "key"];
+    let mut rows = vec![header.map(String::from).to_vec()];
+    rows.extend(hosts.iter().map(|ListedHost { name, host, mistake }| match host {
+        Some(host) => vec![
+            name.clone(),
+            host.architecture.clone().unwrap_or_else(|| "native".into()),
+            host.engine.name().into(),
+            host.benchmark_cores.clone(),
+            host.labels.join(", "),
+            if host.signed { "signs" } else { "–" }.into(),
+        ],
+        None => {
+            let why = format!("cannot be read: {}", mistake.as_deref().unwrap_or_default());
+            let none = || "–".to_string();
+            vec![name.clone(), none(), none(), none(), none(), why]
+        }
+    }));
+    print_as(json, &hosts, &columns(&rows, &[]))?;
+    Ok(0)
 }
 
 impl Setting {

@@ -35,7 +35,7 @@ pub struct Global {
     /// cache folder]
     #[arg(long, global = true, value_name = "FOLDER")]
     pub cache: Option<PathBuf>,
-    /// Root of a Debian mirror [default: DYNO_DEBIAN_MIRROR, else this machine's apt sources]
+    /// Root of a Debian mirror [env: DYNO_DEBIAN_MIRROR] [default: this machine's apt sources]
     #[arg(long, global = true, value_name = "URL")]
     pub mirror: Option<String>,
     /// Show every line of every build
@@ -192,8 +192,8 @@ pub struct Output {
     /// A policy of the catalog
     #[arg(long, default_value = "default")]
     pub policy: String,
-    /// Folder for report.html, comment.md and report.json [default: dyno/reports/JOB in the user's
-    /// data folder]
+    /// Folder for report.html, comment.md and report.json; compare and request write none without it
+    /// [default: JOB in DYNO_REPORTS, else in dyno/reports of the user's data folder]
     #[arg(long, value_name = "FOLDER")]
     pub report: Option<PathBuf>,
     /// The address at which the page will be, for the comment to link to

@@ -7,6 +7,7 @@ use dyno_base::event::Events;
 use dyno_base::text::{ago, plain};
 use dyno_build::catalog::Catalog;
 use dyno_build::source;
+use dyno_model::commit_name::{CommitName, Meaning, PREFIX_DIGITS_MIN};
 use dyno_model::id::{QueueJobId, RequestId};
 use dyno_model::queue::{
     Ending, HostOffer, JobName, JobResult, PRIORITY_DEFAULT, PRIORITY_MAX, QueueRequest,
@@ -16,7 +17,6 @@ use dyno_model::request::Request;
 use dyno_queue::Clock;
 use dyno_queue::request::{Submitted, cancel, load, open_jobs_like, results, submit};
 use dyno_queue::status::{Status, status};
-use dyno_store::PREFIX_DIGITS_MIN;
 
 use crate::asking::{Asking, Urgency, resolve_names};
 use crate::environment::{Queue, queue_error};
@@ -30,10 +30,10 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct RequestArguments {
     /// A suite of the catalog
     pub suite: String,
-    /// The commit to compare with
+    /// The commit to compare with, named as for run, but for the work tree
     #[arg(required_unless_present = "self_check")]
     pub baseline: Option<String>,
-    /// The commit in question
+    /// The commit in question, named alike
     #[arg(required_unless_present = "self_check")]
     pub candidate: Option<String>,
     /// Compare this commit with itself
@@ -67,6 +67,24 @@ pub struct QueueArguments {
     /// Print it again whenever it changes
     #[arg(long, conflicts_with = "json")]
     pub follow: bool,
+}
+
+impl RequestArguments {
+    /// The names on the command line, with what they meant when `request` was made.
+    pub fn names(&self, request: &Request) -> [CommitName; 2] {
+        let name = |written: &Option<String>, asked: &String| {
+            let written = self.self_check.as_ref().or(written.as_ref()).unwrap_or(asked);
+            match asked.parse() {
+                Ok(commit) => CommitName::with_meaning(
+                    written,
+                    &self.suite,
+                    Meaning { commit, subject: None },
+                ),
+                Err(_) => CommitName::from(asked),
+            }
+        };
+        [name(&self.baseline, &request.baseline), name(&self.candidate, &request.candidate)]
+    }
 }
 
 /// Whether a job was answered: measured, or held already.

@@ -61,6 +61,11 @@ fn spinner_style() -> ProgressStyle {
 /// The line of what can be counted, at most `width` wide: what is not needed to see how far it is
 /// goes first, the message and then the bar.
 fn counter_style(unit: ProgressUnit, width: usize) -> ProgressStyle {
+    let style = ProgressStyle::with_template(&counter_template(unit, width));
+    style.expect("one of a few templates").progress_chars("=> ")
+}
+
+fn counter_template(unit: ProgressUnit, width: usize) -> String {
     let count = match unit {
         ProgressUnit::Bytes => "{bytes} of {total_bytes}",
         ProgressUnit::Items => "{pos} of {len}",
@@ -71,8 +76,7 @@ fn counter_style(unit: ProgressUnit, width: usize) -> ProgressStyle {
         60..100 => ("{bar:16} ", ""),
         _ => ("{bar:24} ", "  {wide_msg}"),
     };
-    let template = format!("{{spinner}} {{prefix:>8}}  {bar}{count}, {{eta}} left{message}");
-    ProgressStyle::with_template(&template).expect("one of a few templates").progress_chars("=> ")
+    format!("{{spinner}} {{prefix:>8}}  {bar}{count}, {{eta}} left{message}")
 }
 
 /// How wide the terminal of standard error is; a common width where it does not say.
@@ -288,4 +292,36 @@ pub fn print_as(json: bool, value: &impl serde::Serialize, text: &str) -> Result
         "{}\n",
         serde_json::to_string_pretty(value).expect("plain fields serialise")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is not cut by itself fits, for long numbers too, and says of what it counts.
+    #[test]
+    fn a_line_of_progress_fits_the_terminal() {
+        for unit in [ProgressUnit::Bytes, ProgressUnit::Items, ProgressUnit::Processes] {
+            for width in [45, 59, 60, 80, 99, 100, 200] {
+                let mut line = counter_template(unit, width);
+                for (field, text) in [
+                    ("{spinner}", "x"),
+                    ("{prefix:>8}", "measured"),
+                    ("{bar:16}", &"=".repeat(16)),
+                    ("{bar:24}", &"=".repeat(24)),
+                    ("{bytes}", "999 MiB"),
+                    ("{total_bytes}", "999 MiB"),
+                    ("{pos}", "999"),
+                    ("{len}", "999"),
+                    ("{eta}", "59m"),
+                    ("{wide_msg}", ""),
+                ] {
+                    line = line.replace(field, text);
+                }
+                assert!(!line.contains('{') && line.len() <= width, "{width}: {line:?}");
+                let names_unit = unit != ProgressUnit::Processes || line.contains(" processes, ");
+                assert!(line.contains(" of 999") && names_unit, "{line:?}");
+            }
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! `dyno store`: what a store holds.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, SecondsFormat};
 use clap::Subcommand;
 use dyno_answer::error::store_error;
-use dyno_base::error::{Error, Result};
+use dyno_base::error::{Error, Result, all_or_errors};
 use dyno_base::text::{columns, plain};
-use dyno_model::catalog::reader::suggest;
+use dyno_model::catalog::reader::suggest_of;
 use dyno_model::record::{Built, Outcome, RunRow, Trust};
 use dyno_model::text::plural;
 use dyno_store::Store;
@@ -15,7 +17,7 @@ use crate::show::print_as;
 
 #[derive(Debug, Subcommand)]
 pub enum StoreCommand {
-    /// What was measured: suite, commits, host, date and rounds of each run, the newest first
+    /// List what was measured: suite, commits, host, date and rounds of each run, the newest first
     List {
         /// Only this suite
         #[arg(long)]
@@ -100,15 +102,17 @@ impl StoreCommand {
     pub async fn run(&self, store: &Store) -> Result<u8> {
         let Self::List { suite, host, json } = self;
         let mut rows = store.run_rows().await.map_err(store_error)?;
-        let known: Vec<String> = rows.iter().map(|row| row.run.suite.clone()).collect();
-        if let Some(suite) = suite.as_ref().filter(|suite| !known.contains(suite)) {
-            let hint = suggest(suite, known.iter().map(String::as_str));
-            let error = Error::input(format!("the store has no run of a suite {suite:?}"));
-            return Err(match hint {
-                Some(hint) => error.hint(hint),
-                None => error,
-            });
-        }
+        let known = |of: fn(&RunRow) -> &String| -> BTreeSet<String> {
+            rows.iter().map(|row| of(&row.run).clone()).collect()
+        };
+        let asked =
+            [("a suite", suite, known(|run| &run.suite)), ("a host", host, known(|run| &run.host))];
+        let unknown = asked.into_iter().filter_map(|(what, name, known)| {
+            let name = name.as_ref().filter(|name| !known.contains(*name))?;
+            let hint = suggest_of(name, "it has", &Vec::from_iter(known));
+            Some(Error::input(format!("the store has no run of {what} {name:?}")).hint(hint))
+        });
+        all_or_errors((), unknown.collect())?;
         let is_wanted =
             |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|w| w == is);
         rows.retain(|row| is_wanted(suite, &row.run.suite) && is_wanted(host, &row.run.host));

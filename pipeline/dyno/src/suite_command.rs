@@ -68,7 +68,7 @@ pub enum SuiteCommand {
 pub struct Trying {
     /// A suite of the catalog
     pub suite: String,
-    /// A branch, a tag, a version or a full id
+    /// The commit, named as for run
     pub commit: String,
     /// A host of the catalog
     #[arg(long, default_value = "local")]

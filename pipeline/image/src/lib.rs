@@ -22,6 +22,7 @@
 //! ```
 //! An image's folder appears by one rename when it is whole, so its being there is the marker.
 
+mod catalog_entry;
 mod debian;
 mod layer;
 mod mirror;
@@ -46,11 +47,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use dyno_model::catalog::image::{self as catalog, Image, Lock, Locked, Origin, Package, Pinned};
+use dyno_model::catalog::image::{Image, Lock, Locked, Origin, Package, Pinned};
 use dyno_model::id::Digest;
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
+use self::catalog_entry::{read_image, read_locked};
 use self::debian::run_blocking;
 use self::layer::Layer;
 use self::registry::Pulled;
@@ -61,6 +63,8 @@ use dyno_base::error::{Error, Result, WithContext as _};
 use dyno_base::event::{Events, Phase};
 use dyno_base::fault;
 use dyno_base::scratch::discard;
+
+pub use self::catalog_entry::{ArchitectureEntry, CatalogEntry, catalog_entry};
 
 const ENV: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -456,36 +460,6 @@ impl Workbench {
             tempfile::Builder::new().prefix(".making-").tempdir_in(&images).context(making)?;
         Ok(Self { folder, _lock: lock })
     }
-}
-
-fn read_image(image_folder: &Path) -> Result<Image> {
-    let name = image_folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let path = image_folder.join("image.toml");
-    let text = fs::read_to_string(&path).map_err(|error| {
-        Error::input(format!("there is no image {name}: {}: {error}", path.display()))
-    })?;
-    Ok(catalog::parse(&name, &path.display().to_string(), &text)?)
-}
-
-fn read_locked(image_folder: &Path) -> Result<(Image, Lock)> {
-    let image = read_image(image_folder)?;
-    let path = image_folder.join("image.lock");
-    let pin = format!("dyno image lock {}", image.name);
-    let text = fs::read_to_string(&path).map_err(|error| {
-        Error::input(format!("the image {} is not pinned: {}: {error}", image.name, path.display()))
-            .hint(format!("run: {pin}"))
-    })?;
-    let lock = catalog::parse_lock(&image.name, &path.display().to_string(), &text)?;
-    if lock.meaning != image.meaning() {
-        let toml = image_folder.join("image.toml");
-        return Err(Error::input(format!(
-            "{} says something else than when {} was made",
-            toml.display(),
-            path.display()
-        ))
-        .hint(format!("pin it anew: {pin}; or restore it")));
-    }
-    Ok((image, lock))
 }
 
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T> {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dyno_base::error::{Error, Result};
+use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::{Phase, Stage};
 use dyno_build::catalog::LoadedSuite;
 use dyno_build::source::{self, Origin, Resolved};
@@ -44,36 +44,9 @@ pub async fn resolve_sides(
         (is_compiler && known_images.iter().any(|known| known == name)).then(|| name.to_string())
     };
     // Names first: they are the cheapest to be wrong.
-    let mut resolved = BTreeMap::new();
-    let others: Vec<(Side, String)> = names
-        .iter()
-        .filter(|(_, name)| image_of(name).is_none())
-        .map(|(side, name)| (*side, (*name).clone()))
-        .collect();
-    let mut commits = Vec::new();
-    for (side, name) in others {
-        let imported = if is_compiler { import_compiler(&name, ctx).await? } else { None };
-        match imported {
-            Some(compiler) => drop(resolved.insert(side, compiler)),
-            None if suite.suite.source == Source::Compiler(None) => {
-                return Err(compiler::unknown_compiler(&name, &known_images, false));
-            }
-            None => commits.push((side, name)),
-        }
-    }
-    let commit_names: Vec<String> = commits.iter().map(|(_, name)| name.clone()).collect();
-    if !commits.is_empty() {
-        ctx.events.stage(Stage::Source, None);
-        let resolving = source::resolve(
-            &suite.suite.source,
-            &suite.folder,
-            &commit_names,
-            &ctx.cache,
-            &ctx.events,
-        );
-        let found = clock.time("source", resolving).await?;
-        resolved.extend(commits.into_iter().map(|(side, _)| side).zip(found));
-    }
+    let others = names.iter().filter(|(_, name)| image_of(name).is_none());
+    let others = others.map(|(side, name)| (*side, (*name).clone())).collect();
+    let mut resolved = resolve_others(suite, others, &known_images, ctx, clock).await?;
     ctx.events.stage(Stage::Image, None);
     let (mut images, mut roots) = (BTreeMap::new(), BTreeMap::new());
     let mut built_images: BTreeMap<String, Arc<ImageRoot>> = BTreeMap::new();
@@ -99,6 +72,48 @@ pub async fn resolve_sides(
         roots.insert(side, built as Arc<dyn Root>);
     }
     Ok(ResolvedSides { images, roots, resolved })
+}
+
+/// Finds what is no image: compilers that are imported, and commits.
+async fn resolve_others(
+    suite: &LoadedSuite,
+    others: Vec<(Side, String)>,
+    known_images: &[String],
+    ctx: &Context,
+    clock: &mut PhaseClock,
+) -> Result<BTreeMap<Side, Resolved>> {
+    let source = &suite.suite.source;
+    let is_compiler = matches!(source, Source::Compiler(_));
+    let mut resolved = BTreeMap::new();
+    let (mut sides, mut commits) = (Vec::new(), Vec::new());
+    for (side, name) in others {
+        let imported = if is_compiler { import_compiler(&name, ctx).await? } else { None };
+        match imported {
+            Some(compiler) => drop(resolved.insert(side, compiler)),
+            None => {
+                sides.push(side);
+                commits.push(name);
+            }
+        }
+    }
+    if commits.is_empty() {
+        return Ok(resolved);
+    }
+    if *source == Source::Compiler(None) {
+        return Err(compiler::unknown_compilers(&commits, known_images));
+    }
+    ctx.events.stage(Stage::Source, None);
+    let resolving = source::resolve(source, &suite.folder, &commits, &ctx.cache, &ctx.events);
+    // What is no commit may be meant for an image.
+    let found = clock.time("source", resolving).await.map_err(|error| {
+        if !is_compiler || error.kind != Kind::Input {
+            return error;
+        }
+        let others = ", a branch, tag or commit";
+        error.hint(compiler::compiler_hint(&commits, known_images, others))
+    })?;
+    resolved.extend(sides.into_iter().zip(found));
+    Ok(resolved)
 }
 
 /// Imports the compiler that `name` refers to; `None` for an image or a commit.

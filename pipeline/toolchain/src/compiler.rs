@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
+use dyno_model::catalog::reader::suggest;
 use dyno_model::id::Digest;
 
 use dyno_base::error::{Error, Kind, Result};
@@ -190,13 +191,32 @@ fn merge_trees(from: &Path, into: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The error for a name that means no compiler.
-pub fn unknown_compiler(name: &str, images: &[String], git: bool) -> Error {
-    let git = if git { ", a branch, tag or commit" } else { "" };
-    Error::new(Kind::Input, format!("there is no compiler {name:?}")).hint(format!(
-        "expected an image ({}), the path of a sysroot (with a slash), URL#sha256=…{git}",
+/// The error for names that mean no compiler.
+pub fn unknown_compilers(names: &[String], images: &[String]) -> Error {
+    let listed = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(" and ");
+    Error::new(Kind::Input, format!("there is no compiler {listed}"))
+        .hint(compiler_hint(names, images, ""))
+}
+
+/// What a person who wrote `names` for compilers could mean; `others` are what they can be besides.
+pub fn compiler_hint(names: &[String], images: &[String], others: &str) -> String {
+    let near = |name: &String| {
+        // `1.96.0` of `rust-1.96`.
+        let is_of_version = |image: &&String| {
+            let version = image.rsplit('-').next().unwrap_or_default();
+            version.contains('.') && name.starts_with(&format!("{version}."))
+        };
+        suggest(name, images.iter().map(String::as_str)).or_else(|| {
+            let image = images.iter().find(is_of_version)?;
+            Some(format!("did you mean `{image}`?"))
+        })
+    };
+    let mut hint: String = names.iter().filter_map(near).map(|near| format!("{near} ")).collect();
+    hint.push_str(&format!(
+        "expected an image ({}), the path of a sysroot (with a slash), URL#sha256=…{others}",
         images.join(", ")
-    ))
+    ));
+    hint
 }
 
 #[cfg(test)]
@@ -221,6 +241,26 @@ mod tests {
             }
         }
         tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn the_image_that_was_meant_is_named() {
+        let images = ["debian-gcc", "rust-1.96", "rust-1.97"].map(String::from);
+        for (name, near) in [
+            ("1.96", "did you mean `rust-1.96`? expected an image (debian-gcc, rust-1.96, "),
+            ("1.97.0", "did you mean `rust-1.97`? "),
+            ("rust-1.79", "did you mean `rust-1.97`? "),
+            ("1.98.0", "expected an image ("),
+            ("nightly", "expected an image ("),
+        ] {
+            let error = unknown_compilers(&[name.to_string()], &images);
+            let hint = error.hint.unwrap_or_default();
+            assert!(hint.starts_with(near), "{name}: {hint}");
+        }
+        let error = unknown_compilers(&["1.96", "1.97"].map(String::from), &images);
+        assert_eq!(error.message, "there is no compiler \"1.96\" and \"1.97\"");
+        let both = "did you mean `rust-1.96`? did you mean `rust-1.97`? expected";
+        assert!(error.hint.unwrap_or_default().starts_with(both));
     }
 
     #[test]

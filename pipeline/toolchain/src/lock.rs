@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use dyno_model::catalog::reader::suggest_of;
 use dyno_model::catalog::suite::{CrateSource, Workload};
 
 use super::sources::{download_release, generate_lock, strip_manifest};
@@ -30,9 +31,9 @@ pub async fn lock(
         .collect();
     for name in names {
         if !crates.iter().any(|krate| krate.name == *name) {
-            let known: Vec<&str> = crates.iter().map(|krate| krate.name.as_str()).collect();
+            let known: Vec<String> = crates.iter().map(|krate| krate.name.clone()).collect();
             return Err(Error::input(format!("the suite has no crate {name:?}"))
-                .hint(format!("it has: {}", known.join(", "))));
+                .hint(suggest_of(name, "it has", &known)));
         }
     }
     let mut lines = Vec::new();

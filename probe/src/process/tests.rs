@@ -133,3 +133,14 @@ fn streams_that_are_opened_by_name_are_seen() {
         assert_eq!(outputs.part(Stream::Stdout, 1), text.as_bytes()[1..], "{script}");
     }
 }
+
+/// A program whose threads wait for each other in loops would else hold its own other threads up.
+#[test]
+fn threads_take_turns_while_instructions_are_counted() {
+    let counted = Spawn { count_instructions: true, ..spec(&["prog", "x"]) };
+    let words = command(&counted);
+    let has = |word: &str| words.iter().any(|own| own == word);
+    assert!(has("--tool=cachegrind") && has("--fair-sched=try"), "{words:?}");
+    assert_eq!(words[words.len() - 3..], ["--", "prog", "x"]);
+    assert_eq!(command(&spec(&["prog", "x"])), ["prog", "x"]);
+}

@@ -1,9 +1,10 @@
 //! SQL, commits as people name them, and what is compared with what.
 
 use arrow::array::{AsArray, RecordBatch};
+use dyno_model::commit_name::{CommitName, Meaning};
 use dyno_model::verdict;
 use dyno_query::{
-    CatalogEntry, ColumnDescription, EntryKind, Error, Filter, SQL_CATALOG, write_csv,
+    CatalogEntry, ColumnDescription, EntryKind, Error, Filter, NamesFrom, SQL_CATALOG, write_csv,
     write_expanded, write_json, write_parquet, write_table,
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
@@ -238,7 +239,7 @@ async fn commits_are_found_by_id_prefix_or_what_was_asked() {
         ("nonsense".into(), Err("in none of its runs")),
         ("".into(), Err("no comparison")),
     ] {
-        match (session.compare("aaaaaaa", &asked, &Filter::default()).await, expected) {
+        match (session.compare("aaaaaaa", &*asked, &Filter::default()).await, expected) {
             (Ok(compared), Ok('t')) => assert!(compared.candidate.hex().ends_with('c')),
             (Ok(compared), Ok(letter)) => assert_eq!(compared.candidate, commit(letter)),
             (Err(error), Err(part)) => {
@@ -251,11 +252,44 @@ async fn commits_are_found_by_id_prefix_or_what_was_asked() {
     insta::assert_snapshot!(missing);
     let newest = session.compare("v1", "main", &Filter::default()).await.unwrap();
     assert_eq!(
-        newest.older_pairs,
+        newest.other_pairs,
         ["2026-11-20 12:00 v1 … main is `aaaaaaaaaaaa bbbbbbbbbbbb --suite wasmi`"]
     );
     let ambiguous = session.compare("v1", "bbbbbbb", &Filter::default()).await.unwrap_err();
     insta::assert_snapshot!(ambiguous);
+}
+
+/// What a name means today counts where that was measured; one that counts from where a repository is
+/// now counts in no other way.
+#[tokio::test]
+async fn a_name_means_what_it_means_today() {
+    let place = several().await;
+    let session = place.session().await;
+    let meant = |name: &str, suite: &str, letter| {
+        CommitName::with_meaning(name, suite, Meaning { commit: commit(letter), subject: None })
+    };
+    for (name, expected) in [
+        (meant("main", "wasmi", 'b'), Ok(('b', NamesFrom::Source, "main", 1))),
+        (meant("main", "wasmi", 'c'), Ok(('c', NamesFrom::Source, "main", 1))),
+        // The newest of what was measured under it, and the name with its id.
+        (meant("main", "wasmi", 'd'), Ok(('c', NamesFrom::StoreInstead, "main (cccccccccccc)", 1))),
+        (meant("main", "another", 'b'), Ok(('c', NamesFrom::Store, "main", 1))),
+        (meant("HEAD", "wasmi", 'b'), Ok(('b', NamesFrom::Source, "HEAD (bbbbbbbbbbbb)", 0))),
+        (meant("HEAD", "wasmi", 'd'), Err("of `v1` with `HEAD (dddddddddddd)` (`HEAD` is in none")),
+        (meant("HEAD", "another", 'b'), Err("`HEAD` is in none of its runs")),
+    ] {
+        match (session.compare("v1", &name, &Filter::default()).await, expected) {
+            (Ok(compared), Ok((letter, from, label, others))) => {
+                assert_eq!(compared.candidate, commit(letter), "{name:?}");
+                assert_eq!((compared.names_from, &*compared.labels[1].text), (from, label));
+                assert_eq!(compared.other_pairs.len(), others, "{name:?}");
+            }
+            (Err(error), Err(part)) => {
+                assert!(error.to_string().contains(part), "{name:?}: {error}");
+            }
+            (got, _) => panic!("{name:?}: {got:?}"),
+        }
+    }
 }
 
 #[tokio::test]

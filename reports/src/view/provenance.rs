@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dyno_model::commit_name::Label;
 use dyno_model::id::Digest;
 use dyno_model::metric::MetricUnit;
 use dyno_model::record::{Built, Fingerprint, Outcome, RunRow};
@@ -50,6 +51,7 @@ pub struct Provenance {
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BuiltView {
+    /// How it is called today; what it was measured under may mean another commit by now.
     pub asked: String,
     pub commit: String,
     pub commit_short: String,
@@ -60,7 +62,7 @@ pub struct BuiltView {
 }
 
 /// The provenance of one run.
-pub(super) fn provenance(run: &RunRow) -> Provenance {
+pub(super) fn provenance(run: &RunRow, labels: &[Label; 2]) -> Provenance {
     Provenance {
         job: run.job.to_string(),
         target: run.target.clone(),
@@ -72,8 +74,8 @@ pub(super) fn provenance(run: &RunRow) -> Provenance {
         fingerprint: run.fingerprint.digest().to_string(),
         machine: machine(&run.fingerprint),
         engine: run.fingerprint.engine.clone(),
-        baseline: built(&run.baseline),
-        candidate: built(&run.candidate),
+        baseline: built(&run.baseline, &labels[0]),
+        candidate: built(&run.candidate, &labels[1]),
         metrics: run.metrics.clone(),
         rounds: run.rounds,
         seed: run.seed.to_string(),
@@ -131,13 +133,13 @@ fn machine(fingerprint: &Fingerprint) -> Vec<(&'static str, String)> {
     machine
 }
 
-fn built(built: &Built) -> BuiltView {
+fn built(built: &Built, label: &Label) -> BuiltView {
     let file = |(name, (digest, size)): (&String, &(Digest, u64))| {
         let size = number::quantity(*size as f64, MetricUnit::Bytes, None);
         (name.clone(), size, digest.to_string())
     };
     BuiltView {
-        asked: built.asked.clone(),
+        asked: label.text.clone(),
         commit: built.commit.to_string(),
         commit_short: built.commit.short().to_string(),
         artifact: built.artifact.as_ref().map(ToString::to_string),
@@ -185,15 +187,19 @@ fn markdown_lines(view: &View) -> String {
 }
 
 fn markdown_line(run: &Provenance) -> String {
-    let digest = |text: &str| code(text.trim_start_matches("sha256:").get(..12).unwrap_or(text));
+    let short =
+        |text: &str| text.trim_start_matches("sha256:").get(..12).unwrap_or(text).to_string();
+    let digest = |text: &str| code(&short(text));
+    let side = |built: &BuiltView| match built.asked.contains(&short(&built.commit)) {
+        true => code(&built.asked),
+        false => format!("{} ({})", code(&built.asked), digest(&built.commit)),
+    };
     format!(
-        "<sub>{} {} ({}) → {} ({}) · suite {} {} · image {} {} · host {} · engine {} · {} · \
+        "<sub>{} {} → {} · suite {} {} · image {} {} · host {} · engine {} · {} · \
          {} · dyno {} · job {}</sub>",
         code(&run.target),
-        code(&run.baseline.asked),
-        digest(&run.baseline.commit),
-        code(&run.candidate.asked),
-        digest(&run.candidate.commit),
+        side(&run.baseline),
+        side(&run.candidate),
         code(&run.suite),
         digest(&run.suite_digest),
         code(&run.image),

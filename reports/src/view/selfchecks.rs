@@ -6,8 +6,8 @@ use dyno_model::record::RunRow;
 use dyno_model::selfcheck::{Rate, SelfCheck};
 use serde::Serialize;
 
-use super::View;
 use super::section::Section;
+use super::{Input, View};
 use crate::commands;
 use crate::terminal::{Terminal, wrap};
 
@@ -28,15 +28,16 @@ pub struct SelfCheckView {
 pub(super) const SELFCHECKS: Section = Section { html: None, markdown: None, text: Some(text) };
 
 /// A line for each host of the runs.
-pub(super) fn selfchecks(runs: &[RunRow], checks: &[SelfCheck]) -> Vec<SelfCheckView> {
+pub(super) fn selfchecks(input: &Input<'_>) -> Vec<SelfCheckView> {
+    let runs = input.runs;
     // The newest run of each host, in the order of the runs.
     let is_newest =
         |(at, run): &(usize, &RunRow)| !runs[at + 1..].iter().any(|later| later.host == run.host);
     let newest = runs.iter().enumerate().filter(is_newest);
-    newest.map(|(_, run)| selfcheck(run, checks)).collect()
+    newest.map(|(_, run)| selfcheck(run, &input.labels[0].word, input.selfchecks)).collect()
 }
 
-fn selfcheck(run: &RunRow, checks: &[SelfCheck]) -> SelfCheckView {
+fn selfcheck(run: &RunRow, commit: &str, checks: &[SelfCheck]) -> SelfCheckView {
     let host = run.host.clone();
     let fingerprint = run.fingerprint.digest();
     let is_of_machine = |c: &&SelfCheck| c.host == host && c.fingerprint == fingerprint;
@@ -51,7 +52,7 @@ fn selfcheck(run: &RunRow, checks: &[SelfCheck]) -> SelfCheckView {
         None => SelfCheckView {
             rate: Rate::Unknown,
             text: format!("Self-check of {host}: none yet of this machine as it is."),
-            command: Some(commands::selfcheck(&run.suite, &run.baseline.asked, &host)),
+            command: Some(commands::selfcheck(&run.suite, commit, &host)),
             check: None,
             host,
         },

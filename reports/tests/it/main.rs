@@ -9,4 +9,5 @@ mod hostile;
 mod page;
 mod scenarios;
 mod schema;
+mod script;
 mod snapshots;

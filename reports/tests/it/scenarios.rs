@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use dyno_model::catalog::policy::{self, Policy};
+use dyno_model::commit_name::Label;
 use dyno_model::id::Digest;
 use dyno_model::record::{Built, Failure, Fingerprint, Outcome, RunRow, Sample, Side, Trust};
 use dyno_model::selfcheck::{SelfCheck, selfcheck};
@@ -156,8 +157,12 @@ impl Scenario {
             sql: build_sql,
         });
         let builds: Vec<BuildShown<'_>> = builds.collect();
+        let sides = self.runs.first().map(|run| [&run.baseline, &run.candidate]);
+        let labels = [0, 1]
+            .map(|side| Label::of_word(sides.map_or("none", |sides| sides[side].asked.as_str())));
         View::new(Input {
             runs: &self.runs,
+            labels: &labels,
             set_aside: &[],
             judged: &self.judged,
             policy: &self.policy,

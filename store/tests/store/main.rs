@@ -244,3 +244,48 @@ async fn a_typical_record_is_small() {
     }
     assert!(bytes < 20 * samples, "{bytes}");
 }
+
+/// What people and programs leave in a folder is named and set aside, and the rest is read.
+#[tokio::test]
+async fn odd_names_in_a_folder_are_set_aside() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::symlink;
+
+    let place = TestStore::with_records(&[record("one"), record("two")]).await;
+    let month = place.file("runs", "x").parent().unwrap().to_path_buf();
+    let top = place.folder.path();
+    let touch = |folder: &Path, name: &[u8]| fs::write(folder.join(OsStr::from_bytes(name)), "x");
+    touch(&month, b"a\nb.parquet").unwrap();
+    touch(&month, b"caf\xe9.parquet").unwrap();
+    touch(&month, b"notes.txt").unwrap();
+    touch(top, b"notes\x01.txt").unwrap();
+    touch(top, b"caf\xe9").unwrap();
+    symlink(".", top.join("runs/self")).unwrap();
+    symlink("arch=x86_64", top.join("runs/latest")).unwrap();
+    symlink("/nonexistent", month.join("y.parquet")).unwrap();
+    let store = place.reopened().await;
+    let rows = store.run_rows().await.unwrap();
+    assert_eq!(rows.len(), 2);
+    let problems: Vec<String> = store.problems().iter().map(ToString::to_string).collect();
+    for part in ["b.parquet", "caf", "notes.txt", "runs/self", "runs/latest"] {
+        let named = problems.iter().filter(|problem| problem.contains(part)).count();
+        assert!(named > 0, "{part}: {problems:#?}");
+    }
+    assert!(problems.iter().all(|text| !text.contains(char::is_control)), "{problems:#?}");
+    // Asked once more, each is named once all the same.
+    store.run_rows().await.unwrap();
+    assert_eq!(store.problems().len(), problems.len());
+
+    // Samples on another disk, with a link in their place, are samples.
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(top.join("samples"), elsewhere.path().join("samples")).unwrap();
+    symlink(elsewhere.path().join("samples"), top.join("samples")).unwrap();
+    let store = place.reopened().await;
+    assert_eq!(store.list(Folder::Samples).await.unwrap().len(), 2);
+    assert_eq!(store.problems(), []);
+    // What is no folder at all is an error, not an empty store.
+    fs::remove_dir_all(top.join("runs")).unwrap();
+    fs::write(top.join("runs"), "x").unwrap();
+    assert!(place.reopened().await.run_rows().await.is_err());
+}

@@ -111,7 +111,8 @@ mod tests {
     fn what_reaches_the_network_is_handed_on() {
         let listing = "core.autocrlf\ntrue\0http.proxy\nhttp://p:1\0http.https://x/.sslVerify\0\
                        init.defaultobjectformat\nsha256\0url.ssh://git@h/.insteadof\nhttps://h/\0\
-                       core.fsmonitor\n/bin/x\0credential.helper\nstore\0credential.helper\n\0\
+                       core.fsmonitor\n/bin/x\0transfer.fsckobjects\ntrue\0\
+                       credential.helper\nstore\0credential.helper\n\0\
                        core.sshcommand\nssh -v\0filter.lfs.smudge\nx\0safe.directory\n*\0";
         let found = network_settings(listing.as_bytes());
         let expected = [

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dyno_base::error::{Error, Kind, Result, WithContext};
+use dyno_model::catalog::reader::suggest;
 use dyno_model::id::CommitId;
 
 use super::command::{git, run_git, without_configuration};
@@ -53,9 +54,25 @@ pub(super) async fn look_up(folder: &Path, name: &str) -> Result<CommitId> {
         Err(error) if error.message.contains("ambiguous") => {
             return Err(no_commit(": it is ambiguous"));
         }
-        Err(_) => return Err(no_commit("")),
+        Err(_) => {
+            let error = no_commit("");
+            let Some(near) = near_name(folder, name).await else { return Err(error) };
+            let hint = error.hint.clone().unwrap_or_default();
+            return Err(error.hint(format!("{near} Or {hint}")));
+        }
     };
     id.parse().map_err(|_| no_commit(&format!(": git says {id:?}")))
+}
+
+/// The branch or tag of the repository in `folder` that is nearest to `name`, as a hint.
+async fn near_name(folder: &Path, name: &str) -> Option<String> {
+    let mut git = git();
+    git.arg("-C").arg(folder).args(["for-each-ref", "--format=%(refname)"]);
+    git.args(["refs/heads", "refs/tags", "refs/remotes"]);
+    let answer = run_git(git).await.ok()?;
+    let text = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let names = text.lines().filter_map(|line| line.splitn(3, '/').nth(2));
+    suggest(name, names)
 }
 
 /// The id of the object that git takes `name` for.

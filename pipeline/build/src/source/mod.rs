@@ -14,6 +14,7 @@ mod environment;
 mod files;
 mod history;
 mod local;
+mod meaning;
 mod own;
 pub mod releases;
 mod remote;
@@ -26,7 +27,7 @@ use dyno_model::catalog::suite::Source;
 use dyno_model::id::CommitId;
 
 use crate::artifact::Artifact;
-use dyno_base::error::{Error, Result, WithContext};
+use dyno_base::error::{Error, Result, WithContext, all_or_errors};
 use dyno_base::event::Events;
 
 use command::{start_error, without_configuration};
@@ -34,6 +35,7 @@ use remote::{Remote, Repository, git_url};
 
 pub use command::check_git;
 pub use history::{depth, first_parents};
+pub use meaning::{is_remote, meaning};
 pub use own::{OwnCommit, make_repository};
 
 /// A commit that is in a local repository.
@@ -124,18 +126,6 @@ async fn mention_uncommitted(location: &str, folder: &Path, asked: &[String], ev
             "{} has changes that are in no commit; the name . stands for the work tree as it is",
             here.display()
         ));
-    }
-}
-
-fn all_or_errors(resolved: Vec<Resolved>, mut unknown: Vec<Error>) -> Result<Vec<Resolved>> {
-    match unknown.len() {
-        0 => Ok(resolved),
-        1 => Err(unknown.remove(0)),
-        _ => {
-            let messages: Vec<&str> = unknown.iter().map(|error| error.message.as_str()).collect();
-            let hint = unknown[0].hint.clone();
-            Err(Error { hint, ..Error::input(messages.join("; ")) })
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use dyno_model::catalog::reader::suggest;
 use dyno_model::id::{CommitId, Digest};
 use futures::StreamExt;
 use tame_index::index::{IndexConfig, SparseIndex};
@@ -151,9 +152,11 @@ impl Releases {
             .filter(|v| !v.is_yanked())
             .map(|v| v.version.as_str())
             .collect();
+        let near = suggest(version.strip_prefix('v').unwrap_or(version), newest.iter().copied());
+        let near = near.map(|near| format!("{near} ")).unwrap_or_default();
         newest.truncate(6);
         Error::input(format!("{} has no release {version:?}", self.name))
-            .hint(format!("its newest releases are {}", newest.join(", ")))
+            .hint(format!("{near}its newest releases are {}", newest.join(", ")))
     }
 
     async fn tags(&self) -> Result<BTreeMap<String, CommitId>> {

@@ -65,11 +65,8 @@ impl Remote {
     ) -> Result<(CommitId, Repository)> {
         let here = local::folder_of(&self.url);
         if let Some(here) = here.as_ref().filter(|_| name == local::WORK_TREE) {
-            let repository = self.repository(&local::object_format(here).await?, events).await?;
-            let doing = || format!("taking the work tree of {}", here.display());
-            let _lock = http::open_locked(&repository.folder.join("dyno.lock")).await?;
-            events.begin(Phase::Source, doing());
-            let commit = local::commit_work_tree(here, &repository.folder).await?;
+            events.begin(Phase::Source, format!("taking the work tree of {}", here.display()));
+            let (commit, repository) = self.bring_work_tree(here, events).await?;
             events.notice(format!(
                 "{} is measured as it is, as commit {}",
                 here.display(),
@@ -83,6 +80,19 @@ impl Remote {
             (Err(_), None) => self.look_up(name).await?,
         };
         let repository = self.with_commit(&commit, name, events).await?;
+        Ok((commit, repository))
+    }
+
+    /// The commit that the work tree of the repository in `here` makes, and the repository that has
+    /// it now.
+    pub(super) async fn bring_work_tree(
+        &self,
+        here: &Path,
+        events: &Events,
+    ) -> Result<(CommitId, Repository)> {
+        let repository = self.repository(&local::object_format(here).await?, events).await?;
+        let _lock = http::open_locked(&repository.folder.join("dyno.lock")).await?;
+        let commit = local::commit_work_tree(here, &repository.folder).await?;
         Ok((commit, repository))
     }
 
@@ -116,14 +126,23 @@ impl Remote {
         self.own_repository(&format!("-history-{format}"), format, events).await
     }
 
+    fn own_folder(&self, suffix: &str) -> PathBuf {
+        let name = Digest::of(self.url.as_bytes());
+        self.cache.join("sources/git").join(format!("{}{suffix}.git", name.short()))
+    }
+
+    /// The places of dyno's own repositories of it, whether or not they are there.
+    pub(super) fn own_folders(&self) -> Vec<PathBuf> {
+        ["", "-sha256", "-history-sha1", "-history-sha256"].map(|s| self.own_folder(s)).into()
+    }
+
     async fn own_repository(
         &self,
         suffix: &str,
         format: &str,
         events: &Events,
     ) -> Result<Repository> {
-        let name = Digest::of(self.url.as_bytes());
-        let folder = self.cache.join("sources/git").join(format!("{}{suffix}.git", name.short()));
+        let folder = self.own_folder(suffix);
         init_repository(&folder, format, &self.cache, events).await?;
         Ok(Repository { folder, remote: Some(self.clone()) })
     }
@@ -135,7 +154,7 @@ impl Remote {
     }
 
     /// Asks the remote what a branch or tag means; an annotated tag means its commit.
-    async fn look_up(&self, name: &str) -> Result<CommitId> {
+    pub(super) async fn look_up(&self, name: &str) -> Result<CommitId> {
         check_ref(name)?;
         let mut git = git();
         git.args(["ls-remote", "--quiet"]).args(self.upload_pack()).args(["--", &self.url]);

@@ -245,6 +245,47 @@ async fn names_mean_what_git_takes_them_for() {
     }
 }
 
+/// Whoever only asks is told by a repository on this machine, by an address, and by what was brought
+/// from one before; and fetches nothing.
+#[tokio::test]
+async fn a_name_has_a_meaning_without_being_brought() {
+    let (folder, first, second) = two_commits("sha1").await;
+    let cache = folder.path().join("cache");
+    let ask = async |location: &str, name: &str| {
+        let source = Source::Git(location.into());
+        let meant = meaning(&source, folder.path(), name, &cache, &Events::none()).await?;
+        Some((meant.commit.to_string(), meant.subject))
+    };
+    let with_subject = |id: &String, subject: &str| Some((id.clone(), Some(subject.to_string())));
+    for (name, expected) in [
+        ("HEAD~1", with_subject(&first, "one")),
+        ("main", with_subject(&second, "two")),
+        (&first[..8], with_subject(&first, "one")),
+        (&second, with_subject(&second, "two")),
+        ("nope", None),
+        ("--help", None),
+    ] {
+        assert_eq!(ask("origin", name).await, expected, "{name}");
+    }
+    assert!(ask("nowhere", "main").await.is_none());
+    assert!(!cache.exists(), "nothing is fetched");
+    // The work tree is what it was when it was measured.
+    let measured = resolve_name(folder.path(), "origin", ".").await.0.unwrap();
+    assert_eq!(ask("origin", ".").await.unwrap().0, measured.commit.hex());
+
+    let (mut daemon, url) = git_daemon(folder.path()).await;
+    assert_eq!(ask(&url, "main").await, Some((second.clone(), None)));
+    assert_eq!(ask(&url, &second[..8]).await, None, "an address knows no part of an id");
+    resolve_name(folder.path(), &url, "main").await.0.unwrap();
+    for name in ["main", &second[..8], &second] {
+        assert_eq!(ask(&url, name).await, with_subject(&second, "two"), "{name}");
+    }
+    assert_eq!(ask(&url, "HEAD~1").await, None);
+    daemon.kill().await.unwrap();
+    assert_eq!(ask(&url, "main").await, None);
+    assert_eq!(ask(&url, &second).await, with_subject(&second, "two"), "as it was brought");
+}
+
 /// What is not committed is a commit of its own; otherwise it is mentioned.
 #[tokio::test]
 async fn a_work_tree_is_measured_as_it_is() {

@@ -13,11 +13,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::prompt::SqlShell;
 use crate::prompt::command::{is_command, split_last_line};
-use crate::prompt::words::Words;
+use crate::prompt::words::{Typed, Words, judge};
 use crate::show::{eprint_line, report_error};
 use dyno_base::error::{Error, Result, WithContext};
 
 const PROMPT: &str = "dyno> ";
+
+/// What stands before a line of a statement that is not ended, in the width of [`PROMPT`].
+const PROMPT_INSIDE: &str = " ...> ";
 
 /// Lines that the history keeps.
 const HISTORY_MAX: usize = 10_000;
@@ -30,28 +33,48 @@ pub async fn run_prompt(shell: &mut SqlShell, history: &Path) -> Result<()> {
     let config = Config::builder().completion_type(CompletionType::List).history_ignore_space(true);
     let config = config.max_history_size(HISTORY_MAX).context(doing)?.build();
     let mut editor: Editor<Words, DefaultHistory> = Editor::with_config(config).context(doing)?;
-    editor.set_helper(Some(Words { names: shell.session.names().await }));
+    editor.set_helper(Some(Words { names: shell.session.names().await, before: String::new() }));
     let mut saves_history = load_history(&mut editor, history);
     eprint_line("SQL ends with `;`, `\\d` lists the tables, `\\?` helps, Ctrl-D leaves");
+    // The lines since the last statement, each with its end.
+    let mut before = String::new();
     loop {
+        if let Some(words) = editor.helper_mut() {
+            words.before.clone_from(&before);
+        }
+        let prompt = if before.is_empty() { PROMPT } else { PROMPT_INSIDE };
         // On a thread of its own, since it waits for keys.
         let reading = move || {
-            let line = editor.readline(PROMPT);
+            let line = editor.readline(prompt);
             (editor, line)
         };
         let read = tokio::task::spawn_blocking(reading).await;
         let (returned_editor, line) = read.context(|| "reading a line".into())?;
         editor = returned_editor;
-        let line = match line {
-            Ok(line) => line,
-            Err(ReadlineError::Interrupted) => continue,
+        let typed = match line {
+            Ok(line) => format!("{before}{line}"),
+            Err(ReadlineError::Interrupted) => {
+                before.clear();
+                continue;
+            }
             Err(ReadlineError::Eof) => return Ok(()),
             Err(error) => return Err(error).context(|| "reading a line".into()),
         };
-        if saves_history && !line.trim().is_empty() {
-            saves_history = save_history(&mut editor, line.trim_end(), history);
+        match judge(&typed) {
+            Typed::Begun => {
+                before = typed + "\n";
+                continue;
+            }
+            Typed::BegunWithWord => {
+                eprint_line("the statement is not ended: end it with `;`, or leave it by Ctrl-C");
+                continue;
+            }
+            Typed::Whole => before.clear(),
         }
-        if answer_line(shell, &line).await.is_break() {
+        if saves_history && !typed.trim().is_empty() {
+            saves_history = save_history(&mut editor, typed.trim_end(), history);
+        }
+        if answer_line(shell, &typed).await.is_break() {
             return Ok(());
         }
     }

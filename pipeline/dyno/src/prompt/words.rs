@@ -4,7 +4,7 @@ use dyno_query::CompletionNames;
 use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
-use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::validate::Validator;
 use rustyline::{Context, Helper};
 
 use crate::prompt::Format;
@@ -73,13 +73,36 @@ const KEYWORDS: &[&str] = &[
 /// Keywords after which a table stands.
 const BEFORE_TABLES: &[&str] = &["FROM", "JOIN", "DESCRIBE"];
 
-/// Completes and judges lines from the names of a session.
+/// Completes lines from the names of a session.
 pub(super) struct Words {
     pub names: CompletionNames,
+    /// The lines of the statement before the one that is edited.
+    pub before: String,
+}
+
+/// What lines that were typed are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Typed {
+    /// A command, or SQL up to a semicolon.
+    Whole,
+    /// A statement that waits for its semicolon.
+    Begun,
+    /// Such a statement, with a word behind it that elsewhere is a command, as `exit`.
+    BegunWithWord,
+}
+
+/// What `input` is: the lines since the last statement.
+pub(super) fn judge(input: &str) -> Typed {
+    let (before, last) = split_last_line(input);
+    match () {
+        () if !before.trim().is_empty() && is_word(last) => Typed::BegunWithWord,
+        () if is_command(last) || is_complete(input) => Typed::Whole,
+        () => Typed::Begun,
+    }
 }
 
 /// Whether `input` waits for nothing: a command, or SQL up to a semicolon.
-pub(super) fn is_complete(input: &str) -> bool {
+fn is_complete(input: &str) -> bool {
     input.trim_start().starts_with('\\') || dyno_query::split_statements(input).rest.is_empty()
 }
 
@@ -181,24 +204,13 @@ impl Completer for Words {
         pos: usize,
         _: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<String>)> {
-        Ok(self.candidates(line, pos))
+        let whole = format!("{}{line}", self.before);
+        let (start, found) = self.candidates(&whole, self.before.len() + pos);
+        Ok((start.saturating_sub(self.before.len()), found))
     }
 }
 
-impl Validator for Words {
-    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        let input = context.input();
-        let (before, last) = split_last_line(input);
-        let goes_on = !before.trim().is_empty();
-        Ok(match () {
-            () if goes_on && is_word(last) => ValidationResult::Invalid(Some(
-                "  -- the statement is not ended: end it with `;`, or leave it by Ctrl-C".into(),
-            )),
-            () if is_command(last) || is_complete(input) => ValidationResult::Valid(None),
-            () => ValidationResult::Incomplete,
-        })
-    }
-}
+impl Validator for Words {}
 
 impl Hinter for Words {
     type Hint = String;
@@ -225,8 +237,33 @@ mod tests {
             ("SELECT 1; SELECT 2", false),
             ("SELECT 1 -- ;", false),
         ] {
-            assert_eq!(is_complete(input), whole, "{input:?}");
+            assert_eq!(judge(input) == Typed::Whole, whole, "{input:?}");
         }
+        for (input, typed) in [
+            ("SELECT 1\n\\timing", Typed::Whole),
+            ("SELECT 1\nexit", Typed::BegunWithWord),
+            ("SELECT 1\nFROM runs", Typed::Begun),
+            ("SELECT 1\n;", Typed::Whole),
+            ("exit", Typed::Whole),
+        ] {
+            assert_eq!(judge(input), typed, "{input:?}");
+        }
+    }
+
+    /// The lines before count for what can follow, and the place is that in the last line.
+    #[test]
+    fn tab_knows_the_lines_before() {
+        let names = CompletionNames {
+            tables: vec![
+                ("runs".into(), vec!["rounds".into()]),
+                ("samples".into(), vec!["value".into()]),
+            ],
+            functions: Vec::new(),
+        };
+        let words = Words { names, before: "SELECT *\nFROM samples WHERE\n".into() };
+        let history = rustyline::history::MemHistory::new();
+        let found = words.complete("  v", 3, &Context::new(&history)).unwrap();
+        assert_eq!(found, (2, vec!["value".to_string(), "values".to_string()]));
     }
 
     #[test]
@@ -241,6 +278,7 @@ mod tests {
                 ],
                 functions: vec!["round".into(), "sum".into()],
             },
+            before: String::new(),
         };
         // The bar is where the cursor stands.
         for (typed, start, expected) in [

@@ -29,7 +29,12 @@ fn unknown_names_are_wrong_input() {
             &["there is no policy \"strict\"", "policies/ has: default"],
         ),
         ("compare v1 v2 --policy strict", &["there is no policy \"strict\""]),
-        ("image build gest", &["there is no image \"gest\"", "did you mean `guest`?"]),
+        (
+            "image build gest",
+            &["there is no image \"gest\"", "did you mean `guest`? images/ has: guest"],
+        ),
+        ("suite lock made x", &["the suite has no crate \"x\"", "hint: it has none"]),
+        ("image verify guessed", &["there is no image \"guessed\"", "images/ has: guest"]),
         ("image build guest", &["the image guest is not pinned", "run: dyno image lock guest"]),
         ("image build guest --arch vax", &["the image guest is not pinned"]),
         (

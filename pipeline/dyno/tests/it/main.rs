@@ -25,6 +25,7 @@ mod faults;
 mod host;
 mod interrupt;
 mod job;
+mod listings;
 mod lost;
 mod names;
 mod queue;

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use dyno_model::id::Digest;
 
-use crate::world::{BUILD, Told, World, embedded, git, serve};
+use crate::world::{BUILD, Told, World, check, embedded, git, serve};
 
 #[test]
 fn names_of_commits() {
@@ -48,6 +48,8 @@ fn names_of_commits() {
     let absent = "1".repeat(40);
     for (name, parts) in [
         ("nope", &["\"nope\" is no commit of [world]/target", "`git rev-parse`"][..]),
+        ("mian", &["\"mian\" is no commit of", "did you mean `main`? Or give what"]),
+        ("feature", &["did you mean `feature/x`?"]),
         (&absent, &["has no commit 1111", "that was pushed"]),
         ("--upload-pack=touch x", &["is no commit of"]),
         ("--output=/tmp/x", &["is no commit of"]),
@@ -66,7 +68,10 @@ fn names_of_commits() {
     }
     let told = world.dyno(&["run", "made", "nope", "neither"]);
     assert!(told.err.contains("\"nope\"") && told.err.contains("\"neither\""), "both: {told:?}");
-    world.edit("suites/made/suite.toml", "../../target", "../../gone");
+    world.edit("suites/made/suite.toml", "../../target", "../../hosts");
+    let told = plan("v1");
+    check(&told, 2, &["there is no git repository in [world]/hosts", "`git status` works in"]);
+    world.edit("suites/made/suite.toml", "../../hosts", "../../gone");
     let told = plan("v1");
     assert_eq!(told.code, Some(2), "{told:?}");
     assert!(told.err.contains("no repository at"), "{told:?}");
@@ -196,6 +201,8 @@ fn releases_of_a_crate() {
     for part in ["made-up has no release \"9.9.9\"", "its newest releases are 0.2.0, 0.1.0"] {
         assert!(told.err.contains(part), "{told:?}");
     }
+    let told = dyno(&world, &["run", "made", "0.1.0", "0.2"]);
+    check(&told, 2, &["did you mean `0.2.0`? its newest releases are 0.2.0, 0.1.0"]);
     world.edit("suites/made/suite.toml", "crate = \"made-up\"", "crate = \"made-down\"");
     let told = dyno(&world, &["run", "made", "0.1.0", "0.2.0"]);
     assert_eq!(told.code, Some(2), "{told:?}");

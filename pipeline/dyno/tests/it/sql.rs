@@ -251,7 +251,11 @@ fn the_prompt_answers_and_goes_on() {
     let world = world();
     let mut at = prompt(&world);
     // A statement over lines is one, and an error is not the end.
-    at.types("SELECT count(*) AS many,\r'b;' AS text\rFROM runs;\r");
+    at.types("SELECT count(*) AS many,\r");
+    at.until(" ...> ");
+    at.keys("'b;' AS text\r");
+    at.until(" ...> ");
+    at.keys("FROM runs;\r");
     at.until("| 1    | b;   |");
     at.until("(1 row)");
     at.types("SELECT * FROM nowhere;\r");
@@ -271,7 +275,12 @@ fn the_prompt_answers_and_goes_on() {
     at.types("SELECT 1;\r");
     at.until("time: ");
     // A command behind a statement that is not ended, and words that mean one elsewhere.
-    at.types("SELECT 1\r\\timing\r");
+    at.types("SELECT 1\r");
+    at.until(" ...> ");
+    at.keys("exit\r");
+    at.until("the statement is not ended: end it with `;`, or leave it by Ctrl-C");
+    at.until(" ...> ");
+    at.keys("\\timing\r");
     at.until("the statement before was not ended by `;`, and is left out");
     at.until("timing is off");
     at.types("help\r");
@@ -284,7 +293,9 @@ fn the_prompt_answers_and_goes_on() {
     at.until(" characters more)");
     at.until("after | 7");
     // Ctrl-C abandons what is typed; Ctrl-D leaves.
-    at.types("SELECT never sent\r\x03");
+    at.types("SELECT never sent\r");
+    at.until(" ...> ");
+    at.keys("nor this\x03");
     at.types("\\o parquet\r");
     at.until("hint: name a file: \\o parquet answer.parquet");
     at.types("\x04");

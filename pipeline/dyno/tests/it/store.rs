@@ -22,6 +22,8 @@ fn names_mean_the_newest_and_the_reverse_is_offered() {
     let told = world.dyno(&["compare", "v1", "feature", "--json"]);
     check(&told, 0, &["these names stand for 2 pairs of made", &second[..12], &first[..12]]);
     assert!(told.out.contains(&second) && !told.out.contains(&first), "{told:?}");
+    assert!(told.err.contains("this is what they mean in its source today"), "{told:?}");
+    check(&world.dyno(&["compare", "v1", "featrue"]), 2, &["; did you mean `feature`?"]);
     let told = world.dyno(&["compare", "feature", "v1"]);
     let reverse = format!(" {} --suite made`", &second[..12]);
     check(&told, 2, &["it has the reverse: `dyno compare ", &reverse]);
@@ -50,7 +52,80 @@ fn names_mean_the_newest_and_the_reverse_is_offered() {
     let runs: serde_json::Value = serde_json::from_str(&told.out).unwrap();
     assert_eq!(runs.as_array().unwrap().len(), 2, "{told:?}");
     assert_eq!((&runs[0]["candidate"]["commit"], &runs[0]["rounds"]), (&second.into(), &2.into()));
-    check(&world.dyno(&["store", "list", "--suite", "mad"]), 2, &["did you mean `made`?"]);
+    let told = world.dyno(&["store", "list", "--suite", "mad", "--host", "locl"]);
+    let near = ["did you mean `made`? it has: made, other", "did you mean `local`? it has: local"];
+    check(&told, 2, &[near[0], near[1], "no run of a suite \"mad\"", "of a host \"locl\""]);
+}
+
+/// Each name that `compare` is given is looked up where `run` looks, and what was measured under a
+/// relative one on another day is neither an answer nor shown.
+#[test]
+fn compare_knows_the_names_of_git_as_they_are_today() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    let target = world.path().join("target");
+    let first = world.commit("first", BUILD, "print hello\n");
+    let second = world.commit("second", BUILD, "print hello\n");
+    assert_eq!(world.dyno(&["run", "made", "HEAD~1", "HEAD", "--rounds", "2"]).code, Some(0));
+    let title = |words: &[&str]| {
+        let told = world.dyno(&[words, &["--json"]].concat());
+        let view: serde_json::Value = serde_json::from_str(&told.out).unwrap_or_default();
+        (told.code, view["title"].as_str().unwrap_or_default().to_string(), told.err)
+    };
+    let ids = format!("made: {} (first) → {} (second)", &first[..12], &second[..12]);
+    let relative = format!("made: HEAD~1 ({}) → HEAD ({})", &first[..12], &second[..12]);
+    for (names, expected) in [
+        (["HEAD~1", "HEAD"], &*relative),
+        (["first", "second"], "made: first → second"),
+        ([&first[..7], &second[..9]], &ids),
+        ([&first, &second], &ids),
+        (
+            ["second~1", &second],
+            &format!("made: second~1 ({}) → {} (second)", &first[..12], &second[..12]),
+        ),
+    ] {
+        let (code, title, told) = title(&["compare", names[0], names[1]]);
+        assert_eq!((code, title.as_str()), (Some(0), expected), "{names:?}: {told}");
+    }
+    // The answer of the store to ids has no name of the day when they were measured.
+    let (code, shown, told) = title(&["run", "made", &first, &second, "--rounds", "2"]);
+    assert!(told.contains("is in the store already"), "{told}");
+    assert_eq!((code, shown), (Some(0), ids.clone()));
+
+    // Another day: what the relative names mean now was not measured.
+    let third = world.commit("third", BUILD, "print hello\n");
+    let told = world.dyno(&["compare", "HEAD~1", "HEAD"]);
+    let meanings = [second.as_str(), &third].map(|commit| format!(" ({})", &commit[..12]));
+    let [baseline, candidate] = &meanings;
+    check(
+        &told,
+        2,
+        &[baseline, candidate, "no comparison", "under these names it has ", &first[..12]],
+    );
+    // A branch: what it is now, and where that was not measured the newest under its name.
+    let branch = |at: &str| git(&target, &["branch", "--force", "topic", at]);
+    branch("second");
+    let (code, shown, told) = title(&["compare", "first", "topic"]);
+    assert_eq!((code, shown.as_str()), (Some(0), "made: first → topic"), "{told}");
+    branch("third");
+    check(&world.dyno(&["compare", "first", "topic"]), 2, &["no comparison", &third[..12]]);
+    assert_eq!(world.dyno(&["run", "made", "first", "topic", "--rounds", "2"]).code, Some(0));
+    let fourth = world.commit("fourth", BUILD, "print hello\n");
+    branch("fourth");
+    let (code, shown, told) = title(&["compare", "first", "topic"]);
+    assert!(told.contains("the store has no comparison of what these names mean"), "{told}");
+    assert_eq!((code, shown), (Some(0), format!("made: first → topic ({})", &third[..12])));
+    assert!(!told.contains(&fourth[..12]), "{told}");
+
+    // No repository in reach: the names of the store, and its ids.
+    std::fs::rename(&target, world.path().join("moved")).unwrap();
+    let (code, shown, told) = title(&["compare", "HEAD~1", "HEAD"]);
+    assert_eq!((code, shown), (Some(0), relative), "{told}");
+    let (code, shown, told) = title(&["compare", &first[..7], &second[..7]]);
+    let short = format!("made: {} → {}", &first[..12], &second[..12]);
+    assert_eq!((code, shown), (Some(0), short), "{told}");
 }
 
 #[test]
