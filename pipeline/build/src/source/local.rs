@@ -96,6 +96,20 @@ pub(super) async fn is_dirty(folder: &Path) -> bool {
     run_git(git).await.is_ok_and(|answer| !answer.stdout.is_empty())
 }
 
+/// The commit that is checked out in `folder`, if it has exactly the files of `commit`, which
+/// [`commit_work_tree`] made in `repository`. Files are compared and not what `git status` says:
+/// filters and files that git was told to overlook are seen.
+pub(super) async fn clean_head(
+    folder: &Path,
+    commit: &CommitId,
+    repository: &Path,
+) -> Option<CommitId> {
+    let head = look_up(folder, "HEAD").await.ok()?;
+    let its_tree = rev_parse(folder, &format!("{}^{{tree}}", head.hex())).await.ok()?;
+    let tree = rev_parse(repository, &format!("{}^{{tree}}", commit.hex())).await.ok()?;
+    (tree == its_tree).then_some(head)
+}
+
 /// Writes the work tree of the repository in `folder` into `repository`, which is dyno's own, as a
 /// commit without a parent: what `git add --all` would take, so without what is ignored. The same
 /// files are the same commit. Nothing of the repository in `folder` is read or written but its files.
