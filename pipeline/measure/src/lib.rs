@@ -61,7 +61,7 @@ pub struct Bench<'a> {
     /// A copy of its folder without them: what programs see.
     pub visible_folder: &'a Path,
     pub job: &'a Job,
-    /// The sides without one whose build failed: the other is measured alone.
+    /// The sides that are there: both, or the one that is tried alone.
     pub subjects: BTreeMap<Side, Subject>,
     /// The crates of a suite that has some.
     pub sources: Option<&'a Sources>,
