@@ -45,6 +45,8 @@ pub enum NoticeKind {
     FetchHadNetwork,
     /// The image has no Valgrind.
     NoValgrind,
+    /// A count does not fit the time, and is left out.
+    CountMisfit,
     /// Counting instructions failed.
     NotCounted,
     /// The machine does not have all events that were asked for.
@@ -58,7 +60,7 @@ pub enum NoticeKind {
 }
 
 /// A part of the text of each kind, but for two that begin alike ([`NoticeKind::of_text`]).
-const MARKERS: [(NoticeKind, &str); 19] = [
+const MARKERS: [(NoticeKind, &str); 20] = [
     (NoticeKind::CoreShared, "is used for benchmarks and by dyno itself"),
     (NoticeKind::Emulated, "are emulated on this"),
     (NoticeKind::Virtualised, "the host is a virtual machine"),
@@ -75,6 +77,7 @@ const MARKERS: [(NoticeKind, &str); 19] = [
     (NoticeKind::Untrusted, "the candidate is untrusted"),
     (NoticeKind::FetchHadNetwork, "the fetch step of the untrusted candidate had the network"),
     (NoticeKind::NoValgrind, "has no Valgrind"),
+    (NoticeKind::CountMisfit, "they do not fit the time: "),
     (NoticeKind::NotCounted, "were not counted: "),
     (NoticeKind::CountsScaled, "samples that are estimates"),
     (NoticeKind::FileSetAside, "; set aside"),
@@ -98,7 +101,7 @@ impl NoticeKind {
         MARKERS.iter().find(|(_, marker)| text.contains(marker)).map(|(kind, _)| *kind)
     }
 
-    /// One sentence that says what to change; `None` where there is nothing to change.
+    /// What to change, in a sentence or two; `None` where there is nothing to change.
     pub const fn remedy(self) -> Option<&'static str> {
         Some(match self {
             Self::CoreShared => {
@@ -128,6 +131,12 @@ impl NoticeKind {
             }
             Self::NoValgrind => {
                 "Add the package `valgrind` to the image, or measure with --no-counting."
+            }
+            Self::CountMisfit => {
+                "On a busy machine it is the time that is wrong: end what else runs there \
+                 (`dyno host doctor` says what may), and measure again with --again. Where it is so on \
+                 a quiet machine too, go by wall time: the candidate costs more or less than its \
+                 instructions say, or does something else while it is counted."
             }
             Self::NotCounted => "Measure with --no-counting where instructions do not matter.",
             Self::EventsForbidden => {
@@ -244,6 +253,10 @@ mod tests {
                 "the instructions of fib (candidate) were not counted: under Valgrind it wrote no counts",
                 Some(Kind::NotCounted),
             ),
+            (
+                "the instructions of fib (candidate) were not counted: they do not fit the time: 1.000 times as many as the baseline's, in 1.600 times as much user time of the rounds",
+                Some(Kind::CountMisfit),
+            ),
             ("instructions were not counted: the engine is gone", Some(Kind::NotCounted)),
             (
                 "3 round(s) were disturbed by something else on the machine and repeated",
@@ -255,6 +268,9 @@ mod tests {
             assert_eq!((notice.kind(), notice.text()), (kind, text));
             assert_eq!(serde_json::to_value(&notice).unwrap(), text);
         }
+        // Whoever measures on a busy machine is told what to do there.
+        let remedy = Kind::CountMisfit.remedy().unwrap();
+        assert!(remedy.starts_with("On a busy machine") && remedy.contains("--again"), "{remedy}");
         for (kind, marker) in MARKERS {
             assert_eq!(Notice::from(marker).kind(), Some(kind), "{marker}");
         }

@@ -60,7 +60,15 @@ pub struct Job {
 
 /// How many times as long as a program Valgrind takes to count its instructions, as far as was seen:
 /// the usual least and most. What counting took here before is better.
-pub const COUNTING_FACTORS: (f64, f64) = (20.0, 50.0);
+const COUNTING_FACTORS: (f64, f64) = (20.0, 50.0);
+
+/// Seconds that `cores` cores usually take to count instructions, for each second of the processes
+/// that are counted: the least and the most.
+pub fn usual_counting_factors(cores: usize) -> (f64, f64) {
+    let (least, most) = COUNTING_FACTORS;
+    let cores = cores.max(1) as f64;
+    (least / cores, most / cores)
+}
 
 /// The most jobs that a plan has: more is a mistake of whoever asks.
 pub const JOBS_MAX: usize = 10_000;

@@ -202,14 +202,8 @@ impl Sampler {
         }
     }
 
-    /// A case of which one side alone works has no pairs to be precise about: it gets its least
-    /// rounds.
-    pub fn measure_alone(&mut self, case: usize) {
-        self.cases[case].targets.clear();
-        self.cases[case].pairs.clear();
-    }
-
-    /// A case that does not work gets no more rounds.
+    /// A case that does not work gets no more rounds; nor does one of which one side alone works, as
+    /// nothing can be said of it.
     pub fn fail(&mut self, case: usize) {
         self.cases[case].closed = Some(StopReason::Failed);
     }
@@ -234,6 +228,21 @@ impl Sampler {
         (done, done + self.cases.iter().map(runs_left).sum::<u64>())
     }
 
+    /// Nanoseconds inside processes that are still to come, with the least rounds and with the most,
+    /// by what the rounds of each case took; `round_ns` is what one takes of a case that had none.
+    /// As many rounds are disturbed as were so far.
+    pub fn left_ns(&self, round_ns: &[f64]) -> (f64, f64) {
+        let sum = |count: fn(&CaseState) -> u32| -> f64 {
+            self.cases.iter().map(|state| f64::from(count(state))).sum()
+        };
+        let (rounds, disturbed) = (sum(|state| state.rounds), sum(|state| state.disturbed));
+        let tries = (rounds + disturbed) / rounds.max(1.0);
+        let open = self.cases.iter().zip(round_ns).filter(|(state, _)| state.closed.is_none());
+        let lefts =
+            open.map(|(state, round_ns)| state.left_ns(*round_ns, tries.max(1.0), self.budget));
+        lefts.fold((0.0, 0.0), |sum, left| (sum.0 + left.0, sum.1 + left.1))
+    }
+
     fn begin_pass(&mut self) {
         if self.passes < self.budget.rounds_min {
             // Fisher–Yates; written out because `rand` may change its shuffle between versions and
@@ -253,6 +262,32 @@ impl Sampler {
 }
 
 impl CaseState {
+    /// Nanoseconds that an open case still takes, with the least rounds and with the most, if each
+    /// takes `tries`.
+    fn left_ns(&self, round_ns: f64, tries: f64, budget: Budget) -> (f64, f64) {
+        let tried = self.rounds + self.disturbed;
+        let round_ns = match tried {
+            0 => round_ns,
+            tried => self.spent_ns as f64 / f64::from(tried),
+        };
+        // Whatever is open gets one more at least.
+        let least = budget.rounds_min.saturating_sub(self.rounds).max(1);
+        let most = match self.targets.is_empty() {
+            true => least,
+            false => budget.rounds_max.saturating_sub(self.rounds).max(least),
+        };
+        let repeats_left = f64::from(budget.rounds_max.saturating_sub(self.disturbed));
+        let time_of = |rounds: u32| {
+            let rounds = f64::from(rounds);
+            round_ns * (rounds * tries).min(rounds + repeats_left)
+        };
+        // The seconds end what is beyond the least rounds, once the round is over.
+        let paid = budget.seconds as f64 * 1e9 - self.spent_ns as f64;
+        let paid = ((paid / round_ns).ceil() * round_ns).max(round_ns);
+        let least_ns = time_of(least);
+        (least_ns, time_of(most).min(paid).max(least_ns))
+    }
+
     /// The widest half-width as a share of what is asked (below 1 is precise enough). `None` where
     /// nothing steers, or what steers has no pair of values at all: more rounds would tell nothing.
     fn width(&self, confidence: f64) -> Option<f64> {

@@ -65,7 +65,8 @@ impl PastStates {
 
 impl States {
     /// The states of the values of both sides, of which `rounds` are (baseline, candidate); `None`
-    /// where they fall into no groups, or each side is in a group of its own, which is an effect.
+    /// where they fall into no groups, or each side is in a group of its own, which is an effect. Where each
+    /// group is a single round's, they show how the machine changed and nothing of the program.
     pub fn of_values(baseline: &[i64], candidate: &[i64], rounds: &[(i64, i64)]) -> Option<Self> {
         let mut values = [baseline, candidate].concat();
         values.sort_unstable();
@@ -85,6 +86,14 @@ impl States {
             candidate: count(candidate, index),
         };
         let states: Vec<State> = bounds.enumerate().map(state).collect();
+        let is_of_one_round = |(index, state): (usize, &State)| {
+            let is_in = |value: &i64| state_of(*value) == index;
+            (state.baseline, state.candidate) == (1, 1)
+                && rounds.iter().any(|(b, c)| is_in(b) && is_in(c))
+        };
+        if states.iter().enumerate().all(is_of_one_round) {
+            return None;
+        }
         let sides: [fn(&State) -> u32; 2] = [|state| state.baseline, |state| state.candidate];
         let outside_most_frequent = sides.map(|side| {
             let counts = states.iter().map(side);
@@ -182,7 +191,7 @@ mod tests {
 
     #[test]
     fn groups_far_apart_and_tight_are_states() {
-        let rows: [Row<'_>; 11] = [
+        let rows: [Row<'_>; 15] = [
             // One slow run in five, now three.
             (
                 &[(1000, 1500), (1001, 1502), (1500, 1001), (1002, 1000), (999, 1501)],
@@ -190,8 +199,20 @@ mod tests {
             ),
             // Both sides at once: the machine's states.
             (
+                &[(1000, 1001), (1500, 1501), (1502, 1499), (1001, 1000)],
+                Some((&[(1000, 2, 2), (1500, 2, 2)], 0, 0)),
+            ),
+            (
                 &[(1000, 1001), (1500, 1501), (1502, 1499)],
                 Some((&[(1000, 1, 1), (1500, 2, 2)], 0, 0)),
+            ),
+            // Three values of three rounds, and four of four.
+            (&[(1000, 1001), (1500, 1501), (2250, 2249)], None),
+            (&[(1000, 1001), (1500, 1501), (2250, 2249), (3300, 3301)], None),
+            // Of two rounds, one value each: they were in both states.
+            (
+                &[(1000, 1500), (1501, 1001), (1002, 1000)],
+                Some((&[(1000, 2, 2), (1500, 1, 1)], 1, 1)),
             ),
             (
                 &[(100, 200), (200, 400), (401, 100), (101, 201)],

@@ -84,6 +84,20 @@ pub const PAGE_IN: &str = "page-in";
 /// The taint of a process that ran in another container than the one before it, which was lost.
 pub const LOST: &str = "container-lost";
 
+/// What happened where a sample has a taint of this name, for whoever reads it; `None` for a name that
+/// is not known.
+pub fn meaning(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "contention" => "other programs took its core",
+        "steal" => "the hypervisor gave its core to another machine",
+        "throttling" => "the processor was slowed down to cool it",
+        PAGE_IN => "its pages had to come from a disk again",
+        LOST => "its container was lost",
+        PAIR => "the process beside it was disturbed",
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +149,8 @@ mod tests {
                 first_waiting_ns: first_ms[1] * MS,
             };
             assert_eq!(disturbance.taint(time, SHARE_MAX), expected, "{what}");
+            let names = expected.split(',').filter(|name| !name.is_empty());
+            assert!(names.into_iter().all(|name| meaning(name).is_some()), "{expected}");
         }
     }
 }

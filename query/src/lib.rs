@@ -51,7 +51,7 @@ pub use null_comparisons::NullComparisons;
 pub use pairs::{Filter, NamesFrom};
 pub use print::{write_csv, write_expanded, write_json, write_parquet, write_table};
 pub use reader::StoredSummary;
-pub use session::Session;
+pub use session::{CaseKey, PastCounting, Session};
 pub use spelling::spelling_notes;
 pub use sql_catalog::{CatalogEntry, ColumnDescription, CompletionNames, EntryKind, SQL_CATALOG};
 pub use statements::{SplitStatements, THREAD_STACK_BYTES, split_statements};

@@ -15,7 +15,6 @@ use dyno_model::catalog::policy::Policy;
 use dyno_model::catalog::suite::Case;
 use dyno_model::commit_name::CommitName;
 use dyno_model::id::JobId;
-use dyno_model::metric::CACHEGRIND;
 use dyno_model::plan::{Job, JobInputs};
 use dyno_model::record::{RunRow, phase};
 use dyno_model::sampling::Target;
@@ -53,6 +52,18 @@ pub struct Session {
     /// A context that has columns under their old names too, made when a query needs it.
     old_spellings: OnceCell<SessionContext>,
     judge: Arc<Judge>,
+}
+
+/// A benchmark and its config.
+pub type CaseKey = (String, String);
+
+/// A run that counted instructions.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PastCounting {
+    /// Seconds that counting took.
+    pub seconds: f64,
+    /// The mean wall time of each case and side in its rounds, in ns.
+    pub walls: Vec<(CaseKey, f64)>,
 }
 
 impl Session {
@@ -247,50 +258,56 @@ impl Session {
         snapshot.have_published_rows(Folder::Samples, &jobs).await.map(drop)
     }
 
-    /// The newest median wall time of each (benchmark, config) of `suite` on `host`, in ns.
-    pub async fn latest_walls(
-        &self,
-        suite: &str,
-        host: &str,
-    ) -> Result<BTreeMap<(String, String), f64>> {
+    /// The newest median wall time of each (benchmark, config) of `suite` on `host`, in ns. Where
+    /// every round was disturbed it is the mean of those: good enough to say how long a case takes.
+    pub async fn latest_walls(&self, suite: &str, host: &str) -> Result<BTreeMap<CaseKey, f64>> {
         let sql = format!(
-            "SELECT benchmark, config, last_value(median ORDER BY finished) AS median FROM history
+            "SELECT benchmark, config, last_value(median ORDER BY finished) AS ns FROM history
              WHERE metric = 'wall' AND suite = {} AND host = {} GROUP BY benchmark, config",
             quoted(suite),
             quoted(host)
         );
-        let mut walls = BTreeMap::new();
-        for batch in self.sql(&sql).await? {
-            let [benchmarks, configs] = [0, 1].map(|i| batch.column(i).as_string_view());
-            let medians = batch.column(2).as_primitive::<Float64Type>();
-            for row in 0..batch.num_rows() {
-                let key = (benchmarks.value(row).to_string(), configs.value(row).to_string());
-                walls.insert(key, medians.value(row));
-            }
-        }
+        let clean: BTreeMap<CaseKey, f64> = self.ns_by_case(&sql).await?.into_iter().collect();
+        let mut walls = match self.newest_run(suite, host, |_| true) {
+            Some(newest) => self.walls_of(&newest.job).await?.into_iter().collect(),
+            None => BTreeMap::new(),
+        };
+        walls.extend(clean);
         Ok(walls)
     }
 
-    /// Seconds of counting for each second of the wall times of what was counted, by the newest run
-    /// of `suite` on `host` that counted instructions.
-    pub async fn counting_factor(&self, suite: &str, host: &str) -> Result<Option<f64>> {
-        let runs = self.judge.run_rows().iter().map(|row| &row.run);
-        let counting_s =
-            |run: &RunRow| run.phases_s.get(phase::COUNT).copied().filter(|seconds| *seconds > 0.0);
-        let matching =
-            runs.filter(|run| run.suite == suite && run.host == host && counting_s(run).is_some());
-        let Some(newest) = matching.max_by_key(|run| run.finished_us) else { return Ok(None) };
+    /// The newest run of `suite` on `host` that counted instructions.
+    pub async fn newest_counting(&self, suite: &str, host: &str) -> Result<Option<PastCounting>> {
+        let seconds = |run: &RunRow| run.phases_s.get(phase::COUNT).copied().unwrap_or(0.0);
+        let Some(newest) = self.newest_run(suite, host, |run| seconds(run) > 0.0) else {
+            return Ok(None);
+        };
+        let walls = self.walls_of(&newest.job).await?;
+        Ok(Some(PastCounting { seconds: seconds(newest), walls }))
+    }
+
+    /// The mean wall time of each case and side of a job, disturbed rounds with the others.
+    async fn walls_of(&self, job: &JobId) -> Result<Vec<(CaseKey, f64)>> {
         let sql = format!(
-            "SELECT sum(wall.median) / 1e9 AS seconds FROM history wall
-             JOIN history counted USING (job, benchmark, config, side)
-             WHERE wall.metric = 'wall' AND counted.metric = {} AND job = {}",
-            quoted(CACHEGRIND),
-            quoted(newest.job.hex())
+            "SELECT benchmark, config, avg(value) AS ns FROM samples
+             WHERE metric = 'wall' AND job = {} GROUP BY benchmark, config, side",
+            quoted(job.hex())
         );
-        let rows = self.sql(&sql).await?;
-        let seconds = rows.iter().flat_map(|batch| batch.column(0).as_primitive::<Float64Type>());
-        let seconds = seconds.flatten().next().filter(|seconds| *seconds > 0.0);
-        Ok(seconds.and_then(|seconds| Some(counting_s(newest)? / seconds)))
+        self.ns_by_case(&sql).await
+    }
+
+    /// The rows of a query for benchmark, config and nanoseconds.
+    async fn ns_by_case(&self, sql: &str) -> Result<Vec<(CaseKey, f64)>> {
+        let mut rows = Vec::new();
+        for batch in self.sql(sql).await? {
+            let [benchmarks, configs] = [0, 1].map(|i| batch.column(i).as_string_view());
+            let ns = batch.column(2).as_primitive::<Float64Type>();
+            for row in 0..batch.num_rows() {
+                let key = (benchmarks.value(row).to_string(), configs.value(row).to_string());
+                rows.push((key, ns.value(row)));
+            }
+        }
+        Ok(rows)
     }
 
     /// The states that the series of a job of `suite` were in in past runs on its host, as it is, and
@@ -316,9 +333,19 @@ impl Session {
 
     /// Seconds by phase of the newest run of `suite` on `host`.
     pub fn latest_phases(&self, suite: &str, host: &str) -> Option<&BTreeMap<String, f64>> {
+        self.newest_run(suite, host, |_| true).map(|run| &run.phases_s)
+    }
+
+    /// The newest run of `suite` on `host` that `is_wanted`.
+    fn newest_run(
+        &self,
+        suite: &str,
+        host: &str,
+        is_wanted: impl Fn(&RunRow) -> bool,
+    ) -> Option<&RunRow> {
         let runs = self.judge.run_rows().iter().map(|row| &row.run);
-        let matching = runs.filter(|run| run.suite == suite && run.host == host);
-        matching.max_by_key(|run| run.finished_us).map(|run| &run.phases_s)
+        let matching = runs.filter(|run| run.suite == suite && run.host == host && is_wanted(run));
+        matching.max_by_key(|run| run.finished_us)
     }
 
     /// Files that were set aside so far.

@@ -59,6 +59,8 @@ impl FailingCases {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct CaseCounts {
     pub total: usize,
+    /// The number of hosts that they were measured on.
+    pub hosts: usize,
     /// The cases that fail, by the names of their standing.
     pub failing: Vec<(&'static str, usize)>,
     /// The cases with a series that gates and has values of both sides.
@@ -115,8 +117,12 @@ impl CaseCounts {
             .map(|standing| (standing.name(), count(standing)))
             .filter(|(_, cases)| *cases > 0)
             .collect();
+        let hosts = measured.iter().map(|(_, _, host)| host.as_str());
+        let hosts: BTreeSet<&str> =
+            hosts.chain(standings.keys().map(|(_, _, host)| *host)).collect();
         Self {
             total: measured.len() + standings.len(),
+            hosts: hosts.len(),
             failing,
             gating,
             one_sided: gates.len() - gating,
@@ -146,7 +152,11 @@ impl CaseCounts {
             }
         }
         parts.extend(self.failing.iter().map(|(name, cases)| format!("{cases} {name}")));
-        let mut text = format!("{}: {}.", plural(self.total, "case"), parts.join(", "));
+        let hosts = match self.hosts {
+            0 | 1 => String::new(),
+            hosts => format!(", counted once a host ({hosts} hosts)"),
+        };
+        let mut text = format!("{}{hosts}: {}.", plural(self.total, "case"), parts.join(", "));
         if tally.series > 0 {
             let verb = if tally.series == 1 { "gates" } else { "gate" };
             let verdicts = [

@@ -20,6 +20,7 @@ use crate::number;
 use crate::view::{Row, VERSION, View};
 
 mod find;
+mod left_out;
 mod text;
 
 pub use find::{UnclearSeries, find};
@@ -73,6 +74,8 @@ pub struct Pair {
     pub d: Option<f64>,
     /// The disturbances of samples (`candidate: steal`), or the reason why there is no d.
     pub notes: Vec<String>,
+    /// The number of its samples that were disturbed, and so are left out.
+    pub disturbed: u32,
 }
 
 /// The steps from the variance of the rounds to the one that is used.
@@ -193,6 +196,9 @@ impl Explanation {
     }
 }
 
+/// The note of a round whose values have no ratio.
+const ONE_ZERO: &str = "a value is zero on one side only";
+
 /// Samples by round: of each side the last that nothing disturbed, as the model takes them.
 fn pairs(samples: &[(JobId, Sample)], metric: &str) -> Vec<Pair> {
     let unit = metric::find(metric).map_or(MetricUnit::Count, |m| m.unit);
@@ -224,7 +230,7 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: MetricUnit) -> P
     let mut notes = taints(samples);
     let d = clean_b.zip(clean_c).and_then(|(b, c)| stats::log_ratio(b, c).ok());
     if let (Some(_), Some(_), None) = (clean_b, clean_c, d) {
-        notes.push("a value is zero on one side only".to_string());
+        notes.push(ONE_ZERO.to_string());
     }
     for (side, value) in Side::BOTH.into_iter().zip([baseline, candidate]) {
         if value.is_none() {
@@ -244,6 +250,7 @@ fn pair((job, round): (&JobId, u32), samples: &[&Sample], unit: MetricUnit) -> P
         candidate_text: quantity(candidate),
         d,
         notes,
+        disturbed: samples.iter().filter(|s| !s.taint.is_empty()).count() as u32,
     }
 }
 

@@ -213,6 +213,7 @@ impl View {
             cases: counts.cases.sentence(&counts.deciding),
             reasons: words::reasons(
                 input.concluded,
+                !rows.is_empty(),
                 &|standing| failing::names_with(&failures, standing),
                 &|case| short_name(&rows, case),
             ),

@@ -270,6 +270,24 @@ impl Suite {
         measured.cloned().collect()
     }
 
+    /// Whether Valgrind counts the instructions of a benchmark, where they are measured at all. A
+    /// build is many programs: what Valgrind makes of it says little of any.
+    pub fn counts_instructions_of(&self, benchmark: &str) -> bool {
+        match self.benchmark(benchmark).map(|b| &b.work) {
+            Some(Workload::Program(program)) => program.count_instructions,
+            Some(Workload::CrateGraphBuild(_)) => false,
+            _ => true,
+        }
+    }
+
+    /// How many processes in a row make one sample of a benchmark.
+    pub fn repeat_of(&self, benchmark: &str) -> u32 {
+        match self.benchmark(benchmark).map(|b| &b.work) {
+            Some(Workload::Program(program)) => program.repeat.max(1),
+            _ => 1,
+        }
+    }
+
     /// The files of the suite's folder that no program may see: what is expected of it, unless it is
     /// also what it reads, and the suite's own file, which may hold answers as digests.
     pub fn hidden_files(&self) -> BTreeSet<&str> {

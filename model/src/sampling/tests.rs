@@ -211,3 +211,36 @@ fn what_steers() {
     assert_eq!(steering(""), ["wall"]);
     assert_eq!(steering("threads=4"), ["max-rss"]);
 }
+
+#[test]
+fn what_is_left_follows_from_rounds_disturbance_and_budget() {
+    const SECOND: u64 = 1_000_000_000;
+    type Given = fn(&mut Sampler);
+    let rows: [(&str, Budget, Given, (f64, f64)); 6] = [
+        ("at first", budget(3, 10, 100), |_| {}, (3.0 * 2.0, 10.0 * 2.0)),
+        ("what pays", budget(3, 10, 7), |_| {}, (6.0, 8.0)),
+        ("the least is paid always", budget(5, 10, 7), |_| {}, (10.0, 10.0)),
+        (
+            "a round is what it took",
+            budget(3, 10, 100),
+            |sampler| sampler.finish_round(0, 4 * SECOND, &[Some((1, 2))]),
+            (2.0 * 4.0, 9.0 * 4.0),
+        ),
+        (
+            "half of them are disturbed",
+            budget(3, 10, 1000),
+            |sampler| {
+                sampler.finish_round(0, SECOND, &[Some((1, 2))]);
+                sampler.repeat_round(0, SECOND);
+            },
+            (2.0 * 2.0, 9.0 * 2.0),
+        ),
+        ("closed", budget(3, 10, 100), |sampler| sampler.fail(0), (0.0, 0.0)),
+    ];
+    for (what, budget, given, (least, most)) in rows {
+        let mut sampler = Sampler::new(vec![wall(0.001)], budget, 0.95, 1);
+        given(&mut sampler);
+        let left = sampler.left_ns(&[2e9]);
+        assert_eq!((left.0 / 1e9, left.1 / 1e9), (least, most), "{what}");
+    }
+}

@@ -87,8 +87,10 @@ pub enum Event {
     Explanation { text: String, seconds: Option<(u64, u64)> },
     /// Something begins: `what` is a sentence without full stop ("building wasmi_cli 0.46.0").
     Begin { phase: Phase, what: String },
-    /// How far it is: `done` of `total` in `unit`s. `total` 0 means unknown.
-    Progress { phase: Phase, done: u64, total: u64, unit: ProgressUnit },
+    /// How far it is: `done` of `total` in `unit`s. `total` 0 means unknown. `left` is how many seconds
+    /// are left, from the least to the most, where that is known better than by the share that is
+    /// done.
+    Progress { phase: Phase, done: u64, total: u64, unit: ProgressUnit, left: Option<SecondsLeft> },
     /// A line of output of a tool at work (a build), for those who want to see it.
     Line { phase: Phase, text: String },
     /// It ended well; `what` says what came of it ("image 3f2a… from cache").
@@ -98,6 +100,9 @@ pub enum Event {
     /// Nothing more comes: the answer follows.
     Finished,
 }
+
+/// How many seconds something goes on, from the least to the most.
+pub type SecondsLeft = (u64, u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProgressUnit {
@@ -150,7 +155,13 @@ impl Events {
     }
 
     pub fn progress(&self, phase: Phase, done: u64, total: u64, unit: ProgressUnit) {
-        self.send(Event::Progress { phase, done, total, unit });
+        self.send(Event::Progress { phase, done, total, unit, left: None });
+    }
+
+    /// How many processes were measured, and how long the rest takes.
+    pub fn processes(&self, done: u64, total: u64, left: Option<SecondsLeft>) {
+        let (phase, unit) = (Phase::Measure, ProgressUnit::Processes);
+        self.send(Event::Progress { phase, done, total, unit, left });
     }
 
     pub fn end(&self, phase: Phase, what: impl Into<String>) {

@@ -49,6 +49,7 @@ impl RunHistory for StoredRuns {
                 })
                 .collect(),
             before_s: estimate.before_s,
+            counting_factors: estimate.counting_factors,
             counting_is_guess: estimate.counting_is_guess,
         });
         let past_states = session.past_states(&suite.name, job).await.unwrap_or_default();

@@ -2,15 +2,15 @@
 //! error, so that standard output is the answer alone.
 
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use miette::{GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource};
 
 use clap::ValueEnum;
 use dyno_base::error::{Error, Result, WithContext};
-use dyno_base::event::{Event, Events, ProgressUnit};
+use dyno_base::event::{Event, Events, ProgressUnit, SecondsLeft};
 use dyno_base::text::{duration, plain};
 use dyno_reports::Terminal;
 
@@ -45,7 +45,7 @@ pub fn events(detail: Detail) -> Events {
     if std::io::stderr().is_terminal() && [Detail::Normal, Detail::Explanation].contains(&detail) {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
         bar.set_style(spinner_style());
-        let state = Mutex::new(Bar { detail, bar });
+        let state = Mutex::new(Bar { detail, bar, left: Arc::default() });
         Events::new(move |_, event| state.lock().expect("no panic while held").show(event))
     } else {
         let state = Mutex::new(Lines { detail, last: Instant::now(), started: Instant::now() });
@@ -60,9 +60,20 @@ fn spinner_style() -> ProgressStyle {
 
 /// The line of what can be counted, at most `width` wide: what is not needed to see how far it is
 /// goes first, the message and then the bar.
-fn counter_style(unit: ProgressUnit, width: usize) -> ProgressStyle {
-    let style = ProgressStyle::with_template(&counter_template(unit, width));
-    style.expect("one of a few templates").progress_chars("=> ")
+fn counter_style(unit: ProgressUnit, width: usize, left: &SharedLeft) -> ProgressStyle {
+    let left = Arc::clone(left);
+    let write_left = move |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+        let left = *left.lock().expect("no panic while held");
+        let seconds = state.eta().as_secs();
+        let left = left.unwrap_or((seconds, seconds));
+        let _ = match width {
+            0..60 => write!(out, "{} left", duration(left.1)),
+            _ => out.write_str(&left_text(left)),
+        };
+    };
+    let template = counter_template(unit, width);
+    let style = ProgressStyle::with_template(&template).expect("one of a few templates");
+    style.with_key("left", write_left).progress_chars("=> ")
 }
 
 fn counter_template(unit: ProgressUnit, width: usize) -> String {
@@ -72,11 +83,19 @@ fn counter_template(unit: ProgressUnit, width: usize) -> String {
         ProgressUnit::Processes => "{pos} of {len} processes",
     };
     let (bar, message) = match width {
-        0..60 => ("", ""),
-        60..100 => ("{bar:16} ", ""),
+        0..80 => ("", ""),
+        80..100 => ("{bar:16} ", ""),
         _ => ("{bar:24} ", "  {wide_msg}"),
     };
-    format!("{{spinner}} {{prefix:>8}}  {bar}{count}, {{eta}} left{message}")
+    format!("{{spinner}} {{prefix:>8}}  {bar}{count}, {{left}}{message}")
+}
+
+/// `about 40 s left`, `40 s to 3 min left`.
+fn left_text((least, most): SecondsLeft) -> String {
+    match (duration(least), duration(most)) {
+        (least, most) if least == most => format!("about {most} left"),
+        (least, most) => format!("{least} to {most} left"),
+    }
 }
 
 /// How wide the terminal of standard error is; a common width where it does not say.
@@ -84,9 +103,13 @@ fn progress_width() -> usize {
     width_of(libc::STDERR_FILENO).unwrap_or(80)
 }
 
+/// What the newest event said of how long it goes on.
+type SharedLeft = Arc<Mutex<Option<SecondsLeft>>>;
+
 struct Bar {
     detail: Detail,
     bar: ProgressBar,
+    left: SharedLeft,
 }
 
 impl Bar {
@@ -104,10 +127,11 @@ impl Bar {
                 self.bar.set_message(plain(&what).into_owned());
                 self.bar.enable_steady_tick(Duration::from_millis(125));
             }
-            Event::Progress { done, total, unit, .. } => {
+            Event::Progress { done, total, unit, left, .. } => {
+                *self.left.lock().expect("no panic while held") = left;
                 if total > 0 && self.bar.length() != Some(total) {
                     self.bar.set_length(total);
-                    self.bar.set_style(counter_style(unit, progress_width()));
+                    self.bar.set_style(counter_style(unit, progress_width(), &self.left));
                 }
                 self.bar.set_position(done);
             }
@@ -219,11 +243,15 @@ impl Lines {
             Event::End { phase, what } if !quiet => {
                 eprint_line(format_args!("{}: {}", phase.name(), plain(&what)));
             }
-            Event::Progress { phase, done, total, unit }
+            Event::Progress { phase, done, total, unit, left }
                 if !quiet && self.last.elapsed() >= LINE_EVERY =>
             {
                 self.last = Instant::now();
-                eprint_line(format_args!("{}: {}", phase.name(), self.progress(done, total, unit)));
+                eprint_line(format_args!(
+                    "{}: {}",
+                    phase.name(),
+                    self.progress(done, total, unit, left)
+                ));
             }
             Event::Line { phase, text } if self.detail == Detail::Verbose => {
                 eprint_line(format_args!("{}: {}", phase.name(), plain(&text)));
@@ -236,7 +264,13 @@ impl Lines {
         }
     }
 
-    fn progress(&self, done: u64, total: u64, unit: ProgressUnit) -> String {
+    fn progress(
+        &self,
+        done: u64,
+        total: u64,
+        unit: ProgressUnit,
+        left: Option<SecondsLeft>,
+    ) -> String {
         let amount_text = |n: u64| match unit {
             ProgressUnit::Bytes => HumanBytes(n).to_string(),
             ProgressUnit::Items | ProgressUnit::Processes => n.to_string(),
@@ -245,11 +279,13 @@ impl Lines {
         if total == 0 || done == 0 {
             return amount_text(done);
         }
-        let left_s = self.started.elapsed().as_secs_f64() * (total.saturating_sub(done)) as f64
-            / done as f64;
-        let (done, total, left) =
-            (amount_text(done), amount_text(total), duration(left_s.round() as u64));
-        format!("{done} of {total}{of_what}, about {left} left")
+        let left = left.unwrap_or_else(|| {
+            let rest = total.saturating_sub(done) as f64 / done as f64;
+            let seconds = (self.started.elapsed().as_secs_f64() * rest).round() as u64;
+            (seconds, seconds)
+        });
+        let (done, total, left) = (amount_text(done), amount_text(total), left_text(left));
+        format!("{done} of {total}{of_what}, {left}")
     }
 }
 
@@ -313,7 +349,7 @@ mod tests {
                     ("{total_bytes}", "999 MiB"),
                     ("{pos}", "999"),
                     ("{len}", "999"),
-                    ("{eta}", "59m"),
+                    ("{left}", if width < 60 { "59 min left" } else { "40 s to 59 min left" }),
                     ("{wide_msg}", ""),
                 ] {
                     line = line.replace(field, text);
@@ -322,6 +358,29 @@ mod tests {
                 let names_unit = unit != ProgressUnit::Processes || line.contains(" processes, ");
                 assert!(line.contains(" of 999") && names_unit, "{line:?}");
             }
+        }
+    }
+
+    /// What whoever measures knows of the time that is left is said, and not the share that is done.
+    #[test]
+    fn what_is_left_is_a_span() {
+        let started = Instant::now() - Duration::from_secs(30);
+        let lines = Lines { detail: Detail::Normal, last: started, started };
+        let processes = ProgressUnit::Processes;
+        for (left, expected) in [
+            (Some((40, 40)), "10 of 40 processes, about 40 s left"),
+            (Some((40, 300)), "10 of 40 processes, 40 s to 5 min left"),
+            (None, "10 of 40 processes, about 90 s left"),
+        ] {
+            assert_eq!(lines.progress(10, 40, processes, left), expected);
+        }
+        assert_eq!(lines.progress(0, 40, processes, Some((40, 300))), "0");
+        // A bar takes both templates, however narrow the terminal.
+        for width in [0, 60, 100] {
+            let left = SharedLeft::default();
+            let bar = ProgressBar::hidden().with_style(counter_style(processes, width, &left));
+            *left.lock().unwrap() = Some((40, 300));
+            bar.set_position(1);
         }
     }
 }

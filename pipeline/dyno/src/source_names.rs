@@ -46,8 +46,7 @@ impl Sources<'_> {
                 if is_image || !(is_asked || known.contains(name.name.as_str())) {
                     continue;
                 }
-                let meaning =
-                    source::meaning(&source, &folder, &name.name, self.cache, self.events).await;
+                let meaning = source::meaning(&source, &folder, &name.name, self.cache).await;
                 name.meanings.extend(meaning.map(|meaning| (suite.to_string(), meaning)));
             }
         }
@@ -60,7 +59,7 @@ impl Sources<'_> {
         let definition = self.catalog.definition_of_suite(suite).filter(|_| is_id);
         let subject = match definition {
             Some((suite, folder)) => {
-                source::meaning(&suite.source, &folder, commit.hex(), self.cache, self.events).await
+                source::meaning(&suite.source, &folder, commit.hex(), self.cache).await
             }
             None => None,
         };

@@ -107,16 +107,27 @@ pub async fn build(
     let fetch_s = builder.fetched_s();
     clock.add("fetch", fetch_s);
     clock.add("build", (started.elapsed().as_secs_f64() - fetch_s).max(0.0));
-    let working = sides.values().filter(|built| built.is_ok()).count();
     for notice in left_out(&sides) {
         ctx.events.notice(notice);
     }
     for (side, built) in &sides {
         let Err(failure) = built else { continue };
-        let rest = if working == 0 { "" } else { "; the other side is measured alone" };
+        let other = side.other().name();
+        let rest = match sides[&side.other()].is_ok() {
+            true => format!(
+                "; there is nothing to compare it with, so the {other} is not measured: its build is \
+                 kept for the next comparison"
+            ),
+            false => String::new(),
+        };
         ctx.events.notice(format!("the {} does not build: {}{rest}", side.name(), failure.reason));
     }
     Ok((inputs, sides))
+}
+
+/// Whether both sides were built.
+pub fn are_built(sides: &Sides) -> bool {
+    sides.values().all(Result::is_ok)
 }
 
 /// What the check-outs of the sides that were built left out, once where both did.

@@ -154,6 +154,8 @@ pub struct Estimate {
     pub cases: Vec<CaseEstimate>,
     /// Seconds that getting ready took the newest run.
     pub before_s: Option<u64>,
+    /// Seconds of counting for each second of a process that is counted.
+    pub counting_factors: SpanSeconds,
     /// Whether counting was never timed here.
     pub counting_is_guess: bool,
 }

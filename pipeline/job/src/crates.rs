@@ -66,7 +66,7 @@ pub async fn prepare_crates(
         };
         Ok(match preparation.prepare_side(spec).await {
             Ok(toolchain) => Some((side, Ok(toolchain))),
-            // A compiler that does not even start: the other is measured alone.
+            // A compiler that does not even start is a failure of its side.
             Err(error) if error.kind == Kind::Case => Some((side, Err(error.message))),
             Err(error) => return Err(error),
         })

@@ -13,19 +13,19 @@ use dyno_build::artifact::Artifact;
 use dyno_build::catalog::LoadedSuite;
 use dyno_host::pin_threads_to;
 use dyno_host::quiet::QuietHost;
-use dyno_measure::{Bench, Measured, Parity, Rounds, Subject, Trial};
+use dyno_measure::{Bench, CountingFactors, Measured, Parity, Rounds, Subject, Trial};
 use dyno_model::catalog::suite::{Case, Workload};
 use dyno_model::id::JobId;
-use dyno_model::plan::Job;
+use dyno_model::plan::{Job, usual_counting_factors};
 use dyno_model::record::{Failure, Record, Side, phase};
 use dyno_model::text::plural;
 use dyno_store::PublishOutcome;
 use dyno_toolchain::prepare::PreparedToolchain;
 use dyno_toolchain::sources::Sources;
 
-use crate::build::{Inputs, Sides, build};
+use crate::build::{Inputs, Sides, are_built, build};
 use crate::clock::PhaseClock;
-use crate::context::{Context, JobRequest};
+use crate::context::{Context, Estimate, JobRequest};
 use crate::crates::{PreparedCrates, prepare_crates};
 use crate::plan::{PreparedJob, plan_job, plan_job_of};
 use crate::plan_text::{self, history_of};
@@ -81,10 +81,11 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
     let files = inputs.as_ref().and_then(|inputs| Some(inputs.as_ref().ok()?.files.clone()));
     let storing = store_definitions(&prepared, files, ctx);
     let provenance = fault::around("definition.keep", storing).await?;
-    let crates = prepare_crates(&prepared, job, &built, ctx, &mut clock).await?;
-    let rounds_s = history.estimate.map(|estimate| estimate.rounds_s());
-    let rounds_s = rounds_s.map(|(least, most)| (least.ceil() as u64, most.ceil() as u64));
-    ctx.events.stage(Stage::Rounds, rounds_s);
+    let crates = match are_built(&built) {
+        true => prepare_crates(&prepared, job, &built, ctx, &mut clock).await?,
+        false => None,
+    };
+    let counting_factors = begin_rounds(&prepared, history.estimate.as_ref(), ctx);
     let kept = Mutex::new(None);
     let keep = |measured: Measured| {
         let (sides, provenance, mut clock) =
@@ -100,7 +101,7 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
         }
     };
     let rounds = taken.as_ref().map(|taken| taken.measured.clone());
-    let rounds = Rounds { taken: rounds, keep: &keep };
+    let rounds = Rounds { taken: rounds, keep: &keep, counting_factors };
     let measured = measure(&prepared, job, (&inputs, &built), crates, rounds, ctx).await?;
     ctx.events.stage(Stage::Answer, None);
     clock.add(phase::MEASURE, measured.rounds_s);
@@ -115,6 +116,21 @@ pub async fn run(request: &JobRequest, ctx: &Context) -> Result<JobOutcome> {
     ctx.events.end(Phase::Publish, format!("{samples} samples, {bytes} bytes"));
     let (job, suite) = (job.id.clone(), record.run.suite);
     Ok(JobOutcome { job, suite, measured: true, bytes, samples })
+}
+
+/// Says how long the rounds take; returns how long counting does.
+fn begin_rounds(
+    prepared: &PreparedJob,
+    estimate: Option<&Estimate>,
+    ctx: &Context,
+) -> CountingFactors {
+    let rounds_s = estimate.map(Estimate::rounds_s);
+    let rounds_s = rounds_s.map(|(least, most)| (least.ceil() as u64, most.ceil() as u64));
+    ctx.events.stage(Stage::Rounds, rounds_s);
+    match estimate {
+        Some(estimate) => estimate.counting_factors,
+        None => usual_counting_factors(prepared.cores.all_cores().len()),
+    }
 }
 
 /// Publishes the record; returns how many bytes that wrote.
@@ -132,6 +148,8 @@ async fn publish(spool: &Spool<'_>, record: &Record, ctx: &Context) -> Result<u6
     })
 }
 
+/// Measures what was built. Where a side is missing nothing can be said of the other, and so none of
+/// it is measured.
 async fn measure(
     prepared: &PreparedJob,
     job: &Job,
@@ -140,6 +158,9 @@ async fn measure(
     rounds: Rounds<'_>,
     ctx: &Context,
 ) -> Result<Measured> {
+    if !are_built(sides) {
+        return Ok(Measured::default());
+    }
     let inputs = match inputs {
         Some(Err(_)) => return Ok(Measured::default()),
         Some(Ok(inputs)) => Some(inputs.clone()),
@@ -184,7 +205,7 @@ async fn measure(
             ));
         }
     }
-    if toolchains.is_empty() {
+    if toolchains.len() < Side::BOTH.len() {
         return Ok(preliminary);
     }
     let toolchains = std::mem::take(&mut toolchains);

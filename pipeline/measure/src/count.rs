@@ -6,7 +6,6 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use dyno_model::metric::{CACHEGRIND, WALL};
-use dyno_model::plan::COUNTING_FACTORS;
 use dyno_model::record::{Sample, Side};
 use dyno_model::stats::median;
 use dyno_model::step::Step;
@@ -16,9 +15,11 @@ use dyno_probe::{End, Exit, Settings, Spawn};
 use super::{Bench, Measured};
 use crate::pace::{Pace, misfit};
 use crate::prepared_case::PreparedCase;
+use crate::remaining::CountingFactors;
 use crate::replaceable::ReplaceableContainer;
 use dyno_base::error::Result;
-use dyno_base::event::{Phase, ProgressUnit, Stage};
+use dyno_base::event::{Phase, SecondsLeft, Stage};
+use dyno_base::text::duration;
 use dyno_engine::Spec;
 
 /// Factor by which a process may take longer while its instructions are counted than it took in its
@@ -30,29 +31,19 @@ const COUNTING_FACTOR: u64 = 200;
 const COUNTING_LEAST_MS: u64 = 30_000;
 
 impl Bench<'_> {
-    /// Counts instructions of every case that still works, one container a core.
+    /// Counts instructions of every case that still works on both sides, one container a core.
     pub(super) async fn count(
         &self,
         prepared: &mut [PreparedCase<'_>],
         measured: &mut Measured,
+        factors: CountingFactors,
     ) -> Result<()> {
         let started = Instant::now();
-        // A build is many programs: what Valgrind makes of it says little of any.
-        let wanted = [CACHEGRIND.to_string()];
-        let is_counted = |prepared_case: &PreparedCase<'_>| {
-            let is_wanted = !self.loaded.suite.metrics_of(prepared_case.case, &wanted).is_empty();
-            prepared_case.failed.is_none() && !prepared_case.spawn.units && is_wanted
-        };
-        let working: Vec<usize> =
-            (0..prepared.len()).filter(|&i| is_counted(&prepared[i])).collect();
-        let total = working.len() as u64;
-        self.events.stage(Stage::Count, self.expected_s(&working, prepared, measured));
-        self.events.begin(
-            Phase::Measure,
-            format!("counting instructions of {}", plural(working.len(), "process")),
-        );
+        let working = self.counted_places(prepared);
+        let pending = Pending::new(&working, prepared, measured, factors);
+        self.begin_counting(&pending);
         let queues = Mutex::new(counting_queues(working, prepared, measured, self.job.seed));
-        let exits = Mutex::new(Vec::new());
+        let exits = Mutex::new((Vec::new(), pending));
         // A core counts for one side, and then for what the other has left.
         let worker = async |core: u32, sides: [Side; 2]| -> Result<Vec<String>> {
             let mut notices = Vec::new();
@@ -69,12 +60,13 @@ impl Bench<'_> {
                     loop {
                         let (i, spawn) = process;
                         let exit = container.run(&spawn, i).await?.exit;
-                        let done = {
+                        {
                             let mut exits = exits.lock().expect("no panic while held");
-                            exits.push((i, exit));
-                            exits.len() as u64
-                        };
-                        self.events.progress(Phase::Measure, done, total, ProgressUnit::Processes);
+                            exits.0.push((i, exit));
+                            exits.1.end(i);
+                            let left = exits.1.left(started.elapsed().as_secs_f64());
+                            self.events.processes(exits.1.ended, exits.1.total(), left);
+                        }
                         match next_process() {
                             Some(next) => process = next,
                             None => return Ok(()),
@@ -95,29 +87,99 @@ impl Bench<'_> {
         for notices in futures::future::join_all(workers).await {
             measured.notices.extend(notices?);
         }
-        record_counts(exits.into_inner().expect("no panic while held"), prepared, measured);
+        let (exits, _) = exits.into_inner().expect("no panic while held");
+        record_counts(exits, prepared, measured);
         measured.counting_s = started.elapsed().as_secs_f64();
         let done = format!("instructions counted in {:.0} s", measured.counting_s);
         self.events.end(Phase::Measure, done);
         Ok(())
     }
 
-    /// Seconds that counting will take, from the least to the most, by the wall times that were
-    /// just measured.
-    fn expected_s(
-        &self,
+    /// Whether the instructions of a case are counted. A build is many programs: what Valgrind makes
+    /// of it says little of any.
+    pub(super) fn is_counted(&self, prepared_case: &PreparedCase<'_>) -> bool {
+        let wanted = [CACHEGRIND.to_string()];
+        let is_wanted = !self.loaded.suite.metrics_of(prepared_case.case, &wanted).is_empty();
+        !prepared_case.spawn.units && is_wanted
+    }
+
+    /// The places of what is counted: both sides of the cases that work on both, as one count alone
+    /// says nothing.
+    fn counted_places(&self, prepared: &[PreparedCase<'_>]) -> Vec<usize> {
+        let is_counted = |i: &usize| {
+            let prepared_case = &prepared[*i];
+            let of_case = prepared.iter().filter(|other| other.place == prepared_case.place);
+            let working = of_case.filter(|other| other.failed.is_none()).count();
+            working == Side::BOTH.len() && self.is_counted(prepared_case)
+        };
+        (0..prepared.len()).filter(is_counted).collect()
+    }
+
+    /// Says what begins, and how long it takes.
+    fn begin_counting(&self, pending: &Pending) {
+        let expected = pending.left(0.0);
+        self.events.stage(Stage::Count, expected);
+        let time = match expected.map(|(least, most)| (duration(least), duration(most))) {
+            Some((least, most)) if least == most => format!(", about {most}"),
+            Some((least, most)) => format!(", {least} to {most}"),
+            None => String::new(),
+        };
+        let processes = plural(pending.total() as usize, "process");
+        let what = format!("counting instructions of {processes}{time}");
+        self.events.begin(Phase::Measure, what);
+        self.events.processes(0, pending.total(), expected);
+    }
+}
+
+/// The processes that are to be counted, with how long each takes where nothing counts it.
+struct Pending {
+    /// Seconds by the place of the process among those that were prepared; as the mean of the others
+    /// where that is not known.
+    seconds: BTreeMap<usize, f64>,
+    factors: CountingFactors,
+    ended: u64,
+    ended_s: f64,
+}
+
+impl Pending {
+    fn new(
         working: &[usize],
         prepared: &[PreparedCase<'_>],
         measured: &Measured,
-    ) -> Option<(u64, u64)> {
-        let wall_ns = |prepared_case: &PreparedCase<'_>| {
-            let last = measured.wall_ns(prepared_case).pop();
-            last.map(|ns| ns / i64::from(prepared_case.spawn.repeat))
+        factors: CountingFactors,
+    ) -> Self {
+        let known_s = |i: usize| {
+            let last = measured.wall_ns(&prepared[i]).pop()?;
+            Some(last as f64 / 1e9 / f64::from(prepared[i].spawn.repeat.max(1)))
         };
-        let wall_ns: Vec<i64> = working.iter().filter_map(|&i| wall_ns(&prepared[i])).collect();
-        let core_s = wall_ns.iter().sum::<i64>() as f64 / 1e9 / self.all_cores.len() as f64;
-        let [least, most] = [COUNTING_FACTORS.0, COUNTING_FACTORS.1].map(|factor| factor * core_s);
-        (core_s > 0.0).then_some((least.ceil() as u64, most.ceil() as u64))
+        let seconds: Vec<(usize, Option<f64>)> = working.iter().map(|&i| (i, known_s(i))).collect();
+        let known = seconds.iter().filter_map(|(_, seconds)| *seconds);
+        let mean_s = known.clone().sum::<f64>() / known.count().max(1) as f64;
+        let seconds = seconds.into_iter().map(|(i, seconds)| (i, seconds.unwrap_or(mean_s)));
+        Self { seconds: seconds.collect(), factors, ended: 0, ended_s: 0.0 }
+    }
+
+    fn total(&self) -> u64 {
+        self.seconds.len() as u64
+    }
+
+    /// The process in this place was counted.
+    fn end(&mut self, place: usize) {
+        self.ended += 1;
+        self.ended_s += self.seconds.get(&place).copied().unwrap_or(0.0);
+    }
+
+    /// Seconds that the others take, `elapsed_s` after the first began: as much for each second of
+    /// theirs as it was so far, or as the factors say. `None` where nothing is known of any.
+    fn left(&self, elapsed_s: f64) -> Option<SecondsLeft> {
+        let total_s: f64 = self.seconds.values().sum();
+        let left_s = (total_s - self.ended_s).max(0.0);
+        let (least, most) = match self.ended_s > 0.0 {
+            true => (elapsed_s / self.ended_s, elapsed_s / self.ended_s),
+            false => self.factors,
+        };
+        let seconds = |factor: f64| (factor * left_s).ceil() as u64;
+        (total_s > 0.0).then(|| (seconds(least), seconds(most)))
     }
 }
 
@@ -236,6 +298,20 @@ fn count_of(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_to_count_is_weighed_by_its_length() {
+        let seconds = BTreeMap::from([(0, 1.0), (1, 1.0), (2, 8.0)]);
+        let mut pending = Pending { seconds, factors: (10.0, 25.0), ended: 0, ended_s: 0.0 };
+        assert_eq!(pending.left(0.0), Some((100, 250)));
+        pending.end(0);
+        // 15 s for the first second: nine are left.
+        assert_eq!((pending.left(15.0), pending.ended), (Some((135, 135)), 1));
+        pending.end(2);
+        assert_eq!(pending.left(180.0), Some((20, 20)));
+        let nothing = BTreeMap::from([(0, 0.0)]);
+        assert_eq!(Pending { seconds: nothing, ..pending }.left(0.0), None);
+    }
 
     #[test]
     fn patience_follows_from_the_rounds() {

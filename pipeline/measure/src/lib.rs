@@ -13,6 +13,7 @@ mod page_in;
 mod pair;
 mod parity;
 mod prepared_case;
+mod remaining;
 mod replaceable;
 mod round;
 mod rounds;
@@ -28,6 +29,8 @@ use dyno_model::record::{CompilationUnit, Failure, Sample, Side};
 use dyno_probe::Settings;
 use serde::{Deserialize, Serialize};
 
+use crate::prepared_case::PreparedCase;
+use crate::remaining::Remaining;
 use crate::replaceable::{ReplaceableContainer, Verify};
 use dyno_base::error::{Kind, Result};
 use dyno_base::event::Events;
@@ -48,6 +51,7 @@ pub(crate) const USER: u32 = 1000;
 const PROBE_BYTES: u64 = 16 << 20;
 
 pub use parity::Parity;
+pub use remaining::CountingFactors;
 pub use trial::Trial;
 
 /// What is measured, on what.
@@ -57,7 +61,7 @@ pub struct Bench<'a> {
     /// A copy of its folder without them: what programs see.
     pub visible_folder: &'a Path,
     pub job: &'a Job,
-    /// The sides without one whose build failed: the other is measured alone.
+    /// The sides that are there: both, or the one that is tried alone.
     pub subjects: BTreeMap<Side, Subject>,
     /// The crates of a suite that has some.
     pub sources: Option<&'a Sources>,
@@ -86,6 +90,8 @@ pub struct Subject {
 pub struct Rounds<'a> {
     pub taken: Option<Measured>,
     pub keep: &'a dyn Fn(Measured),
+    /// How long counting is expected to take.
+    pub counting_factors: CountingFactors,
 }
 
 /// Results of measuring one job.
@@ -114,7 +120,7 @@ impl Bench<'_> {
     /// may take longer than they did.
     pub async fn measure(&self, quiet: &mut QuietHost, rounds: Rounds<'_>) -> Result<Measured> {
         let mut prepared = self.prepare()?;
-        let Rounds { taken, keep } = rounds;
+        let Rounds { taken, keep, counting_factors } = rounds;
         let is_taken = taken.is_some();
         let mut measured = taken
             .unwrap_or_else(|| Measured { samples: self.artifact_sizes(), ..Measured::default() });
@@ -126,9 +132,17 @@ impl Bench<'_> {
             let mut pair = self.start_pair(quiet.parent(), &verify).await?;
             let sandbox = pair.sandbox();
             let done = match is_taken {
-                true => self.warm_up_again(&mut pair, &mut prepared, &mut measured).await,
+                true => {
+                    let known = &mut measured;
+                    self.warm_up_again(&mut pair, &mut prepared, known, counting_factors).await
+                }
                 false => {
-                    let rounds = self.rounds(quiet, &mut pair, &mut prepared, &mut measured);
+                    let remaining = Remaining::new(
+                        self.counted_shares(sandbox.valgrind, &prepared),
+                        counting_factors,
+                    );
+                    let rounds =
+                        self.rounds(quiet, &mut pair, &mut prepared, &mut measured, remaining);
                     fault::around("measure.rounds", rounds).await
                 }
             };
@@ -149,7 +163,7 @@ impl Bench<'_> {
                     rounds.failures.extend(prepared.iter().filter_map(|p| p.failed.clone()));
                     keep(rounds);
                 }
-                let count = self.count(&mut prepared, &mut measured);
+                let count = self.count(&mut prepared, &mut measured, counting_factors);
                 match fault::around("measure.count", count).await {
                     // The rounds are worth keeping without.
                     Err(error) if error.kind != Kind::Interrupted => {
@@ -166,6 +180,17 @@ impl Bench<'_> {
         }
         measured.failures.extend(prepared.into_iter().filter_map(|p| p.failed));
         Ok(measured)
+    }
+
+    /// The share of a sample's processes that is counted of each case of the job.
+    fn counted_shares(&self, has_valgrind: bool, prepared: &[PreparedCase<'_>]) -> Vec<f64> {
+        let mut shares = vec![0.0; self.job.cases.len()];
+        if has_valgrind && self.wants(CACHEGRIND) {
+            for prepared_case in prepared.iter().filter(|p| self.is_counted(p)) {
+                shares[prepared_case.place] = 1.0 / f64::from(prepared_case.spawn.repeat.max(1));
+            }
+        }
+        shares
     }
 
     fn wants(&self, metric: &str) -> bool {

@@ -21,7 +21,7 @@ use serde::Serialize;
 use super::Bench;
 use crate::replaceable::ReplaceableContainer;
 use dyno_base::error::{Error, Kind, Result, WithContext};
-use dyno_base::event::{Phase, ProgressUnit};
+use dyno_base::event::Phase;
 use dyno_base::scratch::Scratch;
 use dyno_build::builder::describe;
 use dyno_engine::{Mount, Spec};
@@ -251,7 +251,7 @@ impl Bench<'_> {
                         exits.push(exit);
                     }
                     completed += 1;
-                    self.events.progress(Phase::Measure, completed, total, ProgressUnit::Processes);
+                    self.events.processes(completed, total, None);
                 }
             }
             Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use dyno_model::metric::{self, WALL};
-use dyno_model::record::{Failure, Sample};
+use dyno_model::record::{Failure, Sample, Side};
 use dyno_model::sampling::{Sampler, ScheduledRun, StopReason};
 use dyno_model::taint;
 use dyno_model::text::plural;
@@ -15,10 +15,11 @@ use crate::length;
 use crate::page_in::PageIns;
 use crate::pair::Pair;
 use crate::prepared_case::PreparedCase;
+use crate::remaining::{CountingFactors, Remaining};
 use crate::round::Round;
 use crate::{Bench, Measured};
 use dyno_base::error::Result;
-use dyno_base::event::{Phase, ProgressUnit};
+use dyno_base::event::Phase;
 use dyno_host::quiet::QuietHost;
 
 /// How many cases a sentence names.
@@ -29,6 +30,7 @@ struct Before {
     /// Place in the job of the process that comes next.
     sequence: u32,
     page_ins: PageIns,
+    remaining: Remaining,
 }
 
 impl Bench<'_> {
@@ -39,6 +41,7 @@ impl Bench<'_> {
         pair: &mut Pair<'_>,
         prepared: &mut [PreparedCase<'_>],
         measured: &mut Measured,
+        remaining: Remaining,
     ) -> Result<()> {
         let (job, budget) = (self.job, self.job.inputs.budget);
         let mut sampler = Sampler::new(job.targets.clone(), budget, job.confidence, job.seed);
@@ -48,19 +51,20 @@ impl Bench<'_> {
         let cases = plural(job.cases.len(), "case");
         let how = quiet.how();
         self.events.begin(Phase::Measure, format!("{cases}, {rounds} after one to warm up; {how}"));
-        let mut page_ins = PageIns::new(job.inputs.trust);
-        self.warm_up(pair, prepared, measured, &sampler, &mut page_ins).await?;
+        let mut before =
+            Before { sequence: 0, page_ins: PageIns::new(job.inputs.trust), remaining };
+        self.warm_up(pair, prepared, measured, &sampler, &mut before).await?;
         let warming = prepared.len() as u64;
         let started = Instant::now();
-        let (mut inside_ns, mut before) = (0, Before { sequence: 0, page_ins });
+        let mut inside_ns = 0;
         while let Some(round) = sampler.next_round() {
             let case = round[0].case;
             let outcome = self.round(round, quiet, pair, prepared, &mut before).await?;
             inside_ns += outcome.spent_ns;
-            match outcome.taints.len() {
-                0 => sampler.fail(case),
-                1 => sampler.measure_alone(case),
-                _ => {}
+            before.remaining.round(outcome.spent_ns);
+            // Of one side alone nothing can be said.
+            if outcome.taints.len() < Side::BOTH.len() {
+                sampler.fail(case);
             }
             match outcome.is_disturbed() {
                 true => sampler.repeat_round(case, outcome.spent_ns),
@@ -79,7 +83,7 @@ impl Bench<'_> {
             measured.units.extend(units);
             let (done, total) = sampler.progress();
             let (done, total) = (warming + 2 * done, warming + 2 * total);
-            self.events.progress(Phase::Measure, done, total, ProgressUnit::Processes);
+            self.events.processes(done, total, before.remaining.left(&sampler));
         }
         measured.rounds_s = started.elapsed().as_secs_f64();
         measured.share = inside_ns as f64 / 1e9 / measured.rounds_s.max(1e-9);
@@ -105,11 +109,17 @@ impl Bench<'_> {
         pair: &mut Pair<'_>,
         prepared: &mut [PreparedCase<'_>],
         measured: &mut Measured,
+        counting_factors: CountingFactors,
     ) -> Result<()> {
         let (job, budget) = (self.job, self.job.inputs.budget);
-        let sampler = Sampler::new(job.targets.clone(), budget, job.confidence, job.seed);
-        let mut page_ins = PageIns::new(job.inputs.trust);
-        self.warm_up(pair, prepared, &mut Measured::default(), &sampler, &mut page_ins).await?;
+        let mut sampler = Sampler::new(job.targets.clone(), budget, job.confidence, job.seed);
+        let page_ins = PageIns::new(job.inputs.trust);
+        let shares = self.counted_shares(true, prepared);
+        // Closed, so that the warm-up alone and counting are left.
+        (0..job.cases.len()).for_each(|case| sampler.fail(case));
+        let remaining = Remaining::new(shares, counting_factors);
+        let mut before = Before { sequence: 0, page_ins, remaining };
+        self.warm_up(pair, prepared, &mut Measured::default(), &sampler, &mut before).await?;
         for prepared_case in prepared {
             let config = prepared_case.case.config.to_string();
             let is_of_case = |failure: &Failure| {
@@ -131,7 +141,7 @@ impl Bench<'_> {
         prepared: &mut [PreparedCase<'_>],
         measured: &mut Measured,
         sampler: &Sampler,
-        page_ins: &mut PageIns,
+        before_rounds: &mut Before,
     ) -> Result<()> {
         let warming = prepared.len() as u64;
         for done in 0..prepared.len() {
@@ -141,7 +151,8 @@ impl Bench<'_> {
             let spawn = prepared_case.spawn_in_round(0, self.job.seed);
             let process = pair.run(side, &spawn, place).await?;
             if let Ok(exit) = &process.exit {
-                page_ins.are_unusual(place, side, exit);
+                before_rounds.page_ins.are_unusual(place, side, exit);
+                before_rounds.remaining.warm_up(place, exit.wall_ns);
             }
             // A case's baseline stands right before its candidate.
             let baseline =
@@ -169,7 +180,8 @@ impl Bench<'_> {
             }
             measured.samples.extend(self.output_sizes(prepared_case, &exit));
             let total = warming + 2 * sampler.progress().1;
-            self.events.progress(Phase::Measure, done as u64 + 1, total, ProgressUnit::Processes);
+            let left = before_rounds.remaining.left(sampler);
+            self.events.processes(done as u64 + 1, total, left);
         }
         Ok(())
     }

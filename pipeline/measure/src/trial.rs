@@ -10,7 +10,7 @@ use crate::pair::Pair;
 use crate::prepared_case::PreparedCase;
 use crate::rounds::check;
 use dyno_base::error::Result;
-use dyno_base::event::{Phase, ProgressUnit};
+use dyno_base::event::Phase;
 use dyno_host::quiet::QuietHost;
 
 /// What became of a case.
@@ -92,7 +92,7 @@ impl Bench<'_> {
                     }
                     (None, _) => {}
                 }
-                self.events.progress(Phase::Measure, done, total, ProgressUnit::Processes);
+                self.events.processes(done, total, None);
             }
         }
         Ok(())

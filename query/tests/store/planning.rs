@@ -1,11 +1,12 @@
 //! Planning computes nothing; old names in SQL.
 
+use std::collections::BTreeMap;
 use std::fs;
 
-use dyno_query::spelling_notes;
+use dyno_query::{CaseKey, spelling_notes};
 
-use crate::TestStore;
-use crate::common::{graph, job, large, record};
+use crate::common::{NOON_US, graph, job, large, record};
+use crate::{TestStore, changed};
 
 /// Files that cannot be read are met by whoever carries a query out, and by nobody who plans it.
 #[tokio::test]
@@ -80,4 +81,41 @@ async fn a_comparison_is_asked_for_by_baseline_and_candidate() {
     let place = TestStore::with_records(&[record("one")]).await;
     let error = place.refused("SELECT * FROM compare('v1')").await.to_string();
     assert!(error.contains("compare('baseline', 'candidate', 'suite', 'host', 'job')"), "{error}");
+}
+
+/// What counting took is known of each run that counted, however busy the machine was, and also where
+/// a newer one did not count.
+#[tokio::test]
+async fn a_disturbed_run_says_how_long_things_take() {
+    let counted = changed("counted", |record| {
+        record.run.phases_s = [("measure".to_string(), 2.0), ("count".to_string(), 30.0)].into();
+        record.run.finished_us = NOON_US + 1;
+        // Every round was disturbed, so that no series has a value.
+        record.samples.iter_mut().for_each(|sample| sample.taint = "contention".into());
+    });
+    let key = |benchmark: &str| (benchmark.to_string(), String::new());
+    let place = TestStore::with_records(std::slice::from_ref(&counted)).await;
+    let walls = place.session().await.latest_walls("wasmi", "local").await.unwrap();
+    let round = |ns: f64| ns.round();
+    let of = |walls: &BTreeMap<CaseKey, f64>, name: &str| walls.get(&key(name)).copied().map(round);
+    assert!([1000.0, 1101.0].map(Some).contains(&of(&walls, "sort")), "{walls:?}");
+
+    // A newer run that did not count, of clean rounds: its times are newer.
+    let newer = changed("newer", |record| {
+        record.run.phases_s = [("measure".to_string(), 2.0)].into();
+        record.run.finished_us = NOON_US + 2;
+    });
+    place.publish(&newer).await;
+    let session = place.session().await;
+    let counting =
+        session.newest_counting("wasmi", "local").await.unwrap().expect("it was counted");
+    assert_eq!(counting.seconds, 30.0);
+    let mut walls = counting.walls.clone();
+    walls.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    let walls: Vec<(&str, f64)> =
+        walls.iter().map(|((name, _), ns)| (name.as_str(), round(*ns))).collect();
+    let expected = [("json", 1000.0), ("json", 1013.0), ("sort", 1000.0), ("sort", 1101.0)];
+    assert_eq!(walls, expected, "of each side");
+    assert_eq!(session.newest_counting("wasmi", "elsewhere").await.unwrap(), None);
+    assert_eq!(session.newest_counting("another", "local").await.unwrap(), None);
 }

@@ -7,7 +7,7 @@ use dyno_model::stats::Variance;
 use dyno_model::verdict::PParts;
 use unicode_width::UnicodeWidthStr;
 
-use super::{EstimateView, Explanation, Family, NoiseView, Pair, RuleView};
+use super::{EstimateView, Explanation, Family, NoiseView, Pair, RuleView, left_out};
 use crate::escape::{line, lines};
 use crate::terminal::{Terminal, wrap};
 use crate::words::plural;
@@ -91,10 +91,8 @@ fn round_lines(pairs: &[Pair]) -> Vec<String> {
     let first = usize::from(!several);
     let width = |column: usize| rows.iter().map(|row| row[column].width()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..7).map(width).collect();
-    let notes = |row: usize| match row.checked_sub(1).map(|at| &pairs[at].notes) {
-        Some(notes) if !notes.is_empty() => format!("  {}: left out", notes.join(", ")),
-        _ => String::new(),
-    };
+    let notes =
+        |row: usize| row.checked_sub(1).map_or(String::new(), |at| left_out::remark(&pairs[at]));
     let print = |(index, row): (usize, &[String; 7])| {
         let cell = |column: usize| {
             let pad = " ".repeat(widths[column] - row[column].width());
@@ -107,7 +105,7 @@ fn round_lines(pairs: &[Pair]) -> Vec<String> {
         let cells: Vec<String> = (first..7).map(cell).collect();
         format!("{}{}", cells.join("  "), notes(index))
     };
-    rows.iter().enumerate().map(print).collect()
+    rows.iter().enumerate().map(print).chain(left_out::sentences(pairs)).collect()
 }
 
 fn noise_lines(noise: &NoiseView) -> Vec<String> {

@@ -304,12 +304,15 @@ fn columns(view: &View, rows: &[&Row], cases: &Cases<'_>) -> Vec<Column> {
     columns
 }
 
-/// Numbers of the series that are not in the table of what changed.
+/// Numbers of the series that are not in the table of what changed, where conflicts stand too.
 fn counts_of_others(view: &View) -> String {
-    let deciding = &view.counts.deciding;
-    let mut text =
-        format!("{} unchanged, {} inconclusive", deciding.unchanged, deciding.inconclusive);
-    let others = view.counts.not_deciding.series;
+    let outside = |rows: &[Row]| rows.iter().filter(|row| !row.in_conflict).count();
+    let (unchanged, open) = (outside(&view.unchanged), inconclusive(view).len());
+    // The numbers of the report have those in conflict too.
+    let has_conflicts = !view.conflicting.is_empty() || view.conflicts().next().is_some();
+    let beginning = if has_conflicts { "Not in the table: " } else { "" };
+    let mut text = format!("{beginning}{unchanged} unchanged, {open} inconclusive");
+    let others = outside(&view.not_deciding);
     if others > 0 {
         let _ = write!(text, ", {others} of metrics that do not gate");
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dyno_model::metric;
+use dyno_model::metric::{self, MetricSource};
 use minijinja::Value;
 use minijinja::value::Serde;
 use serde::Serialize;
@@ -11,6 +11,7 @@ use super::section::{Html, Section};
 use super::{Row, View};
 use crate::number;
 use crate::terminal::{Cells, Column, Terminal, table};
+use crate::words::plural;
 
 /// The metrics that people ask for first; the others follow in the order of the model's.
 const FIRST: [&str; 4] = ["wall", "instructions:cachegrind", "instructions", "max-rss"];
@@ -22,6 +23,8 @@ const TEXT_METRICS_MAX: usize = 3;
 /// Rows by case and host, and the metrics that they have.
 struct Matrix<'v> {
     metrics: Vec<&'v str>,
+    /// The number of metrics there are, of which `metrics` are shown.
+    metrics_in_all: usize,
     cases: Vec<Vec<&'v Row>>,
 }
 
@@ -41,8 +44,31 @@ impl<'v> Matrix<'v> {
         let mut metrics: Vec<&str> = view.rows().map(|row| row.metric.as_str()).collect();
         metrics.sort_by_key(|name| place(name));
         metrics.dedup();
+        let metrics_in_all = metrics.len();
         metrics.truncate((CELLS_MAX / cases.len().max(1)).max(FIRST.len()));
-        Self { metrics, cases }
+        Self { metrics, metrics_in_all, cases }
+    }
+
+    /// How large the table is, in numbers that fit those of the report: a file of the build is no
+    /// case, and a case that failed before it had a value is not in the table.
+    fn size(&self, view: &View) -> String {
+        let is_file = |case: &&Vec<&Row>| is_of_file(case[0]);
+        let files = self.cases.iter().filter(is_file).count();
+        let cases = self.cases.len() - files;
+        let total = view.counts.cases.total;
+        let cases = match cases < total {
+            true => format!("{cases} of {}", plural(total, "case")),
+            false => plural(cases, "case"),
+        };
+        let files = match files {
+            0 => String::new(),
+            files => format!(" and {} of the build", plural(files, "file")),
+        };
+        let metrics = match self.metrics.len() < self.metrics_in_all {
+            true => format!("{} of {}", self.metrics.len(), plural(self.metrics_in_all, "metric")),
+            false => plural(self.metrics.len(), "metric"),
+        };
+        format!("{cases}{files} × {metrics}")
     }
 }
 
@@ -69,6 +95,8 @@ struct PageCell<'v> {
 
 #[derive(Serialize)]
 struct PageData<'v> {
+    /// `4 cases and 2 files of the build × 12 metrics`
+    size: String,
     metrics: Vec<&'v str>,
     rows: Vec<PageRow<'v>>,
 }
@@ -86,7 +114,9 @@ pub(super) const MATRIX: Section = Section {
 };
 
 fn page_data(view: &View) -> Value {
-    let Matrix { metrics, cases } = Matrix::new(view);
+    let matrix = Matrix::new(view);
+    let size = matrix.size(view);
+    let Matrix { metrics, cases, .. } = matrix;
     let rows = cases.iter().map(|case| PageRow {
         case: &case[0].case,
         config: &case[0].config,
@@ -94,7 +124,12 @@ fn page_data(view: &View) -> Value {
         cells: metrics.iter().map(|metric| row_with(case, metric).map(page_cell)).collect(),
     });
     let rows = rows.collect();
-    Value::from(Serde(PageData { metrics, rows }))
+    Value::from(Serde(PageData { size, metrics, rows }))
+}
+
+/// Whether the row is of a file of the build, which is no case.
+fn is_of_file(row: &Row) -> bool {
+    metric::find(&row.metric).is_some_and(|metric| metric.source == MetricSource::Artifact)
 }
 
 fn row_with<'v>(case: &[&'v Row], metric: &str) -> Option<&'v Row> {
@@ -116,7 +151,7 @@ fn page_cell(row: &Row) -> PageCell<'_> {
 /// Every case beside wall time, instructions and memory, as text: `dyno compare --matrix`.
 pub fn matrix(view: &View, terminal: Terminal) -> String {
     let terminal = terminal.at_least_narrow();
-    let Matrix { mut metrics, mut cases } = Matrix::new(view);
+    let Matrix { mut metrics, mut cases, .. } = Matrix::new(view);
     metrics.truncate(TEXT_METRICS_MAX);
     cases.retain(|case| metrics.iter().any(|metric| row_with(case, metric).is_some()));
     let cells = Cells(&cases);

@@ -65,6 +65,7 @@ fn markdown(view: &View) -> String {
     let gating: Vec<String> =
         gating.iter().map(|(metric, delta)| format!("{} beyond ±{delta}", code(metric))).collect();
     let gates = match gating.is_empty() {
+        true if view.rows().next().is_none() => "nothing was measured".to_string(),
         true => "nothing that was measured gates".to_string(),
         false => format!("gates: {}", gating.join(", ")),
     };

@@ -60,6 +60,7 @@ fn remarks_without_row(view: &View, policy: &Policy) -> Vec<String> {
     }
     remarks.extend(Side::BOTH.into_iter().filter_map(|side| disturbed_with(view, side)));
     remarks.extend(states(view, policy));
+    remarks.extend(medians(view));
     if policy.conflicting_hosts == HostConflict::Count {
         remarks.extend(disagreement(view));
     }
@@ -114,6 +115,26 @@ fn states(view: &View, policy: &Policy) -> Option<String> {
     let more =
         if more > 0 { format!(" (and {} more)", plural(more, "series")) } else { String::new() };
     Some(format!("Values in states far apart: {first}{more}."))
+}
+
+/// Why the effect of a series that changed is not the ratio of the medians that stand beside it, if
+/// there are such series.
+fn medians(view: &View) -> Option<String> {
+    let rows = view.conflicting.iter().chain(&view.regressed).chain(&view.improved);
+    let mut seen = BTreeSet::new();
+    let text = |row: &Row| {
+        let host = if view.many_hosts { format!(" on {}", row.host) } else { String::new() };
+        let numbers = row.medians_in_sentence().filter(|_| seen.insert(row.id.clone()))?;
+        Some(format!("{}, {}{host} ({numbers})", row.case, row.metric))
+    };
+    let series: Vec<String> = rows.filter_map(text).collect();
+    let (first, more) = (series.first()?, series.len() - 1);
+    let more =
+        if more > 0 { format!(" and {}", plural(more, "more series")) } else { String::new() };
+    Some(format!(
+        "An effect is the mean over rounds of candidate ÷ baseline, run side by side, and not the ratio \
+         of the medians shown: {first}{more}."
+    ))
 }
 
 /// Series that regressed on one host and improved on another.

@@ -53,6 +53,9 @@ pub struct Row {
     /// What stands for the effect where rounds have a zero on one side alone: `from 0`, `to 0`,
     /// `0 in 6 of 12 rounds`.
     pub zero: Option<String>,
+    /// The change from one median to the other, as text, where a reader of both would take it for
+    /// another effect than that of the pairs: `+20.1 %`.
+    pub medians: Option<String>,
     /// δ, the smallest effect of interest, as text: `±1 %`.
     pub delta: String,
     pub delta_fraction: f64,
@@ -100,6 +103,12 @@ impl Row {
             (None, Some(zero)) => zero,
             (None, None) => "–",
         }
+    }
+
+    /// The change of the medians and the effect, where they do not say the same.
+    pub(crate) fn medians_in_sentence(&self) -> Option<String> {
+        let (medians, effect) = (self.medians.as_ref()?, self.effect.as_ref()?);
+        Some(format!("medians {medians}, effect {}", effect.in_sentence()))
     }
 
     /// The effect as it stands in a sentence; `None` where there is none.
@@ -286,6 +295,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
         candidate: comparison.candidate.map(|extent| value(extent, unit, half_width)),
         why: words::why(judged, interval, &delta, input.policy),
         effect,
+        medians: medians_text(comparison),
         zero: comparison.zeros.as_ref().map(zero_text),
         delta,
         delta_fraction,
@@ -323,6 +333,20 @@ fn mark(judged: &Judged) -> &'static str {
         _ if shrank => "▼",
         _ => "▲",
     }
+}
+
+/// A change of the medians that differs by less than this share of the effect looks the same.
+const MEDIANS_SHARE: f64 = 0.1;
+
+/// See [`Row::medians`].
+fn medians_text(comparison: &Comparison) -> Option<String> {
+    let is_counted = metric::is_deterministic(&comparison.key.metric);
+    let effect = comparison.effect().filter(|_| !is_counted && comparison.rounds > 1)?;
+    let (baseline, candidate) = (comparison.baseline?.median, comparison.candidate?.median);
+    let medians = candidate / baseline - 1.0;
+    let same = comparison.delta.exp_m1().max(MEDIANS_SHARE * effect.abs());
+    let differs = medians.is_finite() && (medians - effect).abs() > same;
+    differs.then(|| Effect::new(medians, medians - same, medians + same).text)
 }
 
 /// See [`Row::zero`].

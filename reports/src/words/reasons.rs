@@ -6,10 +6,12 @@ use dyno_model::verdict::{Concluded, ConclusionReason, Standing};
 
 use super::{capitalised, first_names, plural};
 
-/// The reasons of a conclusion, a sentence each; the verdicts of one architecture in one.
+/// The reasons of a conclusion, a sentence each; the verdicts of one architecture in one. Where nothing
+/// `is_measured`, nothing is said of what gates.
 /// `failing` names what has a standing, and `case_name` is the name that the report has for a case.
 pub(crate) fn reasons(
     concluded: &Concluded,
+    is_measured: bool,
     failing: &dyn Fn(Standing) -> String,
     case_name: &dyn Fn(&str) -> String,
 ) -> Vec<String> {
@@ -21,6 +23,8 @@ pub(crate) fn reasons(
             because if differing.is_folded(because) => {}
             // The numbers of cases and series say that already.
             ConclusionReason::Verdicts { architecture: None, .. } => {}
+            // The sentence says so, and why.
+            ConclusionReason::NothingDecides if !is_measured => {}
             ConclusionReason::Verdicts { verdict, series, deciding: of, architecture } => {
                 let verdict = verdict.to_lowercase();
                 match sentences.last_mut().filter(|_| last_architecture == Some(architecture)) {

@@ -133,7 +133,42 @@ fn a_round_without_its_pair_says_why() {
             ""
         ]
     );
-    assert!(text(&explained).contains("baseline: steal: left out"));
+    let text = text(&explained);
+    for expected in [
+        "left out: baseline: steal",
+        "no ratio: a value is zero on one side only",
+        "left out: no sample of the candidate",
+        "Left out: 2 of 5 rounds: 1 disturbed each time, 1 with no sample of the candidate.",
+        "(steal: the hypervisor gave its core to another machine)",
+    ] {
+        assert!(words(&text).contains(expected), "{expected}: {text}");
+    }
+}
+
+/// The words of a text, whatever its lines.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A round that was disturbed and came again counts; what is left out are samples.
+#[test]
+fn a_round_that_came_again_is_not_left_out() {
+    let mut scenario = scenarios::hosts_conflict();
+    let (_, samples) = &mut scenario.samples[0];
+    let is_first = |s: &&Sample| s.benchmark == "fib" && s.metric == "wall" && s.round == 0;
+    let disturbed: Vec<Sample> = samples.iter().filter(is_first).cloned().collect();
+    let tainted = |s: &Sample, taint: &str| Sample { taint: taint.into(), ..s.clone() };
+    let before = [tainted(&disturbed[0], "contention,steal"), tainted(&disturbed[1], "pair")];
+    samples.splice(0..0, before);
+    let text = words(&text(&explained(&scenario, "fib/wall@epyc-1")));
+    assert!(text.contains("measured again after "), "{text}");
+    assert!(!text.contains("Left out: "), "{text}");
+    for expected in [
+        "Left out too: 2 disturbed samples of 1 round that came again undisturbed; the last counts.",
+        "contention: other programs took its core; pair: the process beside it was disturbed; steal:",
+    ] {
+        assert!(text.contains(expected), "{expected}: {text}");
+    }
 }
 
 #[test]

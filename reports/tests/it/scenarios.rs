@@ -402,6 +402,26 @@ pub fn build_failed() -> Scenario {
     )])
 }
 
+/// The candidate did not build, so that nothing was measured.
+pub fn not_built() -> Scenario {
+    let samples = vec![("local".to_string(), Vec::new())];
+    Scenario { name: "not_built", samples, ..build_failed() }.under(default_policy(), None)
+}
+
+/// Rounds on a machine whose speed changed: the medians of the sides are of different rounds.
+pub fn medians_apart() -> Scenario {
+    let mut samples = series("cold", "wall", 7, 100e6, 0.0, 0.0);
+    let rounds =
+        [(100, 125), (250, 600), (100, 140), (300, 950), (110, 141), (105, 150), (260, 610)];
+    for sample in &mut samples {
+        let (baseline, candidate) = rounds[sample.round as usize];
+        let ms = if sample.side == Side::Baseline { baseline } else { candidate };
+        sample.value = ms * 1_000_000;
+    }
+    samples.extend(series("steady", "wall", 7, 260e6, 0.0, 0.002));
+    one_host("medians_apart", samples)
+}
+
 pub fn wrong_output() -> Scenario {
     let mut scenario = one_host(
         "wrong_output",
@@ -540,6 +560,8 @@ pub fn all() -> Vec<Scenario> {
         unchanged(),
         all_inconclusive(),
         build_failed(),
+        not_built(),
+        medians_apart(),
         wrong_output(),
         no_series(),
         two_hosts(),

@@ -100,6 +100,14 @@ async fn work_tree(folder: &Path) -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
+/// The file of the repository whose work tree is `top` that says what is ignored in this clone alone.
+async fn exclude_file(top: &Path) -> Result<PathBuf> {
+    let mut git = git();
+    git.arg("-C").arg(top).args(["rev-parse", "--git-path", "info/exclude"]);
+    let answer = run_git(git).await.context(|| format!("asking {}", top.display()))?;
+    Ok(top.join(String::from_utf8_lossy(&answer.stdout).trim_end_matches('\n')))
+}
+
 /// Whether files that git knows differ from the last commit; false where that cannot be told. Git runs
 /// the filters that a repository's configuration names, so another user's is not asked.
 pub(super) async fn is_dirty(folder: &Path) -> bool {
@@ -113,9 +121,24 @@ pub(super) async fn is_dirty(folder: &Path) -> bool {
     run_git(git).await.is_ok_and(|answer| !answer.stdout.is_empty())
 }
 
+/// The commit that is checked out in `folder`, if it has exactly the files of `commit`, which
+/// [`commit_work_tree`] made in `repository`. Files are compared and not what `git status` says:
+/// filters and files that git was told to overlook are seen.
+pub(super) async fn clean_head(
+    folder: &Path,
+    commit: &CommitId,
+    repository: &Path,
+) -> Option<CommitId> {
+    let head = look_up(folder, "HEAD").await.ok()?;
+    let its_tree = rev_parse(folder, &format!("{}^{{tree}}", head.hex())).await.ok()?;
+    let tree = rev_parse(repository, &format!("{}^{{tree}}", commit.hex())).await.ok()?;
+    (tree == its_tree).then_some(head)
+}
+
 /// Writes the work tree of the repository in `folder` into `repository`, which is dyno's own, as a
 /// commit without a parent: what `git add --all` would take, so without what is ignored. The same
-/// files are the same commit. Nothing of the repository in `folder` is read or written but its files.
+/// files are the same commit. Nothing of the repository in `folder` is read but its files and what it
+/// ignores, and nothing is written.
 pub(super) async fn commit_work_tree(folder: &Path, repository: &Path) -> Result<CommitId> {
     let doing = || format!("taking the work tree of {}", folder.display());
     let Some(top) = work_tree(folder).await else {
@@ -123,6 +146,7 @@ pub(super) async fn commit_work_tree(folder: &Path, repository: &Path) -> Result
             .hint("give a commit: a bare repository has nothing that is not committed"));
     };
     let home = tempfile::tempdir().context(doing)?;
+    let ignored = format!("core.excludesFile={}", exclude_file(&top).await?.display());
     let own_git = |words: &[&str]| {
         let mut git = without_configuration(home.path());
         git.env("GIT_INDEX_FILE", home.path().join("index")).current_dir(&top);
@@ -134,9 +158,18 @@ pub(super) async fn commit_work_tree(folder: &Path, repository: &Path) -> Result
         git.arg("--git-dir").arg(repository).arg("--work-tree").arg(&top).args(words);
         git
     };
-    run_git(own_git(&["-c", "advice.addEmbeddedRepo=false", "add", "--all", "--", "."]))
-        .await
-        .context(doing)?;
+    run_git(own_git(&[
+        "-c",
+        "advice.addEmbeddedRepo=false",
+        "-c",
+        &ignored,
+        "add",
+        "--all",
+        "--",
+        ".",
+    ]))
+    .await
+    .context(doing)?;
     let text =
         |answer: std::process::Output| String::from_utf8_lossy(&answer.stdout).trim().to_string();
     let tree = text(run_git(own_git(&["write-tree"])).await.context(doing)?);

@@ -25,20 +25,15 @@ pub fn is_remote(source: &Source, folder: &Path) -> bool {
 /// What `name` means in `source` now; `None` where that is no git repository, is not in reach, or does
 /// not know the name. `folder` is the suite's own. The ids of releases are of no repository that a
 /// person has, and their names mean the same for ever.
-pub async fn meaning(
-    source: &Source,
-    folder: &Path,
-    name: &str,
-    cache: &Path,
-    events: &Events,
-) -> Option<Meaning> {
+pub async fn meaning(source: &Source, folder: &Path, name: &str, cache: &Path) -> Option<Meaning> {
     let (Source::Git(location) | Source::Compiler(Some(location))) = source else { return None };
     let url = git_url(location, folder).ok()?;
     let remote = Remote { url, cache: cache.to_path_buf() };
     let here = local::folder_of(&remote.url);
     if let Some(here) = &here {
         let commit = match name {
-            local::WORK_TREE => remote.bring_work_tree(here, events).await.ok()?.0,
+            // Nothing is measured, so nothing is said of how.
+            local::WORK_TREE => remote.bring_work_tree(here, &Events::none()).await.ok()?.0,
             name => local::look_up(here, name).await.ok()?,
         };
         let subject = subject(&["-C", here.to_str()?], &commit).await;

@@ -65,14 +65,7 @@ impl Remote {
     ) -> Result<(CommitId, Repository)> {
         let here = local::folder_of(&self.url);
         if let Some(here) = here.as_ref().filter(|_| name == local::WORK_TREE) {
-            events.begin(Phase::Source, format!("taking the work tree of {}", here.display()));
-            let (commit, repository) = self.bring_work_tree(here, events).await?;
-            events.notice(format!(
-                "{} is measured as it is, as commit {}",
-                here.display(),
-                commit.short()
-            ));
-            return Ok((commit, repository));
+            return self.bring_work_tree(here, events).await;
         }
         let commit = match (name.parse::<CommitId>(), here) {
             (Ok(commit), _) => commit,
@@ -83,16 +76,33 @@ impl Remote {
         Ok((commit, repository))
     }
 
-    /// The commit that the work tree of the repository in `here` makes, and the repository that has
-    /// it now.
+    /// The commit of the work tree in `here` as it is, and the repository that has it. Without changes
+    /// it is the commit that is checked out, so that what is known of that is found.
     pub(super) async fn bring_work_tree(
         &self,
         here: &Path,
         events: &Events,
     ) -> Result<(CommitId, Repository)> {
         let repository = self.repository(&local::object_format(here).await?, events).await?;
-        let _lock = http::open_locked(&repository.folder.join("dyno.lock")).await?;
-        let commit = local::commit_work_tree(here, &repository.folder).await?;
+        let commit = {
+            let _lock = http::open_locked(&repository.folder.join("dyno.lock")).await?;
+            events.begin(Phase::Source, format!("taking the work tree of {}", here.display()));
+            local::commit_work_tree(here, &repository.folder).await?
+        };
+        if let Some(head) = local::clean_head(here, &commit, &repository.folder).await {
+            let repository = self.with_commit(&head, local::WORK_TREE, events).await?;
+            events.notice(format!(
+                "{} has no changes: . is its last commit, {}",
+                here.display(),
+                head.short()
+            ));
+            return Ok((head, repository));
+        }
+        events.notice(format!(
+            "{} is measured as it is, as commit {}",
+            here.display(),
+            commit.short()
+        ));
         Ok((commit, repository))
     }
 

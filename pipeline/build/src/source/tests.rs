@@ -253,7 +253,7 @@ async fn a_name_has_a_meaning_without_being_brought() {
     let cache = folder.path().join("cache");
     let ask = async |location: &str, name: &str| {
         let source = Source::Git(location.into());
-        let meant = meaning(&source, folder.path(), name, &cache, &Events::none()).await?;
+        let meant = meaning(&source, folder.path(), name, &cache).await?;
         Some((meant.commit.to_string(), meant.subject))
     };
     let with_subject = |id: &String, subject: &str| Some((id.clone(), Some(subject.to_string())));
@@ -284,6 +284,33 @@ async fn a_name_has_a_meaning_without_being_brought() {
     daemon.kill().await.unwrap();
     assert_eq!(ask(&url, "main").await, None);
     assert_eq!(ask(&url, &second).await, with_subject(&second, "two"), "as it was brought");
+}
+
+/// A work tree without changes is the commit that is checked out; whatever differs makes it another.
+#[tokio::test]
+async fn a_clean_work_tree_is_its_last_commit() {
+    for format in ["sha1", "sha256"] {
+        let (folder, first, second) = two_commits(format).await;
+        let origin = folder.path().join("origin");
+        let (resolved, notices) = resolve_name(folder.path(), "origin", ".").await;
+        let resolved = resolved.unwrap();
+        assert_eq!((resolved.commit.hex(), resolved.asked.as_str()), (second.as_str(), "."));
+        let expected = format!("has no changes: . is its last commit, {}", &second[..12]);
+        assert!(notices.len() == 1 && notices[0].ends_with(&expected), "{notices:?}");
+        let by_id = resolve_name(folder.path(), "origin", &second).await.0.unwrap();
+        assert_eq!(resolved.origin, by_id.origin, "it is found where the commit is");
+        // What is ignored is no change. A file that git was told to overlook is.
+        fs::write(origin.join(".git/info/exclude"), "*.o\n").unwrap();
+        fs::write(origin.join("x.o"), "object").unwrap();
+        let again = resolve_name(folder.path(), "origin", ".").await.0.unwrap();
+        assert_eq!(again.commit.hex(), second);
+        let mut overlook = git();
+        overlook.arg("-C").arg(&origin).args(["update-index", "--assume-unchanged", "file"]);
+        run_git(overlook).await.unwrap();
+        fs::write(origin.join("file"), "three").unwrap();
+        let changed = resolve_name(folder.path(), "origin", ".").await.0.unwrap();
+        assert!(![first, second].contains(&changed.commit.hex().to_string()), "{changed:?}");
+    }
 }
 
 /// What is not committed is a commit of its own; otherwise it is mentioned.

@@ -67,10 +67,10 @@ fn a_catalog_may_be_named_by_a_relative_path() {
 }
 
 /// The candidate is `build` and `program`; the job must come to a failed case whose reason has
-/// `reason`, with the baseline measured alone if `alone`.
-fn fails(build: &str, program: &str, reason: &str) {
+/// `reason`, with no more of the baseline than `baseline_rounds`.
+fn fails(build: &str, program: &str, reason: &str, baseline_rounds: u32) -> Option<Told> {
     if !embedded() {
-        return;
+        return None;
     }
     let world = World::new();
     world.edit("suites/made/suite.toml", "time_s = 20", "time_s = 1");
@@ -84,47 +84,79 @@ fn fails(build: &str, program: &str, reason: &str) {
     assert_eq!(world.scratch(), Vec::<String>::new());
     let wall = "SELECT count(*) FROM samples WHERE metric = 'wall' AND side = 'baseline'";
     let counted = world.dyno(&["sql", "--output", "csv", wall]);
-    assert!(counted.out.trim().ends_with("\n2"), "the baseline is measured alone: {counted:?}");
+    let expected = format!("\n{baseline_rounds}");
+    assert!(counted.out.trim().ends_with(&expected), "rounds of the baseline: {counted:?}");
     // It is held, and says the same again.
     let again = world.dyno(&words);
     assert_eq!(again.code, Some(5), "{}", again.err);
     assert!(again.err.contains("in the store already"), "{again:?}");
+    Some(told)
 }
 
+/// Nothing can be said of a commit without the other, so neither is measured.
 #[test]
-fn a_failing_build_is_shown_and_the_other_side_measured() {
-    fails("complain E0308-mismatched\nexit 7\n", "print hello\n", "build ended with exit code 7");
+fn a_failing_build_is_shown_and_the_other_side_not_measured() {
+    let build = "complain E0308-mismatched\nexit 7\n";
+    let told = fails(build, "print hello\n", "build ended with exit code 7", 0);
+    let Some(told) = told else { return };
+    assert!(told.out.contains("E0308-mismatched"), "the log: {told:?}");
+    let expected = "the candidate does not build: build ended with exit code 7; there is nothing to \
+                    compare it with, so the baseline is not measured: its build is kept for the next \
+                    comparison";
+    assert!(told.err.contains(expected) && !told.err.contains("measure: "), "{told:?}");
+    let sentence = json(&told)["sentence"].to_string();
+    assert!(sentence.contains("the candidate did not build, so there is nothing"), "{sentence}");
+}
+
+/// What was built of the other side is there when the commit is mended.
+#[test]
+fn the_build_of_the_other_side_is_kept() {
+    if !embedded() {
+        return;
+    }
+    let world = World::new();
+    world.commit("v3", "exit 7\n", "");
+    let broken = world.dyno(&["run", "made", "v3", "v1", "--rounds", "2"]);
+    assert_eq!(broken.code, Some(5), "{broken:?}");
+    assert!(
+        broken.err.contains("so the candidate is not measured: its build is kept"),
+        "{broken:?}"
+    );
+    assert!(broken.out.contains("the baseline did not build, so there is nothing"), "{broken:?}");
+    let mended = world.dyno(&["run", "made", "v2", "v1", "--rounds", "2"]);
+    assert_eq!(mended.code, Some(0), "{mended:?}");
+    assert!(mended.err.contains("from the cache"), "{mended:?}");
 }
 
 #[test]
 fn a_build_without_its_output_fails() {
-    fails("copy /guest /build/tool\n", "", "the output program (program) cannot be taken");
+    fails("copy /guest /build/tool\n", "", "the output program (program) cannot be taken", 0);
 }
 
 #[test]
 fn an_output_that_leads_outside_fails() {
     let build = "copy /guest /build/tool\nlink /etc/passwd /build/program\n";
-    fails(build, "", "the output program (program) cannot be taken");
+    fails(build, "", "the output program (program) cannot be taken", 0);
 }
 
 #[test]
 fn a_wrong_answer_fails() {
-    fails(BUILD, "print jello\n", "a wrong answer");
+    fails(BUILD, "print jello\n", "a wrong answer", 1);
 }
 
 #[test]
 fn a_crash_fails() {
-    fails(BUILD, "complain oops\nexit 3\n", "ended with exit code 3");
+    fails(BUILD, "complain oops\nexit 3\n", "ended with exit code 3", 1);
 }
 
 #[test]
 fn a_process_that_takes_too_long_fails() {
-    fails(BUILD, "sleep 30\n", "took longer than 1 s (limits.time_s)");
+    fails(BUILD, "sleep 30\n", "took longer than 1 s (limits.time_s)", 1);
 }
 
 #[test]
 fn a_process_that_takes_too_much_memory_fails() {
-    fails(BUILD, "memory 400\nprint hello\n", "signal 9");
+    fails(BUILD, "memory 400\nprint hello\n", "signal 9", 1);
 }
 
 #[test]
@@ -143,7 +175,7 @@ fn nothing_works_and_that_is_the_answer() {
 
 #[test]
 fn processes_left_running_fail() {
-    fails(BUILD, "processes 3\n", "left 3 processes running (tool, tool, tool)");
+    fails(BUILD, "processes 3\n", "left 3 processes running (tool, tool, tool)", 1);
 }
 
 #[tokio::test]
