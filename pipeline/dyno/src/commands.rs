@@ -221,7 +221,7 @@ impl Call<'_> {
         let filter = Filter { suite: suite.clone(), host: host.clone(), job: job.clone() };
         let session = dyno_answer::open(&store, &policy).await?;
         let cache = cache_path(self.global)?;
-        let sources = Sources { catalog: &catalog, cache: &cache, events: self.events };
+        let sources = Sources { catalog: &catalog, cache: &cache };
         let names = sources.names([baseline, candidate], &session, &filter).await;
         let asking = (&store, &policy);
         let answer = dyno_answer::ask_session(session, asking, names, &filter, self.events).await?;
@@ -293,7 +293,7 @@ impl Call<'_> {
             host: Some(request.host.clone()),
             job: Some(outcome.job.hex().to_string()),
         };
-        let sources = Sources { catalog: &ctx.catalog, cache: &ctx.cache, events: self.events };
+        let sources = Sources { catalog: &ctx.catalog, cache: &ctx.cache };
         let name =
             async |name, built: &Built| sources.name_of(name, &run.suite, &built.commit).await;
         let baseline = name(&request.baseline, &run.baseline).await;

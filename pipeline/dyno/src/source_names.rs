@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use dyno_base::event::Events;
 use dyno_build::catalog::Catalog;
 use dyno_build::source;
 use dyno_model::catalog::suite::Source;
@@ -15,7 +14,6 @@ use dyno_query::{Filter, NamesFrom, PairComparison, Session};
 pub struct Sources<'a> {
     pub catalog: &'a Catalog,
     pub cache: &'a Path,
-    pub events: &'a Events,
 }
 
 impl Sources<'_> {
