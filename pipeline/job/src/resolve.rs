@@ -52,9 +52,8 @@ pub async fn resolve_sides(
         .collect();
     let mut commits = Vec::new();
     for (side, name) in others {
-        let imported = if is_compiler { import_compiler(&name, ctx).await? } else { None };
-        match imported {
-            Some(compiler) => drop(resolved.insert(side, compiler)),
+        match find_here(&name, is_compiler, request, ctx).await? {
+            Some(found) => drop(resolved.insert(side, found)),
             None if suite.suite.source == Source::Compiler(None) => {
                 return Err(compiler::unknown_compiler(&name, &known_images, false));
             }
@@ -99,6 +98,21 @@ pub async fn resolve_sides(
         roots.insert(side, built as Arc<dyn Root>);
     }
     Ok(ResolvedSides { images, roots, resolved })
+}
+
+/// What `name` means without asking where the suite takes commits from: a commit of a bundle, or a
+/// compiler that is imported.
+async fn find_here(
+    name: &str,
+    is_compiler: bool,
+    request: &JobRequest,
+    ctx: &Context,
+) -> Result<Option<Resolved>> {
+    let bundled = request.bundled.iter().find(|bundled| bundled.commit.hex() == name);
+    match bundled {
+        None if is_compiler => import_compiler(name, ctx).await,
+        bundled => Ok(bundled.cloned()),
+    }
 }
 
 /// Imports the compiler that `name` refers to; `None` for an image or a commit.

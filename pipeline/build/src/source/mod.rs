@@ -8,6 +8,7 @@
 //! machine is asked as git asks it ([`local`]). What of the caller's git reaches dyno's is in
 //! [`environment`].
 
+mod bundle;
 mod checkout;
 mod command;
 mod environment;
@@ -22,7 +23,7 @@ mod submodules;
 use std::fs;
 use std::path::Path;
 
-use dyno_model::catalog::suite::Source;
+use dyno_model::catalog::suite::{Source, check_git_location};
 use dyno_model::id::CommitId;
 
 use crate::artifact::Artifact;
@@ -32,6 +33,7 @@ use dyno_base::event::Events;
 use command::{start_error, without_configuration};
 use remote::{Remote, Repository, git_url};
 
+pub use bundle::{bundle, is_out_of_reach, unbundle};
 pub use history::{depth, first_parents};
 pub use own::{OwnCommit, make_repository};
 
@@ -42,6 +44,13 @@ pub struct Resolved {
     pub asked: String,
     pub commit: CommitId,
     pub origin: Origin,
+}
+
+impl Resolved {
+    /// Whether it is a work tree as it was, which is in no repository but dyno's own.
+    pub fn is_work_tree(&self) -> bool {
+        self.asked == local::WORK_TREE
+    }
 }
 
 /// Origin of what a name means.
@@ -138,14 +147,17 @@ fn all_or_errors(resolved: Vec<Resolved>, mut unknown: Vec<Error>) -> Result<Vec
     }
 }
 
-/// `source` in words that mean the same from any folder.
+/// `source` in words that mean the same from any folder. A path where nothing is stays as it was
+/// written: of a commit that a bundle brought, the source is on another machine.
 pub fn absolute(source: &Source, folder: &Path) -> Result<Source> {
+    let url = |location: &String| match git_url(location, folder) {
+        Err(_) if check_git_location(location).is_ok() => Ok(location.clone()),
+        url => url,
+    };
     Ok(match source {
-        Source::Git(location) => Source::Git(git_url(location, folder)?),
+        Source::Git(location) => Source::Git(url(location)?),
         Source::Crate(name) => Source::Crate(name.clone()),
-        Source::Compiler(git) => {
-            Source::Compiler(git.as_ref().map(|git| git_url(git, folder)).transpose()?)
-        }
+        Source::Compiler(git) => Source::Compiler(git.as_ref().map(url).transpose()?),
     })
 }
 
