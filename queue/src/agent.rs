@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use dyno_model::id::QueueJobId;
 use dyno_model::queue::{
-    ATTEMPTS_MAX, Chooser, Ending, FailedAttempt, HostOffer, JobName, Observation, QueueJob,
-    observe, path,
+    ATTEMPTS_MAX, Chooser, Ending, HostOffer, JobName, Observation, QueueJob, observe, path,
 };
 use dyno_model::record::QueueAttempt;
 use futures::future::{Either, select};
 
 use crate::claim::{self, HeldClaim, Lease, Renewal};
 use crate::objects::{Trouble, Version, remove};
-use crate::result::{clear, end, find, inspect, settle};
+use crate::result::{find, inspect};
 use crate::{Clock, Objects};
 
 pub use host_entry::Refused;
 use report::attempts_text;
 pub use report::{Report, Worked};
 
+mod conclude;
 mod host_entry;
 mod report;
 mod take;
@@ -73,6 +73,8 @@ pub struct Agent<'a, O, C, W> {
     set_aside: BTreeSet<String>,
     /// Jobs whose objects the store did not give or take, and until when they are let be.
     troubled: BTreeMap<QueueJobId, Duration>,
+    /// Claims whose leases ended before the store said whether another has them.
+    stopped: Vec<HeldClaim>,
     /// Why nothing was to be done, at the last look.
     idle_why: Option<String>,
     taken: u64,
@@ -112,6 +114,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             entry: host_entry::OwnEntry::default(),
             set_aside: BTreeSet::new(),
             troubled: BTreeMap::new(),
+            stopped: Vec::new(),
             idle_why: None,
             taken: 0,
             looks: 0,
@@ -164,6 +167,8 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
         match turn {
             Ok(Turn::Worked) => (1, Duration::ZERO),
             Ok(Turn::Idle { held: 0 }) => (self.lists, self.settings.poll),
+            // Sooner than any lease: what it held is to be given back before others take it.
+            Err(_) if !self.stopped.is_empty() => (1, self.settings.lease.renewal),
             _ => (1, self.settings.poll),
         }
     }
@@ -172,6 +177,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
     async fn turn(&mut self) -> Result<Turn, Trouble> {
         self.open_jobs().await?;
         let jobs = self.list_jobs().await?;
+        self.give_back().await;
         self.lists = (jobs.len() / NAMES_PER_LIST).clamp(1, LISTS_PER_LOOK_MAX) as u32;
         self.looks += 1;
         if self.looks.is_multiple_of(SWEEP_EVERY) {
@@ -232,7 +238,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
 
     /// Completes requests whose jobs may be missing.
     async fn open_jobs(&mut self) -> Result<(), Trouble> {
-        for (name, _) in self.objects.list(path::OPEN).await? {
+        for (name, _) in self.list(path::OPEN).await? {
             if self.set_aside.contains(&name) {
                 continue;
             }
@@ -249,9 +255,19 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
         }
     }
 
+    /// Lists objects. Who gets no answer has not seen that what it knew is unchanged.
+    async fn list(&mut self, prefix: &str) -> Result<Vec<(String, Version)>, Trouble> {
+        let listed = self.objects.list(prefix).await;
+        if listed.is_err() {
+            self.claims.clear();
+            self.hosts.clear();
+        }
+        listed
+    }
+
     async fn list_jobs(&mut self) -> Result<Vec<JobName>, Trouble> {
         let mut jobs = Vec::new();
-        for (name, _) in self.objects.list(path::JOBS).await? {
+        for (name, _) in self.list(path::JOBS).await? {
             match JobName::parse(&name) {
                 Some(_) if self.set_aside.contains(&name) => {}
                 Some(job) => jobs.push(job),
@@ -262,7 +278,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
     }
 
     async fn observe_claims(&mut self) -> Result<(), Trouble> {
-        let listed = self.objects.list(path::CLAIMS).await?;
+        let listed = self.list(path::CLAIMS).await?;
         let claim =
             |(name, version): (String, Version)| Some((path::id(&name, path::CLAIMS)?, version.0));
         let listed = listed.into_iter().filter_map(claim).collect();
@@ -293,7 +309,7 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
         if !jobs.iter().any(is_asked) {
             return Ok(BTreeSet::new());
         }
-        let listed = self.objects.list(path::HOSTS).await?;
+        let listed = self.list(path::HOSTS).await?;
         let now = self.clock.now();
         let listed = listed.into_iter().map(|(name, version)| (name, version.0)).collect();
         observe(&mut self.hosts, listed, now);
@@ -378,80 +394,6 @@ impl<'a, O: Objects, C: Clock, W: Worker> Agent<'a, O, C, W> {
             }
         };
         self.conclude(name, &attempt, claim, worked).await
-    }
-
-    /// Ends a job or gives it back, by what became of the attempt; `None` where its claim was lost.
-    async fn conclude(
-        &self,
-        name: &JobName,
-        attempt: &QueueAttempt,
-        claim: HeldClaim,
-        worked: Option<Worked>,
-    ) -> Result<(), Trouble> {
-        let (objects, clock, id) = (self.objects, self.clock, attempt.job.clone());
-        match worked {
-            None => {
-                let Some(result) = find(objects, clock, &id).await? else {
-                    (self.report)(Report::Lost { job: id });
-                    return Ok(());
-                };
-                settle(objects, clock, &result).await?;
-                clear(objects, clock, name).await?;
-                (self.report)(Report::Superseded { job: id, by: result.by });
-                Ok(())
-            }
-            Some(Worked::Ended) => {
-                let Some(result) = find(objects, clock, &id).await? else {
-                    return Err(Trouble(format!("job {id} has no result")));
-                };
-                // This attempt's run row is in its place; that of another may not be.
-                let is_ours = result.incarnation == attempt.incarnation;
-                if !is_ours {
-                    settle(objects, clock, &result).await?;
-                }
-                clear(objects, clock, name).await?;
-                (self.report)(match is_ours {
-                    true => Report::Ended { job: id, ending: result.ending },
-                    false => Report::Superseded { job: id, by: result.by },
-                });
-                Ok(())
-            }
-            Some(Worked::Failed(why)) => self.finish(name, attempt, Ending::Failed { why }).await,
-            Some(Worked::Trouble(why)) => {
-                let failed = FailedAttempt { host: attempt.by.clone(), why: why.clone() };
-                let attempts = claim.failed().len() + 1;
-                (self.report)(Report::Failed { job: id, why, attempts });
-                if attempts < ATTEMPTS_MAX {
-                    return claim.release(objects, clock, Some(failed)).await.map(drop);
-                }
-                let all: Vec<FailedAttempt> =
-                    claim.failed().iter().cloned().chain([failed]).collect();
-                let ending = Ending::Failed { why: attempts_text(&all) };
-                self.finish(name, attempt, ending).await
-            }
-            Some(Worked::Interrupted) => {
-                (self.report)(Report::Released { job: id });
-                claim.release(objects, clock, None).await.map(drop)
-            }
-        }
-    }
-
-    /// Ends the job, unless another has.
-    async fn finish(
-        &self,
-        name: &JobName,
-        attempt: &QueueAttempt,
-        ending: Ending,
-    ) -> Result<(), Trouble> {
-        let (result, is_ours) = end(self.objects, self.clock, attempt, ending).await?;
-        settle(self.objects, self.clock, &result).await?;
-        clear(self.objects, self.clock, name).await?;
-        let job = attempt.job.clone();
-        (self.report)(match is_ours {
-            true => Report::Ended { job, ending: result.ending },
-            false => Report::Superseded { job, by: result.by },
-        });
-        Ok(())
     }
 
     /// Renews `claim` again and again; returns when it is lost, or when the job has ended: who

@@ -137,7 +137,7 @@ impl HeldClaim {
 
     /// Gives the claim back, with the attempt that `failed`, if it was one.
     pub async fn release(
-        mut self,
+        &mut self,
         objects: &impl Objects,
         clock: &impl Clock,
         failed: Option<FailedAttempt>,

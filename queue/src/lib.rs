@@ -6,6 +6,7 @@
 //! run the very same code through years of bad luck from one seed.
 
 pub mod agent;
+pub mod bundle;
 pub mod claim;
 pub mod clock;
 pub mod objects;

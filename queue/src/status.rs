@@ -72,7 +72,7 @@ pub async fn status(objects: &impl Objects, clock: &impl Clock) -> Result<Status
 }
 
 /// The entries of hosts, and those that cannot be read.
-async fn hosts(
+pub async fn hosts(
     objects: &impl Objects,
     clock: &impl Clock,
 ) -> Result<(Vec<HostEntry>, Vec<(String, String)>), Trouble> {

@@ -167,7 +167,7 @@ fn version(meta: &ObjectMeta) -> Version {
 }
 
 /// What the client says, and the cause at the bottom of it, which it leaves out.
-fn trouble(error: Error) -> Trouble {
+pub(crate) fn trouble(error: Error) -> Trouble {
     let mut cause: &dyn std::error::Error = &error;
     while let Some(source) = cause.source() {
         cause = source;

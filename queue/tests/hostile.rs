@@ -114,6 +114,7 @@ fn request(suite: &str, trust: Trust) -> QueueRequest {
         depth: 0,
         asked_us: 1,
         is_follow_up: false,
+        bundle: None,
         jobs: Vec::new(),
     };
     let all = BenchmarkEstimate {

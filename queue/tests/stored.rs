@@ -1,5 +1,7 @@
 //! The objects of a real folder keep the rules, also beside others.
 
+use dyno_model::queue::{Bundle, path};
+use dyno_queue::bundle;
 use dyno_queue::objects::{Objects, Written, create, replace};
 use dyno_queue::stored::StoredObjects;
 use dyno_queue::{Version, clock::SystemClock};
@@ -62,5 +64,40 @@ async fn of_many_one_succeeds() {
         }
         assert_eq!(written.len(), 1, "turn {turn}: {written:?}");
         former = written.pop();
+    }
+}
+
+/// A bundle is created once under the digest of its bytes, and taken only where it has that digest.
+#[tokio::test]
+async fn a_bundle_is_what_its_digest_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().display().to_string()).await.unwrap();
+    let clock = SystemClock::default();
+    // Small, and larger than any other object of the queue.
+    for bytes in [b"# v2 git bundle\n".to_vec(), vec![7; (4 << 20) + 9]] {
+        let digest = bundle::put(&store, &clock, &bytes).await.unwrap();
+        assert_eq!(bundle::put(&store, &clock, &bytes).await.unwrap(), digest);
+        let asked = Bundle { digest, bytes: bytes.len() as u64, work_trees: Vec::new() };
+        assert_eq!(bundle::take(&store, &asked).await.unwrap(), Ok(bytes.clone()));
+        let name = path::bundle(&asked.digest);
+        let file = folder.path().join(&name);
+        let mut changed = bytes.clone();
+        changed[8] ^= 1;
+        for (what, content, why) in [
+            ("changed", Some(changed), format!("{name} is damaged: its digest is ")),
+            ("cut off", Some(bytes[..9].to_vec()), format!("{name} is damaged: it has 9 bytes")),
+            ("gone", None, format!("{name} is not in the store")),
+        ] {
+            std::fs::remove_file(&file).unwrap();
+            content.iter().for_each(|content| std::fs::write(&file, content).unwrap());
+            let refused = bundle::take(&store, &asked).await.unwrap().unwrap_err();
+            assert!(refused.contains(&why), "{what}: {refused}");
+            // Nobody replaces what stands there; what is gone is created.
+            let again = bundle::put(&store, &clock, &bytes).await;
+            assert_eq!(again.is_err(), what != "gone", "{what}: {again:?}");
+        }
+        let vast = Bundle { bytes: 1 << 40, ..asked };
+        let refused = bundle::take(&store, &vast).await.unwrap().unwrap_err();
+        assert!(refused.contains("are the most"), "{refused}");
     }
 }

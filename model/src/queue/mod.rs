@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Digest, JobId, QueueJobId, RequestId};
+use crate::id::{CommitId, Digest, JobId, QueueJobId, RequestId};
 use crate::record::SCHEMA_VERSION;
 use crate::request::{HostChoice, Request};
 
@@ -48,9 +48,29 @@ pub struct QueueRequest {
     /// an older dyno can read all others.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_follow_up: bool,
+    /// What brings the commits, where hosts cannot fetch them. Left out where they can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Bundle>,
     /// What it was planned into.
     pub jobs: Vec<QueueJob>,
 }
+
+/// A git bundle in the store: the trees of the commits that are asked for. It says how they travel
+/// and not what is asked, so no id depends on it: commits are named by what is in them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// The SHA-256 of its bytes, which names the object.
+    pub digest: Digest,
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// Those of its commits that are a work tree as it was, and in no repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work_trees: Vec<CommitId>,
+}
+
+/// The most bytes that any bundle may have, in MiB.
+pub const BUNDLE_MAX_MIB: u64 = 1024;
 
 /// The highest priority.
 pub const PRIORITY_MAX: u8 = 9;
@@ -59,7 +79,8 @@ pub const PRIORITY_MAX: u8 = 9;
 pub const PRIORITY_DEFAULT: u8 = 5;
 
 impl QueueRequest {
-    /// The hash of what is asked: not of who asks, when, how urgently, or what it was planned into.
+    /// The hash of what is asked: not of who asks, when, how urgently, what brings the commits, or what
+    /// it was planned into.
     /// One that asks for measuring again is another each time; a follow-up is one, whoever files it.
     pub fn id(&self) -> RequestId {
         let request_text = |request: &Request| {
@@ -91,6 +112,9 @@ pub struct QueueJob {
     pub request: Request,
     /// The suite that was meant; the host's own catalog must have the same.
     pub suite_digest: Digest,
+    /// That of its request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<Bundle>,
     pub order: Order,
     pub needs: Needs,
     /// The host that has the history of its cases: others leave it alone while that one answers.
@@ -246,7 +270,7 @@ const fn first_schema() -> u32 {
 
 /// Names of objects, relative to the store.
 pub mod path {
-    use crate::id::{QueueJobId, RequestId};
+    use crate::id::{Digest, QueueJobId, RequestId};
 
     pub const JOBS: &str = "queue/jobs/";
     pub const CLAIMS: &str = "queue/claims/";
@@ -260,6 +284,10 @@ pub mod path {
 
     pub fn open(id: &RequestId) -> String {
         format!("{OPEN}{id}")
+    }
+
+    pub fn bundle(digest: &Digest) -> String {
+        format!("queue/bundles/{}.bundle", digest.hex())
     }
 
     pub fn claim(id: &QueueJobId) -> String {

@@ -160,6 +160,7 @@ fn job(
         of_request: id.clone(),
         request: Request { selection, ..class_request.clone() },
         suite_digest: request.suite_digest.clone(),
+        bundle: request.bundle.clone(),
         order: Order {
             priority: request.priority,
             depth: request.depth,
@@ -197,6 +198,7 @@ impl QueueJob {
         let is_whole = selection == whole.selection;
         if self.request != (Request { selection, ..whole.clone() })
             || self.suite_digest != asked.suite_digest
+            || self.bundle != asked.bundle
         {
             return Err("it asks for something else than its request".into());
         }
@@ -215,6 +217,7 @@ impl QueueJob {
 pub(super) mod tests {
     use super::*;
     use crate::budget::Budget;
+    use crate::queue::Bundle;
     use crate::record::Trust;
     use crate::request::{PolicyReference, REQUEST_VERSION};
 
@@ -242,8 +245,14 @@ pub(super) mod tests {
             depth: 7,
             asked_us: 1,
             is_follow_up: false,
+            bundle: None,
             jobs: Vec::new(),
         }
+    }
+
+    fn bundle() -> Bundle {
+        let work_trees = vec!["c".repeat(40).parse().unwrap()];
+        Bundle { digest: Digest::of(b"bundle"), bytes: 6, work_trees }
     }
 
     fn host(name: &str, architecture: &str, cores: u32) -> HostOffer {
@@ -279,6 +288,14 @@ pub(super) mod tests {
         let mut other_suite = first.clone();
         other_suite.suite_digest = Digest::of(b"other");
         assert_ne!(other_suite.id(), first.id());
+        // How the commits travel is not what is asked; and without a bundle nothing is said of one.
+        let mut carried = first.clone();
+        carried.bundle = Some(bundle());
+        assert_eq!(carried.id(), first.id());
+        let text = |request: &QueueRequest| serde_json::to_string(request).unwrap();
+        assert!(!text(&first).contains("bundle") && text(&carried).contains("bundle"));
+        assert_eq!(serde_json::from_str::<QueueRequest>(&text(&first)).unwrap(), first);
+        assert_eq!(serde_json::from_str::<QueueRequest>(&text(&carried)).unwrap(), carried);
         // One that asks for measuring again is another each time.
         let anew = |asked_us| {
             let mut request = first.clone();
@@ -293,6 +310,7 @@ pub(super) mod tests {
     fn a_job_is_what_its_request_asks_or_is_seen_to_be_changed() {
         let mut asked = request(&["quiet", "aarch64"]);
         asked.requests.iter_mut().for_each(|request| request.trust = Trust::Untrusted);
+        asked.bundle = Some(bundle());
         let benchmarks = [benchmark("fib", 60.0, &[]), benchmark("sort", 60.0, &[])];
         let jobs = plan(&asked, &benchmarks, &[host("a", "x86_64", 1)], 100.0).jobs;
         assert_eq!(jobs.len(), 4);
@@ -300,7 +318,7 @@ pub(super) mod tests {
         let whole = plan(&asked, &benchmarks, &[], 1000.0).jobs;
         whole.iter().for_each(|job| assert_eq!(job.check(&asked), Ok(())));
         type Change = fn(&mut QueueJob, &mut QueueRequest);
-        let changes: [(&str, Change, &str); 6] = [
+        let changes: [(&str, Change, &str); 7] = [
             ("trust of the job", |job, _| job.request.trust = Trust::Trusted, "something else"),
             (
                 "trust of the request",
@@ -311,6 +329,7 @@ pub(super) mod tests {
                 "was changed",
             ),
             ("suite", |job, _| job.suite_digest = Digest::of(b"other"), "something else"),
+            ("bundle", |job, _| job.bundle = None, "something else"),
             ("commit", |job, _| job.request.candidate = "c".repeat(40), "something else"),
             (
                 "selection",

@@ -15,13 +15,13 @@ use dyno_base::scratch::Scratch;
 use dyno_base::text::ago;
 use dyno_build::catalog::Catalog;
 use dyno_build::definition::Definition;
-use dyno_build::source::check_git;
+use dyno_build::source::{self, Resolved};
 use dyno_engine::Engines;
 use dyno_host::assign;
 use dyno_job::context::{Context, JobRequest};
 use dyno_job::execute;
-use dyno_model::id::Digest;
-use dyno_model::queue::{Ending, HostOffer, QueueJob};
+use dyno_model::id::{CommitId, Digest};
+use dyno_model::queue::{Bundle, Ending, HostOffer, QueueJob};
 use dyno_model::record::QueueAttempt;
 use dyno_model::request::{HostChoice, Request};
 use dyno_queue::agent::{Agent, Report, Settings, Worked, Worker};
@@ -72,7 +72,7 @@ pub async fn run(arguments: &AgentArguments, global: &Global, events: &Events) -
     let queue = Queue::open(global).await?.prompt()?;
     host_key::check(&host, &queue.store)?;
     // What every job would fail for is said before one is taken, and costs none an attempt.
-    check_git().await?;
+    source::check_git().await?;
     let (cache, program) = (cache_folder(global)?, own_program()?);
     Engines::open(&host, &cache, &program, &machine_scope()?).await?;
     queue.store.check_writable().await.map_err(store_error)?;
@@ -162,7 +162,7 @@ fn report_text(report: &Report) -> String {
             format!("job {}: the attempt of {by} counts, this one is left out", job.short())
         }
         Report::Lost { job } => {
-            format!("job {}: another host has it now, this one stops", job.short())
+            format!("job {}: its lease has ended, and this host stops", job.short())
         }
         Report::Failed { job, why, attempts } => {
             format!("job {}: attempt {attempts} failed: {why}", job.short())
@@ -307,9 +307,13 @@ async fn carry_out(file: &Path, context: Context) -> Result<()> {
     let folder = catalog_with_suite(&catalog, suite, digest, store, &overlay).await?;
     let catalog = Catalog::open(Some(&folder))?;
     let policy = catalog.policy(&job.request.policy.name)?;
+    let bundled = match &job.bundle {
+        Some(bundle) => unbundle(bundle, &job.request, store, file).await?,
+        None => Vec::new(),
+    };
     let request = Request { host: HostChoice::Name(host), ..job.request };
     let mut request = JobRequest::new(request, policy)?;
-    request.queue = Some(attempt.clone());
+    (request.queue, request.bundled) = (Some(attempt.clone()), bundled);
     let context = Context { catalog, environment: context.environment };
     let outcome = execute::run(&request, &context).await?;
     let (objects, clock) = (StoredObjects::new(store), SystemClock::default());
@@ -319,6 +323,30 @@ async fn carry_out(file: &Path, context: Context) -> Result<()> {
         end(&objects, &clock, &attempt, ending).await.map_err(queue_error)?;
     }
     Ok(())
+}
+
+/// The commits of `request`, in a repository beside `file` that is made of its bundle. What is wrong
+/// with the bundle is wrong on every host.
+async fn unbundle(
+    bundle: &Bundle,
+    request: &Request,
+    store: &Store,
+    file: &Path,
+) -> Result<Vec<Resolved>> {
+    let taken = dyno_queue::bundle::take(store, bundle).await.map_err(queue_error)?;
+    let bytes = taken.map_err(|why| Error::new(Kind::Case, why))?;
+    let (packed, repository) = (file.with_extension("bundle"), file.with_extension("git"));
+    std::fs::write(&packed, bytes).context(|| format!("writing {}", packed.display()))?;
+    let mut commits = Vec::new();
+    for name in [&request.baseline, &request.candidate] {
+        let commit: CommitId = name.parse().map_err(|_| {
+            Error::new(Kind::Case, format!("{name:?} is no full id, and comes in no bundle"))
+        })?;
+        if !commits.contains(&commit) {
+            commits.push(commit);
+        }
+    }
+    source::unbundle(&packed, &repository, &commits, &bundle.work_trees).await
 }
 
 /// The catalog in which the suite of a job is the one that was asked for: this one, or one in

@@ -8,17 +8,18 @@ use dyno_answer::error::store_error;
 use dyno_base::error::{Error, Result};
 use dyno_base::event::Events;
 use dyno_build::catalog::{Catalog, LoadedSuite};
-use dyno_build::source;
+use dyno_build::source::{self, Resolved};
 use dyno_job::definitions::store_definition;
 use dyno_model::catalog::suite::Source;
 use dyno_model::queue::{
-    BenchmarkEstimate, HostOffer, QUEUE_VERSION, QueueRequest, class_word, follow_ups, plan,
+    BenchmarkEstimate, Bundle, HostOffer, JobName, QUEUE_VERSION, QueueRequest, class_word,
+    follow_ups, plan,
 };
 use dyno_model::request::{HostChoice, Request};
-use dyno_queue::Clock;
-use dyno_queue::request::{Submitted, load, submit};
-use dyno_queue::status::status;
+use dyno_queue::request::{Submitted, load, open_jobs_like, submit};
+use dyno_queue::{Clock, bundle, status};
 use dyno_store::StoredRun;
+use indicatif::HumanBytes;
 
 use crate::environment::{Queue, cache_folder, queue_error};
 use crate::options::Global;
@@ -31,6 +32,27 @@ const SITTING_S: f64 = 3600.0;
 pub struct Urgency {
     pub priority: u8,
     pub depth: u32,
+}
+
+/// What the store has, for all that is asked for after one look at it.
+pub struct Seen {
+    offers: Vec<HostOffer>,
+    runs: Vec<Arc<StoredRun>>,
+    /// The jobs that are open.
+    pub open: Vec<JobName>,
+}
+
+impl Seen {
+    /// Looks at hosts, runs and open jobs.
+    pub async fn look(queue: &Queue) -> Result<Self> {
+        let seen = status::hosts(&queue.objects, &queue.clock).await;
+        let (seen, _) = seen.map_err(queue_error)?;
+        Ok(Self {
+            offers: seen.into_iter().map(|host| host.offer).collect(),
+            runs: queue.store.run_rows().await.map_err(store_error)?,
+            open: open_jobs_like(&queue.objects, "").await.map_err(queue_error)?,
+        })
+    }
 }
 
 /// What all requests for a suite have in common, and what their planning stands on.
@@ -49,18 +71,18 @@ pub struct Asking {
 }
 
 impl Asking {
-    /// Looks at hosts and runs, and keeps the suite in the store. `on` are the words for who is to
+    /// Plans on what was `seen`, and keeps the suite in the store. `on` are the words for who is to
     /// measure.
     pub async fn new(
         queue: &Queue,
+        seen: &Seen,
         catalog: &Catalog,
         suite: LoadedSuite,
         template: Request,
         on: &[String],
         events: &Events,
     ) -> Result<Self> {
-        let seen = status(&queue.objects, &queue.clock).await.map_err(queue_error)?;
-        let offers: Vec<HostOffer> = seen.hosts.into_iter().map(|host| host.offer).collect();
+        let offers = seen.offers.clone();
         let class = |word: &String| {
             let is_host = offers.iter().any(|offer| offer.name == *word) || catalog.has_host(word);
             if is_host { HostChoice::Name(word.clone()) } else { HostChoice::Class(word.clone()) }
@@ -74,8 +96,8 @@ impl Asking {
         // Whoever measures takes the suite from the store, where its own catalog has another.
         let image = catalog.image(&suite.suite.image)?;
         store_definition(&suite, &image, None, &queue.store, events).await?;
-        let mut runs = queue.store.run_rows().await.map_err(store_error)?;
-        runs.retain(|row| row.run.suite == suite.suite.name);
+        let is_of_suite = |row: &&Arc<StoredRun>| row.run.suite == suite.suite.name;
+        let runs: Vec<Arc<StoredRun>> = seen.runs.iter().filter(is_of_suite).cloned().collect();
         let estimates = estimates(&runs, &suite, &template, &classes, &offers)?;
         let (asked_us, notices) = (queue.clock.wall_us(), BTreeSet::new());
         Ok(Self { suite, template, classes, offers, runs, estimates, asked_us, notices })
@@ -101,6 +123,7 @@ impl Asking {
             depth,
             asked_us: self.asked_us,
             is_follow_up: false,
+            bundle: None,
             jobs: Vec::new(),
         }
     }
@@ -129,8 +152,9 @@ impl Queue {
         if hosts.is_empty() || request.is_follow_up {
             return Ok(Vec::new());
         }
-        let seen = status(&self.objects, &self.clock).await.map_err(queue_error)?;
-        let is_seen = |host: &&String| seen.hosts.iter().any(|entry| entry.offer.name == **host);
+        let seen = status::hosts(&self.objects, &self.clock).await;
+        let (seen, _) = seen.map_err(queue_error)?;
+        let is_seen = |host: &&String| seen.iter().any(|entry| entry.offer.name == **host);
         let (hosts, absent): (Vec<&String>, Vec<&String>) = hosts.iter().partition(is_seen);
         for host in absent {
             events.notice(format!(
@@ -206,19 +230,23 @@ fn estimates(
     Ok(benchmarks.into_iter().map(estimate).collect())
 }
 
-/// Full ids of the two commits; names of compilers that are no commits stay as they are.
+/// Two commits as a request names them, and what was found of them here.
+pub struct Named {
+    /// Full ids; of a compiler, or of a crate, the names as they were given.
+    pub names: [String; 2],
+    /// The commits with full ids.
+    commits: Vec<Resolved>,
+}
+
+/// What the two names mean.
 pub async fn resolve_names(
     suite: &LoadedSuite,
     names: [String; 2],
     global: &Global,
     events: &Events,
-) -> Result<[String; 2]> {
+) -> Result<Named> {
     if matches!(suite.suite.source, Source::Compiler(_)) {
-        return Ok(names);
-    }
-    if names.iter().any(|name| name == ".") {
-        return Err(Error::input("`.` is what is not committed here: other hosts cannot get it")
-            .hint("commit it, and push it to where the suite's `[source]` takes commits from; or measure it here with `dyno run`"));
+        return Ok(Named { names, commits: Vec::new() });
     }
     let cache = cache_folder(global)?;
     let resolved =
@@ -226,10 +254,75 @@ pub async fn resolve_names(
     let [baseline, candidate] = &resolved[..] else {
         return Err(Error::infrastructure("two names, and not two commits"));
     };
-    let is_release = matches!(suite.suite.source, Source::Crate(_));
     // Releases of a crate have names that stay; their ids are this machine's.
-    Ok(match is_release {
-        true => names,
-        false => [baseline, candidate].map(|resolved| resolved.commit.hex().to_string()),
-    })
+    if matches!(suite.suite.source, Source::Crate(_)) {
+        return Ok(Named { names, commits: Vec::new() });
+    }
+    let names = [baseline, candidate].map(|resolved| resolved.commit.hex().to_string());
+    Ok(Named { names, commits: resolved })
+}
+
+impl Queue {
+    /// A bundle of the commits, put into the store, where hosts cannot fetch one of them and a bundle
+    /// may have any bytes: `most_mib` at most.
+    pub async fn bundle(
+        &self,
+        suite: &LoadedSuite,
+        Named { commits, .. }: &Named,
+        most_mib: u64,
+        global: &Global,
+        events: &Events,
+    ) -> Result<Option<Bundle>> {
+        let (source, cache) = (&suite.suite.source, cache_folder(global)?);
+        let work_trees = || commits.iter().filter(|resolved| resolved.is_work_tree());
+        if most_mib == 0 {
+            return match work_trees().next() {
+                Some(_) => Err(Error::input("`.` is in no repository: other hosts cannot get it")
+                    .hint("leave out `--bundle-max 0`, or commit it where the suite's `[source]` takes commits from")),
+                None => Ok(None),
+            };
+        }
+        let mut out_of_reach = None;
+        for resolved in commits {
+            if source::is_out_of_reach(source, &suite.folder, resolved, &cache).await? {
+                out_of_reach = Some(resolved);
+                break;
+            }
+        }
+        let Some(reason) = out_of_reach else { return Ok(None) };
+        check_checkout(suite)?;
+        let bytes = source::bundle(commits, &cache).await?;
+        let (length, most) = (bytes.len() as u64, most_mib << 20);
+        if length > most {
+            let (size, most) = (HumanBytes(length), HumanBytes(most));
+            return Err(Error::input(format!(
+                "a bundle of these commits has {size}, and {most} is the most"
+            ))
+            .hint("push them to where the suite's `[source]` takes commits from, or allow more with --bundle-max MIB; where each host has that path, say --bundle-max 0"));
+        }
+        let digest = bundle::put(&self.store, &self.clock, &bytes).await.map_err(queue_error)?;
+        events.notice(format!(
+            "hosts cannot fetch {}: the commits travel in a bundle of {}",
+            reason.commit.short(),
+            HumanBytes(length)
+        ));
+        let mut work_trees: Vec<_> = work_trees().map(|resolved| resolved.commit.clone()).collect();
+        work_trees.dedup();
+        Ok(Some(Bundle { digest, bytes: length, work_trees }))
+    }
+}
+
+/// Refuses a suite whose check-outs take more than a commit has.
+fn check_checkout(suite: &LoadedSuite) -> Result<()> {
+    let checkout = suite.suite.build.as_ref().map(|recipe| recipe.checkout).unwrap_or_default();
+    let key = match (checkout.submodules, checkout.lfs) {
+        (false, false) => return Ok(()),
+        (true, _) => "submodules",
+        (false, true) => "lfs",
+    };
+    Err(Error::input(format!(
+        "hosts cannot fetch these commits, and the suite {} has `{key} = true`: a bundle has none of that",
+        suite.suite.name
+    ))
+    .hint("give `[source]` an address that hosts reach; where each host has that path, say --bundle-max 0"))
 }

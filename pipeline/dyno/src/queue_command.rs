@@ -10,7 +10,8 @@ use dyno_build::source;
 use dyno_model::commit_name::{CommitName, Meaning, PREFIX_DIGITS_MIN};
 use dyno_model::id::{QueueJobId, RequestId};
 use dyno_model::queue::{
-    Ending, HostOffer, JobName, JobResult, PRIORITY_DEFAULT, PRIORITY_MAX, QueueRequest,
+    BUNDLE_MAX_MIB, Ending, HostOffer, JobName, JobResult, PRIORITY_DEFAULT, PRIORITY_MAX,
+    QueueRequest,
 };
 use dyno_model::record::Trust;
 use dyno_model::request::Request;
@@ -18,7 +19,7 @@ use dyno_queue::Clock;
 use dyno_queue::request::{Submitted, cancel, load, open_jobs_like, results, submit};
 use dyno_queue::status::{Status, status};
 
-use crate::asking::{Asking, Urgency, resolve_names};
+use crate::asking::{Asking, Seen, Urgency, resolve_names};
 use crate::environment::{Queue, queue_error};
 use crate::options::{Global, Measuring, ROUNDS_MOST};
 use crate::show::{print_as, write_stdout};
@@ -52,6 +53,10 @@ pub struct RequestArguments {
     /// The candidate is a stranger's
     #[arg(long)]
     pub untrusted: bool,
+    /// The most MiB that a bundle of commits may have which hosts cannot fetch; with 0 none is made,
+    /// since hosts have the path that the suite names
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(..=BUNDLE_MAX_MIB))]
+    pub bundle_max: u64,
     /// Wait for the answer, print it, and end as compare does
     #[arg(long)]
     pub wait: bool,
@@ -117,7 +122,8 @@ impl Queue {
             None => [&arguments.baseline, &arguments.candidate]
                 .map(|name| name.clone().expect("clap asks for it")),
         };
-        let [baseline, candidate] = resolve_names(&suite, names, global, events).await?;
+        let named = resolve_names(&suite, names, global, events).await?;
+        let [baseline, candidate] = named.names.clone();
         let names = [arguments.suite.clone(), baseline, candidate];
         let (request, _) = arguments.measuring.request(names, ROUNDS_MOST, global)?;
         let trust = if arguments.untrusted { Trust::Untrusted } else { Trust::Trusted };
@@ -127,9 +133,20 @@ impl Queue {
             Ok(commit) => source::depth(&suite.suite.source, &suite.folder, &commit).await,
             Err(_) => None,
         };
-        let mut asking = Asking::new(self, &catalog, suite, request, &arguments.on, events).await?;
+        let seen = Seen::look(self).await?;
+        let asking = Asking::new(self, &seen, &catalog, suite, request, &arguments.on, events);
+        let mut asking = asking.await?;
         let urgency = Urgency { priority: arguments.priority, depth: depth.unwrap_or(0) };
-        let request = asking.request(asking.classes.clone(), None, urgency);
+        let mut request = asking.request(asking.classes.clone(), None, urgency);
+        let before = load(&self.objects, &self.clock, &request.id()).await.map_err(queue_error)?;
+        request.bundle = match before {
+            // It was asked before, and its commits are where they were put then.
+            Some(before) => before.bundle,
+            None => {
+                let (suite, most) = (&asking.suite, arguments.bundle_max);
+                self.bundle(suite, &named, most, global, events).await?
+            }
+        };
         Ok(asking.planned(request, events))
     }
 

@@ -20,9 +20,9 @@ use dyno_model::record::Trust;
 use dyno_model::request::{HostChoice, PolicyReference, REQUEST_VERSION, Request};
 use dyno_model::text::plural;
 use dyno_query::Filter;
-use dyno_queue::request::{load, open_jobs_like, results, submit};
+use dyno_queue::request::{load, results, submit};
 
-use crate::asking::{Asking, Urgency};
+use crate::asking::{Asking, Seen, Urgency};
 use crate::environment::{Queue, cache_folder, queue_error};
 use crate::options::{Global, ROUNDS_LEAST};
 use crate::show::report_error;
@@ -110,6 +110,10 @@ impl Watcher<'_> {
     /// Looks at every branch; what does not work is in the answer, and stops nothing else.
     async fn look(&mut self, watches: &[Watch]) -> Vec<Error> {
         let mut troubles = Vec::new();
+        let mut seen = match Seen::look(&self.queue).await {
+            Ok(seen) => seen,
+            Err(error) => return vec![error],
+        };
         for watch in watches {
             let about = |place: String, error: Error| Error {
                 message: format!("watch {}{place}: {}", watch.name, error.message),
@@ -119,7 +123,7 @@ impl Watcher<'_> {
                 Err(error) => troubles.push(about(String::new(), error)),
                 Ok(chain) => {
                     for suite in &watch.suites {
-                        if let Err(error) = self.ask(watch, suite, &chain).await {
+                        if let Err(error) = self.ask(watch, suite, &chain, &mut seen).await {
                             troubles.push(about(format!(", suite {suite}"), error));
                         }
                     }
@@ -162,7 +166,13 @@ impl Watcher<'_> {
     }
 
     /// Asks for what is due of a suite, and does what follows on what was answered.
-    async fn ask(&mut self, watch: &Watch, suite: &str, chain: &Chain) -> Result<()> {
+    async fn ask(
+        &mut self,
+        watch: &Watch,
+        suite: &str,
+        chain: &Chain,
+        seen: &mut Seen,
+    ) -> Result<()> {
         let policy = self.catalog.policy(&watch.policy)?;
         let suite = self.catalog.suite(suite)?;
         self.check_source(watch, &suite)?;
@@ -170,13 +180,10 @@ impl Watcher<'_> {
         let template = template(watch, &name, &policy);
         let (queue, catalog, events) = (&self.queue, &self.catalog, self.events);
         let mut asking =
-            Asking::new(queue, catalog, suite, template, &watch.classes, events).await?;
-        let open = open_jobs_like(&queue.objects, "").await.map_err(queue_error)?;
+            Asking::new(queue, seen, catalog, suite, template, &watch.classes, events).await?;
         let steps = chain.steps(watch.look_back);
         for class in asking.classes.clone() {
-            let is_of = |job: &&JobName| job.class == class;
-            let free = (watch.open_max as usize).saturating_sub(open.iter().filter(is_of).count());
-            let filed = self.ask_class(watch, &mut asking, &class, &steps, free).await?;
+            let filed = self.ask_class(watch, &mut asking, &class, &steps, seen).await?;
             if filed > 0 {
                 self.events.notice(format!(
                     "watch {}: {} of {name} asked of {}",
@@ -218,9 +225,12 @@ impl Watcher<'_> {
         asking: &mut Asking,
         class: &HostChoice,
         steps: &[Step],
-        free: usize,
+        seen: &mut Seen,
     ) -> Result<usize> {
         let measured = measured_by(asking, class);
+        let is_of = |job: &&JobName| job.class == *class;
+        let open = seen.open.iter().filter(is_of).count();
+        let free = (watch.open_max as usize).saturating_sub(open);
         let mut is_asked = BTreeSet::new();
         // Where there is no room for older ancestors, nobody needs to know which were asked.
         for step in steps.iter().filter(|step| step.distance == 1 || free > 0) {
@@ -236,7 +246,9 @@ impl Watcher<'_> {
         for step in &due {
             let request = asking.planned(request_for(watch, asking, class, step), self.events);
             let asked = submit(&self.queue.objects, &self.queue.clock, &request).await;
-            self.known_requests.insert(asked.map_err(queue_error)?.id);
+            let asked = asked.map_err(queue_error)?;
+            seen.open.extend(asked.request.jobs.iter().map(JobName::new));
+            self.known_requests.insert(asked.id);
         }
         Ok(due.len())
     }

@@ -8,6 +8,7 @@ use dyno_base::error::{Error, Result};
 use dyno_base::event::Events;
 use dyno_base::scratch::clear_scratch;
 use dyno_build::catalog::Catalog;
+use dyno_build::source::Resolved;
 use dyno_engine::Engines;
 use dyno_host::exclusive;
 use dyno_host::scope::MachineScope;
@@ -33,6 +34,8 @@ pub struct JobRequest {
     pub allow_relock: bool,
     /// The attempt of a job of the queue that it is measured for.
     pub queue: Option<QueueAttempt>,
+    /// Commits that a bundle brought here, and that need not be looked for.
+    pub bundled: Vec<Resolved>,
 }
 
 impl JobRequest {
@@ -54,7 +57,7 @@ impl JobRequest {
             )));
         };
         let host = host.clone();
-        Ok(Self { request, host, policy, allow_relock: false, queue: None })
+        Ok(Self { request, host, policy, allow_relock: false, queue: None, bundled: Vec::new() })
     }
 }
 

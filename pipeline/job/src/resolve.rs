@@ -46,7 +46,7 @@ pub async fn resolve_sides(
     // Names first: they are the cheapest to be wrong.
     let others = names.iter().filter(|(_, name)| image_of(name).is_none());
     let others = others.map(|(side, name)| (*side, (*name).clone())).collect();
-    let mut resolved = resolve_others(suite, others, &known_images, ctx, clock).await?;
+    let mut resolved = resolve_others(request, suite, others, &known_images, ctx, clock).await?;
     ctx.events.stage(Stage::Image, None);
     let (mut images, mut roots) = (BTreeMap::new(), BTreeMap::new());
     let mut built_images: BTreeMap<String, Arc<ImageRoot>> = BTreeMap::new();
@@ -76,6 +76,7 @@ pub async fn resolve_sides(
 
 /// Finds what is no image: compilers that are imported, and commits.
 async fn resolve_others(
+    request: &JobRequest,
     suite: &LoadedSuite,
     others: Vec<(Side, String)>,
     known_images: &[String],
@@ -87,9 +88,8 @@ async fn resolve_others(
     let mut resolved = BTreeMap::new();
     let (mut sides, mut commits) = (Vec::new(), Vec::new());
     for (side, name) in others {
-        let imported = if is_compiler { import_compiler(&name, ctx).await? } else { None };
-        match imported {
-            Some(compiler) => drop(resolved.insert(side, compiler)),
+        match find_here(&name, is_compiler, request, ctx).await? {
+            Some(found) => drop(resolved.insert(side, found)),
             None => {
                 sides.push(side);
                 commits.push(name);
@@ -114,6 +114,21 @@ async fn resolve_others(
     })?;
     resolved.extend(sides.into_iter().zip(found));
     Ok(resolved)
+}
+
+/// What `name` means without asking where the suite takes commits from: a commit of a bundle, or a
+/// compiler that is imported.
+async fn find_here(
+    name: &str,
+    is_compiler: bool,
+    request: &JobRequest,
+    ctx: &Context,
+) -> Result<Option<Resolved>> {
+    let bundled = request.bundled.iter().find(|bundled| bundled.commit.hex() == name);
+    match bundled {
+        None if is_compiler => import_compiler(name, ctx).await,
+        bundled => Ok(bundled.cloned()),
+    }
 }
 
 /// Imports the compiler that `name` refers to; `None` for an image or a commit.

@@ -36,7 +36,7 @@ impl<O: Objects, C: Clock, W: Worker> Agent<'_, O, C, W> {
         };
         let (objects, clock, lease) = (self.objects, self.clock, self.settings.lease);
         let taking = HeldClaim::take(objects, clock, &job.id, holder, lease, former);
-        let Some(claim) = taking.await? else { return Ok(false) };
+        let Some(mut claim) = taking.await? else { return Ok(false) };
         self.claims.remove(&job.id);
         // It may have ended since it was listed.
         match inspect(objects, clock, &job.id).await? {

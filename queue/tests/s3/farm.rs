@@ -88,6 +88,7 @@ pub fn request(number: u64, class: &str) -> QueueRequest {
         depth: (number % 1000) as u32,
         asked_us: 1_800_000_000_000_000 + number as i64,
         is_follow_up: false,
+        bundle: None,
         jobs: Vec::new(),
     };
     request.jobs = plan(&request, &[benchmark], &[offer("any")], 600.0).jobs;

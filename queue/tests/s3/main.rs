@@ -4,6 +4,7 @@
 mod farm;
 mod faults;
 mod figures;
+mod policy;
 mod proxy;
 mod server;
 

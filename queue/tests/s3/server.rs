@@ -35,7 +35,9 @@ impl S3Server {
         let server =
             Self { child, address: format!("{host}:{port}"), _folder: folder, is_signed: true };
         let until = Instant::now() + Duration::from_secs(60);
-        while ask(&server.address, "PUT", "/dyno").is_none_or(|answer| !answer.contains(" 200 ")) {
+        while ask(&server.address, "PUT", "/dyno", "", "")
+            .is_none_or(|answer| !answer.contains(" 200 "))
+        {
             assert!(Instant::now() < until, "moto_server does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -78,11 +80,13 @@ impl Drop for S3Server {
     }
 }
 
-/// Asks one thing over HTTP; the whole answer.
-fn ask(address: &str, method: &str, path: &str) -> Option<String> {
+/// Asks one thing over HTTP, with these headers beside those that each request has; the whole answer.
+pub fn ask(address: &str, method: &str, path: &str, headers: &str, body: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
+    let host = if headers.contains("host: ") { "" } else { &format!("host: {address}\r\n") };
+    let length = body.len();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\n{host}{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     );
     stream.write_all(head.as_bytes()).ok()?;
     let mut answer = String::new();

@@ -9,6 +9,7 @@
 mod checks;
 mod executor;
 mod host;
+mod outage;
 mod scenario;
 mod world;
 

@@ -82,7 +82,7 @@ fn offer(index: usize) -> HostOffer {
 }
 
 /// A request for some of the classes, of some benchmarks.
-fn draw_request(world: &Shared, number: u64, hosts: usize) -> QueueRequest {
+pub fn draw_request(world: &Shared, number: u64, hosts: usize) -> QueueRequest {
     let mut world = lock(world);
     let classes: Vec<HostChoice> = match world.random.random_range(0..4) {
         0 => vec![HostChoice::Name(format!("host-{}", world.random.random_range(0..hosts)))],
@@ -122,6 +122,7 @@ fn draw_request(world: &Shared, number: u64, hosts: usize) -> QueueRequest {
         depth: world.random.random_range(0..1000),
         asked_us: world.now as i64,
         is_follow_up: false,
+        bundle: None,
         jobs: Vec::new(),
     };
     let offers: Vec<HostOffer> = (0..hosts).map(offer).collect();
@@ -132,6 +133,22 @@ fn draw_request(world: &Shared, number: u64, hosts: usize) -> QueueRequest {
 /// How long a host waits before it looks again: hundreds of hosts look less often.
 fn poll(hosts: usize) -> Duration {
     Duration::from_secs(if hosts < 100 { 20 } else { 60 })
+}
+
+/// The settings of the agent of a host, at one of its starts.
+pub fn settings(host: usize, starts: u32, hosts: usize) -> Settings {
+    Settings {
+        offer: offer(host),
+        machine: format!("machine {host}"),
+        incarnation: format!("{host}.{starts}"),
+        dyno_version: "0".into(),
+        lease: Lease {
+            duration: Duration::from_micros(LEASE),
+            renewal: Duration::from_micros(LEASE / 4),
+        },
+        poll: poll(hosts),
+        beat: Duration::from_secs(60),
+    }
 }
 
 /// Starts the agent of a host.
@@ -148,18 +165,7 @@ fn start(executor: &mut Executor, world: &Shared, host: usize, mutation: Option<
     let clock = SimulatedClock { world: Arc::clone(world), host, by_wall };
     let lost = Arc::new(Mutex::new(std::collections::BTreeSet::new()));
     let objects = SimulatedObjects { world: Arc::clone(world), host, mutation, lost };
-    let settings = Settings {
-        offer: offer(host),
-        machine: format!("machine {host}"),
-        incarnation: format!("{host}.{starts}"),
-        dyno_version: "0".into(),
-        lease: Lease {
-            duration: Duration::from_micros(LEASE),
-            renewal: Duration::from_micros(LEASE / 4),
-        },
-        poll: poll(lock(world).hosts.len()),
-        beat: Duration::from_secs(60),
-    };
+    let settings = settings(host, starts, lock(world).hosts.len());
     let shared = Arc::clone(world);
     executor.spawn(host, async move {
         let worker = SimulatedWorker {

@@ -197,8 +197,13 @@ impl CheckOut<'_> {
 
     /// The git that writes files: with the filter of Git LFS where the suite asks for it.
     fn writer(&self, tree: &Tree) -> Result<Command> {
-        let remote = tree.repository.remote.as_ref().filter(|_| self.recipe.checkout.lfs);
-        let Some(remote) = remote else { return Ok(without_configuration(self.home)) };
+        if !self.recipe.checkout.lfs {
+            return Ok(without_configuration(self.home));
+        }
+        let Some(remote) = &tree.repository.remote else {
+            let why = "the suite asks for `lfs`, and a bundle has no server of Git LFS";
+            return Err(Error::new(Kind::Case, why));
+        };
         let mut version = std::process::Command::new("git-lfs");
         version.arg("version").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         match version.status() {
@@ -261,7 +266,7 @@ fn limit_error(limit_reached: DiskLimit, limits: &Limits) -> Error {
 }
 
 /// Whether an error of git's speaks of this machine.
-fn is_of_machine(error: &Error) -> bool {
+pub(super) fn is_of_machine(error: &Error) -> bool {
     MACHINE_ERRORS.iter().any(|words| error.message.contains(words))
 }
 

@@ -8,6 +8,7 @@
 //! machine is asked as git asks it ([`local`]). What of the caller's git reaches dyno's is in
 //! [`environment`].
 
+mod bundle;
 mod checkout;
 mod command;
 mod environment;
@@ -23,7 +24,7 @@ mod submodules;
 use std::fs;
 use std::path::Path;
 
-use dyno_model::catalog::suite::Source;
+use dyno_model::catalog::suite::{Source, check_git_location};
 use dyno_model::id::CommitId;
 
 use crate::artifact::Artifact;
@@ -33,6 +34,7 @@ use dyno_base::event::Events;
 use command::{start_error, without_configuration};
 use remote::{Remote, Repository, git_url};
 
+pub use bundle::{bundle, is_out_of_reach, unbundle};
 pub use command::check_git;
 pub use history::{depth, first_parents};
 pub use meaning::{is_remote, meaning};
@@ -45,6 +47,13 @@ pub struct Resolved {
     pub asked: String,
     pub commit: CommitId,
     pub origin: Origin,
+}
+
+impl Resolved {
+    /// Whether it is a work tree as it was, which is in no repository but dyno's own.
+    pub fn is_work_tree(&self) -> bool {
+        self.asked == local::WORK_TREE
+    }
 }
 
 /// Origin of what a name means.
@@ -129,14 +138,29 @@ async fn mention_uncommitted(location: &str, folder: &Path, asked: &[String], ev
     }
 }
 
-/// `source` in words that mean the same from any folder.
-pub fn absolute(source: &Source, folder: &Path) -> Result<Source> {
-    Ok(match source {
-        Source::Git(location) => Source::Git(git_url(location, folder)?),
-        Source::Crate(name) => Source::Crate(name.clone()),
-        Source::Compiler(git) => {
-            Source::Compiler(git.as_ref().map(|git| git_url(git, folder)).transpose()?)
+fn all_or_errors(resolved: Vec<Resolved>, mut unknown: Vec<Error>) -> Result<Vec<Resolved>> {
+    match unknown.len() {
+        0 => Ok(resolved),
+        1 => Err(unknown.remove(0)),
+        _ => {
+            let messages: Vec<&str> = unknown.iter().map(|error| error.message.as_str()).collect();
+            let hint = unknown[0].hint.clone();
+            Err(Error { hint, ..Error::input(messages.join("; ")) })
         }
+    }
+}
+
+/// `source` in words that mean the same from any folder. A path where nothing is stays as it was
+/// written: of a commit that a bundle brought, the source is on another machine.
+pub fn absolute(source: &Source, folder: &Path) -> Result<Source> {
+    let url = |location: &String| match git_url(location, folder) {
+        Err(_) if check_git_location(location).is_ok() => Ok(location.clone()),
+        url => url,
+    };
+    Ok(match source {
+        Source::Git(location) => Source::Git(url(location)?),
+        Source::Crate(name) => Source::Crate(name.clone()),
+        Source::Compiler(git) => Source::Compiler(git.as_ref().map(url).transpose()?),
     })
 }
 

@@ -387,16 +387,22 @@ pub(super) async fn init_repository(
     fs::create_dir_all(folder.parent().unwrap_or(folder)).context(doing)?;
     let scratch = Scratch::new(cache)?;
     let fresh = scratch.path().join("repository");
-    let mut git = git();
-    // Without a template of this machine's, which may bring configuration and attributes.
-    git.args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"]);
-    git.arg(format!("--object-format={format}")).arg("--").arg(&fresh);
-    run_git(git).await.context(doing)?;
+    make_bare(&fresh, format).await?;
     // Whole or not at all; another dyno may have made it meanwhile.
     match fault::at("source.init", || atomic_file::place_folder(&fresh, folder)) {
         Err(error) if !is_repository().await? => Err(error).context(doing),
         _ => Ok(()),
     }
+}
+
+/// Makes a bare repository in `folder`, which is not there.
+pub(super) async fn make_bare(folder: &Path, format: &str) -> Result<()> {
+    let mut git = git();
+    // Without a template of this machine's, which may bring configuration and attributes.
+    git.args(["init", "--quiet", "--bare", "--template=", "--initial-branch=main"]);
+    git.arg(format!("--object-format={format}")).arg("--").arg(folder);
+    let made = run_git(git).await;
+    made.map(drop).context(|| format!("making the repository {}", folder.display()))
 }
 
 /// Whether `location` is an address as git takes it: `host:path`, where no slash stands before the

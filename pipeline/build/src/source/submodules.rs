@@ -44,7 +44,8 @@ pub(super) async fn remote(
     addresses: &BTreeMap<String, String>,
     path: &Path,
 ) -> Result<Remote> {
-    let remote = parent.remote.as_ref().ok_or_else(|| Error::input("a release has none"))?;
+    let remote =
+        parent.remote.as_ref().ok_or_else(|| Error::input("a release or a bundle has none"))?;
     let address = path.to_str().and_then(|path| addresses.get(path));
     let address = address.ok_or_else(|| Error::input(".gitmodules has no address of it"))?;
     let is_relative = ["./", "../"].iter().any(|start| address.starts_with(start));

@@ -11,6 +11,7 @@ use super::command::{git, run_git};
 use super::remote::check_ref;
 use super::*;
 
+mod bundles;
 mod history;
 mod repositories;
 mod trees;

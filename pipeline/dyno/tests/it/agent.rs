@@ -31,7 +31,7 @@ fn sql(world: &World, query: &str) -> String {
 }
 
 /// A catalog of another host, of the same files at first.
-fn catalog_beside(world: &World) -> PathBuf {
+pub fn catalog_beside(world: &World) -> PathBuf {
     let folder = world.path().join("elsewhere");
     fs::create_dir(&folder).unwrap();
     for part in ["suites", "images", "hosts", "policies"] {

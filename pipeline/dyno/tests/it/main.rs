@@ -13,6 +13,7 @@ mod attack_count;
 mod attack_job;
 mod attack_table;
 mod bisect;
+mod bundle;
 mod cache;
 mod ci;
 mod cli;
@@ -28,9 +29,15 @@ mod job;
 mod listings;
 mod lost;
 mod names;
+#[allow(dead_code)]
+#[path = "../../../../queue/tests/s3/proxy.rs"]
+mod proxy;
 mod queue;
 mod reproduce;
 mod sample;
+#[allow(dead_code)]
+#[path = "../../../../queue/tests/s3/server.rs"]
+mod server;
 mod signing;
 mod source;
 mod sql;

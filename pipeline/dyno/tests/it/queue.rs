@@ -30,10 +30,6 @@ fn what_is_asked_is_measured_once() {
     prints(&world.dyno(&["queue"]), &["nothing is open", "  local  "]);
     let count = "SELECT count(*) FROM runs";
     prints(&world.dyno(&["sql", count, "--output", "csv"]), &["\n1\n"]);
-    // What only the requester has is refused, and nothing is asked.
-    let own = world.dyno(&["request", "made", "v1", ".", "--rounds", "2"]);
-    check(&own, 2, &["other hosts cannot get it", "hint: commit it"]);
-    prints(&world.dyno(&["queue"]), &["nothing is open"]);
     // It has been answered: waiting is over at once, and nothing is measured again.
     let waited = [&request[..], &["--wait"]].concat();
     prints(&world.dyno(&waited), &["asked before", "done by local", "Unchanged"]);

@@ -2,8 +2,11 @@
 //! which contradict each other are asked again.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::process::Command;
 
+use crate::proxy::{Fault, Proxy};
+use crate::server::{S3Server, URL};
 use crate::world::{BUILD, Told, World, check, embedded, forget_scope, own_scope, set_scope};
 
 const SUITE: &str = "suites/made/suite.toml";
@@ -162,6 +165,40 @@ fn troubles_stop_nothing_else() {
     let (code, said) = polling.end();
     assert_eq!(code, Some(130), "{said}");
     assert!(said.contains("main was rewritten"), "{said}");
+}
+
+/// A look asks the store once for all suites: one watches many as it watches one.
+#[test]
+fn a_look_asks_the_store_as_often_for_many_suites_as_for_one() {
+    let Some(server) = S3Server::moto(Ipv4Addr::LOCALHOST.into()) else { return };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let proxy = runtime.block_on(Proxy::start(&server.address, |_| Fault::None));
+    let world = watching("classes = [\"quiet\", \"nobody\"]\nopen_max = 4\n");
+    let look = || {
+        let mut watch = world.command(&["watch", "--once", "--store", URL]);
+        watch.envs(server.settings(&proxy.address));
+        says(&world.told(watch), &[]);
+        proxy.take_counts()
+    };
+    let count_of = |suites: &str| {
+        // What is new is asked for; after that there is nothing to do.
+        look();
+        let counts = look();
+        let of = |kind| counts.get(kind).copied().unwrap_or(0);
+        assert!(of("list") > 0 && of("write") > 0, "{suites}: {counts:?}");
+        (of("list"), of("write"), of("read of a job"))
+    };
+    let one = count_of("one suite");
+    let mut suites = String::new();
+    for number in 2..=5 {
+        let name = format!("made{number}");
+        let (from, to) =
+            (world.path().join("suites/made"), world.path().join("suites").join(&name));
+        assert!(Command::new("cp").arg("-r").args([from, to]).status().unwrap().success());
+        suites.push_str(&format!(", \"{name}\""));
+    }
+    world.edit("watches/main.toml", "\"made\"", &format!("\"made\"{suites}"));
+    assert_eq!(count_of("five suites"), one);
 }
 
 /// Two hosts are sure of different things: each is asked again, once, whoever sees it and however
