@@ -138,18 +138,6 @@ async fn mention_uncommitted(location: &str, folder: &Path, asked: &[String], ev
     }
 }
 
-fn all_or_errors(resolved: Vec<Resolved>, mut unknown: Vec<Error>) -> Result<Vec<Resolved>> {
-    match unknown.len() {
-        0 => Ok(resolved),
-        1 => Err(unknown.remove(0)),
-        _ => {
-            let messages: Vec<&str> = unknown.iter().map(|error| error.message.as_str()).collect();
-            let hint = unknown[0].hint.clone();
-            Err(Error { hint, ..Error::input(messages.join("; ")) })
-        }
-    }
-}
-
 /// `source` in words that mean the same from any folder. A path where nothing is stays as it was
 /// written: of a commit that a bundle brought, the source is on another machine.
 pub fn absolute(source: &Source, folder: &Path) -> Result<Source> {
