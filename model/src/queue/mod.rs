@@ -64,7 +64,7 @@ pub struct Bundle {
     pub digest: Digest,
     /// How many bytes it has.
     pub bytes: u64,
-    /// Those of its commits that are a work tree as it was, and in no repository.
+    /// The commits of it that are a work tree as it was, and in no repository.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub work_trees: Vec<CommitId>,
 }
@@ -112,7 +112,7 @@ pub struct QueueJob {
     pub request: Request,
     /// The suite that was meant; the host's own catalog must have the same.
     pub suite_digest: Digest,
-    /// That of its request.
+    /// The bundle of its request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle: Option<Bundle>,
     pub order: Order,
