@@ -148,6 +148,8 @@ pub struct View {
     pub counts: Counts,
     /// Whether series come from more than one host, so that rows must name it.
     pub many_hosts: bool,
+    /// Whether the series are of several architectures, which have tables of their own each.
+    pub many_architectures: bool,
     /// Whether `--fail-on-regression` ends with 1.
     pub gate_fails: bool,
     /// Series of metrics that are sure of different things about a case: of each two the one that
@@ -204,6 +206,8 @@ impl View {
             growth: rows::largest_growth(&rows),
         };
         let many_hosts = has_many_hosts(&input);
+        let architectures = input.judged.iter().map(|j| j.comparison.architecture.as_str());
+        let many_architectures = architectures.collect::<BTreeSet<_>>().len() > 1;
         let mut view = Self {
             version: VERSION,
             title: title(&input),
@@ -224,6 +228,7 @@ impl View {
             selfchecks: selfchecks::selfchecks(&input),
             counts,
             many_hosts,
+            many_architectures,
             gate_fails: input.concluded.gate_fails,
             conflicting,
             regressed: deciding("Regressed"),

@@ -1,7 +1,7 @@
 //! Sections that list series: what changed, what is inconclusive, what is unchanged, what does not
 //! gate and what only informs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::section::{Html, Markdown, Section, no_data};
@@ -127,7 +127,7 @@ fn changed_markdown(view: &View) -> String {
     if changed.rows.is_empty() {
         return String::new();
     }
-    let mut out = markdown_table(view, &changed.rows);
+    let mut out = markdown_tables(view, &changed.rows);
     if !changed.left_out.is_empty() {
         let _ =
             writeln!(out, "\n{} are left out here; the full report has them.", changed.left_out);
@@ -198,7 +198,7 @@ fn changed_among(view: &View, rows: &[Row], summary: &str) -> String {
         return String::new();
     }
     let shown = &changed[..changed.len().min(FOLDED_ROWS_MAX)];
-    let body = markdown_table(view, shown) + &left_out(changed.len(), FOLDED_ROWS_MAX, "series");
+    let body = markdown_tables(view, shown) + &left_out(changed.len(), FOLDED_ROWS_MAX, "series");
     folded(&format!("{summary}: {}", words::plural(changed.len(), "series")), &body)
 }
 
@@ -218,6 +218,28 @@ fn markdown_beside(row: &Row) -> String {
         format!("{}{rest}{}", code(&beside.metric), values.unwrap_or_default())
     };
     row.beside.iter().map(text).collect::<Vec<_>>().join("; ")
+}
+
+/// The rows of each architecture with its name, in alphabetical order; all rows, without a name, where
+/// there is one architecture.
+fn by_architecture<'a>(view: &View, rows: &[&'a Row]) -> Vec<(Option<&'a str>, Vec<&'a Row>)> {
+    if !view.many_architectures {
+        return vec![(None, rows.to_vec())];
+    }
+    let mut groups: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(&row.architecture).or_default().push(row);
+    }
+    groups.into_iter().map(|(name, rows)| (Some(name), rows)).collect()
+}
+
+/// A table, or one for each architecture with its name above.
+fn markdown_tables(view: &View, rows: &[&Row]) -> String {
+    let table_of = |(architecture, rows): (Option<&str>, Vec<&Row>)| {
+        let heading = architecture.map(|name| format!("**{}**\n\n", code(name)));
+        heading.unwrap_or_default() + &markdown_table(view, &rows)
+    };
+    by_architecture(view, rows).into_iter().map(table_of).collect::<Vec<_>>().join("\n")
 }
 
 fn markdown_table(view: &View, rows: &[&Row]) -> String {
@@ -256,13 +278,13 @@ fn changed_text(view: &View, terminal: Terminal) -> String {
     let changed = view.changed(max);
     let mut out = String::new();
     if !changed.rows.is_empty() {
-        let cases = Cases::new(
-            changed.rows.iter().map(|row| (&*row.benchmark, &*row.config)),
-            &view.common,
-        );
-        let columns = columns(view, &changed.rows, &cases);
-        let verdicts = changed.rows.iter().map(|row| row.verdict);
-        let _ = write!(out, "\n{}{}", table(columns, verdicts, terminal), cases.left_out());
+        for (architecture, rows) in by_architecture(view, &changed.rows) {
+            out.push('\n');
+            if let Some(name) = architecture {
+                let _ = writeln!(out, "{name}");
+            }
+            out.push_str(&changed_table(view, &rows, terminal));
+        }
         if !changed.left_out.is_empty() {
             match commands::every_series(&view.links.command) {
                 None => {
@@ -279,6 +301,13 @@ fn changed_text(view: &View, terminal: Terminal) -> String {
         let _ = write!(out, "\n{}", terminal.paragraph(&counts_of_others(view)));
     }
     out
+}
+
+fn changed_table(view: &View, rows: &[&Row], terminal: Terminal) -> String {
+    let cases = Cases::new(rows.iter().map(|row| (&*row.benchmark, &*row.config)), &view.common);
+    let columns = columns(view, rows, &cases);
+    let verdicts = rows.iter().map(|row| row.verdict);
+    table(columns, verdicts, terminal) + &cases.left_out()
 }
 
 fn columns(view: &View, rows: &[&Row], cases: &Cases<'_>) -> Vec<Column> {

@@ -45,6 +45,8 @@ pub struct Row {
     pub metric: String,
     pub unit: &'static str,
     pub host: String,
+    /// The host's; `aarch64 (emulated)` is another one than `aarch64`.
+    pub architecture: String,
     pub decides: bool,
     pub tier: Gate,
     pub baseline: Option<Value>,
@@ -289,6 +291,7 @@ fn row(index: usize, judged: &Judged, input: &Input<'_>) -> Row {
         metric: key.metric.clone(),
         unit: unit.name(),
         host: key.host.clone(),
+        architecture: comparison.architecture.clone(),
         decides: comparison.decides,
         tier: comparison.tier,
         baseline: comparison.baseline.map(|extent| value(extent, unit, half_width)),

@@ -181,6 +181,24 @@ fn two_numbers_of_threads_are_a_table() {
     assert!(page.contains("The baseline has no fit: 2 numbers of threads, three are needed."));
 }
 
+/// Series of two architectures stand in tables of their own; those of one are not divided.
+#[test]
+fn each_architecture_has_tables_of_its_own() {
+    let captions = |page: &str| {
+        let begin = page.match_indices("-caption\">").map(|(at, found)| &page[at + found.len()..]);
+        begin.map(|rest| rest.split('<').next().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let two = captions(&html(&scenarios::two_hosts().view()));
+    for expected in [
+        "Regressed: what is worse than before (x86_64)",
+        "Improved: what is better than before (aarch64)",
+    ] {
+        assert!(two.iter().any(|caption| caption == expected), "{two:?}");
+    }
+    let one = captions(&html(&scenarios::mixed().view()));
+    assert!(!one.is_empty() && one.iter().all(|caption| !caption.contains("x86_64")), "{one:?}");
+}
+
 /// 504 cases, 240 units: the page opens, and few of its rows do so at once.
 #[test]
 fn a_large_page_is_folded() {
