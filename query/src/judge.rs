@@ -110,7 +110,7 @@ impl Judge {
             .unzip();
         Ok(PairComparison {
             history_runs: history_runs.into_iter().map(|run| run.job.clone()).collect(),
-            labels: labels(&pair, names),
+            labels: labels(&pair, &runs, names),
             names_from,
             baseline: pair.baseline,
             candidate: pair.candidate,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use chrono::DateTime;
 use dyno_model::catalog::reader::suggest;
+use dyno_model::catalog::suite::Source;
 use dyno_model::commit_name::{CommitName, Label, PREFIX_DIGITS_MIN, is_hex};
 use dyno_model::id::{CommitId, Digest, JobId};
 use dyno_model::record::{Built, RunRow, Side, Trust};
@@ -130,6 +131,12 @@ pub(crate) fn resolve(
     };
     let instead: BTreeMap<_, _> = under_names.iter().filter(|(pair, _)| !is_stale(pair)).collect();
     let is_found = !by_source.is_empty();
+    if is_found && !by_source.keys().any(knows_today) {
+        // None is known to be of today, so each suite that has the names may be meant.
+        let all = by_source.iter().chain(instead.iter().map(|(pair, runs)| (*pair, *runs)));
+        let all = all.map(|(pair, runs)| (pair.clone(), runs.clone())).collect();
+        refuse_ambiguous(&newest_first(all), names)?;
+    }
     let pairs = match is_found {
         true => by_source,
         false => instead.into_iter().map(|(pair, runs)| (pair.clone(), runs.clone())).collect(),
@@ -207,8 +214,26 @@ fn today(name: &CommitName, rows: &[&Arc<StoredRun>]) -> String {
 }
 
 /// How a report calls both sides of `pair`.
-pub(crate) fn labels(pair: &Pair, names: Names<'_>) -> [Label; 2] {
-    [names[0].label(&pair.suite, &pair.baseline), names[1].label(&pair.suite, &pair.candidate)]
+pub(crate) fn labels(pair: &Pair, runs: &[RunRow], names: Names<'_>) -> [Label; 2] {
+    let label = |name: &CommitName, commit: &CommitId, side| {
+        let label = name.label(&pair.suite, commit);
+        // The id of a release, or of an image, is of no repository: its name finds it again.
+        let built = runs.iter().map(|run| (side_of(run, side), &run.built_from));
+        let mut of_no_repository = built.filter(|(built, from)| {
+            let is_crate =
+                from.as_ref().is_some_and(|from| matches!(from.source, Source::Crate(_)));
+            is_crate || built.image.is_some()
+        });
+        match of_no_repository.next() {
+            Some((built, _)) => Label { word: built.asked.clone(), ..label },
+            None => label,
+        }
+    };
+    let [baseline, candidate] = names;
+    [
+        label(baseline, &pair.baseline, Side::Baseline),
+        label(candidate, &pair.candidate, Side::Candidate),
+    ]
 }
 
 fn side_of(run: &RunRow, side: Side) -> &Built {

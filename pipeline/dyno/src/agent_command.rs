@@ -162,7 +162,7 @@ fn report_text(report: &Report) -> String {
             format!("job {}: the attempt of {by} counts, this one is left out", job.short())
         }
         Report::Lost { job } => {
-            format!("job {}: its lease has ended, and this host stops", job.short())
+            format!("job {}: it is no longer this host's, which stops", job.short())
         }
         Report::Failed { job, why, attempts } => {
             format!("job {}: attempt {attempts} failed: {why}", job.short())

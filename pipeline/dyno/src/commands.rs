@@ -8,6 +8,7 @@ use dyno_answer::error::{query_error, store_error};
 use dyno_base::error::{Error, Kind, Result, WithContext as _};
 use dyno_base::event::{Event, Events, Phase};
 use dyno_build::catalog::Catalog;
+use dyno_build::source;
 use dyno_job::context::{CleanupHandle, Context, Environment, JobRequest};
 use dyno_job::reproduce::reproduce;
 use dyno_job::{execute, plan_text, selfcheck};
@@ -220,7 +221,11 @@ impl Call<'_> {
         let store = open_existing_store(self.global).await?;
         let filter = Filter { suite: suite.clone(), host: host.clone(), job: job.clone() };
         let session = dyno_answer::open(&store, &policy).await?;
-        let cache = cache_path(self.global)?;
+        // What a work tree is today is written into the cache; other names are only looked up.
+        let cache = match [baseline, candidate].iter().any(|name| *name == source::WORK_TREE) {
+            true => cache_folder(self.global)?,
+            false => cache_path(self.global)?,
+        };
         let sources = Sources { catalog: &catalog, cache: &cache };
         let names = sources.names([baseline, candidate], &session, &filter).await;
         let asking = (&store, &policy);

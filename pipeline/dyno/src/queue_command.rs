@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(5);
 pub struct RequestArguments {
     /// A suite of the catalog
     pub suite: String,
-    /// The commit to compare with, named as for run, but for the work tree
+    /// The commit to compare with, named as for run
     #[arg(required_unless_present = "self_check")]
     pub baseline: Option<String>,
     /// The commit in question, named alike

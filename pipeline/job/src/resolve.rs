@@ -110,7 +110,10 @@ async fn resolve_others(
             return error;
         }
         let others = ", a branch, tag or commit";
-        error.hint(compiler::compiler_hint(&commits, known_images, others))
+        let meant = compiler::compiler_hint(&commits, known_images, others);
+        let hint = error.hint.iter().map(String::as_str).chain([meant.as_str()]);
+        let hint = hint.collect::<Vec<_>>().join("; ");
+        error.hint(hint)
     })?;
     resolved.extend(sides.into_iter().zip(found));
     Ok(resolved)

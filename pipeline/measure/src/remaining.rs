@@ -39,6 +39,12 @@ impl Remaining {
         self.inside_ns = self.inside_ns.saturating_add(ns);
     }
 
+    /// A process of `case` failed: it gets no rounds and is not counted.
+    pub(crate) fn fail(&mut self, case: usize) {
+        self.counted_shares[case] = 0.0;
+        self.warm_ups[case].0 = self.warm_ups[case].0.max(2);
+    }
+
     /// A round is over, with `ns` inside its processes.
     pub(crate) fn round(&mut self, ns: u64) {
         self.inside_ns = self.inside_ns.saturating_add(ns);
@@ -119,5 +125,10 @@ mod tests {
         let with_overhead = |s: f64, counting_s: f64| (1.1 * s + counting_s).round() as u64;
         let expected = (with_overhead(4.0 + 12.0, 4.0), with_overhead(12.0 + 24.0, 8.0));
         assert_eq!(left, Some(expected));
+        // What failed takes no more time.
+        sampler.fail(0);
+        remaining.fail(0);
+        let left = remaining.left_after(13.2e9, &sampler);
+        assert_eq!(left, Some((with_overhead(12.0, 0.0), with_overhead(24.0, 0.0))));
     }
 }

@@ -65,6 +65,7 @@ impl Bench<'_> {
             // Of one side alone nothing can be said.
             if outcome.taints.len() < Side::BOTH.len() {
                 sampler.fail(case);
+                before.remaining.fail(case);
             }
             match outcome.is_disturbed() {
                 true => sampler.repeat_round(case, outcome.spent_ns),
@@ -173,6 +174,9 @@ impl Bench<'_> {
                         ..first
                     }),
                 }
+            }
+            if prepared_case.failed.is_some() {
+                before_rounds.remaining.fail(place);
             }
             if let (Some(stream), Ok(exit)) = (prepared_case.first_answer(), &exit) {
                 let content = pair.output(side, stream).await;

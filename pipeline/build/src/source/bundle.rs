@@ -15,8 +15,9 @@ use dyno_base::scratch::Scratch;
 use dyno_model::catalog::suite::Source;
 use dyno_model::id::CommitId;
 use dyno_model::queue::BUNDLE_MAX_MIB;
+use nix::sys::resource::{Resource, setrlimit};
+use tokio::process::Command;
 
-use super::checkout::is_of_machine;
 use super::command::{git, run_bounded, run_git};
 use super::remote::{Repository, format_of, git_url, make_bare};
 use super::{Origin, Resolved, local};
@@ -24,6 +25,10 @@ use super::{Origin, Resolved, local};
 /// The most bytes that a repository takes which is made of a bundle, and how long that may take.
 const UNPACKED_BYTES: u64 = 2 * (BUNDLE_MAX_MIB << 20);
 const UNPACKING_TIME: Duration = Duration::from_secs(600);
+
+/// The most bytes of memory for a git that reads a bundle: it maps the bundle, and a few bytes there
+/// can stand for a tree of any size.
+const GIT_MEMORY_BYTES: u64 = 4 << 30;
 
 /// How long another machine is asked whether it has a commit, where that is worth asking.
 const ASKING_TIME: Duration = Duration::from_secs(30);
@@ -106,12 +111,12 @@ pub async fn unbundle(
     fs::write(folder.join("shallow"), ends).context(doing)?;
     let repository = Repository { folder: folder.to_path_buf(), remote: None };
     let of_request = |error: Error| match error.kind {
-        Kind::Infrastructure if !is_of_machine(&error) => {
+        Kind::Infrastructure if !is_of_disk(&error) => {
             Error::new(Kind::Case, format!("the bundle cannot be read: {}", error.message))
         }
         _ => error,
     };
-    let mut unbundle = repository.git(&["bundle", "unbundle"]);
+    let mut unbundle = with_bounded_memory(repository.git(&["bundle", "unbundle"]));
     unbundle.arg(file);
     let stop = until_unpacking_takes_too_much(folder);
     tokio::pin!(stop);
@@ -123,11 +128,13 @@ pub async fn unbundle(
     for commit in commits {
         // The commit, its trees and all files of them.
         let object = format!("{commit}^{{commit}}");
-        let found = run_git(repository.git(&["cat-file", "-e", &object])).await;
+        let find = with_bounded_memory(repository.git(&["cat-file", "-e", &object]));
+        let found = run_bounded(find, &mut stop, read).await;
         found
             .map_err(|_| Error::new(Kind::Case, format!("the bundle lacks the commit {commit}")))?;
         let closure = ["rev-list", "--objects", "--no-walk", "--quiet", commit.hex()];
-        run_git(repository.git(&closure)).await.map_err(of_request)?;
+        let walk = with_bounded_memory(repository.git(&closure));
+        run_bounded(walk, &mut stop, read).await.map_err(of_request)?;
     }
     let resolved = |commit: &CommitId| Resolved {
         asked: match work_trees.contains(commit) {
@@ -138,6 +145,21 @@ pub async fn unbundle(
         origin: Origin::Repository(repository.clone()),
     };
     Ok(commits.iter().map(resolved).collect())
+}
+
+/// A git that reads a stranger's bytes, of which few can stand for a tree that fills the memory.
+fn with_bounded_memory(mut git: Command) -> Command {
+    let limit = || Ok(setrlimit(Resource::RLIMIT_AS, GIT_MEMORY_BYTES, GIT_MEMORY_BYTES)?);
+    // SAFETY: `setrlimit` is one system call, which a child may make before it becomes git.
+    unsafe { git.pre_exec(limit) };
+    git
+}
+
+/// Whether the disk is the reason. Git ends with the system's words then, and what it repeats of a
+/// bundle stands before other words of its own.
+fn is_of_disk(error: &Error) -> bool {
+    let reasons = [DISK_FULL, "Disk quota exceeded", "Input/output error"];
+    reasons.iter().any(|reason| error.message.trim_end().ends_with(reason))
 }
 
 /// Waits for as long as git may take to unpack a bundle into `folder`; then, the error.

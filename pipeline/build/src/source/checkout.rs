@@ -266,7 +266,7 @@ fn limit_error(limit_reached: DiskLimit, limits: &Limits) -> Error {
 }
 
 /// Whether an error of git's speaks of this machine.
-pub(super) fn is_of_machine(error: &Error) -> bool {
+fn is_of_machine(error: &Error) -> bool {
     MACHINE_ERRORS.iter().any(|words| error.message.contains(words))
 }
 

@@ -12,7 +12,7 @@ use dyno_model::id::CommitId;
 use super::command::{git, run_git, without_configuration};
 
 /// The name that stands for the work tree as it is.
-pub(super) const WORK_TREE: &str = ".";
+pub const WORK_TREE: &str = ".";
 
 /// The folder of a repository on this machine; `None` for an address of another kind.
 pub(super) fn folder_of(url: &str) -> Option<PathBuf> {

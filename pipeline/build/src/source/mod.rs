@@ -37,6 +37,7 @@ use remote::{Remote, Repository, git_url};
 pub use bundle::{bundle, is_out_of_reach, unbundle};
 pub use command::check_git;
 pub use history::{depth, first_parents};
+pub use local::WORK_TREE;
 pub use meaning::{is_remote, meaning};
 pub use own::{OwnCommit, make_repository};
 
@@ -50,7 +51,8 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// Whether it is a work tree as it was, which is in no repository but dyno's own.
+    /// Whether it was asked for as the work tree: unless that had no changes, it is in no repository
+    /// but dyno's own.
     pub fn is_work_tree(&self) -> bool {
         self.asked == local::WORK_TREE
     }

@@ -78,6 +78,13 @@ async fn a_bundle_that_is_none_fails_whoever_asks() {
     let pack = run_git(pack).await.unwrap().stdout;
     let head = format!("# v2 git bundle\n{first} refs/heads/x\n\n");
     let lacking = [head.as_bytes(), &pack].concat();
+    // A pack of one tree, of 2^44 bytes as it says itself (gitformat-pack(5)).
+    let huge = [
+        head.as_bytes(),
+        b"PACK\0\0\0\x02\0\0\0\x01\xa0\x80\x80\x80\x80\x80\x20\x78\x9c",
+        &[0; 24],
+    ];
+    let huge = huge.concat();
     for (what, bytes, commit, why) in [
         ("nothing", &b""[..], &first, "the bundle cannot be read: git: "),
         ("no bundle", b"garbage", &first, "does not look like a v2 or v3 bundle file"),
@@ -85,6 +92,13 @@ async fn a_bundle_that_is_none_fails_whoever_asks() {
         ("another commit", &good, &second, "the bundle lacks the commit "),
         ("one that needs another", &needing, &second, "the bundle cannot be read: git: "),
         ("one without its tree", &lacking, &first, "the bundle cannot be read: git: "),
+        ("one too large for memory", &huge, &first, "the bundle cannot be read: git: "),
+        (
+            "the words of a machine",
+            b"# v2 git bundle\nPermission denied\n\n",
+            &first,
+            "Permission denied",
+        ),
     ] {
         let (_kept, read) = read_bundle(bytes, &[commit]).await;
         let error = read.unwrap_err();
