@@ -87,8 +87,8 @@ impl Subject {
 
     /// The hidden first line of its comment.
     pub fn marker(&self) -> String {
-        // Names have no `--` that could end a comment of HTML: those of files may.
-        format!("<!-- {} -->", self.check_name().replace('-', "_"))
+        // Two signs in a row could end a comment of HTML; `~` stands in no name.
+        format!("<!-- {} -->", self.check_name().replace('-', "~"))
     }
 }
 

@@ -66,7 +66,7 @@ pub enum Say {
         content: String,
     },
     Check(Check),
-    /// Of the labels in `managed`, those that are on: others are not the bot's.
+    /// The labels in `managed` are on or off; others are not the bot's.
     Labels {
         on: BTreeSet<String>,
         managed: BTreeSet<String>,

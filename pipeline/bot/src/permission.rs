@@ -13,6 +13,8 @@
 //! Who pushes to a fork can make a commit with given first 7 digits (2²⁸ tries), so digits count
 //! for a fork only where nothing was pushed to it since the command.
 
+use std::collections::BTreeMap;
+
 use dyno_model::id::CommitId;
 use dyno_model::record::Trust;
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,7 @@ pub struct PullRequest {
     pub commits: Vec<CommitId>,
     /// The last push to the repository that it comes from, in µs since 1970, by GitHub's clock.
     pub pushed_us: Option<i64>,
+    /// The oldest first.
     pub reviews: Vec<Review>,
 }
 
@@ -73,10 +76,19 @@ pub struct Review {
     pub author: Option<u64>,
     /// What its author may do now.
     pub level: Level,
-    /// Whether it approves, and was not dismissed.
-    pub is_approval: bool,
+    pub opinion: Opinion,
     /// The commit that it is about.
     pub commit: CommitId,
+}
+
+/// What a review says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opinion {
+    Approves,
+    /// It asks for changes.
+    Objects,
+    /// It comments, waits, or was dismissed.
+    Neither,
 }
 
 /// What is true when a decision is made.
@@ -297,14 +309,18 @@ fn granted(
     }
 }
 
-/// Whether a review by an account that may ask approves `commit`.
+/// Whether an account that may ask approves `commit` in a review, and has not objected since.
 fn is_approved(rules: &Repository, pull: &PullRequest, commit: &CommitId) -> bool {
-    pull.reviews.iter().any(|review| {
-        review.is_approval
-            && review.commit == *commit
-            && review.level >= rules.permission
-            && review.author.is_some_and(|id| is_listed(rules, id))
-    })
+    let mut opinions: BTreeMap<u64, bool> = BTreeMap::new();
+    for review in pull.reviews.iter().filter(|review| review.level >= rules.permission) {
+        let Some(author) = review.author.filter(|id| is_listed(rules, *id)) else { continue };
+        match review.opinion {
+            Opinion::Approves if review.commit == *commit => drop(opinions.insert(author, true)),
+            Opinion::Objects => drop(opinions.insert(author, false)),
+            Opinion::Approves | Opinion::Neither => {}
+        }
+    }
+    opinions.values().any(|approves| *approves)
 }
 
 impl Refusal {

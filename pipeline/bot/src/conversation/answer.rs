@@ -40,7 +40,7 @@ pub enum Answer<'a> {
 
 /// The comment of the bot called `bot` that answers the comment `to` of the account `login`.
 pub fn answer(bot: &str, login: &str, to: u64, answer: &Answer<'_>) -> Say {
-    let marker = format!("<!-- {}: answer -->", bot.replace('-', "_"));
+    let marker = format!("<!-- {}: answer -->", bot.replace('-', "~"));
     let mut blocks = vec![marker.clone()];
     blocks.extend(lines(bot, answer));
     // The place of the comment in the page: no reference, since nobody is to be told of it.

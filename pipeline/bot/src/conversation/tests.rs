@@ -246,6 +246,9 @@ fn subjects_keep_apart() {
         narrowed(|s| s.bot = "other".into()),
         narrowed(|s| s.suite = "rustc".into()),
         narrowed(|s| s.policy = "strict".into()),
+        narrowed(|s| s.suite = "a-b".into()),
+        narrowed(|s| s.suite = "a_b".into()),
+        narrowed(|s| s.suite = "a--b".into()),
         narrowed(|s| s.is_self = true),
         narrowed(|s| s.scope.hosts = vec!["a".into(), "b".into()]),
         narrowed(|s| s.scope.only = vec!["a".into(), "b".into()]),
@@ -253,10 +256,9 @@ fn subjects_keep_apart() {
     ];
     assert_eq!(all[0].0, "dyno-bot: wasmi");
     assert_eq!(all[3].0, "dyno-bot: wasmi (strict)");
-    let mut names: Vec<_> = all.iter().collect();
-    names.sort();
-    names.dedup();
-    assert_eq!(names.len(), all.len());
+    let names: std::collections::BTreeSet<&String> = all.iter().map(|(name, _)| name).collect();
+    let markers: std::collections::BTreeSet<&String> = all.iter().map(|(_, m)| m).collect();
+    assert_eq!((names.len(), markers.len()), (all.len(), all.len()));
     for (_, marker) in &all {
         assert_eq!(marker.matches("--").count(), 2, "{marker}");
     }
@@ -326,7 +328,7 @@ fn a_comment_is_within_its_size() {
         let say = long.comment(&Project::default(), false);
         let body = body(&say);
         assert!(body.len() <= BODY_BYTES_MAX, "{}", body.len());
-        assert!(body.starts_with("<!-- dyno_bot: wasmi -->\n\n### Regressed: all.\n"), "{body}");
+        assert!(body.starts_with("<!-- dyno~bot: wasmi -->\n\n### Regressed: all.\n"), "{body}");
         assert!(body.contains("[the full report](https://perf.example/r/1.html)"));
         assert!(body.trim_end().ends_with("</sub>"), "the foot stays");
         assert_eq!(body.matches("<details>").count(), body.matches("</details>").count());

@@ -59,7 +59,7 @@ fn facts() -> Facts {
 }
 
 fn review(author: Option<u64>, of: char) -> Review {
-    Review { author, level: Level::Write, is_approval: true, commit: commit(of) }
+    Review { author, level: Level::Write, opinion: Opinion::Approves, commit: commit(of) }
 }
 
 const LIMITS: Limits = Limits { open_per_pull_request: 2, open_per_account: 3 };
@@ -84,206 +84,152 @@ fn word(decision: &Decision) -> String {
     }
 }
 
-/// A change to a comment and to what is true.
-type Change = fn(&mut Asked, &mut Facts);
+/// Where a pull request comes from.
+const FORK: Option<u64> = Some(20);
+const REPOSITORY: Option<u64> = Some(10);
 
 #[test]
-fn a_commit_is_named_or_approved() {
-    let full_a = "a".repeat(40);
-    let full_c = "c".repeat(40);
-    let cases: Vec<(&str, &str, Change, &str)> = vec![
-        ("the head's digits", "bbbbbbb", |_, _| {}, "accepted: bbb untrusted"),
-        ("more digits", "bbbbbbbbbbbb", |_, _| {}, "accepted: bbb untrusted"),
-        ("a full id", &full_a, |_, _| {}, "accepted: aaa untrusted"),
-        ("digits of an older commit", "aaaaaaa", |_, _| {}, "refused: `aaaaaaa` is not how"),
-        ("a commit of nobody", &full_c, |_, _| {}, "refused: `ccccc"),
-        (
-            "a branch of the repository itself",
-            "bbbbbbb",
-            |_, f| f.pull.head_repository = Some(10),
-            "accepted: bbb trusted",
-        ),
-        (
-            "a fork that is gone",
-            &full_a,
-            |_, f| f.pull.head_repository = None,
-            "accepted: aaa untrusted",
-        ),
-        (
-            "a fork that is gone, by digits",
-            "bbbbbbb",
-            |_, f| (f.pull.head_repository, f.pull.pushed_us) = (None, None),
-            "refused: Something was pushed",
-        ),
-        (
-            "pushed after the command",
-            "bbbbbbb",
-            |_, f| f.pull.pushed_us = Some(MADE_US + 1),
-            "refused: Something was pushed",
-        ),
-        (
-            "pushed in the very second",
-            "bbbbbbb",
-            |_, f| f.pull.pushed_us = Some(MADE_US),
-            "refused: Something was pushed",
-        ),
-        (
-            "pushed after a command with the full id",
-            &full_a,
-            |_, f| f.pull.pushed_us = Some(MADE_US + 1),
-            "accepted: aaa untrusted",
-        ),
-        (
-            "pushed to by who may write",
-            "bbbbbbb",
-            |_, f| (f.pull.head_repository, f.pull.pushed_us) = (Some(10), Some(MADE_US + 1)),
-            "accepted: bbb trusted",
-        ),
-        ("replaced after the command", "ddddddd", |_, _| {}, "refused: `ddddddd` is not how"),
-        (
-            "approved, and pushed away since",
-            &full_c,
-            |_, f| f.pull.reviews = vec![review(Some(BOB), 'c')],
-            "accepted: ccc untrusted, reviewed",
-        ),
-        (
-            "approved, by digits",
-            "ccccccc",
-            |_, f| f.pull.reviews = vec![review(Some(BOB), 'c')],
-            "accepted: ccc untrusted, reviewed",
-        ),
-        (
-            "approved by a stranger",
-            &full_c,
-            |_, f| f.pull.reviews = vec![review(Some(STRANGER), 'c')],
-            "refused: `ccc",
-        ),
-        (
-            "approved by an account that is gone",
-            &full_c,
-            |_, f| f.pull.reviews = vec![review(None, 'c')],
-            "refused: `ccc",
-        ),
-        (
-            "approved by who may no longer write",
-            &full_c,
-            |_, f| f.pull.reviews = vec![Review { level: Level::Read, ..review(Some(BOB), 'c') }],
-            "refused: `ccc",
-        ),
-        (
-            "dismissed",
-            &full_c,
-            |_, f| f.pull.reviews = vec![Review { is_approval: false, ..review(Some(BOB), 'c') }],
-            "refused: `ccc",
-        ),
-        (
-            "another commit approved",
-            &full_c,
-            |_, f| f.pull.reviews = vec![review(Some(BOB), 'd')],
-            "refused: `ccc",
-        ),
-    ];
-    for (what, named, change, expected) in cases {
-        let (mut asked, mut facts) = (asked(run(named)), facts());
-        change(&mut asked, &mut facts);
-        let word = word(&decided(&asked, &facts));
+fn a_commit_is_named() {
+    let [full_a, full_c] = ["a", "c"].map(|digit| digit.repeat(40));
+    let (before, then, after) = (Some(MADE_US - 1), Some(MADE_US), Some(MADE_US + 1));
+    let pushed = "refused: Something was pushed";
+    for (what, named, head_repository, pushed_us, expected) in [
+        ("the head's digits", "bbbbbbb", FORK, before, "accepted: bbb untrusted"),
+        ("more digits", "bbbbbbbbbbbb", FORK, before, "accepted: bbb untrusted"),
+        ("a full id", &full_a, FORK, before, "accepted: aaa untrusted"),
+        ("digits of an older commit", "aaaaaaa", FORK, before, "refused: `aaaaaaa` is not how"),
+        ("a commit of nobody", &full_c, FORK, before, "refused: `ccc"),
+        ("a branch of the repository", "bbbbbbb", REPOSITORY, before, "accepted: bbb trusted"),
+        ("a fork that is gone", &full_a, None, before, "accepted: aaa untrusted"),
+        ("a fork that is gone, by digits", "bbbbbbb", None, None, pushed),
+        ("pushed after the command", "bbbbbbb", FORK, after, pushed),
+        ("pushed in the very second", "bbbbbbb", FORK, then, pushed),
+        ("pushed after the full id", &full_a, FORK, after, "accepted: aaa untrusted"),
+        ("pushed by who may write", "bbbbbbb", REPOSITORY, after, "accepted: bbb trusted"),
+        ("another head by now", "ddddddd", FORK, after, "refused: `ddddddd` is not how"),
+    ] {
+        let mut facts = facts();
+        (facts.pull.head_repository, facts.pull.pushed_us) = (head_repository, pushed_us);
+        let word = word(&decided(&asked(run(named)), &facts));
+        assert!(word.starts_with(expected), "{what}: {word}");
+    }
+}
+
+#[test]
+fn a_commit_is_approved() {
+    use Opinion::{Approves, Neither, Objects};
+    let full = "c".repeat(40);
+    let (yes, no) = ("accepted: ccc untrusted, reviewed", "refused: `ccc");
+    let by = |id, opinion, of| Review { opinion, ..review(Some(id), of) };
+    let weak = Review { level: Level::Read, ..review(Some(BOB), 'c') };
+    for (what, named, reviews, expected) in [
+        ("approved, and pushed away", &*full, vec![by(BOB, Approves, 'c')], yes),
+        ("approved, by digits", "ccccccc", vec![by(BOB, Approves, 'c')], yes),
+        ("by a stranger", &full, vec![by(STRANGER, Approves, 'c')], no),
+        ("by an account that is gone", &full, vec![review(None, 'c')], no),
+        ("by who may no longer write", &full, vec![weak], no),
+        ("dismissed", &full, vec![by(BOB, Neither, 'c')], no),
+        ("another commit", &full, vec![by(BOB, Approves, 'd')], no),
+        ("objected to since", &full, vec![by(BOB, Approves, 'c'), by(BOB, Objects, 'd')], no),
+        ("commented on since", &full, vec![by(BOB, Approves, 'c'), by(BOB, Neither, 'd')], yes),
+        ("approved in the end", &full, vec![by(BOB, Objects, 'd'), by(BOB, Approves, 'c')], yes),
+        ("by one of two", &full, vec![by(ALICE, Approves, 'c'), by(BOB, Objects, 'c')], yes),
+        ("and a later one too", &full, vec![by(BOB, Approves, 'c'), by(BOB, Approves, 'd')], yes),
+    ] {
+        let mut facts = facts();
+        facts.pull.reviews = reviews;
+        let word = word(&decided(&asked(run(named)), &facts));
         assert!(word.starts_with(expected), "{what}: {word}");
     }
 }
 
 #[test]
 fn who_may_ask() {
-    let cases: Vec<(&str, Command, Change, &str)> = vec![
+    let measure = || run("bbbbbbb");
+    let itself = || Command::SelfCheck(Scope::default());
+    let accepted = "accepted: bbb untrusted";
+    for (what, id, login, level, command, expected) in [
+        ("one who may", ALICE, "alice", Level::Write, measure(), accepted),
+        ("a listed account under another name", BOB, "robert", Level::Admin, measure(), accepted),
         (
-            "a stranger",
-            run("bbbbbbb"),
-            |a, f| {
-                (a.author, f.level) =
-                    (Some(Account { id: STRANGER, login: "eve`".into() }), Level::None)
-            },
-            "refused: `eve'` is not among the accounts that may ask here. `eve'` has the permission `none` \
-          in this repository; `write` is wanted.",
-        ),
-        (
-            "another account with a name that is listed",
-            run("bbbbbbb"),
-            |a, _| a.author = Some(Account { id: STRANGER, login: "alice".into() }),
+            "the name of one who may",
+            7,
+            "alice",
+            Level::Write,
+            measure(),
             "refused: `alice` is not among the accounts that may ask here.",
         ),
         (
-            "a listed account under another name",
-            run("bbbbbbb"),
-            |a, _| a.author = Some(Account { id: BOB, login: "robert".into() }),
-            "accepted: bbb untrusted",
-        ),
-        (
             "a permission that was taken away",
-            run("bbbbbbb"),
-            |_, f| f.level = Level::Triage,
+            ALICE,
+            "alice",
+            Level::Triage,
+            measure(),
             "refused: `alice` has the permission `triage` in this repository; `write` is wanted.",
         ),
         (
-            "the bot itself",
-            Command::Help,
-            |a, _| a.author = Some(Account { id: OWN, login: "dyno".into() }),
-            "ignored: Own",
+            "a stranger",
+            7,
+            "eve`",
+            Level::None,
+            measure(),
+            "refused: `eve'` is not among the accounts that may ask here. `eve'` has the permission",
         ),
-        ("an account that is gone", run("bbbbbbb"), |a, _| a.author = None, "ignored: NoAuthor"),
-        ("an edited comment", run("bbbbbbb"), |a, _| a.changed_us += 1_000_000, "ignored: Edited"),
-        ("a comment that is known", run("bbbbbbb"), |a, _| a.is_known = true, "ignored: Known"),
+        ("the bot itself", OWN, "dyno", Level::Admin, Command::Help, "ignored: Own"),
+        ("help for anybody", 7, "eve", Level::None, Command::Help, "accepted"),
+        ("status for anybody", 7, "eve", Level::None, Command::Status, "accepted"),
+        ("who made the pull request", STRANGER, "eve", Level::None, Command::Cancel, "accepted"),
         (
-            "help for anybody",
-            Command::Help,
-            |a, f| {
-                (a.author, f.level) =
-                    (Some(Account { id: STRANGER, login: "eve".into() }), Level::None)
-            },
-            "accepted",
-        ),
-        (
-            "an end by who made the pull request",
+            "an end by others",
+            7,
+            "eve",
+            Level::Write,
             Command::Cancel,
-            |a, f| {
-                (a.author, f.level) =
-                    (Some(Account { id: STRANGER, login: "eve".into() }), Level::None)
-            },
-            "accepted",
-        ),
-        (
-            "an end by a stranger",
-            Command::Cancel,
-            |a, f| {
-                (a.author, f.level) = (Some(Account { id: 7, login: "eve".into() }), Level::Write)
-            },
             "refused: `eve` is not among",
         ),
         (
-            "a comparison of the baseline with itself",
-            Command::SelfCheck(Scope::default()),
-            |_, _| {},
-            "accepted",
-        ),
-        (
-            "one by a stranger",
-            Command::SelfCheck(Scope::default()),
-            |a, _| a.author = Some(Account { id: 7, login: "eve".into() }),
+            "a split by others",
+            7,
+            "eve",
+            Level::Write,
+            Command::Unroll,
             "refused: `eve` is not among",
         ),
+        ("the baseline with itself", ALICE, "alice", Level::Write, itself(), "accepted"),
+        ("that by others", 7, "eve", Level::Write, itself(), "refused: `eve` is not among"),
+    ] {
+        let (mut asked, mut facts) = (asked(command), facts());
+        asked.author = Some(Account { id, login: login.into() });
+        facts.level = level;
+        let word = word(&decided(&asked, &facts));
+        assert!(word.starts_with(expected), "{what}: {word}");
+    }
+}
+
+#[test]
+fn what_else_is_wrong_with_a_command() {
+    let measure = || run("bbbbbbb");
+    let rustc = Scope { suite: Some("rustc".into()), ..Scope::default() };
+    type Change = fn(&mut Asked, &mut Facts);
+    let cases: [(&str, Command, Change, &str); 7] = [
+        ("an account that is gone", measure(), |a, _| a.author = None, "ignored: NoAuthor"),
+        ("an edited comment", measure(), |a, _| a.changed_us += 1, "ignored: Edited"),
+        ("a comment that is known", measure(), |a, _| a.is_known = true, "ignored: Known"),
         (
             "a suite that is not for this repository",
-            Command::SelfCheck(Scope { suite: Some("rustc".into()), ..Scope::default() }),
+            Command::SelfCheck(rustc),
             |_, _| {},
             "refused: The suite `rustc` cannot be asked for here.",
         ),
         (
             "too many in the pull request",
-            run("bbbbbbb"),
+            measure(),
             |_, f| f.open_in_pull = 2,
             "refused: 2 requests are open in this pull request.",
         ),
         (
             "too many of one account",
-            run("bbbbbbb"),
+            measure(),
             |_, f| f.open_of_account = 3,
             "refused: 3 requests of this account are open.",
         ),
@@ -292,8 +238,7 @@ fn who_may_ask() {
     for (what, command, change, expected) in cases {
         let (mut asked, mut facts) = (asked(command), facts());
         change(&mut asked, &mut facts);
-        let word = word(&decided(&asked, &facts));
-        assert!(word.starts_with(expected), "{what}: {word}");
+        assert_eq!(word(&decided(&asked, &facts)), expected, "{what}");
     }
 }
 
@@ -350,7 +295,10 @@ fn a_grant_is_asked_for_again_when_its_job_is_taken() {
         (
             "the review was dismissed",
             true,
-            |_, f| f.pull.reviews = vec![Review { is_approval: false, ..review(Some(BOB), 'c') }],
+            |_, f| {
+                f.pull.reviews =
+                    vec![Review { opinion: Opinion::Neither, ..review(Some(BOB), 'c') }]
+            },
             "refused: The review that approved `ccc",
         ),
         (

@@ -140,7 +140,7 @@ const HOSTILE: &[&str] = &[
     "![x](https://evil.example/p.png)",
     "<img src=x>",
     "<script>",
-    "<!-- dyno_bot: wasmi -->",
+    "<!-- dyno~bot: wasmi -->",
     "-->",
     "</sub>",
     "</details>",
