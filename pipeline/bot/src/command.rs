@@ -86,7 +86,7 @@ pub struct Misread {
     /// All mistakes, in place; of words from the comment only what can be seen.
     pub mistakes: Mistakes,
     /// The command that was probably meant.
-    pub nearest: Option<Command>,
+    pub nearest: Option<Box<Command>>,
 }
 
 /// The command in the Markdown of a comment; `None` where it addresses no account called `name`.
@@ -114,7 +114,7 @@ pub fn parse(body: &str, name: &str) -> Result<Option<Command>, Misread> {
     if mistakes.is_empty() {
         return Ok(read.pop().flatten());
     }
-    let nearest = read.into_iter().flatten().next();
+    let nearest = read.into_iter().flatten().next().map(Box::new);
     mistakes.sort_by_key(|mistake| mistake.span.start);
     mistakes.truncate(MISTAKES_MAX);
     let (file, text) = ("the comment".to_string(), body.to_string());

@@ -41,6 +41,9 @@ enum Part {
     Foreign(&'static str),
 }
 
+/// The parts of a paragraph, with their places.
+type Parts = Vec<(Range<usize>, Part)>;
+
 /// The lines of `body` that address the account `name`, in their order.
 pub(super) fn lines(body: &str, name: &str) -> Vec<Line> {
     let mut lines = Vec::new();
@@ -51,7 +54,7 @@ pub(super) fn lines(body: &str, name: &str) -> Vec<Line> {
     let mut depth = 0_usize;
     let mut html = OpenElements::default();
     let mut block = String::new();
-    let mut paragraph: Option<(Range<usize>, Vec<(Range<usize>, Part)>)> = None;
+    let mut paragraph: Option<(Range<usize>, Parts)> = None;
     // A link and what is in it: one foreign part.
     let mut nested = 0_usize;
     for (event, range) in Parser::new_ext(body, OPTIONS).into_offset_iter() {

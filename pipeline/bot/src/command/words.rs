@@ -62,7 +62,7 @@ pub(super) fn command(body: &str, line: &Line, mistakes: &mut Vec<Mistake>) -> O
     };
     let mut reader = Reader { mistakes, is_sure };
     let name = reader.verb(verb)?;
-    let command = match name {
+    match name {
         "run" => reader.run(line, rest),
         "self" => reader.scope(rest, "self", SELF_KEYS).map(|read| Command::SelfCheck(read.scope)),
         _ => {
@@ -81,8 +81,7 @@ pub(super) fn command(body: &str, line: &Line, mistakes: &mut Vec<Mistake>) -> O
                 _ => Command::Help,
             })
         }
-    };
-    command
+    }
 }
 
 /// The words between spaces and tabs; other blanks are part of a word, and show in it. What is no

@@ -129,7 +129,8 @@ mod tests {
         let quoted = format!("> {body}");
         let later = format!("Hello\n{body}");
         let returns = format!("{}\r\n", body.replace('\n', "\r\n"));
-        let cases: Vec<(&str, Vec<(u64, Option<u64>, &str)>, Step)> = vec![
+        type Comment<'a> = (u64, Option<u64>, &'a str);
+        let cases: Vec<(&str, Vec<Comment<'_>>, Step)> = vec![
             ("nothing yet", vec![], create.clone()),
             ("it stands there", vec![(5, Some(OWN), &body)], Step::Done),
             ("as GitHub gives it back", vec![(5, Some(OWN), &returns)], Step::Done),

@@ -265,7 +265,8 @@ fn what_is_missing_is_said_at_once_and_who_can_give_it() {
 
 #[test]
 fn a_grant_is_asked_for_again_when_its_job_is_taken() {
-    let cases: Vec<(&str, bool, fn(&mut Repository, &mut Facts), &str)> = vec![
+    type Change = fn(&mut Repository, &mut Facts);
+    let cases: Vec<(&str, bool, Change, &str)> = vec![
         ("nothing happened", false, |_, _| {}, "accepted: bbb untrusted"),
         (
             "another head was pushed",
