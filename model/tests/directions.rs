@@ -47,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("dyno-answer", &["dyno-base", "dyno-model", "dyno-query", "dyno-reports", "dyno-store"]),
+    ("dyno-bot", &["dyno-model", "dyno-queue", "dyno-reports"]),
     (
         "dyno",
         &[
@@ -84,6 +85,10 @@ const NEVER: &[(&str, &[&str])] = &[
     ("dyno-measure", &["reqwest", "tame-index", "object_store", "datafusion", "bollard"]),
     ("dyno-job", &["datafusion", "clap", "indicatif", "bollard", "libcontainer"]),
     ("dyno-answer", &["bollard", "libcontainer", "clap", "indicatif"]),
+    (
+        "dyno-bot",
+        &["arrow", "bollard", "clap", "datafusion", "libcontainer", "object_store", "parquet"],
+    ),
 ];
 
 /// What the probe may depend on: little, for it stands beside what is measured.
