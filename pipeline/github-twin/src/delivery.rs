@@ -35,10 +35,6 @@ pub(crate) fn make(state: &mut State, event: &Event, secret: &str) -> (Delivery,
         "repository": json::repository(state, repository),
         "sender": json::user(state, event.sender),
     });
-    let timestamps = ["created_at", "pushed_at"];
-    for name in timestamps {
-        body["repository"][name] = repository.created_at.into();
-    }
     if let Some(before) = &event.body_before {
         body["changes"] = json!({ "body": { "from": before } });
     }

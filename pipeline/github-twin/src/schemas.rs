@@ -35,6 +35,7 @@ pub(crate) fn route(method: &str, path: &str) -> Result<Route, Vec<&'static str>
             best = Some((parameters.len(), Route { operation, path: parameters }));
         }
     }
+    methods.sort_unstable();
     best.map(|(_, route)| route).ok_or(methods)
 }
 
@@ -211,7 +212,9 @@ fn complete(schema: &'static Value, value: &mut Value, origin: &str) {
         complete(part, value, origin);
     }
     let wanted = if value.is_array() { "array" } else { "object" };
-    let fits = |one: &&Value| has_type(one, wanted) || one.get("properties").is_some();
+    let fits = |one: &&Value| {
+        has_type(one, wanted) || one.get("properties").or(one.get("allOf")).is_some()
+    };
     if let Some(one) = alternatives(schema).find(fits) {
         complete(one, value, origin);
     }

@@ -298,11 +298,13 @@ impl Hub {
         Reply::new(200, json!({ "resources": { "core": core, "search": core }, "rate": core }))
     }
 
-    /// Marks what a client may keep, and answers 304 where it has it already, at no cost.
+    /// Marks what a client may keep, and answers 304 where it reads what it has already, at no cost.
     fn conditional(&mut self, asked: &Asked, reply: Reply, key: &str) -> Reply {
-        let body = reply.body.as_ref().filter(|_| asked.method == "GET" && reply.status == 200);
+        let is_read = asked.method == "GET";
+        let body = reply.body.as_ref().filter(|_| reply.status < 300);
         let Some(body) = body else { return reply };
-        let modified = body["updated_at"].as_str().and_then(|text| text.parse().ok());
+        let modified =
+            body["updated_at"].as_str().filter(|_| is_read).and_then(|text| text.parse().ok());
         let modified = modified.map(|at: chrono::DateTime<chrono::Utc>| http_date(at.timestamp()));
         let links = reply.headers.get("link");
         let digest = digest::digest(&digest::SHA256, format!("{body}{links:?}").as_bytes());
@@ -314,7 +316,7 @@ impl Hub {
         };
         let is_free = asked.path != "/rate_limit" && !key.is_empty();
         let mut reply = reply;
-        if is_known {
+        if is_read && is_known {
             if is_free {
                 self.limits.give_back(key, self.state.now);
             }

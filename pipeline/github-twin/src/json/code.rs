@@ -17,8 +17,18 @@ pub(crate) fn pull(
     let url = format!("{}/pulls/{}", repository_url(state, base), issue.number);
     let html = format!("{}/pull/{}", html_url(base), issue.number);
     let mut shown = super::issue(state, base, issue);
-    for key in ["repository_url", "labels_url", "events_url", "pull_request", "reactions"] {
-        shown.as_object_mut().unwrap().remove(key);
+    const OF_ISSUES: &[&str] = &[
+        "repository_url",
+        "labels_url",
+        "events_url",
+        "pull_request",
+        "reactions",
+        "state_reason",
+        "timeline_url",
+        "performed_via_github_app",
+    ];
+    for key in OF_ISSUES {
+        shown.as_object_mut().unwrap().remove(*key);
     }
     let head = request.head_repository.and_then(|id| state.repositories.get(&id));
     let owner = head.map(|head| head.owner).unwrap_or(issue.author);

@@ -207,6 +207,10 @@ pub(crate) fn issue(state: &State, repository: &Repository, issue: &Issue) -> Va
         "created_at": timestamp(issue.created_at),
         "updated_at": timestamp(issue.updated_at),
         "closed_at": null,
+        "active_lock_reason": null,
+        "performed_via_github_app": null,
+        "state_reason": null,
+        "timeline_url": format!("{own}/timeline"),
         "reactions": reactions(&own, &[]),
     });
     if issue.pull.is_some() {
@@ -279,6 +283,7 @@ pub(crate) fn invitation(state: &State, repository: &Repository, invitation: &In
         "invitee": user(state, invitation.invitee),
         "inviter": user(state, invitation.inviter),
         "permissions": ROLES[invitation.role],
+        "expired": false,
         "created_at": timestamp(invitation.at),
         "url": format!("{}/user/repository_invitations/{}", state.origin, invitation.id),
         "html_url": format!("{}/invitations", html_url(repository)),

@@ -87,8 +87,9 @@ pub(super) fn add_collaborator(state: &mut State, call: &Call) -> Answer {
     }
     let invitation = Invitation { id: state.new_id(), invitee, inviter: call.account, role, at };
     let reply = json::invitation(state, call.repository(state), &invitation);
+    let url = reply["url"].as_str().unwrap_or_default().to_string();
     call.repository_mut(state).invitations.push(invitation);
-    Ok(Reply::new(201, reply))
+    Ok(Reply::new(201, reply).header("location", url))
 }
 
 pub(super) fn invitations(state: &mut State, call: &Call) -> Answer {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dyno_github_twin::Twin;
-use serde_json::json;
+use dyno_github_twin::{Fault, Rule, Twin};
+use serde_json::{Value, json};
 
 use crate::client::{get, send, try_send};
 
@@ -36,6 +36,34 @@ async fn the_hours_requests_run_out_and_come_back() {
     assert_eq!(remaining(&get(&hub, "", "/repos/acme/widget").await), "59");
     hub.advance(Duration::from_secs(3600));
     assert_eq!(remaining(&get(&hub, &token, "/user").await), "1");
+}
+
+/// The words of `not-in-spec.json`, which nobody's schema holds.
+#[tokio::test]
+async fn limits_are_told_in_githubs_words() {
+    let (hub, token) = hub();
+    let cases: Value =
+        serde_json::from_str(include_str!("../../schemas/not-in-spec.json")).unwrap();
+    let said = |name: &str| {
+        let case = cases.as_array().unwrap().iter().find(|case| case["case"] == name);
+        case.unwrap_or_else(|| panic!("no case {name}")).clone()
+    };
+    let case = said("secondary limit, with retry-after");
+    hub.fault(Rule::new("GET", "/user", Fault::SecondaryLimit(403, Some(60))));
+    let answer = get(&hub, &token, "/user").await;
+    assert_eq!(
+        (&case["status"], &case["body"]["message"]),
+        (&json!(answer.status), &answer.body["message"])
+    );
+    assert_eq!(case["headers"]["retry-after"], answer.header("retry-after"));
+    let case = said("comment too long");
+    let body = json!({ "body": "a".repeat(65_537) });
+    let answer = send(&hub, &token, "POST", COMMENTS, body).await;
+    assert_eq!(
+        (&case["status"], &case["body"]["errors"]),
+        (&json!(answer.status), &answer.body["errors"])
+    );
+    assert_eq!(case["body"]["message"], answer.body["message"]);
 }
 
 #[tokio::test]

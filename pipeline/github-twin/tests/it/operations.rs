@@ -46,6 +46,11 @@ async fn labels_are_added_made_and_taken_away() {
     assert_eq!(send(&hub, &dyno, "DELETE", &own, Value::Null).await.status, 200);
     assert_eq!(send(&hub, &dyno, "DELETE", &own, Value::Null).await.status, 404);
     assert_eq!(get(&hub, &dyno, &target).await.body[0]["name"], "S-waiting");
+    let target = format!("{REPOSITORY}/labels");
+    for (name, status) in [("perf: better", 201), ("perf: better", 422), ("S-waiting", 422)] {
+        let body = json!({ "name": name, "color": "00ff00" });
+        assert_eq!(send(&hub, &dyno, "POST", &target, body).await.status, status, "{name}");
+    }
     hub.finish();
 }
 
