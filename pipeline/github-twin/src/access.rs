@@ -45,7 +45,7 @@ const NEEDS: &[(&str, &[&str], &str, &str)] = &[
 
 /// Whom the header `authorization` stands for.
 pub(crate) fn authenticate(state: &State, header: Option<&str>) -> Result<Token, Reply> {
-    let token = |bearer| Token { bearer, expires_at: None, permissions: None };
+    let token = |bearer| Token { bearer, expires_at: None, repositories: None, permissions: None };
     let Some(header) = header else { return Ok(token(Bearer::Nobody)) };
     let (scheme, value) = header.split_once(' ').unwrap_or(("", header));
     let is_known = ["bearer", "token"].contains(&scheme.to_ascii_lowercase().as_str());
@@ -110,17 +110,22 @@ pub(crate) fn account_of(state: &State, bearer: Bearer) -> Option<u64> {
     }
 }
 
-/// What a bearer may do in a repository, whatever its permissions: an App's installation may write
+/// What the bearer of a token may do in a repository, whatever its permissions: an App's installation may write
 /// where it is installed.
-pub(crate) fn role_of(state: &State, bearer: Bearer, repository: &Repository) -> usize {
+pub(crate) fn role_of(state: &State, token: &Token, repository: &Repository) -> usize {
     let anyone = if repository.is_private { role("none") } else { role("read") };
-    match bearer {
+    match token.bearer {
         Bearer::Nobody | Bearer::App(_) => anyone,
         Bearer::Account(id) => state.role(repository, id),
         Bearer::Installation(id) => {
             let found = state.installations.get(&id);
             let is_installed = found.is_some_and(|it| it.repositories.contains(&repository.id));
-            if is_installed { role("write") } else { anyone }
+            let mut limits = token.repositories.iter();
+            if is_installed && limits.all(|only| only.contains(&repository.id)) {
+                role("write")
+            } else {
+                anyone
+            }
         }
     }
 }
@@ -134,7 +139,7 @@ pub(crate) fn authorize(
     is_write: bool,
     repository: &Repository,
 ) -> Result<(), Reply> {
-    let has = role_of(state, token.bearer, repository);
+    let has = role_of(state, token, repository);
     if has < role("read") {
         return Err(Reply::not_found());
     }

@@ -49,6 +49,19 @@ pub(crate) fn make(state: &mut State, event: &Event, secret: &str) -> (Delivery,
     (delivery, mistakes.collect())
 }
 
+/// The delivery by which GitHub tries a new webhook.
+pub(crate) fn ping(state: &mut State, secret: &str) -> (Delivery, Vec<String>) {
+    let serial = state.new_id();
+    let mut body = json!({
+        "zen": "Keep it logically awesome.",
+        "hook_id": 1,
+        "hook": { "id": 1, "type": "Repository", "name": "web", "events": ["issue_comment"] },
+    });
+    let mistakes = schemas::complete_delivery("ping", &mut body, &state.origin);
+    let mistakes = mistakes.into_iter().map(|mistake| format!("delivery ping: {mistake}"));
+    (sign("ping", serial, secret, body.to_string().into_bytes()), mistakes.collect())
+}
+
 fn sign(event: &str, serial: u64, secret: &str, body: Vec<u8>) -> Delivery {
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let signature = format!("sha256={}", hex(hmac::sign(&key, &body).as_ref()));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::server::Hub;
-use crate::state::{self, Account, Commit, Issue, PullRequest, State, role};
+use crate::state::{self, Account, Issue, PullRequest, State, role};
 
 /// A repository of a twin; its methods act as people do who may.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ impl Repository {
                 let (owner, name) = full_name.split_once('/').expect("OWNER/NAME");
                 let owner = owner_id(state, owner);
                 let tree = BTreeMap::from([("README.md".to_string(), full_name.to_string())]);
-                let first = state.commit(owner, "The first commit", Vec::new(), tree);
+                let first = state.commit(None, owner, "The first commit", Vec::new(), tree);
                 create(state, owner, name, None, BTreeMap::from([("main".to_string(), first)]))
             }
         };
@@ -88,17 +88,14 @@ impl Repository {
     ) -> String {
         let state = &mut self.lock().state;
         let author = state.account_id(author);
-        add_commit(state, self.id, author, branch, message, files)
+        add_commit(state, self.id, None, author, branch, message, files)
     }
 
     /// Names a commit of a real git repository as the tip of a branch, after the tip that it had.
     pub fn git_commit(&self, author: &str, branch: &str, sha: &str, message: &str) {
-        let made = self.commit(author, branch, message, &[]);
         let state = &mut self.lock().state;
-        let commit = state.commits.remove(&made).unwrap();
-        state.commits.insert(sha.to_string(), Commit { sha: sha.to_string(), ..commit });
-        let place = state.repositories.get_mut(&self.id).unwrap();
-        place.branches.insert(branch.to_string(), sha.to_string());
+        let author = state.account_id(author);
+        add_commit(state, self.id, Some(sha), author, branch, message, &[]);
     }
 
     /// The digest of a branch's tip.
@@ -137,7 +134,7 @@ impl Repository {
         };
         let path = format!("{branch}.txt");
         let state = &mut self.lock().state;
-        add_commit(state, self.id, author_id, &branch, title, &[(&path, title)]);
+        add_commit(state, self.id, None, author_id, &branch, title, &[(&path, title)]);
         open_pull(state, self.id, author_id, &branch, title)
     }
 
@@ -199,6 +196,7 @@ fn create(
 fn add_commit(
     state: &mut State,
     repository: u64,
+    named: Option<&str>,
     author: u64,
     branch: &str,
     message: &str,
@@ -210,7 +208,7 @@ fn add_commit(
     for (path, text) in files {
         tree.insert(path.to_string(), text.to_string());
     }
-    let sha = state.commit(author, message, parent.into_iter().collect(), tree);
+    let sha = state.commit(named, author, message, parent.into_iter().collect(), tree);
     let place = state.repositories.get_mut(&repository).unwrap();
     place.branches.insert(branch.to_string(), sha.clone());
     // What is pushed to a branch is in the pull requests from it.
@@ -287,6 +285,6 @@ impl Pull {
         let head = request.head_repository.expect("the head's repository is deleted");
         let branch = request.head_branch.clone();
         let path = format!("{branch}.txt");
-        add_commit(state, head, author, &branch, message, &[(&path, message)])
+        add_commit(state, head, None, author, &branch, message, &[(&path, message)])
     }
 }

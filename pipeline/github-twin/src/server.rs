@@ -22,6 +22,10 @@ use crate::state::{Bearer, State, Token, hex};
 /// The version of the API whose schemas the twin has.
 const API_VERSION: &str = "2022-11-28";
 
+/// The media types of JSON as the schemas have it.
+const MEDIA_TYPES: &[&str] =
+    &["*/*", "application/json", "application/vnd.github+json", "application/vnd.github.v3+json"];
+
 /// A request as it came, and what was answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
@@ -190,6 +194,10 @@ impl Hub {
             self.violation(asked, "an API version that the twin's schemas are not of");
             return Reply::refusal(400, "The API version is not supported");
         }
+        if let Some(accept) = asked.header("accept").filter(|accept| !MEDIA_TYPES.contains(accept))
+        {
+            self.violation(asked, &format!("the twin does not answer with {accept}"));
+        }
         let token = match token {
             Ok(token) => token,
             Err(refusal) => return refusal,
@@ -224,6 +232,11 @@ impl Hub {
             self.violation(asked, "a body that is no JSON");
             return Reply::refusal(400, "Problems parsing JSON");
         };
+        for (name, _) in
+            asked.query.iter().filter(|(name, _)| !operations::is_served(operation, name))
+        {
+            self.violation(asked, &format!("the twin does not act on the query parameter {name}"));
+        }
         let mistakes = schemas::request_mistakes(&route, &asked.query, &body);
         if !mistakes.is_empty() {
             mistakes.iter().for_each(|mistake| self.violation(asked, mistake));

@@ -155,6 +155,8 @@ pub(crate) struct Installation {
 pub(crate) struct Token {
     pub bearer: Bearer,
     pub expires_at: Option<i64>,
+    /// The repositories of an installation that it is for; none of a token for all of them.
+    pub repositories: Option<BTreeSet<u64>>,
     /// What it may do, by the names of GitHub's permissions; none of a token with its owner's rights.
     pub permissions: Option<BTreeMap<String, String>>,
 }
@@ -259,16 +261,19 @@ impl State {
         fork_of.map_or(repository, |parent| self.root(parent))
     }
 
-    /// Adds a commit and gives its digest, which follows from what it holds.
+    /// Adds a commit and gives its digest: the one that is named, or one that follows from what the
+    /// commit holds.
     pub fn commit(
         &mut self,
+        named: Option<&str>,
         author: u64,
         message: &str,
         parents: Vec<String>,
         tree: BTreeMap<String, String>,
     ) -> String {
         let text = format!("{author}\n{message}\n{parents:?}\n{tree:?}\n{}", self.now);
-        let sha = hex(digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()).as_ref());
+        let sha = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes());
+        let sha = named.map_or_else(|| hex(sha.as_ref()), str::to_string);
         let (at, message) = (self.now, message.to_string());
         let commit = Commit { sha: sha.clone(), message, parents, author, at, tree };
         self.commits.insert(sha.clone(), commit);

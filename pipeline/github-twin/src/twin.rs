@@ -70,7 +70,12 @@ impl Twin {
         let before = state.accounts.insert(id, account);
         assert!(before.is_none(), "the account id {id} is taken");
         let value = format!("ghp_{:036}", state.new_id());
-        let token = Token { bearer: Bearer::Account(id), expires_at: None, permissions: None };
+        let token = Token {
+            bearer: Bearer::Account(id),
+            expires_at: None,
+            repositories: None,
+            permissions: None,
+        };
         state.tokens.insert(value.clone(), token);
         value
     }
@@ -80,7 +85,8 @@ impl Twin {
         let state = &mut self.lock().state;
         let bearer = Bearer::Account(state.account_id(login));
         let value = format!("github_pat_{:036}", state.new_id());
-        let token = Token { bearer, expires_at: None, permissions: Some(owned(permissions)) };
+        let permissions = Some(owned(permissions));
+        let token = Token { bearer, expires_at: None, repositories: None, permissions };
         state.tokens.insert(value.clone(), token);
         value
     }
@@ -235,6 +241,14 @@ impl Twin {
         let (deliveries, mistakes): (Vec<_>, Vec<_>) = made.into_iter().unzip();
         hub.violations.extend(mistakes.into_iter().flatten());
         deliveries
+    }
+
+    /// The delivery by which GitHub tries a new webhook.
+    pub fn ping(&self, secret: &str) -> Delivery {
+        let hub = &mut *self.lock();
+        let (delivery, mistakes) = delivery::ping(&mut hub.state, secret);
+        hub.violations.extend(mistakes);
+        delivery
     }
 
     /// The violations so far, which a test that wants them takes away.

@@ -1,5 +1,7 @@
 //! Accounts, Apps and their tokens.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
 use super::Call;
@@ -65,19 +67,43 @@ pub(super) fn create_token(state: &mut State, call: &Call) -> Answer {
             .filter_map(|(name, level)| Some((name.clone(), level.as_str()?.to_string())))
             .collect();
     }
+    let repositories = asked_repositories(state, call, &found.repositories)?;
     let (id, expires_at) = (found.id, state.now + TOKEN_SECONDS);
     let value = format!("ghs_{:036}", state.new_id());
     let bearer = Bearer::Installation(id);
-    let token =
-        Token { bearer, expires_at: Some(expires_at), permissions: Some(permissions.clone()) };
+    let selection = if repositories.is_some() { "selected" } else { "all" };
+    let token = Token {
+        bearer,
+        expires_at: Some(expires_at),
+        repositories,
+        permissions: Some(permissions.clone()),
+    };
     state.tokens.insert(value.clone(), token);
     let reply = json!({
         "token": value,
         "expires_at": timestamp(expires_at),
         "permissions": permissions,
-        "repository_selection": "selected",
+        "repository_selection": selection,
     });
     Ok(Reply::new(201, reply))
+}
+
+/// The repositories for which a token is asked, by name or id; none where it is for all.
+fn asked_repositories(
+    state: &State,
+    call: &Call,
+    granted: &BTreeSet<u64>,
+) -> Result<Option<BTreeSet<u64>>, Reply> {
+    let list = |name: &str| call.body[name].as_array().into_iter().flatten();
+    let named = list("repositories").map(|name| {
+        let mut own = granted.iter().filter_map(|id| state.repositories.get(id));
+        own.find(|it| name == &it.name).map(|it| it.id)
+    });
+    let numbered = list("repository_ids").map(|id| id.as_u64().filter(|id| granted.contains(id)));
+    let asked: Option<BTreeSet<u64>> = named.chain(numbered).collect();
+    const MESSAGE: &str = "There is at least one repository that does not exist or is not accessible to the parent installation.";
+    let asked = asked.ok_or_else(|| Reply::refusal(422, MESSAGE))?;
+    Ok(Some(asked).filter(|asked| !asked.is_empty()))
 }
 
 pub(super) fn team_membership(state: &mut State, call: &Call) -> Answer {

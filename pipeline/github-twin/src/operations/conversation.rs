@@ -111,7 +111,7 @@ pub(crate) fn say(
 
 /// Whether the one who asks may change the comment: its author, or who may write to the repository.
 fn may_change(state: &State, call: &Call, comment: &Comment) -> Result<(), Reply> {
-    let has = role_of(state, call.token.bearer, call.repository(state));
+    let has = role_of(state, &call.token, call.repository(state));
     if comment.author == call.account || has >= role("write") {
         return Ok(());
     }

@@ -24,9 +24,11 @@ impl Place {
         hub.account("alice", 1001);
         let pull = hub.repository("acme/widget").private().permission("alice", "read");
         let pull = pull.pull("alice", "Faster parser");
+        hub.repository("acme/other").private();
+        hub.repository("acme/third");
         let app = hub.app("dyno", 42);
         let permissions = [("issues", "write"), ("checks", "write"), ("contents", "read")];
-        let installation = hub.install(&app, &["acme/widget"], &permissions);
+        let installation = hub.install(&app, &["acme/widget", "acme/other"], &permissions);
         Place { hub, app, installation, pull }
     }
 
@@ -61,8 +63,7 @@ async fn an_app_shows_itself_and_where_it_is_installed() {
     let installation = get(hub, &jwt, "/repos/acme/widget/installation").await.body;
     assert_eq!(installation["id"], place.installation);
     assert_eq!(get(hub, &jwt, "/app/installations").await.body[0]["id"], place.installation);
-    hub.repository("acme/other");
-    assert_eq!(get(hub, &jwt, "/repos/acme/other/installation").await.status, 404);
+    assert_eq!(get(hub, &jwt, "/repos/acme/third/installation").await.status, 404);
     assert_eq!(hub.requests()[0].account.as_deref(), Some("app/dyno"));
 }
 
@@ -121,6 +122,13 @@ async fn an_installations_token_lives_an_hour_and_may_what_it_says() {
     assert_eq!(get(hub, fewer, comments).await.status, 200);
     assert_eq!(send(hub, fewer, "POST", comments, json!({ "body": "a" })).await.status, 403);
     assert_eq!(place.token(json!({ "permissions": { "statuses": "write" } })).await.status, 422);
+    // For one repository of several, and for none that the App is not installed in.
+    for (name, status) in [("widget", 200), ("other", 404)] {
+        let body = json!({ "repositories": [name] });
+        let only = place.token(body).await.body["token"].as_str().unwrap().to_string();
+        assert_eq!(get(hub, &only, comments).await.status, status, "{name}");
+    }
+    assert_eq!(place.token(json!({ "repositories": ["third"] })).await.status, 422);
     hub.advance(Duration::from_secs(3599));
     assert_eq!(get(hub, token, comments).await.status, 200);
     hub.advance(Duration::from_secs(1));

@@ -89,6 +89,18 @@ async fn what_happens_to_a_comment_is_delivered_and_signed() {
 }
 
 #[tokio::test]
+async fn a_webhook_is_tried_by_a_ping() {
+    let hub = Twin::start();
+    let (address, received) = listener().await;
+    assert_eq!(hub.ping("secret").post(&address).await.unwrap(), 202);
+    let received = received.lock().unwrap();
+    assert_eq!(received[0].0["x-github-event"], "ping");
+    let body: Value = serde_json::from_slice(&received[0].1).unwrap();
+    assert_eq!(body["hook"]["events"], json!(["issue_comment"]));
+    hub.finish();
+}
+
+#[tokio::test]
 async fn a_delivery_is_posted_as_it_is_though_a_test_forged_it() {
     let hub = Twin::start();
     hub.account("alice", 1001);

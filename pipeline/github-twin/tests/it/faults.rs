@@ -157,6 +157,22 @@ async fn what_github_does_not_know_is_a_violation() {
             400,
             "an API version that the twin's schemas are not of",
         ),
+        (
+            "GET",
+            COMMENTS,
+            &[("accept", "application/vnd.github.raw+json")],
+            Value::Null,
+            200,
+            "the twin does not answer with application/vnd.github.raw+json",
+        ),
+        (
+            "GET",
+            "/repos/acme/widget/issues?labels=slow",
+            &[],
+            Value::Null,
+            200,
+            "the twin does not act on the query parameter labels",
+        ),
     ];
     let (hub, token, pull) = hub();
     for (method, target, headers, body, status, violation) in table {

@@ -121,9 +121,12 @@ async fn a_commit_is_found_by_digest_beginning_and_branch() {
     let alice = hub.account("alice", 1001);
     let repository = hub.repository("acme/widget");
     let pull = repository.fork("alice").pull("alice", "Faster parser");
-    let (head, tip) = (hub.head(&pull), repository.tip("main"));
+    let head = hub.head(&pull);
     let sha = "ab".repeat(20);
-    repository.git_commit("alice", "real", &sha, "As git has it");
+    let real = repository.pull_of("alice", "main", "A pull request whose head moves");
+    repository.git_commit("alice", "main", &sha, "As git has it");
+    assert_eq!(hub.head(&real), sha);
+    let tip = repository.tip("main");
     // A fork's commits are found in the repository that it comes from, as on GitHub.
     let table = [
         (head.as_str(), Some(&head)),
