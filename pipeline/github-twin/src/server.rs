@@ -15,8 +15,8 @@ use crate::access::{account_of, authenticate};
 use crate::fault::{self, Fault, Rule};
 use crate::limits::{self, Limits};
 use crate::operations::{self, Call};
-use crate::reply::Reply;
-use crate::schemas;
+use crate::reply::{Answer, Reply};
+use crate::schemas::{self, Route};
 use crate::state::{Bearer, State, Token, hex};
 
 /// The version of the API whose schemas the twin has.
@@ -184,81 +184,84 @@ impl Hub {
         self.violations.push(format!("{} {}: {what}", asked.method, asked.target));
     }
 
-    /// Does what is asked and gives the reply, complete and validated.
+    /// Does what is asked and gives the reply.
     fn perform(&mut self, asked: &Asked, token: Result<Token, Reply>, key: &str) -> Reply {
-        if asked.header("user-agent").is_none() {
-            self.violation(asked, "no user-agent");
-            return Reply::refusal(403, "Request forbidden by administrative rules.");
-        }
-        if asked.header("x-github-api-version").is_some_and(|version| version != API_VERSION) {
-            self.violation(asked, "an API version that the twin's schemas are not of");
-            return Reply::refusal(400, "The API version is not supported");
-        }
-        if let Some(accept) = asked.header("accept").filter(|accept| !MEDIA_TYPES.contains(accept))
-        {
-            self.violation(asked, &format!("the twin does not answer with {accept}"));
-        }
-        let token = match token {
-            Ok(token) => token,
-            Err(refusal) => return refusal,
-        };
-        let route = match schemas::route(&asked.method, &self.named(&asked.path)) {
-            Ok(route) => route,
-            Err(methods) if methods.is_empty() => {
-                self.violation(asked, "unknown route");
-                return Reply::not_found();
-            }
-            Err(methods) => {
-                self.violation(
-                    asked,
-                    &format!("unknown method: GitHub has {}", methods.join(", ")),
-                );
-                return Reply::not_found();
-            }
-        };
+        self.check_headers(asked)
+            .and(token)
+            .and_then(|token| self.attempt(asked, token, key))
+            .unwrap_or_else(|refusal| refusal)
+    }
+
+    /// The reply to a request, complete and validated, or the refusal before there is one.
+    fn attempt(&mut self, asked: &Asked, token: Token, key: &str) -> Answer {
+        let route = self.route(asked)?;
         let operation = route.operation;
         let is_write = asked.method != "GET";
         if operation != "rate-limit/get" {
             let creates = is_write && !operation.starts_with("apps/");
-            if let Err(refusal) = self.limits.take(key, self.state.now, creates) {
-                return refusal;
-            }
+            self.limits.take(key, self.state.now, creates)?;
         }
         let body = match asked.body.as_ref() {
             b"" => Ok(None),
             bytes => serde_json::from_slice::<Value>(bytes).map(Some),
         };
-        let Ok(body) = body else {
+        let body = body.map_err(|_| {
             self.violation(asked, "a body that is no JSON");
-            return Reply::refusal(400, "Problems parsing JSON");
-        };
-        for (name, _) in
-            asked.query.iter().filter(|(name, _)| !operations::is_served(operation, name))
-        {
-            self.violation(asked, &format!("the twin does not act on the query parameter {name}"));
+            Reply::refusal(400, "Problems parsing JSON")
+        })?;
+        for (name, _) in &asked.query {
+            if !operations::is_served(operation, name) {
+                let what = format!("the twin does not act on the query parameter {name}");
+                self.violation(asked, &what);
+            }
         }
         let mistakes = schemas::request_mistakes(&route, &asked.query, &body);
         if !mistakes.is_empty() {
             mistakes.iter().for_each(|mistake| self.violation(asked, mistake));
-            return Reply::refusal(422, "Invalid request.");
+            return Err(Reply::refusal(422, "Invalid request."));
         }
         let mut reply = if operation == "rate-limit/get" {
             self.rate_limit(key)
         } else {
             let query = asked.query.clone();
-            match Call::new(&self.state, route, query, body, token, is_write) {
-                Err(refusal) => refusal,
-                Ok(call) => {
-                    let address = self.numbered(&asked.path, call.repository);
-                    let answer = operations::perform(&mut self.state, &call);
-                    let mut reply = answer.unwrap_or_else(|refusal| refusal);
-                    reply.cut(&asked.query, &address);
-                    reply
-                }
-            }
+            let call = Call::new(&self.state, route, query, body, token, is_write);
+            let answer = call.and_then(|call| {
+                let mut reply = operations::perform(&mut self.state, &call)?;
+                reply.cut(&asked.query, &self.numbered(&asked.path, call.repository));
+                Ok(reply)
+            });
+            answer.unwrap_or_else(|refusal| refusal)
         };
         self.validate(asked, operation, &mut reply);
-        reply
+        Ok(reply)
+    }
+
+    fn check_headers(&mut self, asked: &Asked) -> Result<(), Reply> {
+        if asked.header("user-agent").is_none() {
+            self.violation(asked, "no user-agent");
+            return Err(Reply::refusal(403, "Request forbidden by administrative rules."));
+        }
+        if asked.header("x-github-api-version").is_some_and(|version| version != API_VERSION) {
+            self.violation(asked, "an API version that the twin's schemas are not of");
+            return Err(Reply::refusal(400, "The API version is not supported"));
+        }
+        if let Some(accept) = asked.header("accept").filter(|accept| !MEDIA_TYPES.contains(accept))
+        {
+            self.violation(asked, &format!("the twin does not answer with {accept}"));
+        }
+        Ok(())
+    }
+
+    /// The operation that is asked for; what GitHub does not know is a violation.
+    fn route(&mut self, asked: &Asked) -> Result<Route, Reply> {
+        schemas::route(&asked.method, &self.named(&asked.path)).map_err(|methods| {
+            let what = match methods.join(", ") {
+                none if none.is_empty() => "unknown route".to_string(),
+                methods => format!("unknown method: GitHub has {methods}"),
+            };
+            self.violation(asked, &what);
+            Reply::not_found()
+        })
     }
 
     /// Fills in a reply and notes what GitHub's schema would not allow in it.

@@ -8,6 +8,22 @@ use crate::state::{
     CheckRun, Commit, Issue, PullRequest, Repository, Review, State, Status, hex, timestamp,
 };
 
+/// What an issue shows and the pull request that it is does not.
+const OF_ISSUES: &[&str] = &[
+    "repository_url",
+    "labels_url",
+    "events_url",
+    "pull_request",
+    "reactions",
+    "state_reason",
+    "timeline_url",
+    "performed_via_github_app",
+];
+
+/// The addresses that a pull request shows once more under `_links`.
+const LINKS: &[&str] =
+    &["html", "issue", "comments", "review_comments", "review_comment", "commits", "statuses"];
+
 pub(crate) fn pull(
     state: &State,
     base: &Repository,
@@ -17,16 +33,6 @@ pub(crate) fn pull(
     let url = format!("{}/pulls/{}", repository_url(state, base), issue.number);
     let html = format!("{}/pull/{}", html_url(base), issue.number);
     let mut shown = super::issue(state, base, issue);
-    const OF_ISSUES: &[&str] = &[
-        "repository_url",
-        "labels_url",
-        "events_url",
-        "pull_request",
-        "reactions",
-        "state_reason",
-        "timeline_url",
-        "performed_via_github_app",
-    ];
     for key in OF_ISSUES {
         shown.as_object_mut().unwrap().remove(*key);
     }
@@ -72,20 +78,11 @@ pub(crate) fn pull(
     });
     let fields = shown.as_object_mut().unwrap();
     fields.extend(more.as_object().unwrap().clone());
-    for side in [
-        "self",
-        "html",
-        "issue",
-        "comments",
-        "review_comments",
-        "review_comment",
-        "commits",
-        "statuses",
-    ] {
-        let key = if side == "self" { "url".to_string() } else { format!("{side}_url") };
-        let link = fields.get(&key).cloned().unwrap_or_else(|| url.clone().into());
-        fields["_links"][side] = json!({ "href": link });
+    for name in LINKS {
+        let link = fields.get(&format!("{name}_url")).unwrap_or(&fields["url"]).clone();
+        fields["_links"][*name] = json!({ "href": link });
     }
+    fields["_links"]["self"] = json!({ "href": url });
     shown
 }
 

@@ -140,8 +140,9 @@ async fn a_fine_grained_token_may_what_its_permissions_say() {
     let hub = &place.hub;
     let comments = "/repos/acme/widget/issues/1/comments";
     let status = format!("/repos/acme/widget/statuses/{}", place.head);
-    let table: &[(&[(&str, &str)], [u16; 4])] = &[
-        (&[], [200, 403, 403, 403]),
+    const NOTHING: &[(&str, &str)] = &[];
+    let table = [
+        (NOTHING, [200, 403, 403, 403]),
         (&[("issues", "read")], [200, 200, 403, 403]),
         (&[("pull_requests", "write")], [200, 200, 201, 403]),
         (&[("issues", "write"), ("statuses", "write")], [200, 200, 201, 201]),
@@ -155,7 +156,7 @@ async fn a_fine_grained_token_may_what_its_permissions_say() {
             send(hub, &token, "POST", comments, json!({ "body": "hello" })).await.status,
             send(hub, &token, "POST", &status, json!({ "state": "success" })).await.status,
         ];
-        assert_eq!(&seen, expected, "{permissions:?}");
+        assert_eq!(seen, expected, "{permissions:?}");
     }
 }
 
