@@ -54,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "dyno-answer",
             "dyno-base",
+            "dyno-bot",
             "dyno-build",
             "dyno-engine",
             "dyno-host",

@@ -56,6 +56,8 @@ pub struct Configuration {
     /// The numeric id of the account that writes its comments: only its markers count.
     pub account: u64,
     pub credential: Credential,
+    /// The address of GitHub's API: `https`, or on loopback.
+    pub api: String,
     /// The store that has the queue: a URL, or a folder.
     pub store: String,
     /// Where the pages of reports are served.
@@ -142,6 +144,10 @@ pub fn parse(file: &str, text: &str) -> Result<Configuration, Mistakes> {
     read(file, &secret::redacted(text), |table| {
         let name = table.required_str("name").and_then(|name| account_name(table, name));
         let account = required_id(table, "account");
+        let api = match table.optional_str("api") {
+            Some(written) => api(table, written),
+            None => Some("https://api.github.com".into()),
+        };
         let store = table.required_str("store").and_then(|store| place(table, "store", store));
         let report_url = table.optional_str("report_url").map(|url| report_url(table, url));
         let silent_when_unchanged = table.optional_bool("silent_when_unchanged");
@@ -165,6 +171,7 @@ pub fn parse(file: &str, text: &str) -> Result<Configuration, Mistakes> {
             name: name?,
             account: account?,
             credential: credential?,
+            api: api?,
             store: store?,
             report_url: report_url.unwrap_or(Some(None))?,
             silent_when_unchanged: silent_when_unchanged.unwrap_or(false),
@@ -198,6 +205,18 @@ fn account_name(table: &Table<'_>, name: Located<String>) -> Option<String> {
         table.note(name.span, message, expected, hint);
     }
     is_one.then_some(name.value)
+}
+
+/// The address of an API, to which a token goes: nobody may read along.
+fn api(table: &Table<'_>, written: Located<String>) -> Option<String> {
+    let is_safe = crate::github::is_safe(&written.value);
+    if !is_safe {
+        let message = format!("`api` is \"{}\"", written.value.escape_debug());
+        let expected = "an address that begins with https://, without a password";
+        let hint = Some("plain http is for loopback alone".to_string());
+        table.note(written.span, message, expected, hint);
+    }
+    is_safe.then_some(written.value)
 }
 
 /// A store, which may be anything but a place for passwords.
@@ -354,6 +373,7 @@ accounts = { alice = 1001, "bob-b" = 1002 }
         let text = r#"
 name = "@dyno"
 acount = 4242
+api = "http://git.example/api/v3"
 store = "s3://key:secret@bench/store"
 report_url = "javascript:alert(1)"
 app = { id = 0, key_file = "app.pem", key_environment = "X" }

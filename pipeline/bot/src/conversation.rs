@@ -20,6 +20,7 @@ use dyno_model::queue::QueueRequest;
 use dyno_model::record::Trust;
 use dyno_model::verdict::Conclusion;
 use dyno_queue::objects::Reply;
+use serde::{Deserialize, Serialize};
 
 pub use fit::{BODY_BYTES_MAX, fit};
 pub use parts::{Part, PartState};
@@ -28,8 +29,30 @@ use crate::command::{Command, Scope};
 use crate::configuration::Project;
 use crate::permission::Account;
 
-/// Who compares: the store's answer to a request.
+/// What is to be asked of the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// For people: who asks, and where.
+    pub requester: String,
+    pub suite: String,
+    pub policy: String,
+    /// Labels, architectures or names of hosts.
+    pub hosts: Vec<String>,
+    /// Empty for those of the suite.
+    pub threads: Vec<u32>,
+    /// Names of benchmarks; empty for all.
+    pub only: Vec<String>,
+    pub baseline: CommitId,
+    pub candidate: CommitId,
+    pub trust: Trust,
+}
+
+/// Who plans and compares: the catalog, and the store's answer to a request.
 pub trait Comparisons: Send + Sync {
+    /// The request for what is wanted, planned into jobs; the inner error says what of it cannot be
+    /// asked.
+    fn plan(&self, wanted: &Wanted) -> impl Reply<Result<QueueRequest, String>>;
+
     /// The comparison that `request` asks for, as far as it was measured; `None` where nothing was.
     fn compare(&self, request: &QueueRequest) -> impl Reply<Option<Comparison>>;
 }
@@ -164,6 +187,15 @@ impl Conversation {
         self.comparison.as_ref().filter(|_| self.stage() == Stage::Verdict)
     }
 
+    /// What has become of it.
+    pub fn outcome(&self) -> Outcome {
+        match self.verdict() {
+            Some(comparison) => Outcome::Verdict(comparison.conclusion),
+            None if self.stage().is_end() => Outcome::Nothing,
+            None => Outcome::Open,
+        }
+    }
+
     /// Whether it says what somebody must read, also where the bot is to be silent while nothing
     /// changes.
     fn is_loud(&self) -> bool {
@@ -178,14 +210,24 @@ impl Conversation {
     }
 }
 
-/// The labels that `conversations` of one pull request put on and take off.
-pub fn labels(project: &Project, conversations: &[Conversation]) -> crate::outbox::Say {
+/// What has become of a request, as labels say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    Open,
+    Verdict(Conclusion),
+    /// It has ended without a verdict.
+    Nothing,
+}
+
+/// The labels that requests of one pull request put on and take off.
+pub fn labels(project: &Project, outcomes: &[Outcome]) -> crate::outbox::Say {
     let texts = project.labels.all().chain(project.waiting_label.as_deref());
     let managed = texts.map(str::to_string).collect();
-    let of_one = |conversation: &Conversation| match conversation.verdict() {
-        Some(comparison) => project.labels.of(comparison.conclusion).map(str::to_string),
-        None if conversation.stage().is_end() => None,
-        None => project.waiting_label.clone(),
+    let of_one = |outcome: &Outcome| match outcome {
+        Outcome::Verdict(conclusion) => project.labels.of(*conclusion).map(str::to_string),
+        Outcome::Nothing => None,
+        Outcome::Open => project.waiting_label.clone(),
     };
-    crate::outbox::Say::Labels { on: conversations.iter().filter_map(of_one).collect(), managed }
+    crate::outbox::Say::Labels { on: outcomes.iter().filter_map(of_one).collect(), managed }
 }

@@ -25,6 +25,10 @@ pub enum Answer<'a> {
         missing: &'a [Refusal],
         rules: &'a Repository,
     },
+    /// What was wanted cannot be asked, and why.
+    Unplanned(&'a str),
+    /// The command is one that this bot does not carry out yet.
+    Missing(&'a Command),
     Help,
     /// Where things are; none where nothing was asked.
     Status(&'a [Conversation]),
@@ -59,6 +63,13 @@ fn lines(bot: &str, answer: &Answer<'_>) -> Vec<String> {
             };
             let lines: Vec<String> = missing.iter().map(line).collect();
             vec!["### Not started".into(), lines.join("\n")]
+        }
+        Answer::Unplanned(why) => {
+            vec!["### Not started".into(), prose(&bounded(why, 1000))]
+        }
+        Answer::Missing(command) => {
+            let name = code(command.name());
+            vec![format!("{name} is not there yet, so nothing was done.")]
         }
         Answer::Help => vec!["### Commands".into(), forms(bot)],
         Answer::Status([]) => vec!["Nothing was asked in this pull request.".into()],

@@ -280,7 +280,8 @@ fn labels_are_those_of_all_requests() {
         (vec![gone], vec![]),
         (vec![], vec![]),
     ] {
-        let Say::Labels { on, managed } = labels(&project, &all) else { panic!() };
+        let outcomes: Vec<Outcome> = all.iter().map(Conversation::outcome).collect();
+        let Say::Labels { on, managed } = labels(&project, &outcomes) else { panic!() };
         assert_eq!(on.iter().collect::<Vec<_>>(), expected);
         assert_eq!(managed.len(), 3);
     }

@@ -142,7 +142,7 @@ impl<O: Objects, C: Clock> Due<'_, O, C> {
         match trouble {
             HubTrouble::Away(why) => Ok(Outcome::Unsaid(why)),
             HubTrouble::Limited { until_us } => Ok(Outcome::Limited(until_us)),
-            HubTrouble::Refused(why) => {
+            HubTrouble::Refused(why) | HubTrouble::Gone(why) => {
                 let times = self.entry.refused.as_ref().map_or(0, |(times, _)| *times) + 1;
                 self.entry.refused = Some((times, why.clone()));
                 self.store().await?;

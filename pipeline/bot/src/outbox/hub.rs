@@ -80,9 +80,12 @@ impl Action {
 /// Why GitHub did not do or say something.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HubTrouble {
-    /// It answered, and will not: gone, locked, forbidden, malformed.
+    /// It answered, and will not: locked, forbidden, malformed.
     #[error("{0}")]
     Refused(String),
+    /// It is not there, or not to be seen.
+    #[error("{0}")]
+    Gone(String),
     /// It did not answer, or not with a result. What was asked may have been done all the same.
     #[error("{0}")]
     Away(String),
