@@ -76,7 +76,7 @@ struct Installation {
 
 #[derive(Deserialize)]
 struct InstallationToken {
-    token: SecretString,
+    token: String,
     expires_at: String,
 }
 
@@ -106,6 +106,7 @@ impl<T: Transport, C: Clock> GitHub<T, C> {
         let url = self.url(&path, &[])?;
         let made = self.exchange(Method::Post, url, signature, None, Some(body)).await?;
         let InstallationToken { token, expires_at } = parsed(&made.body)?;
+        let token = SecretString::from(token);
         let end = DateTime::parse_from_rfc3339(&expires_at);
         let end_us = end.map_or(now_us, |end| end.timestamp_micros());
         self.state().tokens.insert(repository.clone(), (token.clone(), end_us));

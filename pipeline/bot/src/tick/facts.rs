@@ -67,25 +67,28 @@ impl<T: Transport, C: Clock, O: Objects, A: Comparisons> Bot<'_, T, C, O, A> {
         Ok((decision, base))
     }
 
-    /// What becomes of a grant now that a job of it was taken.
+    /// What is missing for a grant now that a job of it was taken, and the head of the pull request.
     pub(super) async fn confirm(
         &self,
         rules: &Repository,
         place: &Place,
         measurement: &Measurement,
-    ) -> Result<Vec<Refusal>, Hindrance> {
+    ) -> Result<(Vec<Refusal>, Option<CommitId>), Hindrance> {
         let grant = &measurement.grant;
         let level = self.github.level(&rules.name, &grant.by).await?;
-        let Some(pull) = self.github.pull(place).await? else { return Ok(Vec::new()) };
+        let Some(pull) = self.github.pull(place).await? else {
+            return Ok((Vec::new(), None));
+        };
         let mut request = pull.request;
+        let head = Some(request.head.clone());
         if grant.commit.as_ref().is_some_and(|granted| granted.is_reviewed) {
             request.reviews = self.github.reviews(place, &listed(rules)).await?;
         }
         let facts =
             Facts { level, pull: request, is_base_own: true, open_in_pull: 0, open_of_account: 0 };
         Ok(match confirm(rules, grant, &facts) {
-            Decision::Refuse(missing) => missing,
-            Decision::Accept(_) | Decision::Ignore(_) => Vec::new(),
+            Decision::Refuse(missing) => (missing, head),
+            Decision::Accept(_) | Decision::Ignore(_) => (Vec::new(), head),
         })
     }
 }

@@ -54,9 +54,12 @@ impl<T: Transport, C: Clock, O: Objects, A: Comparisons> Bot<'_, T, C, O, A> {
         let status = self.status().await?;
         let mut parts = self.parts(measurement, &status).await?;
         let is_running = |part: &Part| matches!(part.state, PartState::Running { .. });
+        let mut is_head_known = measurement.said.is_none();
         if !measurement.is_confirmed && parts.iter().any(is_running) {
-            measurement.missing = self.confirm(rules, &place, measurement).await?;
-            measurement.is_confirmed = true;
+            let (missing, head) = self.confirm(rules, &place, measurement).await?;
+            (measurement.missing, measurement.is_confirmed) = (missing, true);
+            is_head_known = head.is_some();
+            measurement.head = head.unwrap_or_else(|| measurement.head.clone());
             let is_refused = !measurement.missing.is_empty();
             ask::keep(self.objects, self.clock, &ask, true).await?;
             if is_refused && let Some(measurement) = &ask.measurement {
@@ -69,9 +72,7 @@ impl<T: Transport, C: Clock, O: Objects, A: Comparisons> Bot<'_, T, C, O, A> {
         if measurement.said.as_ref() == Some(&seen) {
             return Ok(());
         }
-        if measurement.said.is_some()
-            && let Some(pull) = self.github.pull(&place).await?
-        {
+        if !is_head_known && let Some(pull) = self.github.pull(&place).await? {
             measurement.head = pull.request.head;
         }
         let is_measured = |part: &Part| matches!(part.state, PartState::Measured { .. });
