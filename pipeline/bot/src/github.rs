@@ -252,7 +252,10 @@ impl<T: Transport, C: Clock> GitHub<T, C> {
             let Some(url) = next else { return Ok(items) };
             let (body, following) = self.page(repository, url).await?;
             let mut page: Value = parsed(body.as_bytes())?;
-            let list = key.map_or(page.take(), |key| page[key].take());
+            let list = match key {
+                Some(key) => page[key].take(),
+                None => page,
+            };
             let list: Vec<R> = serde_json::from_value(list).map_err(unread)?;
             items.extend(list);
             next = following;

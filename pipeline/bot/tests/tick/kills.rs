@@ -9,15 +9,19 @@ use crate::world::World;
 #[tokio::test]
 async fn one_comment_whatever_dies() {
     let mut kills = 0;
-    for (stage, least) in [("queued", 30), ("verdict", 20)] {
+    for (stage, least) in [("queued", 30), ("running", 20), ("verdict", 20)] {
         for moment in 0.. {
             let world = World::new();
             let pull = world.pull();
             world.tick().await;
             world.twin.comment_as("alice", &pull, &format!("@dyno run {}", world.twin.head(&pull)));
-            if stage == "verdict" {
+            if stage != "queued" {
                 world.tick().await;
-                world.measure(None).await;
+            }
+            match stage {
+                "running" => world.take().await,
+                "verdict" => world.measure(None).await,
+                _ => {}
             }
             world.clock.advance(Duration::from_secs(60));
             world.fuse(Some(moment));
