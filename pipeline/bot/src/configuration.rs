@@ -10,6 +10,7 @@ use std::fmt;
 use dyno_model::catalog::reader::{Located, Table, checked_name, read};
 use dyno_model::mistake::Mistakes;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 pub use project::Project;
 pub use secret::{SecretKind, SecretSource};
@@ -207,9 +208,22 @@ fn account_name(table: &Table<'_>, name: Located<String>) -> Option<String> {
     is_one.then_some(name.value)
 }
 
+/// Whether a token may go to `api`: to others by `https` alone.
+pub fn is_safe(api: &str) -> bool {
+    let Ok(url) = Url::parse(api) else { return false };
+    let is_loopback = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => address.is_loopback(),
+        Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    let is_plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+    is_plain && (url.scheme() == "https" && url.has_host() || url.scheme() == "http" && is_loopback)
+}
+
 /// The address of an API, to which a token goes: nobody may read along.
 fn api(table: &Table<'_>, written: Located<String>) -> Option<String> {
-    let is_safe = crate::github::is_safe(&written.value);
+    let is_safe = is_safe(&written.value);
     if !is_safe {
         let message = format!("`api` is \"{}\"", written.value.escape_debug());
         let expected = "an address that begins with https://, without a password";

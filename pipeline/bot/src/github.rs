@@ -27,7 +27,7 @@ pub use etags::Etags;
 pub use read::{Comment, Pull};
 pub use wire::{Answer, Call, Method, Transport, Wire};
 
-use crate::configuration::RepositoryName;
+use crate::configuration::{RepositoryName, is_safe};
 use crate::outbox::HubTrouble;
 use etags::Kept;
 
@@ -42,19 +42,6 @@ const PAGE: &str = "100";
 
 /// Pages of a list beyond which it is not read.
 const PAGES_MAX: usize = 100;
-
-/// Whether a token may go to `api`: to others by `https` alone.
-pub fn is_safe(api: &str) -> bool {
-    let Ok(url) = Url::parse(api) else { return false };
-    let is_loopback = match url.host() {
-        Some(url::Host::Domain(name)) => name == "localhost",
-        Some(url::Host::Ipv4(address)) => address.is_loopback(),
-        Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    let is_plain = url.username().is_empty() && url.password().is_none() && url.query().is_none();
-    is_plain && (url.scheme() == "https" && url.has_host() || url.scheme() == "http" && is_loopback)
-}
 
 /// GitHub, as one bot sees it.
 pub struct GitHub<T, C> {

@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use dyno_bot::configuration::{Level, RepositoryName};
-use dyno_bot::github::{Access, Answer, Call, Etags, GitHub, Transport, is_safe};
+use dyno_bot::configuration::{Level, RepositoryName, is_safe};
+use dyno_bot::github::{Access, Answer, Call, Etags, GitHub, Transport};
 use dyno_bot::outbox::{HubTrouble, Place};
 use dyno_bot::permission::Account;
 use dyno_queue::clock::SystemClock;
