@@ -214,7 +214,7 @@ async fn what_fails_and_what_nobody_measures_is_said() {
     world.tick().await;
     let text = world.shown(&pull);
     assert!(text.contains("### Not measured: `wasmi`"), "{text}");
-    assert!(text.contains("failed: no image ESC"), "{text}");
+    assert!(text.contains("failed: no image `<b>` of `@everyone`"), "{text}");
     // `self` compares the baseline with itself, and has a comment of its own.
     *world.made.conclusion.lock().unwrap() = Conclusion::Unchanged;
     world.twin.comment_as("alice", &pull, "@dyno self");

@@ -11,7 +11,7 @@ async fn one_comment_whatever_dies() {
     let mut kills = 0;
     for (stage, least) in [("queued", 30), ("running", 20), ("verdict", 20)] {
         for moment in 0.. {
-            let world = World::new();
+            let world = World::with_token();
             let pull = world.pull();
             world.tick().await;
             world.twin.comment_as("alice", &pull, &format!("@dyno run {}", world.twin.head(&pull)));
@@ -40,8 +40,8 @@ async fn one_comment_whatever_dies() {
             let about = format!("{stage}, killed at moment {moment}: {text}");
             assert_eq!(world.own_comments(&pull), 1, "{about}");
             assert!(text.contains("### Regressed: 1 of 2 series."), "{about}");
-            assert_eq!(text.matches("👀 dyno[bot]").count(), 1, "{about}");
-            assert_eq!(text.matches("\ncheck ").count(), 1, "{about}");
+            assert_eq!(text.matches("👀 dyno").count(), 1, "{about}");
+            assert_eq!(text.matches("\nstatus dyno: wasmi ").count(), 1, "{about}");
             assert_eq!(world.objects.names("queue/requests/").len(), 1, "{about}");
             assert_eq!(world.objects.names("bot/due/"), [] as [String; 0], "{about}");
             if !was_killed {

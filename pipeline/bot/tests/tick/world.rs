@@ -1,7 +1,7 @@
 //! A GitHub, a store in memory, one clock for both, and a bot that can die at any effect.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use dyno_bot::configuration::{self, Configuration, Credential};
@@ -150,12 +150,12 @@ impl Objects for Memory {
 }
 
 /// The transport of the binary, in a process that can die.
-struct Mortal {
-    wire: Wire,
+struct Mortal<'a> {
+    wire: &'a Wire,
     fuse: Fuse,
 }
 
-impl Transport for Mortal {
+impl Transport for Mortal<'_> {
     async fn send(&self, call: Call) -> Result<Answer, String> {
         if call.method == Method::Get {
             return self.wire.send(call).await;
@@ -239,6 +239,8 @@ pub struct World {
     pub configuration: Configuration,
     secret: SecretString,
     etags: tempfile::TempDir,
+    /// Made in the test's runtime, once: reading the machine's certificates takes a while.
+    wire: OnceLock<Wire>,
 }
 
 impl World {
@@ -298,7 +300,8 @@ impl World {
         let made = Made { clock: clock.clone(), conclusion, wanted: Mutex::default() };
         let etags = tempfile::tempdir().unwrap();
         let objects = Memory::default();
-        Self { twin, clock, objects, made, configuration, secret, etags }
+        let wire = OnceLock::new();
+        Self { twin, clock, objects, made, configuration, secret, etags, wire }
     }
 
     /// A pull request of alice's from a branch of the repository.
@@ -311,7 +314,8 @@ impl World {
         let access = Access::new(&self.configuration.credential, self.secret.clone()).unwrap();
         let own = (access, self.configuration.account);
         let fuse = self.objects.fuse.clone();
-        let transport = Mortal { wire: Wire::new().unwrap(), fuse: fuse.clone() };
+        let wire = self.wire.get_or_init(|| Wire::new().unwrap());
+        let transport = Mortal { wire, fuse: fuse.clone() };
         let etags = Etags::open(self.etags.path().into());
         let api = &self.configuration.api;
         let github = GitHub::new(api, own, etags, transport, self.clock.clone()).unwrap();
