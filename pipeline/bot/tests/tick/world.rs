@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use dyno_bot::configuration::{self, Configuration, Credential};
+use dyno_bot::configuration::{self, Configuration};
 use dyno_bot::conversation::{Comparison, Comparisons, Wanted};
 use dyno_bot::github::{Access, Answer, Call, Etags, GitHub, Method, Transport, Wire};
 use dyno_bot::tick::{Bot, Pass};
