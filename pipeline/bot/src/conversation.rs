@@ -32,7 +32,7 @@ use crate::permission::Account;
 /// What is to be asked of the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
-    /// For people: who asks, and where.
+    /// Who asks, and where, for people.
     pub requester: String,
     pub suite: String,
     pub policy: String,

@@ -20,7 +20,7 @@ pub(super) struct Granted<'a> {
     pub grant: Grant,
     pub pull: Pull,
     pub project: &'a Project,
-    /// Those that may be asked for; the first is meant where none is named.
+    /// The suites that may be asked for; the first is meant where none is named.
     pub suites: &'a [String],
     /// The commit that `base=` means.
     pub base: Option<CommitId>,
