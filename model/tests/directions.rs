@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dyno-base", &["dyno-model", "dyno-probe"]),
     ("dyno-host", &["dyno-base", "dyno-model", "dyno-probe"]),
     ("dyno-engine", &["dyno-base", "dyno-host", "dyno-model", "dyno-probe"]),
+    ("dyno-github-twin", &[]),
     ("dyno-image", &["dyno-base", "dyno-model"]),
     ("dyno-build", &["dyno-base", "dyno-engine", "dyno-model", "dyno-probe"]),
     ("dyno-toolchain", &["dyno-base", "dyno-build", "dyno-engine", "dyno-model", "dyno-probe"]),
@@ -47,11 +48,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("dyno-answer", &["dyno-base", "dyno-model", "dyno-query", "dyno-reports", "dyno-store"]),
+    ("dyno-bot", &["dyno-model", "dyno-queue", "dyno-reports"]),
     (
         "dyno",
         &[
             "dyno-answer",
             "dyno-base",
+            "dyno-bot",
             "dyno-build",
             "dyno-engine",
             "dyno-host",
@@ -78,12 +81,17 @@ const NEVER: &[(&str, &[&str])] = &[
     ("dyno-base", &["bollard", "libcontainer", "object_store", "datafusion", "parquet", "clap"]),
     ("dyno-host", &["bollard", "libcontainer", "object_store", "datafusion", "reqwest"]),
     ("dyno-engine", &["object_store", "datafusion", "reqwest", "tame-index"]),
+    ("dyno-github-twin", &["octocrab", "reqwest", "object_store", "datafusion"]),
     ("dyno-image", &["bollard", "libcontainer", "object_store", "datafusion"]),
     ("dyno-build", &["bollard", "libcontainer", "object_store", "datafusion"]),
     ("dyno-toolchain", &["bollard", "libcontainer", "object_store", "datafusion"]),
     ("dyno-measure", &["reqwest", "tame-index", "object_store", "datafusion", "bollard"]),
     ("dyno-job", &["datafusion", "clap", "indicatif", "bollard", "libcontainer"]),
     ("dyno-answer", &["bollard", "libcontainer", "clap", "indicatif"]),
+    (
+        "dyno-bot",
+        &["arrow", "bollard", "clap", "datafusion", "libcontainer", "object_store", "parquet"],
+    ),
 ];
 
 /// What the probe may depend on: little, for it stands beside what is measured.

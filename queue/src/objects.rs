@@ -158,8 +158,13 @@ pub fn to_bytes(value: &impl Serialize) -> Vec<u8> {
 /// Bytes beyond which an object of the queue is none: a foreign one may be of any size.
 pub const BYTES_MAX: usize = 4 << 20;
 
-/// What an object holds, or why it is not one of this dyno's.
+/// What an object of the queue holds, or why it is not one of this dyno's.
 pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    from_bytes_of(dyno_model::queue::QUEUE_VERSION, bytes)
+}
+
+/// What an object of the version `known` holds, or why it is not one.
+pub fn from_bytes_of<T: DeserializeOwned>(known: u32, bytes: &[u8]) -> Result<T, String> {
     #[derive(serde::Deserialize)]
     struct Versioned {
         version: u64,
@@ -169,8 +174,7 @@ pub fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     }
     let Versioned { version } =
         serde_json::from_slice(bytes).map_err(|error| format!("it is damaged: {error}"))?;
-    let known = u64::from(dyno_model::queue::QUEUE_VERSION);
-    if version != known {
+    if version != u64::from(known) {
         return Err(format!("its version is {version}, and this dyno knows {known}"));
     }
     serde_json::from_slice(bytes).map_err(|error| format!("it is damaged: {error}"))

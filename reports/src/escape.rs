@@ -169,9 +169,20 @@ fn has_power(text: &str) -> bool {
     }
 }
 
-/// Whether that is so at any place of `word`.
+/// Whether that is so at any place of `word`, or a part of it is how GitHub lets a reference or a
+/// commit be written: `GH-1`, or 7 to 40 hexadecimal digits.
 fn has_power_inside(word: &str) -> bool {
     word.char_indices().any(|(at, _)| has_power(&word[at..]))
+        || word.split(|c: char| !c.is_alphanumeric() && !"_-".contains(c)).any(is_reference)
+}
+
+/// Whether `part` of a word refers to an issue or a commit. Digits alone are a number.
+fn is_reference(part: &str) -> bool {
+    let is_commit = (7..=40).contains(&part.len())
+        && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && part.bytes().any(|b| b.is_ascii_lowercase());
+    let issue = part.get(..3).filter(|start| start.eq_ignore_ascii_case("gh-"));
+    is_commit || issue.is_some() && part[3..].starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// `text` without what a CI service would obey if it stood in a log, as a comment does that is
@@ -301,6 +312,10 @@ mod tests {
             ("`https://x", "&#96;`https://x`"),
             ("`a`:b: c", "`a``:b`: c"),
             ("x@a", "`x@a`"),
+            ("see GH-1, gh-22 and (GH-3)", "see `GH-1`, `gh-22` and (`GH-3`)"),
+            ("high-1 GH-x GH 1 x-gh", "high-1 GH-x GH 1 x-gh"),
+            ("of 1a2b3c4, 1a2b3c4...5d6e7f8", "of `1a2b3c4`, `1a2b3c4...5d6e7f8`"),
+            ("1234567 bytes, 1a2b3c effaced", "1234567 bytes, 1a2b3c `effaced`"),
             ("-@a", "`-@a`"),
             ("- a_b_\n", "&#45; a_b&#95;␊"),
             ("_a_ __b", "&#95;a&#95; &#95;&#95;b"),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::conflict::{Contradiction, contradictions};
 use super::{Failing, Judged, NamedVerdict, Reason, SeriesKey, Standing, Verdict};
@@ -11,7 +11,7 @@ use crate::catalog::policy::{Decides, Gate, Policy};
 use crate::catalog::suite::Config;
 
 /// What a whole comparison comes to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Conclusion {
     Regressed,
     Improved,

@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use dyno_model::budget::ROUNDS_MAX;
 
 use crate::agent_command::AgentArguments;
+use crate::bot_command::BotCommand;
 use crate::cache_command::CacheCommand;
 use crate::host_command::HostCommand;
 use crate::image_command::ImageCommand;
@@ -108,6 +109,11 @@ pub enum Command {
     Agent(AgentArguments),
     /// Ask for each new commit of the branches that watches/ of the catalog names
     Watch(WatchArguments),
+    /// Answer comments of pull requests on GitHub
+    Bot {
+        #[command(subcommand)]
+        command: BotCommand,
+    },
     /// Show what was asked for and has not ended, and the hosts
     Queue(QueueArguments),
     /// Cancel a request, or one of its jobs

@@ -103,6 +103,7 @@ impl Call<'_> {
             Command::Watch(arguments) => {
                 watch_command::run(arguments, self.global, self.events).await.map(|()| 0)
             }
+            Command::Bot { command } => command.run(self.global, self.events).await,
             Command::Queue(arguments) => {
                 let queue = Queue::open_to_read(self.global).await?;
                 self.events.send(Event::Finished);

@@ -3,6 +3,7 @@
 mod agent_command;
 mod arguments;
 mod asking;
+mod bot_command;
 mod cache_command;
 mod commands;
 #[cfg(test)]

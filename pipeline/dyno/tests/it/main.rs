@@ -13,6 +13,7 @@ mod attack_count;
 mod attack_job;
 mod attack_table;
 mod bisect;
+mod bot;
 mod bundle;
 mod cache;
 mod ci;
