@@ -66,6 +66,8 @@ async fn what_starts_nothing_is_answered_once() {
     let pull = world.pull();
     world.tick().await;
     let head = world.twin.head(&pull);
+    let fork = world.twin.repository("acme/widget").fork("mallory").pull("mallory", "Trust me");
+    let foreign = world.twin.head(&fork);
     let mut shown = Vec::new();
     for (who, what) in [
         ("mallory", format!("@dyno run {head}")),
@@ -74,6 +76,7 @@ async fn what_starts_nothing_is_answered_once() {
         ("alice", format!("@dyno run suite=other {head}")),
         ("alice", format!("@dyno run only=nothing {head}")),
         ("alice", format!("@dyno run base=nowhere {head}")),
+        ("alice", format!("@dyno run base={foreign} {head}")),
         ("alice", "@dyno cancel".to_string()),
         ("alice", "@dyno status".to_string()),
         ("alice", "@dyno unroll".to_string()),
@@ -89,8 +92,16 @@ async fn what_starts_nothing_is_answered_once() {
         shown.push(format!("{who}: {}\n{answer}", what.replace(&head, "HEAD")));
         assert_eq!(world.tick().await.said, 0, "{what}: it is said once");
     }
-    insta::assert_snapshot!(shown.join("\n\n"));
+    insta::assert_snapshot!(shown.join("\n\n").replace(&foreign, "FOREIGN"));
     assert_eq!(world.made.wanted.lock().unwrap().len(), 0);
+    // A branch of the repository, and a commit of it, are baselines.
+    let main = world.twin.repository("acme/widget").tip("main");
+    for base in ["main", &main] {
+        world.twin.comment_as("alice", &pull, &format!("@dyno run base={base} {head}"));
+        world.tick().await;
+        let wanted = world.made.wanted.lock().unwrap().pop();
+        assert_eq!(wanted.map(|wanted| wanted.baseline.to_string()), Some(main.clone()), "{base}");
+    }
 }
 
 /// Comments that are none of the bot's business, and one of an account that is gone.
