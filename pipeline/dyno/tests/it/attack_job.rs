@@ -95,8 +95,11 @@ fn fails_its_case_only(world: &World, host: &str) {
     let query = "SELECT benchmark, count(*) AS n FROM samples WHERE metric = 'wall' GROUP BY benchmark ORDER BY benchmark";
     let counted = world.dyno(&["sql", "--output", "csv", query]);
     for (name, _, reason) in BENCHMARKS {
-        let line = format!("{name},{}", if reason.is_none() { 4 } else { 1 });
-        assert!(counted.out.lines().any(|found| found == line), "{line}: {counted:?}");
+        let found = counted.out.lines().find_map(|line| line.strip_prefix(&format!("{name},")));
+        let found: u32 = found.unwrap_or_else(|| panic!("{name}: {counted:?}")).parse().unwrap();
+        // A round that something else on the machine disturbed is kept, and comes again.
+        let is_right = if reason.is_none() { found >= 4 && found % 2 == 0 } else { found == 1 };
+        assert!(is_right, "{name}: {counted:?}");
     }
     assert_eq!(world.scratch(), Vec::<String>::new());
 }
