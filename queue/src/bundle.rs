@@ -4,6 +4,7 @@
 //! writes the same. Who takes one believes nothing but that digest, which is looked at before git
 //! sees a byte.
 
+use bytes::Bytes;
 use dyno_model::id::Digest;
 use dyno_model::queue::{BUNDLE_MAX_MIB, Bundle, path};
 use dyno_store::Store;
@@ -35,7 +36,7 @@ pub async fn put(store: &Store, clock: &impl Clock, bytes: &[u8]) -> Result<Dige
 }
 
 /// The bytes of `bundle`. The inner error says why there are none that it could mean.
-pub async fn take(store: &Store, bundle: &Bundle) -> Result<Result<Vec<u8>, String>, Trouble> {
+pub async fn take(store: &Store, bundle: &Bundle) -> Result<Result<Bytes, String>, Trouble> {
     let name = path::bundle(&bundle.digest);
     let most = BUNDLE_MAX_MIB << 20;
     if bundle.bytes > most {
@@ -56,7 +57,7 @@ pub async fn take(store: &Store, bundle: &Bundle) -> Result<Result<Vec<u8>, Stri
     }
     let bytes = found.bytes().await.map_err(trouble)?;
     match Digest::of(&bytes) {
-        digest if digest == bundle.digest => Ok(Ok(bytes.to_vec())),
+        digest if digest == bundle.digest => Ok(Ok(bytes)),
         digest => damaged(format!("its digest is {digest}")),
     }
 }

@@ -78,7 +78,7 @@ async fn a_bundle_is_what_its_digest_says() {
         let digest = bundle::put(&store, &clock, &bytes).await.unwrap();
         assert_eq!(bundle::put(&store, &clock, &bytes).await.unwrap(), digest);
         let asked = Bundle { digest, bytes: bytes.len() as u64, work_trees: Vec::new() };
-        assert_eq!(bundle::take(&store, &asked).await.unwrap(), Ok(bytes.clone()));
+        assert_eq!(bundle::take(&store, &asked).await.unwrap(), Ok(bytes.clone().into()));
         let name = path::bundle(&asked.digest);
         let file = folder.path().join(&name);
         let mut changed = bytes.clone();

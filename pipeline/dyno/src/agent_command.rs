@@ -3,7 +3,7 @@
 //! Each job runs as `dyno __job FILE`, a process of its own: it ends as `dyno run` does on an
 //! interrupt, and an agent outlives whatever it does.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -35,7 +35,7 @@ use tokio::process::Command;
 use tokio::sync::watch;
 
 use crate::environment::{
-    Queue, cache_folder, data_folder, machine_scope, own_program, queue_error,
+    Queue, cache_folder, data_folder, lock_file, machine_scope, own_program, queue_error,
 };
 use crate::host_key;
 use crate::options::Global;
@@ -137,18 +137,7 @@ fn lock_name(host: &str, store: &str) -> Result<File> {
     let folder = data_folder()?.join("agents");
     let store = Digest::of(store.as_bytes());
     let path = folder.join(format!("{host}-{}.lock", store.short()));
-    let doing = || format!("locking {}", path.display());
-    std::fs::create_dir_all(&folder).context(doing)?;
-    let file = File::options().create(true).append(true).open(&path).context(doing)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let problem =
-                format!("an agent for the host {host} is at work on this machine already");
-            Err(Error::host(problem).hint(format!("it holds the lock {}", path.display())))
-        }
-        Err(TryLockError::Error(error)) => Err(error).context(doing),
-    }
+    lock_file(&path, &format!("an agent for the host {host} is at work on this machine already"))
 }
 
 fn report_text(report: &Report) -> String {

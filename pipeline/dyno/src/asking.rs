@@ -291,15 +291,13 @@ impl Queue {
         }
         let Some(reason) = out_of_reach else { return Ok(None) };
         check_checkout(suite)?;
-        let bytes = source::bundle(commits, &cache).await?;
-        let (length, most) = (bytes.len() as u64, most_mib << 20);
-        if length > most {
+        let most = most_mib << 20;
+        let bytes = source::bundle(commits, most, &cache).await?.map_err(|length| {
             let (size, most) = (HumanBytes(length), HumanBytes(most));
-            return Err(Error::input(format!(
-                "a bundle of these commits has {size}, and {most} is the most"
-            ))
-            .hint("push them to where the suite's `[source]` takes commits from, or allow more with --bundle-max MIB; where each host has that path, say --bundle-max 0"));
-        }
+            Error::input(format!("a bundle of these commits has {size}, and {most} is the most"))
+                .hint("push them to where the suite's `[source]` takes commits from, or allow more with --bundle-max MIB; where each host has that path, say --bundle-max 0")
+        })?;
+        let length = bytes.len() as u64;
         let digest = bundle::put(&self.store, &self.clock, &bytes).await.map_err(queue_error)?;
         events.notice(format!(
             "hosts cannot fetch {}: the commits travel in a bundle of {}",

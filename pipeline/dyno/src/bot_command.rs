@@ -1,10 +1,10 @@
 //! `dyno bot`: comments of pull requests ask, and comments answer. The passes are the crate `bot`'s;
 //! here are its files, its store, and who plans and compares for it.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::PathBuf;
 
-use dyno_base::error::{Error, Kind, Result, WithContext};
+use dyno_base::error::{Error, Kind, Result};
 use dyno_base::event::{Event, Events};
 use dyno_bot::configuration::{self, Configuration, Credential};
 use dyno_bot::conversation::{Comparison, Comparisons, Wanted};
@@ -21,7 +21,7 @@ use dyno_queue::clock::SystemClock;
 use dyno_queue::{Clock as _, Trouble};
 
 use crate::asking::{Asking, Seen, Urgency};
-use crate::environment::{Queue, reports_folder, state_folder};
+use crate::environment::{Queue, lock_file, reports_folder, state_folder};
 use crate::options::{Global, ROUNDS_LEAST, ROUNDS_MOST};
 use crate::show::write_stdout;
 
@@ -126,20 +126,9 @@ fn account_folder(configuration: &Configuration) -> Result<PathBuf> {
 /// Keeps another process from being the bot of this account on this machine, for as long as the file
 /// is open.
 fn lock_account(configuration: &Configuration) -> Result<File> {
-    let folder = account_folder(configuration)?;
-    let path = folder.join("lock");
-    let doing = || format!("locking {}", path.display());
-    std::fs::create_dir_all(&folder).context(doing)?;
-    let file = File::options().create(true).append(true).open(&path).context(doing)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let account = configuration.account;
-            Err(Error::host(format!("a bot of the account {account} is at work on this machine"))
-                .hint(format!("it holds the lock {}", path.display())))
-        }
-        Err(TryLockError::Error(error)) => Err(error).context(doing),
-    }
+    let account = configuration.account;
+    let held = format!("a bot of the account {account} is at work on this machine");
+    lock_file(&account_folder(configuration)?.join("lock"), &held)
 }
 
 /// GitHub, with what the bot shows it.

@@ -1,6 +1,7 @@
 //! What is of this machine and this call: folders, store, and what knows how long a job takes.
 
-use std::path::PathBuf;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
@@ -182,6 +183,21 @@ pub fn cache_path(global: &Global) -> Result<PathBuf> {
     match &global.cache {
         Some(folder) => Ok(folder.clone()),
         None => Ok(user_folder("XDG_CACHE_HOME", ".cache")?.join("dyno")),
+    }
+}
+
+/// Makes the file `path` and keeps every other process from it for as long as it is open; `held` says
+/// what it means that another one has it.
+pub fn lock_file(path: &Path, held: &str) -> Result<File> {
+    let doing = || format!("locking {}", path.display());
+    std::fs::create_dir_all(path.parent().expect("in a folder")).context(doing)?;
+    let file = File::options().create(true).append(true).open(path).context(doing)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(Error::host(held).hint(format!("it holds the lock {}", path.display())))
+        }
+        Err(TryLockError::Error(error)) => Err(error).context(doing),
     }
 }
 

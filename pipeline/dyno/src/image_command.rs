@@ -93,16 +93,14 @@ fn list_text(images: &[ListedImage]) -> String {
     let mut rows = vec![header.map(String::from).to_vec()];
     for ListedImage { name, entry, suites, mistake } in images {
         let suites = if suites.is_empty() { none() } else { suites.join(", ") };
-        let Some(CatalogEntry { origin, architectures, not_pinned }) = entry else {
+        let Some(CatalogEntry { origin, architectures, .. }) = entry else {
             let why = format!("cannot be read: {}", mistake.as_deref().unwrap_or_default());
             rows.push(vec![name.clone(), none(), none(), none(), why, suites]);
             continue;
         };
         for architecture in architectures {
-            let id = match (&architecture.id, not_pinned) {
-                (Some(id), _) => id.short().to_string(),
-                (None, _) => "not pinned".into(),
-            };
+            let id = architecture.id.as_ref();
+            let id = id.map_or("not pinned".to_string(), |id| id.short().to_string());
             let size = architecture.cached_bytes.map(|bytes| HumanBytes(bytes).to_string());
             rows.push(vec![
                 name.clone(),

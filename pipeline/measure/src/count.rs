@@ -95,12 +95,9 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Whether the instructions of a case are counted. A build is many programs: what Valgrind makes
-    /// of it says little of any.
+    /// Whether the instructions of a case are counted.
     pub(super) fn is_counted(&self, prepared_case: &PreparedCase<'_>) -> bool {
-        let wanted = [CACHEGRIND.to_string()];
-        let is_wanted = !self.loaded.suite.metrics_of(prepared_case.case, &wanted).is_empty();
-        !prepared_case.spawn.units && is_wanted
+        self.loaded.suite.counts_instructions_of(&prepared_case.case.benchmark)
     }
 
     /// The places of what is counted: both sides of the cases that work on both, as one count alone

@@ -62,8 +62,9 @@ pub async fn is_out_of_reach(
     Ok(matches!(asked, Ok(Err(error)) if error.message.contains("not our ref")))
 }
 
-/// The bytes of a bundle of `commits`.
-pub async fn bundle(commits: &[Resolved], cache: &Path) -> Result<Vec<u8>> {
+/// The bytes of a bundle of `commits`; the inner error is how many they would be, where that is more
+/// than `most`.
+pub async fn bundle(commits: &[Resolved], most: u64, cache: &Path) -> Result<Result<Vec<u8>, u64>> {
     let scratch = Scratch::new(cache)?;
     let (fresh, file) = (scratch.path().join("commits.git"), scratch.path().join("bundle"));
     let in_fresh = |words: &[&str]| {
@@ -89,7 +90,10 @@ pub async fn bundle(commits: &[Resolved], cache: &Path) -> Result<Vec<u8>> {
     let mut write = in_fresh(&["bundle", "create", "--quiet"]);
     write.arg(&file).arg("--all");
     run_git(write).await.context(doing)?;
-    fs::read(&file).context(doing)
+    match fs::metadata(&file).context(doing)?.len() {
+        length if length > most => Ok(Err(length)),
+        _ => fs::read(&file).context(doing).map(Ok),
+    }
 }
 
 /// The commits of the bundle in `file`, in a repository that is made of it in `folder`. Those of

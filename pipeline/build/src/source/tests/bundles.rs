@@ -15,7 +15,7 @@ async fn bundle_of(folder: &Path, names: &[&str]) -> Vec<u8> {
     for name in names {
         commits.push(resolve_name(folder, "origin", name).await.0.unwrap());
     }
-    bundle(&commits, &folder.join("cache")).await.unwrap()
+    bundle(&commits, u64::MAX, &folder.join("cache")).await.unwrap().unwrap()
 }
 
 /// Reads `bytes` as a bundle of `commits`, in a folder of its own.
