@@ -203,7 +203,7 @@ impl Conversation {
             Some(comparison) => {
                 comparison.conclusion != Conclusion::Unchanged
                     || comparison.has_failures
-                    || self.parts.iter().any(|part| part.state.is_failure())
+                    || self.parts.iter().any(|part| !part.state.is_measured())
             }
             None => matches!(self.stage(), Stage::Failed | Stage::Cancelled | Stage::Silent),
         }

@@ -244,7 +244,7 @@ pub fn confirm(rules: &Repository, grant: &Grant, facts: &Facts) -> Decision {
 }
 
 /// What `account` lacks to ask for a measurement.
-fn lacks(rules: &Repository, account: &Account, level: Level) -> Vec<Refusal> {
+pub fn lacks(rules: &Repository, account: &Account, level: Level) -> Vec<Refusal> {
     let login = || account.login.clone();
     let mut missing = Vec::new();
     if !is_listed(rules, account.id) {

@@ -153,11 +153,15 @@ fn addressed(
         }
         let start = at + (text.len() - text.trim_start_matches([' ', '\t']).len());
         let end = at + text.trim_end_matches([' ', '\t', '\n', '\r']).len();
+        at += text.len();
+        // Most lines go here: a long comment has many lines, and each may have many parts.
+        if start >= end || !begins_with_name(&body[start..end], name) {
+            continue;
+        }
         let hard_end = parts.iter().find(|(range, part)| {
             matches!(part, Part::LineEnd) && (start..end).contains(&range.start)
         });
         let end = hard_end.map_or(end, |(range, _)| range.start);
-        at += text.len();
         if start >= end || !begins_with_name(&body[start..end], name) {
             continue;
         }

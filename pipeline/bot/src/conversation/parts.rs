@@ -77,9 +77,8 @@ impl PartState {
         )
     }
 
-    /// Whether it ended without measurements, and not because somebody wanted that.
-    pub const fn is_failure(&self) -> bool {
-        matches!(self, Self::NotBuilt { .. } | Self::Failed { .. } | Self::Refused { .. })
+    pub const fn is_measured(&self) -> bool {
+        matches!(self, Self::Measured { .. })
     }
 }
 

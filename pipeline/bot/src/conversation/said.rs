@@ -36,7 +36,7 @@ impl Conversation {
             details = rest;
         }
         let verdict = self.verdict();
-        let lines = self.parts.iter().filter(|p| verdict.is_none() || p.state.is_failure());
+        let lines = self.parts.iter().filter(|p| verdict.is_none() || !p.state.is_measured());
         let lines: Vec<String> = lines.map(|part| part.line()).collect();
         blocks.extend((!lines.is_empty()).then(|| lines.join("\n")));
         let wording = verdict.and_then(|verdict| project.wording.of(verdict.conclusion));
@@ -174,7 +174,7 @@ impl Conversation {
         if !project.fail_on_regression || self.commit.is_none() || self.is_behind() {
             return CheckState::Neutral;
         }
-        let is_whole = !self.parts.iter().any(|part| part.state.is_failure());
+        let is_whole = self.parts.iter().all(|part| part.state.is_measured());
         match comparison.conclusion {
             _ if comparison.gate_fails => CheckState::Failure,
             Conclusion::Improved | Conclusion::Unchanged

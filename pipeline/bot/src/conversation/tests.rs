@@ -204,6 +204,11 @@ fn a_check_says_what_the_repository_wants() {
     failing.comparison.as_mut().unwrap().has_failures = true;
     let mut part_failed = conversation(vec![("x86_64", measured()), ("aarch64", failed())]);
     part_failed.comparison = Some(comparison(Conclusion::Unchanged));
+    // Whoever may not ask may cancel: what is left does not pass for the whole.
+    let mut part_cancelled = conversation(vec![("x86_64", measured()), ("aarch64", cancelled())]);
+    part_cancelled.comparison = Some(comparison(Conclusion::Unchanged));
+    let comment = part_cancelled.comment(&neutral, false);
+    assert!(body(&comment).contains("- `aarch64`: "), "{}", body(&comment));
     let mut partial = conversation(vec![("x86_64", measured()), ("aarch64", queued())]);
     partial.comparison = Some(comparison(Conclusion::Regressed));
     for (what, conversation, expected, without_gate) in [
@@ -214,6 +219,7 @@ fn a_check_says_what_the_repository_wants() {
         ("not the head", behind, CheckState::Neutral, CheckState::Neutral),
         ("newly failing", failing, CheckState::Neutral, CheckState::Neutral),
         ("a class failed", part_failed, CheckState::Neutral, CheckState::Neutral),
+        ("a class was cancelled", part_cancelled, CheckState::Neutral, CheckState::Neutral),
         ("a class is open", partial, CheckState::InProgress, CheckState::InProgress),
         (
             "queued",

@@ -10,7 +10,7 @@ use crate::configuration::{Level, Repository};
 use crate::conversation::Comparisons;
 use crate::github::{Pull, Transport};
 use crate::outbox::Place;
-use crate::permission::{Asked, Decision, Facts, Refusal, confirm, decide};
+use crate::permission::{Asked, Decision, Facts, Refusal, confirm, decide, lacks};
 
 impl<T: Transport, C: Clock, O: Objects, A: Comparisons> Bot<'_, T, C, O, A> {
     /// What to do about a command, and the commit that its `base=` means.
@@ -77,7 +77,7 @@ impl<T: Transport, C: Clock, O: Objects, A: Comparisons> Bot<'_, T, C, O, A> {
         let grant = &measurement.grant;
         let level = self.github.level(&rules.name, &grant.by).await?;
         let Some(pull) = self.github.pull(place).await? else {
-            return Ok((Vec::new(), None));
+            return Ok((lacks(rules, &grant.by, level), None));
         };
         let mut request = pull.request;
         let head = Some(request.head.clone());

@@ -26,8 +26,9 @@ impl<T: Transport, C: Clock, O: Objects, A: Comparisons> Bot<'_, T, C, O, A> {
         };
         for (index, ask) in asks.iter().enumerate() {
             let bot = &self.configuration.name;
-            let is_of_it =
-                |other: &&Ask| other.place == ask.place && other.subject(bot) == ask.subject(bot);
+            // What has the same comment and check is the same, whether or not a default was written.
+            let name = |ask: &Ask| ask.subject(bot).map(|subject| subject.check_name());
+            let is_of_it = |other: &&Ask| other.place == ask.place && name(other) == name(ask);
             let followed = match asks[index + 1..].iter().find(is_of_it) {
                 Some(newer) => self.supersede(ask.clone(), newer).await,
                 None => self.follow(ask.clone()).await,
@@ -50,7 +51,9 @@ impl<T: Transport, C: Clock, O: Objects, A: Comparisons> Bot<'_, T, C, O, A> {
         let (Some(rules), Some(measurement)) = (rules, ask.measurement.as_mut()) else {
             return Ok(());
         };
-        submit(self.objects, self.clock, &measurement.request).await?;
+        // Whoever asked for the same first has split it, and those jobs are the ones that are measured.
+        let submitted = submit(self.objects, self.clock, &measurement.request).await?;
+        measurement.request.jobs = submitted.request.jobs;
         let status = self.status().await?;
         let mut parts = self.parts(measurement, &status).await?;
         let is_running = |part: &Part| matches!(part.state, PartState::Running { .. });

@@ -194,7 +194,8 @@ async fn cancel_ends_what_is_open_and_a_newer_command_takes_the_comment() {
     world.twin.comment_as("alice", &pull, &format!("@dyno run {first}"));
     world.tick().await;
     let second = world.twin.push(&pull, "Faster still");
-    world.twin.comment_as("alice", &pull, &format!("@dyno run {second}"));
+    // The suite is the default one, so it is the same in other words.
+    world.twin.comment_as("alice", &pull, &format!("@dyno run suite=wasmi {second}"));
     world.tick().await;
     assert_eq!(world.open_jobs().await.len(), 1, "the older one is not measured any more");
     assert_eq!(world.own_comments(&pull), 1);
